@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Copyright The Pull Secrets for Knative Authors
+# SPDX-License-Identifier: Apache-2.0
+
+# Fails if anything that is generated is not what hack/update-codegen.sh makes
+# of the tree as it is now. It generates in a copy and compares, so the tree
+# itself is left alone, whether it is a git checkout or not, clean or not.
+
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+readonly root="${PWD}"
+
+copy="$(mktemp -d)"
+trap 'rm -rf "${copy}"' EXIT
+
+# These hold everything that the generators read or write.
+readonly parts=(go.mod go.sum hack pkg config test/tools)
+mkdir -p "${copy}/tree/test"
+for part in "${parts[@]}"; do
+  cp -R "${part}" "${copy}/tree/${part}"
+done
+
+if ! CODEGEN_BIN="${root}/.cluster/bin/codegen" \
+  bash "${copy}/tree/hack/update-codegen.sh" > "${copy}/log" 2>&1; then
+  cat "${copy}/log" >&2
+  echo "verify-codegen: hack/update-codegen.sh failed, see above." >&2
+  exit 1
+fi
+
+stale=0
+for part in "${parts[@]}"; do
+  diff -Naur "${part}" "${copy}/tree/${part}" || stale=1
+done
+if [[ "${stale}" != 0 ]]; then
+  echo "verify-codegen: generated files are out of date, see the difference above." >&2
+  echo "verify-codegen: run hack/update-codegen.sh and commit what it writes." >&2
+  exit 1
+fi
+echo "verify-codegen: everything that is generated is up to date."

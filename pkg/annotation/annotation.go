@@ -1,0 +1,212 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package annotation
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+)
+
+const (
+	// MaxProblems is how many problems of one annotation are told one by one.
+	MaxProblems = 8
+
+	// maxQuoted is how many characters of an item a Problem quotes.
+	maxQuoted = 64
+)
+
+// Inject is how the Services of a Namespace, or one Service, get their pull
+// secrets.
+type Inject string
+
+const (
+	// Unset means that there is no annotation; the default applies.
+	Unset Inject = ""
+	// Declared adds what the secrets annotations and ClusterPullSecrets with
+	// always.services say.
+	Declared Inject = "declared"
+	// Auto adds in addition every granted ClusterPullSecret that holds a
+	// credential for one of the template's images.
+	Auto Inject = "auto"
+	// Disabled is as if nothing were declared.
+	Disabled Inject = "disabled"
+	// Invalid is a value that is none of the above. No user writes it: it is
+	// what such a value is read as.
+	Invalid Inject = "invalid"
+)
+
+// Problem is one item of an annotation that does not count, and why.
+type Problem struct {
+	// Annotation is the key of the annotation.
+	Annotation string
+	// Item is the bad item as written, cut at 64 characters and quoted, or
+	// empty where the problem is with the annotation as a whole.
+	Item string
+	// Reason says what was expected.
+	Reason string
+}
+
+// Error returns one line that names the annotation, quotes the item and says
+// what was expected.
+func (p Problem) Error() string {
+	if p.Item == "" {
+		return fmt.Sprintf("annotation %s: %s", p.Annotation, p.Reason)
+	}
+	return fmt.Sprintf("annotation %s: %s %s", p.Annotation, p.Item, p.Reason)
+}
+
+// Accounts is which ServiceAccounts of a Namespace are bound.
+type Accounts struct {
+	// All is true for "*".
+	All bool
+	// Names lists the ServiceAccounts in the order written; empty where All.
+	Names []string
+}
+
+// Service is what the annotations of a Knative Service ask for.
+type Service struct {
+	Secrets  []string
+	Inject   Inject
+	Problems []Problem
+}
+
+// Namespace is what the annotations of a Namespace ask for.
+type Namespace struct {
+	Secrets         []string
+	Inject          Inject
+	ServiceAccounts Accounts
+	Problems        []Problem
+}
+
+// ForService reads the annotations of a Knative Service. It never fails: what
+// does not count is among the Problems.
+func ForService(annotations map[string]string) Service {
+	var s Service
+	var problems []Problem
+	s.Secrets, problems = secrets(annotations)
+	s.Problems = append(s.Problems, problems...)
+	s.Inject, problems = inject(annotations)
+	s.Problems = append(s.Problems, problems...)
+	return s
+}
+
+// ForNamespace reads the annotations of a Namespace. It never fails: what does
+// not count is among the Problems.
+func ForNamespace(annotations map[string]string) Namespace {
+	var n Namespace
+	var problems []Problem
+	n.Secrets, problems = secrets(annotations)
+	n.Problems = append(n.Problems, problems...)
+	n.Inject, problems = inject(annotations)
+	n.Problems = append(n.Problems, problems...)
+	n.ServiceAccounts, problems = serviceAccounts(annotations)
+	n.Problems = append(n.Problems, problems...)
+	return n
+}
+
+func secrets(annotations map[string]string) ([]string, []Problem) {
+	names, problems := items(pullsecrets.SecretsAnnotation, annotations[pullsecrets.SecretsAnnotation], false)
+	if extra := len(names) - pullsecrets.MaxSecrets; extra > 0 {
+		names = names[:pullsecrets.MaxSecrets:pullsecrets.MaxSecrets]
+		problems = append(problems, Problem{
+			Annotation: pullsecrets.SecretsAnnotation,
+			Reason:     fmt.Sprintf("at most %d names count, the last %d are left out", pullsecrets.MaxSecrets, extra),
+		})
+	}
+	return names, problems
+}
+
+func serviceAccounts(annotations map[string]string) (Accounts, []Problem) {
+	names, problems := items(pullsecrets.ServiceAccountsAnnotation, annotations[pullsecrets.ServiceAccountsAnnotation], true)
+	if slices.Contains(names, "*") {
+		return Accounts{All: true}, problems
+	}
+	return Accounts{Names: names}, problems
+}
+
+func inject(annotations map[string]string) (Inject, []Problem) {
+	value, ok := annotations[pullsecrets.InjectAnnotation]
+	if !ok {
+		return Unset, nil
+	}
+	switch i := Inject(strings.TrimSpace(value)); i {
+	case Declared, Auto, Disabled:
+		return i, nil
+	}
+	return Invalid, []Problem{{
+		Annotation: pullsecrets.InjectAnnotation,
+		Item:       Quote(value),
+		Reason:     "is none of declared, auto and disabled; nothing is injected until it is corrected",
+	}}
+}
+
+// items splits a comma-separated list into the names that count and the
+// problems with the others.
+func items(key, value string, wildcard bool) ([]string, []Problem) {
+	if value == "" {
+		return nil, nil
+	}
+	var (
+		names    []string
+		problems []Problem
+		more     int
+		seen     = sets.New[string]()
+	)
+	for item := range strings.SplitSeq(value, ",") {
+		name := strings.TrimSpace(item)
+		if name == "" || seen.Has(name) {
+			continue
+		}
+		seen.Insert(name)
+		if wildcard && name == "*" {
+			names = append(names, name)
+			continue
+		}
+		if len(validation.IsDNS1123Subdomain(name)) > 0 {
+			if len(problems) == MaxProblems {
+				more++
+				continue
+			}
+			problems = append(problems, Problem{
+				Annotation: key,
+				Item:       Quote(name),
+				Reason:     "is not a DNS-1123 subdomain",
+			})
+			continue
+		}
+		names = append(names, name)
+	}
+	if more > 0 {
+		problems = append(problems, Problem{
+			Annotation: key,
+			Reason:     fmt.Sprintf("%d more items are not DNS-1123 subdomains", more),
+		})
+	}
+	return names, problems
+}
+
+// Quote returns text as one quoted line of at most 64 characters of the
+// original, control characters escaped, so that no report can be flooded or
+// faked by what a user wrote.
+func Quote(text string) string {
+	if utf8.RuneCountInString(text) <= maxQuoted {
+		return strconv.Quote(text)
+	}
+	cut := 0
+	for i := range text {
+		if cut == maxQuoted {
+			return strconv.Quote(text[:i]) + "…"
+		}
+		cut++
+	}
+	return strconv.Quote(text)
+}

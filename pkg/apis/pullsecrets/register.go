@@ -1,0 +1,83 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package pullsecrets holds every name that the product shares with the world
+// outside of it: its API group, and the annotation, label and finalizer keys
+// that it reads and writes on other people's objects. They stand in one place
+// because each is a promise: users write them into manifests and policies.
+package pullsecrets
+
+const (
+	// GroupName is the API group of ClusterPullSecret.
+	GroupName = "pullsecrets.dev"
+
+	// SystemNamespace is where the programs run. No source credential may lie
+	// there, because the webhook's certificate machinery sees its Secrets.
+	SystemNamespace = "pullsecrets-system"
+
+	// SourcesNamespace is where source credentials live unless the
+	// configuration says otherwise. Nothing runs there.
+	SourcesNamespace = "pullsecrets-sources"
+
+	// FieldManager is the field manager of every write of the product, so that
+	// managedFields tell our entries from those that somebody else wrote.
+	FieldManager = "pullsecrets"
+)
+
+// Annotations that users write.
+const (
+	// SecretsAnnotation, on a Namespace or a Service, names the pull secrets
+	// that Services shall have: Secret names, separated by commas.
+	SecretsAnnotation = GroupName + "/secrets"
+
+	// InjectAnnotation, on a Namespace or a Service, says how Services get
+	// their pull secrets: "declared" (the default), "auto" or "disabled".
+	InjectAnnotation = GroupName + "/inject"
+
+	// ServiceAccountsAnnotation, on a Namespace, names the ServiceAccounts
+	// that get the Namespace's secrets too: names, separated by commas, or "*".
+	ServiceAccountsAnnotation = GroupName + "/service-accounts"
+
+	// MaxSecrets is how many names of one SecretsAnnotation count. What comes
+	// after them is reported and ignored.
+	MaxSecrets = 32
+)
+
+// Annotations, labels and finalizers that the product writes.
+const (
+	// AddedAnnotation, on a Service or a ServiceAccount, is the ledger: a JSON
+	// object from the name of each entry that the product added to its origin.
+	// Exactly the entries that it names may be taken away again.
+	AddedAnnotation = GroupName + "/added"
+
+	// SourceResourceVersionAnnotation, on a copy, is the resourceVersion of
+	// the source Secret that the copy was made from.
+	SourceResourceVersionAnnotation = GroupName + "/source-resource-version"
+
+	// ManagedByLabel and ManagedByValue, together with ClusterPullSecretLabel,
+	// mark a Secret as a copy of ours. A Secret without both is the user's.
+	ManagedByLabel = "app.kubernetes.io/managed-by"
+
+	// ManagedByValue is the value of ManagedByLabel on a copy.
+	ManagedByValue = "pullsecrets"
+
+	// ClusterPullSecretLabel, on a copy, is the name of the ClusterPullSecret
+	// that the copy belongs to.
+	ClusterPullSecretLabel = GroupName + "/cluster-pull-secret"
+
+	// FinalizerName holds a deleted ClusterPullSecret until its copies are
+	// gone. It is put on our own kind alone, never on anyone else's object.
+	// The generated reconciler derives the very same name from the resource.
+	FinalizerName = "clusterpullsecrets." + GroupName
+)
+
+// Labels that users write.
+const (
+	// ExcludeLabel, on a Namespace with the value ExcludeValue, takes the
+	// Namespace out altogether: no admission call, no copies, no binding. It
+	// is a label because webhook configurations can select by labels only.
+	ExcludeLabel = GroupName + "/exclude"
+
+	// ExcludeValue is the one value of ExcludeLabel that excludes.
+	ExcludeValue = "true"
+)

@@ -1,0 +1,231 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"knative.dev/pkg/apis"
+)
+
+// valid returns a ClusterPullSecret with nothing wrong, changed by the given
+// functions.
+func valid(changes ...func(*ClusterPullSecret)) *ClusterPullSecret {
+	c := &ClusterPullSecret{
+		ObjectMeta: metav1.ObjectMeta{Name: "ghcr"},
+		Spec: ClusterPullSecretSpec{
+			SecretRef:         SecretReference{Namespace: "pullsecrets-sources", Name: "ghcr-robot"},
+			NamespaceSelector: &metav1.LabelSelector{},
+			SecretName:        "ghcr",
+			DeletionPolicy:    DeletionPolicyDelete,
+		},
+	}
+	for _, change := range changes {
+		change(c)
+	}
+	return c
+}
+
+func TestValidate(t *testing.T) {
+	label63 := strings.Repeat("a", 63)
+	label64 := label63 + "a"
+
+	tests := []struct {
+		name   string
+		change func(*ClusterPullSecret)
+		// want lists one "message: path" of each error, in part; none means
+		// that the object is valid.
+		want []string
+	}{{
+		name:   "minimal",
+		change: func(*ClusterPullSecret) {},
+	}, {
+		name: "everything set",
+		change: func(c *ClusterPullSecret) {
+			c.Spec.NamespaceSelector = &metav1.LabelSelector{
+				MatchLabels:      map[string]string{"team": "true"},
+				MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "kubernetes.io/metadata.name", Operator: metav1.LabelSelectorOpIn, Values: []string{"a", "b"}}},
+			}
+			c.Spec.SecretName = label63
+			c.Spec.Always = &Always{Services: true, ServiceAccounts: []string{"default", "*", "build.bot"}}
+			c.Spec.DeletionPolicy = DeletionPolicyRetain
+		},
+	}, {
+		name: "defaults not yet filled in",
+		change: func(c *ClusterPullSecret) {
+			c.Spec.SecretName = ""
+			c.Spec.DeletionPolicy = ""
+		},
+	}, {
+		name: "a name still to be generated",
+		change: func(c *ClusterPullSecret) {
+			c.Name, c.GenerateName = "", "ghcr-"
+		},
+	}, {
+		name:   "name at the limit of a label value",
+		change: func(c *ClusterPullSecret) { c.Name = label63 },
+	}, {
+		name:   "name too long for a label value",
+		change: func(c *ClusterPullSecret) { c.Name = label64 },
+		want:   []string{"invalid value: " + label64 + ": metadata.name"},
+	}, {
+		name:   "no source",
+		change: func(c *ClusterPullSecret) { c.Spec.SecretRef = SecretReference{} },
+		want:   []string{"missing field(s): spec.secretRef.name, spec.secretRef.namespace"},
+	}, {
+		name:   "no source namespace",
+		change: func(c *ClusterPullSecret) { c.Spec.SecretRef.Namespace = "" },
+		want:   []string{"missing field(s): spec.secretRef.namespace"},
+	}, {
+		name:   "source namespace is no name",
+		change: func(c *ClusterPullSecret) { c.Spec.SecretRef.Namespace = "a.b" },
+		want:   []string{"invalid value: a.b: spec.secretRef.namespace"},
+	}, {
+		name:   "source in the installation's own namespace",
+		change: func(c *ClusterPullSecret) { c.Spec.SecretRef.Namespace = "pullsecrets-system" },
+		want:   []string{"invalid value: pullsecrets-system: spec.secretRef.namespace"},
+	}, {
+		name:   "no source name",
+		change: func(c *ClusterPullSecret) { c.Spec.SecretRef.Name = "" },
+		want:   []string{"missing field(s): spec.secretRef.name"},
+	}, {
+		name:   "source name is no name",
+		change: func(c *ClusterPullSecret) { c.Spec.SecretRef.Name = "Robot" },
+		want:   []string{"invalid value: Robot: spec.secretRef.name"},
+	}, {
+		name:   "no selector",
+		change: func(c *ClusterPullSecret) { c.Spec.NamespaceSelector = nil },
+		want:   []string{"missing field(s): spec.namespaceSelector"},
+	}, {
+		name: "selector with a bad label value",
+		change: func(c *ClusterPullSecret) {
+			c.Spec.NamespaceSelector.MatchLabels = map[string]string{"team": "not a value"}
+		},
+		want: []string{`Invalid value: "not a value"`, "spec.namespaceSelector.matchLabels"},
+	}, {
+		name: "selector with a bad operator",
+		change: func(c *ClusterPullSecret) {
+			c.Spec.NamespaceSelector.MatchExpressions = []metav1.LabelSelectorRequirement{{Key: "team", Operator: "Is"}}
+		},
+		want: []string{"spec.namespaceSelector.matchExpressions[0].operator"},
+	}, {
+		name: "selector whose operator wants values",
+		change: func(c *ClusterPullSecret) {
+			c.Spec.NamespaceSelector.MatchExpressions = []metav1.LabelSelectorRequirement{{Key: "team", Operator: metav1.LabelSelectorOpIn}}
+		},
+		want: []string{"spec.namespaceSelector.matchExpressions[0].values"},
+	}, {
+		name:   "secretName with capitals",
+		change: func(c *ClusterPullSecret) { c.Spec.SecretName = "GHCR" },
+		want:   []string{"invalid value: GHCR: spec.secretName"},
+	}, {
+		name:   "secretName with a slash",
+		change: func(c *ClusterPullSecret) { c.Spec.SecretName = "a/b" },
+		want:   []string{"invalid value: a/b: spec.secretName"},
+	}, {
+		name:   "secretName that is a Secret's name but too long for a label value",
+		change: func(c *ClusterPullSecret) { c.Spec.SecretName = label64 },
+		want:   []string{"invalid value: " + label64 + ": spec.secretName", "no more than 63"},
+	}, {
+		name:   "secretName with dots",
+		change: func(c *ClusterPullSecret) { c.Spec.SecretName = "ghcr.io" },
+	}, {
+		name:   "ServiceAccount that is no name",
+		change: func(c *ClusterPullSecret) { c.Spec.Always = &Always{ServiceAccounts: []string{"default", "Build", ""}} },
+		want: []string{
+			"invalid value: Build: spec.always.serviceAccounts[1]",
+			"invalid value: : spec.always.serviceAccounts[2]",
+		},
+	}, {
+		name:   "no globs but the one",
+		change: func(c *ClusterPullSecret) { c.Spec.Always = &Always{ServiceAccounts: []string{"build-*"}} },
+		want:   []string{"invalid value: build-*: spec.always.serviceAccounts[0]"},
+	}, {
+		name: "ServiceAccount listed twice",
+		change: func(c *ClusterPullSecret) {
+			c.Spec.Always = &Always{ServiceAccounts: []string{"default", "*", "default", "*"}}
+		},
+		want: []string{
+			"invalid value: default: spec.always.serviceAccounts[2]",
+			"already listed at index 0",
+			"invalid value: *: spec.always.serviceAccounts[3]",
+			"already listed at index 1",
+		},
+	}, {
+		name:   "unknown deletionPolicy",
+		change: func(c *ClusterPullSecret) { c.Spec.DeletionPolicy = "delete" },
+		want:   []string{"invalid value: delete: spec.deletionPolicy", "must be Delete or Retain"},
+	}, {
+		name: "all mistakes are told at once",
+		change: func(c *ClusterPullSecret) {
+			c.Name = label64
+			c.Spec = ClusterPullSecretSpec{SecretName: "A", DeletionPolicy: "never", Always: &Always{ServiceAccounts: []string{"B"}}}
+		},
+		want: []string{
+			"metadata.name", "spec.secretRef.name", "spec.secretRef.namespace", "spec.namespaceSelector",
+			"spec.secretName", "spec.deletionPolicy", "spec.always.serviceAccounts[0]",
+		},
+	}}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			object := valid(test.change)
+			before := object.DeepCopy()
+			err := object.Validate(t.Context())
+			switch {
+			case len(test.want) == 0 && err != nil:
+				t.Errorf("Validate = %v, want no error", err)
+			case len(test.want) != 0 && err == nil:
+				t.Errorf("Validate accepted %+v", object.Spec)
+			}
+			for _, want := range test.want {
+				if err != nil && !strings.Contains(err.Error(), want) {
+					t.Errorf("Validate = %q, which lacks %q", err, want)
+				}
+			}
+			if diff := cmp.Diff(before, object); diff != "" {
+				t.Error("Validate changed the object (-before, +after):", diff)
+			}
+		})
+	}
+}
+
+// An object that older rules accepted must not be stuck: its status is still
+// written, and its finalizer still removed.
+func TestValidateLetsGo(t *testing.T) {
+	bad := func(c *ClusterPullSecret) { c.Spec.SecretName = "NOT VALID" }
+	deleted := func(c *ClusterPullSecret) { c.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)} }
+
+	tests := []struct {
+		name   string
+		ctx    func(context.Context) context.Context
+		object *ClusterPullSecret
+		ok     bool
+	}{{
+		name:   "update of the object",
+		ctx:    func(ctx context.Context) context.Context { return apis.WithinUpdate(ctx, valid()) },
+		object: valid(bad),
+	}, {
+		name:   "update of the status",
+		ctx:    func(ctx context.Context) context.Context { return apis.WithinSubResourceUpdate(ctx, valid(), "status") },
+		object: valid(bad),
+		ok:     true,
+	}, {
+		name:   "update of an object that is being deleted",
+		ctx:    func(ctx context.Context) context.Context { return apis.WithinUpdate(ctx, valid()) },
+		object: valid(bad, deleted),
+		ok:     true,
+	}}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if err := test.object.Validate(test.ctx(t.Context())); (err == nil) != test.ok {
+				t.Errorf("Validate = %v, want accepted: %t", err, test.ok)
+			}
+		})
+	}
+}

@@ -1,0 +1,146 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"context"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"knative.dev/pkg/configmap"
+	logtesting "knative.dev/pkg/logging/testing"
+)
+
+func TestNewFromMap(t *testing.T) {
+	with := func(change func(*Config)) *Config {
+		c := Default()
+		change(c)
+		return c
+	}
+	tests := []struct {
+		reason string
+		data   map[string]string
+		want   *Config
+		err    string
+	}{
+		{reason: "nothing", want: Default()},
+		{reason: "the example is no setting", data: map[string]string{"_example": "backfill: all"}, want: Default()},
+		{
+			reason: "everything",
+			data: map[string]string{
+				"excluded-namespaces": "kube-*, sandbox ,,team-[ab]",
+				"source-namespaces":   "vault, pullsecrets-sources",
+				"backfill":            " all\n",
+				"backfill-per-minute": "0",
+			},
+			want: &Config{
+				ExcludedNamespaces: []string{"kube-*", "sandbox", "team-[ab]"},
+				SourceNamespaces:   sets.New("vault", "pullsecrets-sources"),
+				Backfill:           BackfillAll,
+			},
+		},
+		{
+			reason: "nothing is excluded", data: map[string]string{"excluded-namespaces": ""},
+			want: with(func(c *Config) { c.ExcludedNamespaces = []string{} }),
+		},
+		{
+			reason: "sources anywhere", data: map[string]string{"source-namespaces": "*"},
+			want: with(func(c *Config) { c.SourceNamespaces = nil }),
+		},
+		{
+			reason: "a bad glob", data: map[string]string{"excluded-namespaces": "ok,[a"},
+			err: `excluded-namespaces: "[a" is not a glob such as team-*`,
+		},
+		{
+			reason: "a bad namespace", data: map[string]string{"source-namespaces": "Vault"},
+			err: `source-namespaces: "Vault" is not the name of a namespace; want names separated by commas, or * for all`,
+		},
+		{
+			reason: "sources beside the programs", data: map[string]string{"source-namespaces": "pullsecrets-system"},
+			err: "source-namespaces: pullsecrets-system cannot hold sources: the programs run there",
+		},
+		{
+			reason: "an unknown mode", data: map[string]string{"backfill": "yes"},
+			err: `backfill: "yes" is none of safe, all, report and disabled`,
+		},
+		{
+			reason: "a rate with a unit", data: map[string]string{"backfill-per-minute": "60/m"},
+			err: `backfill-per-minute: "60/m" is not a number of Services; want 0 (no limit) or more`,
+		},
+		{
+			reason: "a negative rate", data: map[string]string{"backfill-per-minute": "-1"},
+			err: `backfill-per-minute: "-1" is not a number of Services; want 0 (no limit) or more`,
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.reason, func(t *testing.T) {
+			got, err := NewFromMap(tt.data)
+			var msg string
+			if err != nil {
+				msg = err.Error()
+			}
+			if msg != tt.err {
+				t.Fatalf("error = %q, want %q", msg, tt.err)
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("(-want, +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestExcludes(t *testing.T) {
+	c := Default()
+	for namespace, want := range map[string]bool{
+		"default": false, "team-a": false, "kubernetes": false,
+		"kube-system": true, "knative-serving": true, "openshift-builds": true,
+		"pullsecrets-system": true, "pullsecrets-sources": true,
+	} {
+		if got := c.Excludes(namespace, nil); got != want {
+			t.Errorf("Excludes(%s) = %v, want %v", namespace, got, want)
+		}
+	}
+	if !c.Excludes("team-a", map[string]string{"pullsecrets.dev/exclude": "true"}) {
+		t.Error("the label does not exclude")
+	}
+	if c.Excludes("team-a", map[string]string{"pullsecrets.dev/exclude": "false"}) {
+		t.Error("the label excludes with another value than true")
+	}
+}
+
+func TestAllowsSource(t *testing.T) {
+	c := Default()
+	if !c.AllowsSource("pullsecrets-sources") || c.AllowsSource("team-a") || c.AllowsSource("pullsecrets-system") {
+		t.Error("by default, sources may lie in pullsecrets-sources alone")
+	}
+	c.SourceNamespaces = nil
+	if !c.AllowsSource("team-a") || c.AllowsSource("pullsecrets-system") {
+		t.Error("with *, sources may lie everywhere but beside the programs")
+	}
+}
+
+func TestStore(t *testing.T) {
+	store := NewStore(logtesting.TestLogger(t))
+	if diff := cmp.Diff(Default(), store.Load()); diff != "" {
+		t.Errorf("before there is a ConfigMap (-want, +got):\n%s", diff)
+	}
+	cm := func(data map[string]string) *corev1.ConfigMap {
+		return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: Name}, Data: data}
+	}
+	watcher := configmap.NewStaticWatcher(cm(map[string]string{"backfill": "report"}))
+	store.WatchConfigs(watcher)
+	if got := FromContext(store.ToContext(context.Background())).Backfill; got != BackfillReport {
+		t.Errorf("backfill = %s, want report", got)
+	}
+	store.OnConfigChanged(cm(map[string]string{"backfill": "maybe"}))
+	if got := store.Load().Backfill; got != BackfillReport {
+		t.Errorf("after a value that does not parse: backfill = %s, want the running configuration to stay", got)
+	}
+	if got := FromContext(context.Background()); got.Backfill != BackfillSafe {
+		t.Errorf("without a store: backfill = %s, want the default", got.Backfill)
+	}
+}

@@ -1,0 +1,179 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package events makes every Event that the product writes. Reasons are a
+// promise to those who alert on them, so they stand in one place. A message is
+// one stable line that names the item and says what to do, and never holds
+// anything of a Secret but its name and type.
+package events
+
+import (
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"pullsecrets.dev/pkg/annotation"
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/merge"
+)
+
+// The reasons of Events.
+const (
+	ReasonSecretsAdded       = "SecretsAdded"
+	ReasonSecretsRetracted   = "SecretsRetracted"
+	ReasonInvalidAnnotation  = "InvalidAnnotation"
+	ReasonSecretMissing      = "SecretMissing"
+	ReasonSecretWrongType    = "SecretWrongType"
+	ReasonNotGranted         = "NotGranted"
+	ReasonNamedRevision      = "NamedRevision"
+	ReasonBackfillDeferred   = "BackfillDeferred"
+	ReasonBackfillDenied     = "BackfillDenied"
+	ReasonBackfillPaused     = "BackfillPaused"
+	ReasonInjectionContested = "InjectionContested"
+)
+
+const (
+	// maxListed is how many entries a message lists.
+	maxListed = 8
+	// maxText is how much of somebody else's message is passed on.
+	maxText = 400
+)
+
+// Event is an Event before it is recorded.
+type Event struct {
+	// Type is corev1.EventTypeNormal or corev1.EventTypeWarning.
+	Type    string
+	Reason  string
+	Message string
+}
+
+func normal(reason, format string, args ...any) Event {
+	return Event{corev1.EventTypeNormal, reason, fmt.Sprintf(format, args...)}
+}
+
+func warning(reason, format string, args ...any) Event {
+	return Event{corev1.EventTypeWarning, reason, fmt.Sprintf(format, args...)}
+}
+
+// SecretsAdded tells a Service's owner what was added and why.
+func SecretsAdded(added []merge.Entry) Event {
+	return normal(ReasonSecretsAdded, "Added pull secrets %s", entries(added))
+}
+
+// SecretsRetracted tells a Service's owner what was taken away.
+func SecretsRetracted(taken []merge.Entry) Event {
+	return normal(ReasonSecretsRetracted, "Took away pull secrets %s, which nothing declares any more", entries(taken))
+}
+
+// InvalidAnnotation quotes an item that does not count.
+func InvalidAnnotation(problem annotation.Problem) Event {
+	return warning(ReasonInvalidAnnotation, "%s", upperFirst(problem.Error()))
+}
+
+// InvalidLedger says that the product's own annotation was damaged.
+func InvalidLedger(err error) Event {
+	return warning(ReasonInvalidAnnotation, "Annotation %s is not what the product wrote: %v; entries that it does not name count as the owner's",
+		pullsecrets.AddedAnnotation, err)
+}
+
+// NotMountable says that a ServiceAccount keeps declared names out.
+func NotMountable(account string, withheld []merge.Entry) Event {
+	return warning(ReasonNotGranted, "ServiceAccount %s has kubernetes.io/enforce-mountable-secrets and does not list %s; add them to its imagePullSecrets",
+		account, entries(withheld))
+}
+
+// SecretMissing says that a declared Secret does not exist.
+func SecretMissing(namespace, name string) Event {
+	return warning(ReasonSecretMissing, "Pull secret %s does not exist in namespace %s; create it, or correct the annotation that declares it", name, namespace)
+}
+
+// SecretWrongType says that a declared Secret cannot be used for pulling.
+func SecretWrongType(namespace, name string, have corev1.SecretType) Event {
+	return warning(ReasonSecretWrongType, "Secret %s in namespace %s has type %s, which is not used for pulling; want %s or %s",
+		name, namespace, annotation.Quote(string(have)), corev1.SecretTypeDockerConfigJson, corev1.SecretTypeDockercfg)
+}
+
+// NamedRevision says why a template that names its Revision is left alone.
+func NamedRevision(name string, changes string) Event {
+	return normal(ReasonNamedRevision, "The template names its Revision %s, which must not change: %s waits for the next name, or bind the ServiceAccount instead",
+		name, changes)
+}
+
+// BackfillDeferred says what waits for the next change of a Service and how to
+// get it now.
+func BackfillDeferred(changes, why string) Event {
+	return normal(ReasonBackfillDeferred, "%s waits for the next change of the template: %s", upperFirst(changes), why)
+}
+
+// BackfillDenied passes on why the API server refuses the change.
+func BackfillDenied(changes string, err error) Event {
+	return warning(ReasonBackfillDenied, "%s was refused and is not tried again until the Service changes: %s", upperFirst(changes), cut(err.Error()))
+}
+
+// BackfillPaused says which Service stopped the backfill of a Namespace.
+func BackfillPaused(service string) Event {
+	return warning(ReasonBackfillPaused, "No further Service of the Namespace is changed, because the Revision that added pull secrets to Service %s did not become Ready; it goes on when that does, or when the Namespace changes", service)
+}
+
+// InjectionContested says that somebody keeps undoing what is declared.
+func InjectionContested(names []merge.Entry) Event {
+	return warning(ReasonInjectionContested, "Somebody keeps removing pull secrets %s; left alone for an hour, or until the annotations of the Service change", entries(names))
+}
+
+// InItsOwn returns a Namespace that Events can be recorded on: an Event lies in
+// the namespace of its object, and for a cluster-scoped one that would be
+// default.
+func InItsOwn(namespace *corev1.Namespace) *corev1.Namespace {
+	return &corev1.Namespace{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: namespace.Name, Namespace: namespace.Name, UID: namespace.UID, ResourceVersion: namespace.ResourceVersion,
+		},
+	}
+}
+
+// Changes is what a Result would do, as part of a sentence.
+func Changes(r merge.Result) string {
+	var parts []string
+	if len(r.Added) > 0 {
+		parts = append(parts, "adding pull secrets "+entries(r.Added))
+	}
+	if len(r.Taken) > 0 {
+		parts = append(parts, "taking away pull secrets "+entries(r.Taken))
+	}
+	if len(parts) == 0 {
+		return "a change of the pull secrets"
+	}
+	return strings.Join(parts, " and ")
+}
+
+func entries(list []merge.Entry) string {
+	var b strings.Builder
+	for i, e := range list {
+		if i == maxListed {
+			fmt.Fprintf(&b, " and %d more", len(list)-i)
+			break
+		}
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "%s (%s)", e.Name, e.Origin)
+	}
+	return b.String()
+}
+
+func upperFirst(s string) string {
+	if s == "" {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
+}
+
+func cut(text string) string {
+	if runes := []rune(text); len(runes) > maxText {
+		return string(runes[:maxText]) + "…"
+	}
+	return text
+}

@@ -1,0 +1,294 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package merge
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/util/sets"
+)
+
+// source deals out choices from fuzzed bytes, and zeros when they run out.
+type source struct{ data []byte }
+
+func (s *source) next(n int) int {
+	if len(s.data) == 0 {
+		return 0
+	}
+	b := int(s.data[0])
+	s.data = s.data[1:]
+	return b % n
+}
+
+func (s *source) flag() bool { return s.next(2) == 1 }
+
+// names picks out of few names, so that the layers overlap often. Some of them
+// are empty or repeated, as users write them.
+func (s *source) names() []string {
+	var all []string
+	for range s.next(6) {
+		all = append(all, [...]string{"a", "b", "c", "d", "e", "f", ""}[s.next(7)])
+	}
+	return all
+}
+
+func (s *source) grants() []Grant {
+	var all []Grant
+	for _, name := range s.names() {
+		all = append(all, Grant{ClusterPullSecret: fmt.Sprintf("cps-%d", s.next(3)), Secret: name})
+	}
+	return all
+}
+
+func (s *source) current() Current {
+	c := Current{List: s.names(), Ledger: Ledger{}, Claimed: sets.New[string]()}
+	// Ledgers name what is in the list and what is not.
+	for _, name := range append(s.names(), c.List...) {
+		switch s.next(7) {
+		case 1:
+			c.Ledger[name] = FromService
+		case 2:
+			c.Ledger[name] = FromNamespace
+		case 3:
+			c.Ledger[name] = FromClusterPullSecret(fmt.Sprintf("cps-%d", s.next(3)))
+		case 4:
+			c.Ledger[name] = FromServiceAccount("default")
+		case 5:
+			c.Claimed.Insert(name)
+		}
+	}
+	return c
+}
+
+func (s *source) declared() Declared {
+	return Declared{
+		Hold:    s.next(16) == 1,
+		Service: s.names(), Namespace: s.names(), Always: s.grants(), Auto: s.grants(),
+		Account: Account{Name: "default", Secrets: s.names(), Enforced: s.next(4) == 1},
+	}
+}
+
+// snapshot is a deep copy for the law that inputs are never changed.
+func snapshot(t *testing.T, in ...any) string {
+	t.Helper()
+	text, err := json.Marshal(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// laws checks what holds for every result. What the product may take away is
+// what ledger names and nobody claims.
+func laws(t *testing.T, what string, old, requested Current, got Result) {
+	t.Helper()
+	fail := func(law string) {
+		t.Errorf("%s: %s:\nold       %+v\nrequested %+v\ngot       %+v", what, law, old, requested, got)
+	}
+	own := requested.own()
+	kept := slices.DeleteFunc(clean(got.List), func(n string) bool { return !slices.Contains(own, n) })
+	if !slices.Equal(own, kept) {
+		fail("the user's own entries must all stay, in their order")
+	}
+	for _, e := range got.Taken {
+		if !old.ours(e.Name) || slices.Contains(got.List, e.Name) {
+			fail("only what the ledger names may be taken away")
+		}
+	}
+	for name := range got.Ledger {
+		if !slices.Contains(got.List, name) || slices.Contains(own, name) {
+			fail("the ledger must name exactly our entries of the list")
+		}
+	}
+	if got.ListChanged {
+		if sets.New(got.List...).Len() != len(got.List) || slices.Contains(got.List, "") {
+			fail("a list that is written has no repeats and no empty names")
+		}
+		if slices.Equal(got.List, requested.List) {
+			fail("the same list is no change")
+		}
+	} else if !slices.Equal(got.List, requested.List) {
+		fail("another list is a change")
+	}
+}
+
+func FuzzReconcile(f *testing.F) {
+	seeds(f)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s := &source{data}
+		c, d, ready := s.current(), s.declared(), s.flag()
+		before := snapshot(t, c, d)
+		got := Reconcile(c, d, ready)
+		if before != snapshot(t, c, d) {
+			t.Errorf("inputs were changed")
+		}
+		laws(t, "Reconcile", c, c, got)
+		if isReordering(clean(c.List), clean(got.List)) && got.ListChanged {
+			t.Errorf("a difference of order alone was written: %v, %v", c.List, got.List)
+		}
+		for _, e := range got.Taken {
+			if e.Origin != FromService && !e.Origin.IsServiceAccount() {
+				t.Errorf("took away %v, which its owner did not ask for", e)
+			}
+		}
+		again := Reconcile(Current{List: got.List, Ledger: got.Ledger, Claimed: c.Claimed}, d, ready)
+		if got.Changed() && again.Changed() {
+			t.Errorf("not idempotent: %+v with %+v became\n%+v, and that became\n%+v", c, d, got, again)
+		}
+		if ready && got.ListChanged && len(got.Taken) == 0 &&
+			!slices.ContainsFunc(got.Added, func(e Entry) bool {
+				return slices.Contains(d.Service, e.Name) || slices.Contains(d.Namespace, e.Name) ||
+					slices.ContainsFunc(d.Always, func(g Grant) bool { return g.Secret == e.Name })
+			}) {
+			t.Errorf("layers 5 and 6 alone made a Revision of a ready Service: %+v", got)
+		}
+	})
+}
+
+func FuzzCreate(f *testing.F) {
+	seeds(f)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s := &source{data}
+		c, d := s.current(), s.declared()
+		c.Claimed = nil
+		before := snapshot(t, c, d)
+		got := Create(c, d)
+		if before != snapshot(t, c, d) {
+			t.Errorf("inputs were changed")
+		}
+		for _, name := range clean(c.List) {
+			origin, claimed := c.Ledger[name]
+			withheld := contains(got.Withheld, name)
+			if !slices.Contains(got.List, name) && !withheld && (!claimed || !origin.IsServiceAccount()) {
+				t.Errorf("%q is gone: %+v became %+v", name, c, got)
+			}
+		}
+		again := Create(Current{List: got.List, Ledger: got.Ledger}, d)
+		if diff := cmp.Diff(got.List, again.List); diff != "" {
+			t.Errorf("the second call answers otherwise (-first, +second):\n%s", diff)
+		}
+		if diff := cmp.Diff(got.Ledger, again.Ledger); diff != "" {
+			t.Errorf("the second call answers otherwise (-first, +second):\n%s", diff)
+		}
+	})
+}
+
+func FuzzUpdate(f *testing.F) {
+	seeds(f)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s := &source{data}
+		old, requested, d := s.current(), s.current(), s.declared()
+		before := snapshot(t, old, requested, d)
+		got := Update(old, requested, d)
+		if before != snapshot(t, old, requested, d) {
+			t.Errorf("inputs were changed")
+		}
+		trusted := requested
+		trusted.Ledger = d.trusted(old.Ledger, requested.Ledger)
+		laws(t, "Update", old, trusted, got)
+		// The API server calls us again with our own answer.
+		second := Update(old, Current{List: got.List, Ledger: got.Ledger, Claimed: requested.Claimed}, d)
+		if diff := cmp.Diff(got.List, second.List); diff != "" {
+			t.Errorf("the second call answers otherwise (-first, +second):\n%s", diff)
+		}
+		if diff := cmp.Diff(got.Ledger, second.Ledger); diff != "" {
+			t.Errorf("the second call answers otherwise (-first, +second):\n%s", diff)
+		}
+	})
+}
+
+func FuzzForServiceAccount(f *testing.F) {
+	seeds(f)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s := &source{data}
+		c, namespace, always := s.current(), s.names(), s.grants()
+		before := snapshot(t, c, namespace, always)
+		got := ForServiceAccount(c.Ledger, c, namespace, always)
+		if before != snapshot(t, c, namespace, always) {
+			t.Errorf("inputs were changed")
+		}
+		laws(t, "ForServiceAccount", c, c, got)
+		again := ForServiceAccount(got.Ledger, Current{List: got.List, Ledger: got.Ledger, Claimed: c.Claimed}, namespace, always)
+		if again.Changed() {
+			t.Errorf("not idempotent: %+v became %+v", got, again)
+		}
+	})
+}
+
+func FuzzParseLedger(f *testing.F) {
+	for _, seed := range []string{"", "{}", `{"a":"service"}`, `{"a":"serviceaccount/x","b":1}`, `[`, `{"a":"service","a":"namespace"}`, "null"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		got, _ := ParseLedger(text)
+		again, err := ParseLedger(got.String())
+		if err != nil {
+			t.Errorf("a ledger that was read does not read again: %v", err)
+		}
+		if len(got) != len(again) {
+			t.Errorf("%v became %v", got, again)
+		}
+	})
+}
+
+// seeds are byte strings that reach every branch between them; the corpus in
+// testdata holds what fuzzing found.
+func seeds(f *testing.F) {
+	f.Add([]byte{})
+	for i := range 64 {
+		seed := make([]byte, 48)
+		for j := range seed {
+			seed[j] = byte((i*31 + j*j*7 + i*j) % 251)
+		}
+		f.Add(seed)
+	}
+}
+
+func BenchmarkReconcile(b *testing.B) {
+	d := Declared{Namespace: list("ghcr quay"), Account: Account{Name: "default"}}
+	for _, bb := range []struct {
+		name    string
+		current Current
+		d       Declared
+	}{
+		{"nothing declared", current("mine", ""), Declared{}},
+		{"converged", current("mine ghcr=namespace quay=namespace", ""), d},
+		{"to be added", current("mine", ""), d},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				Reconcile(bb.current, bb.d, true)
+			}
+		})
+	}
+}
+
+func BenchmarkAdmitUpdate(b *testing.B) {
+	side := func(words, image string) Side {
+		return Side{Current: current(words, ""), Template: map[string]any{"spec": map[string]any{
+			"containers": []any{map[string]any{"image": image, "env": []any{map[string]any{"name": "A", "value": "1"}}}},
+		}}}
+	}
+	old := side("mine ghcr=namespace", "ghcr.io/acme/app:v1")
+	d := Declared{Namespace: list("ghcr quay")}
+	for _, bb := range []struct {
+		name      string
+		requested Side
+	}{
+		{"unchanged", side("mine", "ghcr.io/acme/app:v1")},
+		{"changed", side("mine", "ghcr.io/acme/app:v2")},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				AdmitUpdate(old, bb.requested, d, nil)
+			}
+		})
+	}
+}

@@ -1,0 +1,100 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package merge
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// Origin says why the product added an entry.
+type Origin string
+
+const (
+	// FromService is the secrets annotation of the Service.
+	FromService Origin = "service"
+	// FromNamespace is the secrets annotation of the Namespace.
+	FromNamespace Origin = "namespace"
+
+	clusterPullSecretPrefix = "clusterpullsecret/"
+	serviceAccountPrefix    = "serviceaccount/"
+)
+
+// FromClusterPullSecret is the ClusterPullSecret of that name.
+func FromClusterPullSecret(name string) Origin { return Origin(clusterPullSecretPrefix + name) }
+
+// FromServiceAccount is the imagePullSecrets of the ServiceAccount of that name.
+func FromServiceAccount(name string) Origin { return Origin(serviceAccountPrefix + name) }
+
+// IsServiceAccount tells whether the entry was carried over from a ServiceAccount.
+func (o Origin) IsServiceAccount() bool { return strings.HasPrefix(string(o), serviceAccountPrefix) }
+
+// isClusterPullSecret tells whether the entry came from a ClusterPullSecret.
+func (o Origin) isClusterPullSecret() bool {
+	return strings.HasPrefix(string(o), clusterPullSecretPrefix)
+}
+
+// valid tells whether the product can have written this origin.
+func (o Origin) valid() bool {
+	if o == FromService || o == FromNamespace {
+		return true
+	}
+	for _, prefix := range []string{clusterPullSecretPrefix, serviceAccountPrefix} {
+		if name, ok := strings.CutPrefix(string(o), prefix); ok {
+			return len(validation.IsDNS1123Subdomain(name)) == 0
+		}
+	}
+	return false
+}
+
+// Ledger maps the name of each entry that the product added to its origin.
+type Ledger map[string]Origin
+
+// ParseLedger reads the annotation pullsecrets.dev/added. The annotation is
+// within everybody's reach, so nothing in it is trusted more than it must be:
+// text that is not a JSON object of strings is an empty ledger and an error,
+// and an item with an impossible name or origin is left out and an error. An
+// entry that no ledger names counts as the user's, so a damaged ledger can make
+// the product forget an entry, and never makes it take one away.
+func ParseLedger(text string) (Ledger, error) {
+	if text == "" {
+		return nil, nil
+	}
+	var raw map[string]string
+	if err := json.Unmarshal([]byte(text), &raw); err != nil {
+		// The decoder's own message quotes the input, so it is not passed on.
+		return nil, fmt.Errorf("want a JSON object of entry names and their origins")
+	}
+	ledger := make(Ledger, len(raw))
+	bad := 0
+	for name, origin := range raw {
+		if len(validation.IsDNS1123Subdomain(name)) > 0 || !Origin(origin).valid() {
+			bad++
+			continue
+		}
+		ledger[name] = Origin(origin)
+	}
+	if bad > 0 {
+		return ledger, fmt.Errorf("%d items are not a Secret's name with service, namespace, clusterpullsecret/NAME or serviceaccount/NAME", bad)
+	}
+	return ledger, nil
+}
+
+// String is the value of the annotation: JSON with sorted keys, so that equal
+// ledgers are equal text. An empty ledger is the empty string, which stands for
+// no annotation.
+func (l Ledger) String() string {
+	if len(l) == 0 {
+		return ""
+	}
+	text, err := json.Marshal(map[string]Origin(l))
+	if err != nil {
+		// A map of strings always marshals.
+		panic(err)
+	}
+	return string(text)
+}

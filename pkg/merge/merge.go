@@ -1,0 +1,514 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package merge
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/util/sets"
+)
+
+// Grant is a ClusterPullSecret that a namespace may have.
+type Grant struct {
+	// ClusterPullSecret is its name, by which grants are ordered.
+	ClusterPullSecret string
+	// Secret is the name of its copy in the namespace.
+	Secret string
+}
+
+// Account is the ServiceAccount that the Pods of a Service run as.
+type Account struct {
+	Name string
+	// Secrets is its imagePullSecrets, in order.
+	Secrets []string
+	// Enforced is the annotation kubernetes.io/enforce-mountable-secrets:
+	// Pods may name only what the ServiceAccount lists.
+	Enforced bool
+}
+
+// Declared is what a Service should have, layer by layer. A nil layer declares
+// nothing.
+type Declared struct {
+	// Hold: add nothing and take nothing away (see annotation.Policy).
+	Hold bool
+	// Service and Namespace are the names in the two secrets annotations.
+	Service, Namespace []string
+	// Always and Auto are the granted ClusterPullSecrets of layers 4 and 5.
+	Always, Auto []Grant
+	// Account is the ServiceAccount of layer 6.
+	Account Account
+}
+
+// Names lists what layers 2 to 5 declare, each name once.
+func (d Declared) Names() []string {
+	d.Account = Account{}
+	entries, _ := d.layers(nil, true)
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name)
+	}
+	return names
+}
+
+// Current is a list as it is, or as somebody wants to write it.
+type Current struct {
+	// List holds the names in order; as users write it, it may hold repeats
+	// and empty names.
+	List []string
+	// Ledger says which of them the product added.
+	Ledger Ledger
+	// Claimed are names that count as the user's own although the ledger names
+	// them; see the function Claimed.
+	Claimed sets.Set[string]
+}
+
+// own returns the user's own entries, in order, without repeats or empty names.
+func (c Current) own() []string {
+	return slices.DeleteFunc(clean(c.List), c.ours)
+}
+
+// ours tells whether the product added the entry and nobody claims it.
+func (c Current) ours(name string) bool {
+	_, added := c.Ledger[name]
+	return added && !c.Claimed.Has(name)
+}
+
+// added returns our entries that really stand in the list, with their origins,
+// in the list's order.
+func (c Current) added() []Entry {
+	var added []Entry
+	for _, name := range clean(c.List) {
+		if c.ours(name) {
+			added = append(added, Entry{name, c.Ledger[name]})
+		}
+	}
+	return added
+}
+
+// Entry is a name of the list and why it is there.
+type Entry struct {
+	Name   string
+	Origin Origin
+}
+
+func contains(entries []Entry, name string) bool {
+	return slices.ContainsFunc(entries, func(e Entry) bool { return e.Name == name })
+}
+
+// Result is what a list becomes.
+type Result struct {
+	// List and Ledger are the new state; both are nil where they are empty.
+	List   []string
+	Ledger Ledger
+	// Added and Taken are the differences to what was there, by the product.
+	Added, Taken []Entry
+	// Withheld are declared names that the ServiceAccount's
+	// enforce-mountable-secrets keeps out.
+	Withheld []Entry
+	// ListChanged and LedgerChanged tell whether there is anything to write.
+	ListChanged, LedgerChanged bool
+}
+
+// Changed tells whether there is anything to write.
+func (r Result) Changed() bool { return r.ListChanged || r.LedgerChanged }
+
+// Create answers the admission of a new Service. The ledger that comes with it
+// is the product's own (a second call in the same request), or comes out of a
+// backup or an export, or is forged: an item counts only if it is in the list
+// and declared now with that very origin, so that a second call answers as the
+// first one did.
+func Create(requested Current, d Declared) Result {
+	requested.Ledger, requested.Claimed = d.proven(requested.Ledger), nil
+	if d.Hold {
+		return unchanged(requested)
+	}
+	return full(requested, requested, d)
+}
+
+// Update answers the admission of a changed Service: the full list anew, and
+// what the ledger names but nothing declares any more goes away. The ledger of
+// the old object is the truth, because the requested one is the user's to drop
+// or to forge. Of that one an item counts only as in Create, which is what our
+// own answer needs when the API server calls a second time.
+//
+// Whether the Service changed is for AdmitUpdate to find out; for one that did
+// not, the old list and ledger are put back as they were.
+func Update(old, requested Current, d Declared) Result {
+	requested.Ledger = d.trusted(old.Ledger, requested.Ledger)
+	if d.Hold {
+		return held(old, requested)
+	}
+	return full(old, requested, d)
+}
+
+// proven is the part of a ledger that anybody may bring along: what is declared
+// now with that very origin.
+func (d Declared) proven(brought Ledger) Ledger {
+	proven := make(Ledger, len(brought))
+	for _, e := range d.entries() {
+		if brought[e.Name] == e.Origin {
+			proven[e.Name] = e.Origin
+		}
+	}
+	return proven
+}
+
+// trusted is the ledger of the old object with the proven part of the
+// requested one.
+func (d Declared) trusted(old, brought Ledger) Ledger {
+	trusted := d.proven(brought)
+	maps.Copy(trusted, old)
+	return trusted
+}
+
+// sameOwn tells whether both lists hold the same entries of the user's own, in
+// the same order.
+func sameOwn(old, requested Current, d Declared) bool {
+	requested.Ledger = d.trusted(old.Ledger, requested.Ledger)
+	return slices.Equal(old.own(), requested.own())
+}
+
+// reuses tells whether a template that takes the name of an existing Revision is
+// the same as that Revision, as far as pull secrets are concerned: the user's
+// own entries are the same, and the rest of the Revision's list is explained by
+// the ledger or by what is declared. Then the Revision's list is the only one
+// with which Knative accepts the name.
+func reuses(revision []string, old, requested Current, d Declared) bool {
+	requested.Ledger = d.trusted(old.Ledger, requested.Ledger)
+	explained := sets.New[string]()
+	for name := range old.Ledger {
+		explained.Insert(name)
+	}
+	for _, e := range d.entries() {
+		explained.Insert(e.Name)
+	}
+	own := requested.own()
+	var theirs []string
+	for _, name := range revision {
+		if slices.Contains(own, name) || !explained.Has(name) {
+			theirs = append(theirs, name)
+		}
+	}
+	return slices.Equal(theirs, own)
+}
+
+// Reconcile looks at a Service that nobody is changing. Each change of the list
+// rolls out a Revision, so:
+//
+//   - names that layers 2 to 4 declare are added;
+//   - an entry that came from the Service's own annotation, which no longer says
+//     it, is taken away, because its owner asked;
+//   - any other entry stays, even if nothing declares it any more: a reference
+//     to a Secret that is gone is harmless, a rollout for nobody's benefit is not;
+//   - layers 5 and 6 come along with the above, and by themselves only to a
+//     Service that is not ready, where there is nothing to lose.
+//
+// The caller asks for nothing where injection is disabled.
+func Reconcile(current Current, d Declared, ready bool) Result {
+	if d.Hold {
+		return unchanged(current)
+	}
+	own, added := current.own(), current.added()
+	firm, withheld := d.layers(own, false)
+	all, withheldAll := d.layers(own, true)
+	declared := d.entries()
+
+	var keep, retract []Entry
+	for _, e := range added {
+		if e.Origin == FromService && !contains(declared, e.Name) {
+			retract = append(retract, e)
+		} else {
+			keep = append(keep, e)
+		}
+	}
+	// What the ServiceAccount lists would be carried right back, so it stays.
+	for _, e := range d.carry(own, slices.Clone(keep))[len(keep):] {
+		if contains(retract, e.Name) {
+			keep = append(keep, e)
+		}
+	}
+	retracts := len(keep) < len(added)
+	missing := slices.ContainsFunc(firm, func(e Entry) bool { return !contains(added, e.Name) })
+
+	// Unless a Revision is made anyway, layer 5 may only relabel what is there.
+	want, carry := all, true
+	if ready && !retracts && !missing {
+		want = slices.DeleteFunc(slices.Clone(all), func(e Entry) bool {
+			return !contains(firm, e.Name) && !contains(keep, e.Name)
+		})
+		carry, withheldAll = false, withheld
+	}
+	entries := interleave(want, keep)
+	if carry {
+		entries = d.carry(own, entries)
+	}
+	if retracts {
+		entries = dropOrphans(entries)
+	}
+	return settle(current, current, own, entries, withheldAll)
+}
+
+// ForServiceAccount keeps the list of a bound ServiceAccount: what the
+// Namespace and ClusterPullSecrets declare is appended, what the ledger names
+// and nothing declares any more is taken out, and every other entry keeps its
+// place. In an admission request, old is the ledger of the old object, as in
+// Update; elsewhere it is the ledger of current.
+func ForServiceAccount(old Ledger, current Current, namespace []string, always []Grant) Result {
+	d := Declared{Namespace: namespace, Always: always}
+	current.Ledger = d.trusted(old, current.Ledger)
+	want, _ := d.layers(nil, false)
+	var (
+		list    []string
+		entries []Entry
+	)
+	for _, name := range clean(current.List) {
+		if current.ours(name) {
+			i := slices.IndexFunc(want, func(e Entry) bool { return e.Name == name })
+			if i < 0 {
+				continue
+			}
+			entries = append(entries, want[i])
+		}
+		list = append(list, name)
+	}
+	for _, e := range want {
+		if !slices.Contains(list, e.Name) {
+			list = append(list, e.Name)
+			entries = append(entries, e)
+		}
+	}
+	return compare(current, current, list, entries, nil)
+}
+
+// full is the whole list anew: the own entries of the request and all layers.
+func full(old, requested Current, d Declared) Result {
+	own := requested.own()
+	entries, withheld := d.layers(own, true)
+	// What somebody claims and merely dropped from the list comes back as
+	// theirs, or a second call with our own answer would take it for theirs
+	// and answer otherwise than the first.
+	own = append(own, requested.claims(entries)...)
+	if len(own) == 0 {
+		own = requested.claims(d.carry(nil, entries))
+	}
+	entries, _ = d.layers(own, true)
+	return settle(old, requested, own, d.carry(own, entries), withheld)
+}
+
+// claims returns the names among entries that somebody claims.
+func (c Current) claims(entries []Entry) []string {
+	var names []string
+	for _, e := range entries {
+		if c.Claimed.Has(e.Name) {
+			names = append(names, e.Name)
+		}
+	}
+	return names
+}
+
+// held keeps the own entries of the request and the entries that the ledger
+// names, and adds or takes nothing.
+func held(old, requested Current) Result {
+	own := requested.own()
+	keep := slices.DeleteFunc(old.added(), func(e Entry) bool { return slices.Contains(own, e.Name) })
+	return settle(old, requested, own, keep, nil)
+}
+
+func unchanged(c Current) Result {
+	return Result{List: clip(slices.Clone(c.List)), Ledger: c.trimmed()}
+}
+
+// entries lists all that is declared, the ServiceAccount's entries included,
+// each name with the origin of its first layer and nothing withheld.
+func (d Declared) entries() []Entry {
+	d.Account.Enforced = false
+	entries, _ := d.layers(nil, true)
+	return d.carry(nil, entries)
+}
+
+// layers returns layers 2 to 4, or to 5 with auto, without the own entries and
+// without what the ServiceAccount does not let Pods name, which is returned
+// apart.
+func (d Declared) layers(own []string, auto bool) (entries, withheld []Entry) {
+	add := func(name string, origin Origin) {
+		if name == "" || slices.Contains(own, name) || contains(entries, name) || contains(withheld, name) {
+			return
+		}
+		if d.Account.Enforced && !slices.Contains(d.Account.Secrets, name) {
+			withheld = append(withheld, Entry{name, origin})
+			return
+		}
+		entries = append(entries, Entry{name, origin})
+	}
+	for _, name := range d.Service {
+		add(name, FromService)
+	}
+	for _, name := range d.Namespace {
+		add(name, FromNamespace)
+	}
+	for _, g := range byName(d.Always) {
+		add(g.Secret, FromClusterPullSecret(g.ClusterPullSecret))
+	}
+	if auto {
+		for _, g := range byName(d.Auto) {
+			add(g.Secret, FromClusterPullSecret(g.ClusterPullSecret))
+		}
+	}
+	return entries, withheld
+}
+
+// carry appends layer 6: where the user names nothing and the product names
+// something, the ServiceAccount's own entries.
+func (d Declared) carry(own []string, entries []Entry) []Entry {
+	if len(own) > 0 || !slices.ContainsFunc(entries, notCarried) {
+		return entries
+	}
+	for _, name := range d.Account.Secrets {
+		if name != "" && !contains(entries, name) {
+			entries = append(entries, Entry{name, FromServiceAccount(d.Account.Name)})
+		}
+	}
+	return entries
+}
+
+func notCarried(e Entry) bool { return !e.Origin.IsServiceAccount() }
+
+// dropOrphans takes away what was carried over from a ServiceAccount where it
+// would stand alone: without the product's other entries, the Pod gets the
+// ServiceAccount's list from Kubernetes again.
+func dropOrphans(entries []Entry) []Entry {
+	if slices.ContainsFunc(entries, notCarried) {
+		return entries
+	}
+	return nil
+}
+
+// interleave adds to want what is kept although nothing declares it any more,
+// each behind the entries of its own layer.
+func interleave(want, keep []Entry) []Entry {
+	all := slices.Clone(want)
+	for _, e := range keep {
+		if !contains(all, e.Name) {
+			all = append(all, e)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Entry) int { return cmp.Compare(rank(a.Origin), rank(b.Origin)) })
+	return all
+}
+
+func rank(o Origin) int {
+	switch {
+	case o == FromService:
+		return 2
+	case o == FromNamespace:
+		return 3
+	case o.isClusterPullSecret():
+		return 4
+	default:
+		return 6
+	}
+}
+
+// settle turns own entries and ours into a result. Where that is only another
+// order of what was there, or of what was asked for, that order stays, because
+// every reordering is a Revision; but the order of the user's own entries is
+// always theirs.
+func settle(old, requested Current, own []string, entries []Entry, withheld []Entry) Result {
+	list := make([]string, 0, len(own)+len(entries))
+	list = append(list, own...)
+	ours := make(Ledger, len(entries))
+	for _, e := range entries {
+		list = append(list, e.Name)
+		ours[e.Name] = e.Origin
+	}
+	for _, other := range [][]string{clean(old.List), clean(requested.List)} {
+		if isReordering(list, other) && slices.Equal(Current{List: other, Ledger: ours}.own(), own) {
+			list = other
+			break
+		}
+	}
+	return compare(old, requested, list, entries, withheld)
+}
+
+// isReordering tells whether two lists without repeats hold the same names.
+func isReordering(a, b []string) bool {
+	return len(a) == len(b) && sets.New(a...).HasAll(b...)
+}
+
+// clean is the list without repeats and empty names. Users may write both; to
+// clean up after them is never a reason to write, and whenever the list is
+// written, it is clean.
+func clean(list []string) []string {
+	seen := sets.New("")
+	var names []string
+	for _, name := range list {
+		if !seen.Has(name) {
+			seen.Insert(name)
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// compare fills in what a new state changes. Added and Taken are judged by the
+// old state, ListChanged and LedgerChanged by what is about to be stored.
+func compare(old, requested Current, list []string, entries []Entry, withheld []Entry) Result {
+	r := Result{List: list, Withheld: withheld}
+	for _, e := range entries {
+		if !slices.Contains(old.List, e.Name) && !slices.Contains(requested.List, e.Name) {
+			r.Added = append(r.Added, e)
+		}
+		// What somebody claims and merely dropped from the list is not ours
+		// when it comes back.
+		if !requested.Claimed.Has(e.Name) {
+			if r.Ledger == nil {
+				r.Ledger = make(Ledger, len(entries))
+			}
+			r.Ledger[e.Name] = e.Origin
+		}
+	}
+	for _, e := range old.added() {
+		if !slices.Contains(list, e.Name) {
+			r.Taken = append(r.Taken, e)
+		}
+	}
+	if r.ListChanged = !slices.Equal(list, clean(requested.List)); !r.ListChanged {
+		r.List = slices.Clone(requested.List)
+	}
+	r.List = clip(r.List)
+	r.LedgerChanged = !maps.Equal(r.Ledger, requested.trimmed())
+	return r
+}
+
+// trimmed is the ledger without items that say nothing: of names that are not
+// in the list, and of names that somebody else claims.
+func (c Current) trimmed() Ledger {
+	var ledger Ledger
+	for _, e := range c.added() {
+		if ledger == nil {
+			ledger = Ledger{}
+		}
+		ledger[e.Name] = e.Origin
+	}
+	return ledger
+}
+
+// byName returns the grants ordered by the ClusterPullSecret's name.
+func byName(grants []Grant) []Grant {
+	sorted := slices.Clone(grants)
+	slices.SortStableFunc(sorted, func(a, b Grant) int {
+		return cmp.Compare(a.ClusterPullSecret, b.ClusterPullSecret)
+	})
+	return sorted
+}
+
+// clip returns nil for an empty list, so that absent and empty are the same.
+func clip(list []string) []string {
+	if len(list) == 0 {
+		return nil
+	}
+	return list
+}

@@ -1,0 +1,88 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package namespace
+
+import (
+	"context"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	kubeclient "knative.dev/pkg/client/injection/kube/client"
+	_ "knative.dev/pkg/client/injection/kube/informers/core/v1/namespace/fake"
+	namespacereconciler "knative.dev/pkg/client/injection/kube/reconciler/core/v1/namespace"
+	"knative.dev/pkg/configmap"
+	"knative.dev/pkg/controller"
+	"knative.dev/pkg/logging"
+	knativetesting "knative.dev/pkg/reconciler/testing"
+
+	"pullsecrets.dev/pkg/config"
+	"pullsecrets.dev/pkg/events"
+	. "pullsecrets.dev/pkg/reconciler/testing"
+)
+
+func factory() knativetesting.Factory {
+	return MakeFactory(func(ctx context.Context, listers *Listers, _ *knativetesting.TableRow) controller.Reconciler {
+		r := &Reconciler{reporter: &events.Reporter{}}
+		return namespacereconciler.NewReconciler(ctx, logging.FromContext(ctx), kubeclient.Get(ctx), listers.Namespaces(),
+			controller.GetEventRecorder(ctx), r, controller.Options{SkipStatusUpdates: true})
+	})
+}
+
+func TestReconcileKind(t *testing.T) {
+	knativetesting.TableTest{
+		{Name: "no such Namespace", Key: "team"},
+		{
+			Name: "nothing to say", Key: "team",
+			Objects: []runtime.Object{Namespace("team", WithNamespaceAnnotation("pullsecrets.dev/secrets", "ghcr"))},
+		},
+		{
+			Name: "every bad item is told", Key: "team",
+			Objects: []runtime.Object{Namespace("team",
+				WithNamespaceAnnotation("pullsecrets.dev/secrets", "Ghcr"),
+				WithNamespaceAnnotation("pullsecrets.dev/inject", "yes"),
+				WithNamespaceAnnotation("pullsecrets.dev/service-accounts", "a b"),
+			)},
+			WantEvents: []string{
+				`Warning InvalidAnnotation Annotation pullsecrets.dev/secrets: "Ghcr" is not a DNS-1123 subdomain`,
+				`Warning InvalidAnnotation Annotation pullsecrets.dev/inject: "yes" is none of declared, auto and disabled; nothing is injected until it is corrected`,
+				`Warning InvalidAnnotation Annotation pullsecrets.dev/service-accounts: "a b" is not a DNS-1123 subdomain`,
+			},
+		},
+		{
+			Name: "excluded", Key: "kube-system",
+			Objects: []runtime.Object{Namespace("kube-system", WithNamespaceAnnotation("pullsecrets.dev/secrets", "Ghcr"))},
+		},
+	}.Test(t, factory())
+}
+
+func TestToldOnce(t *testing.T) {
+	row := knativetesting.TableRow{Objects: []runtime.Object{Namespace("team", WithNamespaceAnnotation("pullsecrets.dev/secrets", "Ghcr"))}}
+	c, _, eventList := factory()(t, &row)
+	for range 3 {
+		if err := c.Reconcile(row.Ctx, "team"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := eventList.Events(); len(got) != 1 {
+		t.Errorf("events = %q, want one", got)
+	}
+}
+
+func TestForgets(t *testing.T) {
+	r := &Reconciler{reporter: &events.Reporter{}}
+	if err := r.ObserveDeletion(t.Context(), types.NamespacedName{Name: "team"}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestNewController(t *testing.T) {
+	ctx, _ := knativetesting.SetupFakeContext(t)
+	cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: config.Name, Namespace: "knative-testing"}}
+	if impl := NewController(ctx, configmap.NewStaticWatcher(cm)); impl == nil {
+		t.Error("NewController() = nil")
+	}
+}

@@ -1,0 +1,135 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package service
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+func named(name string) types.NamespacedName { return types.NamespacedName{Namespace: ns, Name: name} }
+
+// line runs a backfill in a bubble of virtual time and notes who was woken when.
+type line struct {
+	*backfill
+	start time.Time
+	woken []string
+}
+
+func newLine(ctx context.Context) *line {
+	l := &line{start: time.Now()}
+	l.backfill = newBackfill(func(key types.NamespacedName) {
+		l.woken = append(l.woken, fmt.Sprintf("%s@%v", key.Name, time.Since(l.start)))
+		// A woken Service is written at once, as the reconciler would.
+		go l.done(key)
+	})
+	go l.run(ctx)
+	return l
+}
+
+func inBubble(t *testing.T, f func(t *testing.T, l *line)) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		l := newLine(ctx)
+		f(t, l)
+		cancel()
+		synctest.Wait()
+	})
+}
+
+func TestBackfillSpacesOut(t *testing.T) {
+	inBubble(t, func(t *testing.T, l *line) {
+		if !l.ask(named("first"), false, 6) {
+			t.Fatal("the first has to wait")
+		}
+		l.done(named("first"))
+		for _, name := range []string{"a", "b", "not-ready", "c"} {
+			if l.ask(named(name), name == "not-ready", 6) {
+				t.Fatalf("%s has not to wait", name)
+			}
+			// Asking again must neither help nor hurt.
+			l.ask(named(name), name == "not-ready", 6)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if want := []string{"not-ready@10s", "a@20s", "b@30s", "c@40s"}; !slices.Equal(l.woken, want) {
+			t.Errorf("woken: %v, want %v", l.woken, want)
+		}
+	})
+}
+
+func TestBackfillKeepsTheTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBackfill(func(types.NamespacedName) {})
+		if !b.ask(named("a"), false, 1) {
+			t.Fatal("the first has to wait")
+		}
+		time.Sleep(time.Second)
+		if !b.ask(named("a"), false, 1) {
+			t.Error("a conflict costs the turn")
+		}
+		b.done(named("a"))
+		if b.ask(named("a"), false, 1) {
+			t.Error("a second turn within the minute")
+		}
+	})
+}
+
+func TestBackfillLeavesTheLine(t *testing.T) {
+	inBubble(t, func(t *testing.T, l *line) {
+		l.ask(named("first"), false, 60)
+		l.ask(named("gone"), true, 60)
+		l.ask(named("changed"), true, 60)
+		l.ask(named("stays"), true, 60)
+		l.done(named("gone"))
+		l.ask(named("changed"), false, 60)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if want := []string{"stays@1s", "changed@2s"}; !slices.Equal(l.woken, want) {
+			t.Errorf("woken: %v, want %v", l.woken, want)
+		}
+	})
+}
+
+func TestBackfillFollowsTheSetting(t *testing.T) {
+	inBubble(t, func(t *testing.T, l *line) {
+		l.ask(named("first"), false, 1)
+		l.ask(named("a"), false, 1)
+		l.ask(named("b"), false, 1)
+		time.Sleep(time.Second)
+		if !l.ask(named("c"), false, 0) {
+			t.Error("has to wait without a limit")
+		}
+		synctest.Wait()
+		if want := []string{"a@1s", "b@1s"}; !slices.Equal(l.woken, want) {
+			t.Errorf("woken: %v, want %v", l.woken, want)
+		}
+	})
+}
+
+// TestBackfillStaysUnderTheRate has 200 Services ask at once.
+func TestBackfillStaysUnderTheRate(t *testing.T) {
+	inBubble(t, func(t *testing.T, l *line) {
+		for i := range 200 {
+			name := named(fmt.Sprint("app-", i))
+			if l.ask(name, i%3 == 0, 60) {
+				l.woken = append(l.woken, "")
+				l.done(name)
+			}
+		}
+		for minute := 1; minute <= 3; minute++ {
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if got, most := len(l.woken), 60*minute+1; got > most || got < most-1 {
+				t.Errorf("after %d minutes: %d turns, want at most %d and no fewer than one less", minute, got, most)
+			}
+		}
+	})
+}

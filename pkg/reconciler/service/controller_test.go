@@ -1,0 +1,132 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package service
+
+import (
+	"testing"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgotesting "k8s.io/client-go/testing"
+	kubefake "knative.dev/pkg/client/injection/kube/client/fake"
+	_ "knative.dev/pkg/client/injection/kube/informers/core/v1/namespace/fake"
+	_ "knative.dev/pkg/client/injection/kube/informers/core/v1/serviceaccount/fake"
+	"knative.dev/pkg/configmap"
+	"knative.dev/pkg/controller"
+	knativetesting "knative.dev/pkg/reconciler/testing"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+	servingfake "knative.dev/serving/pkg/client/injection/client/fake"
+	_ "knative.dev/serving/pkg/client/injection/informers/serving/v1/service/fake"
+
+	"pullsecrets.dev/pkg/config"
+	. "pullsecrets.dev/pkg/reconciler/testing"
+)
+
+// TestWakes checks who is enqueued by what.
+func TestWakes(t *testing.T) {
+	ctx, cancel, informers := knativetesting.SetupFakeContextWithCancel(t)
+	defer cancel()
+	kube, serving := kubefake.Get(ctx), servingfake.Get(ctx)
+	kube.PrependReactor("create", "selfsubjectreviews", func(clientgotesting.Action) (bool, runtime.Object, error) {
+		return true, &authenticationv1.SelfSubjectReview{Status: authenticationv1.SelfSubjectReviewStatus{UserInfo: authenticationv1.UserInfo{Username: user}}}, nil
+	})
+	victim := Service(ns, "victim", WithAnnotation("serving.knative.dev/lastModifier", user), WithConfigurationsReady(corev1.ConditionFalse))
+	for _, svc := range []*servingv1.Service{Service(ns, "app"), Service(ns, "built", WithServiceAccount("builder")), victim, Service("other", "app")} {
+		if _, err := serving.ServingV1().Services(svc.Namespace).Create(ctx, svc, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	team := declares("n")
+	account := ServiceAccount(ns, "builder", nil)
+	if _, err := kube.CoreV1().Namespaces().Create(ctx, team, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kube.CoreV1().ServiceAccounts(ns).Create(ctx, account, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	impl := NewController(ctx, configmap.NewStaticWatcher(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: config.Name, Namespace: "knative-testing"}}))
+	wait, err := knativetesting.RunAndSyncInformers(ctx, informers...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { cancel(); wait() }()
+
+	woken := func(what string, want ...string) {
+		t.Helper()
+		got := drain(t, impl, len(want))
+		for _, key := range want {
+			if !got[key] {
+				t.Errorf("%s: %s was not woken; woken: %v", what, key, got)
+			}
+			delete(got, key)
+		}
+		if len(got) > 0 {
+			t.Errorf("%s: woken for nothing: %v", what, got)
+		}
+	}
+	woken("the start", "team/app", "team/built", "team/victim", "other/app")
+
+	team = team.DeepCopy()
+	team.Annotations["example.com/other"] = "x"
+	update(t, func() error {
+		_, err := kube.CoreV1().Namespaces().Update(ctx, team, metav1.UpdateOptions{})
+		return err
+	})
+	team = team.DeepCopy()
+	team.Annotations["pullsecrets.dev/secrets"] = "n,n2"
+	update(t, func() error {
+		_, err := kube.CoreV1().Namespaces().Update(ctx, team, metav1.UpdateOptions{})
+		return err
+	})
+	woken("a Namespace that declares something else", "team/app", "team/built", "team/victim")
+
+	account = account.DeepCopy()
+	account.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "sa"}}
+	update(t, func() error {
+		_, err := kube.CoreV1().ServiceAccounts(ns).Update(ctx, account, metav1.UpdateOptions{})
+		return err
+	})
+	woken("a ServiceAccount with another list", "team/built")
+
+	healed := victim.DeepCopy()
+	WithConfigurationsReady(corev1.ConditionTrue)(healed)
+	update(t, func() error {
+		_, err := serving.ServingV1().Services(ns).Update(ctx, healed, metav1.UpdateOptions{})
+		return err
+	})
+	woken("a failed Revision that has come up", "team/app", "team/built", "team/victim")
+
+	update(t, func() error { return serving.ServingV1().Services(ns).Delete(ctx, "app", metav1.DeleteOptions{}) })
+	woken("a deletion", "team/app")
+}
+
+func update(t *testing.T, f func() error) {
+	t.Helper()
+	if err := f(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// drain takes n different keys off the queue, and whatever else is there.
+func drain(t *testing.T, impl *controller.Impl, n int) map[string]bool {
+	t.Helper()
+	got := make(map[string]bool)
+	deadline := time.Now().Add(10 * time.Second)
+	for len(got) < n || impl.WorkQueue().Len() > 0 {
+		if time.Now().After(deadline) {
+			break
+		}
+		if impl.WorkQueue().Len() == 0 {
+			time.Sleep(time.Millisecond)
+			continue
+		}
+		key, _ := impl.WorkQueue().Get()
+		got[key.(interface{ String() string }).String()] = true
+		impl.WorkQueue().Done(key)
+	}
+	return got
+}

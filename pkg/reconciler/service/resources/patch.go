@@ -1,0 +1,42 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package resources
+
+import (
+	"encoding/json"
+
+	corev1 "k8s.io/api/core/v1"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/merge"
+)
+
+const addedKey = pullsecrets.AddedAnnotation
+
+// MakePatch makes the one write of the reconciler: a JSON merge patch of the
+// ledger and, where it changes, of the list, and nothing else, so that fields
+// that these types do not know survive. The resourceVersion makes the API
+// server refuse it if anybody changed the Service meanwhile.
+func MakePatch(svc *servingv1.Service, r merge.Result) ([]byte, error) {
+	var ledger *string
+	if text := r.Ledger.String(); text != "" {
+		ledger = &text
+	}
+	patch := map[string]any{
+		"metadata": map[string]any{
+			"resourceVersion": svc.ResourceVersion,
+			"annotations":     map[string]*string{addedKey: ledger},
+		},
+	}
+	if r.ListChanged {
+		// A nil list becomes null, which removes the field.
+		var refs []corev1.LocalObjectReference
+		for _, name := range r.List {
+			refs = append(refs, corev1.LocalObjectReference{Name: name})
+		}
+		patch["spec"] = map[string]any{"template": map[string]any{"spec": map[string]any{"imagePullSecrets": refs}}}
+	}
+	return json.Marshal(patch)
+}

@@ -1,0 +1,145 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package resources
+
+import (
+	"encoding/json"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"knative.dev/serving/pkg/apis/serving"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+)
+
+// Trim is the transform of the informers: it keeps of each object what the
+// reconciler reads, so that thousands of Services fit into little memory. What
+// is cached is never written back; every write is a patch.
+func Trim(object any) (any, error) {
+	switch o := object.(type) {
+	case *servingv1.Service:
+		return trimService(o), nil
+	case *corev1.Namespace:
+		return &corev1.Namespace{ObjectMeta: trimMeta(o.ObjectMeta, o.Labels, whoAndWhen)}, nil
+	case *corev1.ServiceAccount:
+		return &corev1.ServiceAccount{ObjectMeta: trimMeta(o.ObjectMeta, nil, nothing), ImagePullSecrets: o.ImagePullSecrets}, nil
+	}
+	return object, nil
+}
+
+func trimService(o *servingv1.Service) *servingv1.Service {
+	t := &servingv1.Service{ObjectMeta: trimMeta(o.ObjectMeta, nil, ownersOfList)}
+	t.Generation = o.Generation
+	t.Spec.Template.Name = o.Spec.Template.Name
+	spec, from := &t.Spec.Template.Spec, &o.Spec.Template.Spec
+	spec.ServiceAccountName = from.ServiceAccountName
+	spec.ImagePullSecrets = from.ImagePullSecrets
+	spec.Containers, spec.InitContainers = images(from.Containers), images(from.InitContainers)
+	t.Status.ObservedGeneration = o.Status.ObservedGeneration
+	t.Status.Conditions = o.Status.Conditions
+	t.Status.LatestReadyRevisionName = o.Status.LatestReadyRevisionName
+	return t
+}
+
+func images(containers []corev1.Container) []corev1.Container {
+	var trimmed []corev1.Container
+	for _, c := range containers {
+		trimmed = append(trimmed, corev1.Container{Image: c.Image})
+	}
+	return trimmed
+}
+
+func trimMeta(o metav1.ObjectMeta, labels map[string]string, managed func(metav1.ManagedFieldsEntry) *metav1.ManagedFieldsEntry) metav1.ObjectMeta {
+	t := metav1.ObjectMeta{
+		Name: o.Name, Namespace: o.Namespace, UID: o.UID, ResourceVersion: o.ResourceVersion,
+		DeletionTimestamp: o.DeletionTimestamp, Labels: labels,
+	}
+	for key, value := range o.Annotations {
+		switch {
+		case strings.HasPrefix(key, pullsecrets.GroupName+"/"), key == serving.UpdaterAnnotation, key == enforceMountableSecrets:
+		case key == corev1.LastAppliedConfigAnnotation:
+			if value = trimApplied(value); value == "" {
+				continue
+			}
+		default:
+			continue
+		}
+		if t.Annotations == nil {
+			t.Annotations = make(map[string]string)
+		}
+		t.Annotations[key] = value
+	}
+	for _, entry := range o.ManagedFields {
+		if kept := managed(entry); kept != nil {
+			t.ManagedFields = append(t.ManagedFields, *kept)
+		}
+	}
+	return t
+}
+
+// trimApplied keeps the pull secrets of a last-applied-configuration.
+func trimApplied(text string) string {
+	if !strings.Contains(text, `"imagePullSecrets"`) {
+		return ""
+	}
+	type list = []corev1.LocalObjectReference
+	var applied struct {
+		ImagePullSecrets list `json:"imagePullSecrets,omitempty"`
+		Spec             struct {
+			Template struct {
+				Spec struct {
+					ImagePullSecrets list `json:"imagePullSecrets,omitempty"`
+				} `json:"spec"`
+			} `json:"template"`
+		} `json:"spec"`
+	}
+	if json.Unmarshal([]byte(text), &applied) != nil {
+		return ""
+	}
+	trimmed, err := json.Marshal(applied)
+	if err != nil {
+		return ""
+	}
+	return string(trimmed)
+}
+
+// whoAndWhen keeps an entry without its fields.
+func whoAndWhen(entry metav1.ManagedFieldsEntry) *metav1.ManagedFieldsEntry {
+	entry.FieldsV1 = nil
+	return &entry
+}
+
+// ownersOfList keeps the entries of those who own an item of the list, with
+// that part of their fields, and when the product wrote last.
+func ownersOfList(entry metav1.ManagedFieldsEntry) *metav1.ManagedFieldsEntry {
+	if entry.Manager == pullsecrets.FieldManager {
+		return whoAndWhen(entry)
+	}
+	if entry.FieldsV1 == nil || !strings.Contains(string(entry.FieldsV1.Raw), `"f:imagePullSecrets"`) {
+		return nil
+	}
+	type fields struct {
+		Spec struct {
+			Template struct {
+				Spec struct {
+					ImagePullSecrets json.RawMessage `json:"f:imagePullSecrets,omitempty"`
+				} `json:"f:spec"`
+			} `json:"f:template"`
+		} `json:"f:spec"`
+	}
+	var owned fields
+	if json.Unmarshal(entry.FieldsV1.Raw, &owned) != nil {
+		return nil
+	}
+	raw, err := json.Marshal(owned)
+	if err != nil {
+		return nil
+	}
+	entry.FieldsV1 = &metav1.FieldsV1{Raw: raw}
+	return &entry
+}
+
+func nothing(metav1.ManagedFieldsEntry) *metav1.ManagedFieldsEntry { return nil }

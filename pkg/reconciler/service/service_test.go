@@ -1,0 +1,543 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	clientgotesting "k8s.io/client-go/testing"
+	"k8s.io/client-go/tools/cache"
+	"knative.dev/pkg/controller"
+	"knative.dev/pkg/logging"
+	knativetesting "knative.dev/pkg/reconciler/testing"
+	"knative.dev/serving/pkg/apis/serving"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+	servingclient "knative.dev/serving/pkg/client/injection/client"
+	servicereconciler "knative.dev/serving/pkg/client/injection/reconciler/serving/v1/service"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/config"
+	"pullsecrets.dev/pkg/events"
+	"pullsecrets.dev/pkg/merge"
+	. "pullsecrets.dev/pkg/reconciler/testing"
+)
+
+const (
+	ns     = "team"
+	user   = "system:serviceaccount:pullsecrets-system:controller"
+	digest = "@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+)
+
+// fakeSecrets knows the types of Secrets; an empty type is an error.
+type fakeSecrets map[string]corev1.SecretType
+
+func (f fakeSecrets) TypeOf(_ context.Context, namespace, name string) (corev1.SecretType, bool, error) {
+	secretType, exists := f[namespace+"/"+name]
+	if exists && secretType == "" {
+		return "", false, errors.New("the API server is away")
+	}
+	return secretType, exists, nil
+}
+
+// existing are the Secrets of rows that are not about Secrets.
+var existing = fakeSecrets{}
+
+func init() {
+	for _, name := range []string{"n", "n2", "s"} {
+		existing[ns+"/"+name] = corev1.SecretTypeDockerConfigJson
+	}
+}
+
+func declares(secrets string, options ...NamespaceOption) *corev1.Namespace {
+	return Namespace(ns, append([]NamespaceOption{WithNamespaceAnnotation(pullsecrets.SecretsAnnotation, secrets)}, options...)...)
+}
+
+func patch(name, body string) []clientgotesting.PatchActionImpl {
+	return []clientgotesting.PatchActionImpl{{
+		ActionImpl: clientgotesting.ActionImpl{Namespace: ns},
+		Name:       name,
+		PatchType:  types.MergePatchType,
+		Patch:      []byte(body),
+	}}
+}
+
+func with(mode config.Backfill, perMinute int) context.Context {
+	c := config.Default()
+	c.Backfill, c.BackfillPerMinute = mode, perMinute
+	return config.WithConfig(context.Background(), c)
+}
+
+func failPatch(err error) clientgotesting.ReactionFunc {
+	return func(action clientgotesting.Action) (bool, runtime.Object, error) {
+		return action.GetVerb() == "patch", nil, err
+	}
+}
+
+// result is a change that adds one entry.
+var result = merge.Result{Added: []merge.Entry{{Name: "n", Origin: merge.FromNamespace}}, ListChanged: true}
+
+var services = schema.GroupResource{Group: "serving.knative.dev", Resource: "services"}
+
+// factory makes a reconciler of a row's objects. OtherTestData may hold
+// "secrets" and "state", a reconciler whose memory the row goes on with.
+func factory() knativetesting.Factory {
+	return MakeFactory(func(ctx context.Context, listers *Listers, row *knativetesting.TableRow) controller.Reconciler {
+		m, err := newMetrics()
+		if err != nil {
+			panic(err)
+		}
+		r := &Reconciler{
+			serving:    servingclient.Get(ctx),
+			namespaces: listers.Namespaces(),
+			accounts:   listers.ServiceAccounts(),
+			secrets:    existing,
+			reporter:   &events.Reporter{},
+			backfill:   newBackfill(func(types.NamespacedName) {}),
+			metrics:    m,
+		}
+		if secrets, ok := row.OtherTestData["secrets"].(fakeSecrets); ok {
+			r.secrets = secrets
+		}
+		indexer := cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{failedIndex: indexFailed(user)})
+		for _, object := range row.Objects {
+			if svc, ok := object.(*servingv1.Service); ok {
+				if err := indexer.Add(svc); err != nil {
+					panic(err)
+				}
+			}
+		}
+		r.failed = failedIn(indexer)
+		if prepare, ok := row.OtherTestData["prepare"].(func(*Reconciler)); ok {
+			prepare(r)
+		}
+		return servicereconciler.NewReconciler(ctx, logging.FromContext(ctx), r.serving, listers.Services(),
+			controller.GetEventRecorder(ctx), r, controller.Options{SkipStatusUpdates: true})
+	})
+}
+
+func TestReconcileKind(t *testing.T) {
+	const key = ns + "/app"
+	all, safe := with(config.BackfillAll, 0), with(config.BackfillSafe, 0)
+	added := func(what string) string { return "Normal SecretsAdded Added pull secrets " + what }
+	now := time.Now().Truncate(time.Second)
+
+	knativetesting.TableTest{
+		{
+			Name: "no such Service",
+			Key:  key,
+		},
+		{
+			Name: "nothing declared: nothing written",
+			Key:  key, Ctx: all,
+			Objects: []runtime.Object{Service(ns, "app", WithPullSecrets("mine")), Namespace(ns)},
+		},
+		{
+			Name: "the Namespace opts in: one patch of list and ledger",
+			Key:  key, Ctx: all,
+			Objects:     []runtime.Object{Service(ns, "app", WithPullSecrets("mine")), declares("n")},
+			WantPatches: patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"mine"},{"name":"n"}]}}}}`),
+			WantEvents:  []string{added("n (namespace)")},
+		},
+		{
+			Name: "converged: nothing written",
+			Key:  key, Ctx: all,
+			Objects: []runtime.Object{
+				Service(ns, "app", WithPullSecrets("mine", "n"), WithAnnotation("pullsecrets.dev/added", `{"n":"namespace"}`)), declares("n"),
+			},
+		},
+		{
+			Name: "the Service opts in, and its own come first",
+			Key:  key, Ctx: safe,
+			Objects:     []runtime.Object{Service(ns, "app", WithAnnotation("pullsecrets.dev/secrets", "s")), declares("n")},
+			WantPatches: patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\",\"s\":\"service\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"s"},{"name":"n"}]}}}}`),
+			WantEvents:  []string{added("s (service), n (namespace)")},
+		},
+		{
+			Name: "the ServiceAccount's entries are carried",
+			Key:  key, Ctx: all,
+			Objects: []runtime.Object{
+				Service(ns, "app", WithServiceAccount("builder")), declares("n"), ServiceAccount(ns, "builder", nil, "sa"), ServiceAccount(ns, "default", nil, "other"),
+			},
+			WantPatches: patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\",\"sa\":\"serviceaccount/builder\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"},{"name":"sa"}]}}}}`),
+			WantEvents:  []string{added("n (namespace), sa (serviceaccount/builder)")},
+		},
+		{
+			Name: "a ServiceAccount that enforces its list keeps the others out",
+			Key:  key, Ctx: all,
+			Objects: []runtime.Object{
+				Service(ns, "app"), declares("n,n2"),
+				ServiceAccount(ns, "default", map[string]string{"kubernetes.io/enforce-mountable-secrets": "true"}, "n2"),
+			},
+			WantPatches: patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n2\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n2"}]}}}}`),
+			WantEvents: []string{
+				added("n2 (namespace)"),
+				"Warning NotGranted ServiceAccount default has kubernetes.io/enforce-mountable-secrets and does not list n (namespace); add them to its imagePullSecrets",
+			},
+		},
+		{
+			Name: "the Service retracts: its entry goes, and with the last one the field and the ledger",
+			Key:  key, Ctx: safe,
+			Objects: []runtime.Object{
+				Service(ns, "app", WithPullSecrets("s"), WithAnnotation("pullsecrets.dev/added", `{"s":"service"}`)), Namespace(ns),
+			},
+			WantPatches: patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":null},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":null}}}}`),
+			WantEvents:  []string{"Normal SecretsRetracted Took away pull secrets s (service), which nothing declares any more"},
+		},
+		{
+			Name: "the Namespace retracts: nothing written",
+			Key:  key, Ctx: all,
+			Objects: []runtime.Object{
+				Service(ns, "app", WithPullSecrets("n"), WithAnnotation("pullsecrets.dev/added", `{"n":"namespace"}`)), Namespace(ns),
+			},
+		},
+		{
+			Name: "only the ledger changes: no new Revision",
+			Key:  key, Ctx: with(config.BackfillSafe, 1),
+			Objects: []runtime.Object{
+				Service(ns, "app", WithPullSecrets("s"), WithAnnotation("pullsecrets.dev/added", `{"s":"service"}`), WithTemplateName("app-1")), declares("s"),
+			},
+			WantPatches: patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"s\":\"namespace\"}"},"resourceVersion":"7"}}`),
+		},
+		{
+			Name: "injection disabled on the Service",
+			Key:  key, Ctx: all,
+			Objects: []runtime.Object{Service(ns, "app", WithAnnotation("pullsecrets.dev/inject", "disabled")), declares("n")},
+		},
+		{
+			Name: "injection disabled on the Namespace",
+			Key:  key, Ctx: all,
+			Objects: []runtime.Object{
+				Service(ns, "app", WithAnnotation("pullsecrets.dev/inject", "auto"), WithAnnotation("pullsecrets.dev/secrets", "s")),
+				declares("n", WithNamespaceAnnotation("pullsecrets.dev/inject", "disabled")),
+			},
+		},
+		{
+			Name: "an invalid value adds nothing and takes nothing away",
+			Key:  key, Ctx: all,
+			Objects: []runtime.Object{
+				Service(ns, "app", WithPullSecrets("s"), WithAnnotation("pullsecrets.dev/added", `{"s":"service"}`), WithAnnotation("pullsecrets.dev/inject", "Disabled")),
+				declares("n"),
+			},
+			WantEvents: []string{`Warning InvalidAnnotation Annotation pullsecrets.dev/inject: "Disabled" is none of declared, auto and disabled; nothing is injected until it is corrected`},
+		},
+		{
+			Name: "one bad item does not spoil the others",
+			Key:  key, Ctx: all,
+			Objects:     []runtime.Object{Service(ns, "app", WithAnnotation("pullsecrets.dev/secrets", "Bad/Name,s")), Namespace(ns)},
+			WantPatches: patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"s\":\"service\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"s"}]}}}}`),
+			WantEvents: []string{
+				added("s (service)"),
+				`Warning InvalidAnnotation Annotation pullsecrets.dev/secrets: "Bad/Name" is not a DNS-1123 subdomain`,
+			},
+		},
+		{
+			Name: "a damaged ledger makes every entry the owner's",
+			Key:  key, Ctx: all,
+			Objects: []runtime.Object{
+				Service(ns, "app", WithPullSecrets("s"), WithAnnotation("pullsecrets.dev/added", `{"s":`)), Namespace(ns),
+			},
+			WantEvents: []string{"Warning InvalidAnnotation Annotation pullsecrets.dev/added is not what the product wrote: want a JSON object of entry names and their origins; entries that it does not name count as the owner's"},
+		},
+		{
+			Name: "an excluded Namespace",
+			Key:  key, Ctx: all,
+			Objects: []runtime.Object{Service(ns, "app"), declares("n", WithNamespaceLabel("pullsecrets.dev/exclude", "true"))},
+		},
+		{
+			Name: "an excluded Namespace, by the configuration",
+			Key:  "kube-system/app", Ctx: all,
+			Objects: []runtime.Object{
+				Service("kube-system", "app"), Namespace("kube-system", WithNamespaceAnnotation("pullsecrets.dev/secrets", "n")),
+			},
+		},
+		{
+			Name: "a terminating Namespace",
+			Key:  key, Ctx: all,
+			Objects: []runtime.Object{Service(ns, "app"), declares("n", func(n *corev1.Namespace) { n.DeletionTimestamp = &metav1.Time{Time: now} })},
+		},
+		{
+			Name: "a Service being deleted",
+			Key:  key, Ctx: all,
+			Objects: []runtime.Object{
+				Service(ns, "app", func(s *servingv1.Service) {
+					s.DeletionTimestamp, s.Finalizers = &metav1.Time{Time: now}, []string{"example.com/held"}
+				}), declares("n"),
+			},
+		},
+		{
+			Name: "a Namespace that the cache does not know yet is waited for",
+			Key:  key, Ctx: all,
+			Objects: []runtime.Object{Service(ns, "app")},
+			WantErr: true,
+		},
+		{
+			Name: "a template that names its Revision is left alone",
+			Key:  key, Ctx: all,
+			Objects: []runtime.Object{Service(ns, "app", WithTemplateName("app-1")), declares("n")},
+			WantEvents: []string{
+				"Normal NamedRevision The template names its Revision app-1, which must not change: adding pull secrets n (namespace) waits for the next name, or bind the ServiceAccount instead",
+			},
+		},
+		{
+			Name: "safe: a Ready Service with a tag is left alone",
+			Key:  key, Ctx: safe,
+			Objects: []runtime.Object{Service(ns, "app"), declares("n")},
+			WantEvents: []string{
+				"Normal BackfillDeferred Adding pull secrets n (namespace) waits for the next change of the template: its images are given by tag, and a Revision now could run other code than was deployed; to get it now, annotate the Service itself with pullsecrets.dev/inject: declared or auto",
+			},
+		},
+		{
+			Name: "safe: a Ready Service by digest is changed",
+			Key:  key, Ctx: safe,
+			Objects:     []runtime.Object{Service(ns, "app", WithImage("ghcr.io/acme/app"+digest)), declares("n")},
+			WantPatches: patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
+			WantEvents:  []string{added("n (namespace)")},
+		},
+		{
+			Name: "safe: a Service that is not Ready is changed",
+			Key:  key, Ctx: safe,
+			Objects:     []runtime.Object{Service(ns, "app", WithConfigurationsReady(corev1.ConditionFalse)), declares("n")},
+			WantPatches: patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
+			WantEvents:  []string{added("n (namespace)")},
+		},
+		{
+			Name: "safe: a Service that asks for it itself is changed",
+			Key:  key, Ctx: safe,
+			Objects:     []runtime.Object{Service(ns, "app", WithAnnotation("pullsecrets.dev/inject", "declared")), declares("n")},
+			WantPatches: patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
+			WantEvents:  []string{added("n (namespace)")},
+		},
+		{
+			Name: "report: only told",
+			Key:  key, Ctx: with(config.BackfillReport, 0),
+			Objects: []runtime.Object{Service(ns, "app", WithConfigurationsReady(corev1.ConditionFalse)), declares("n")},
+			WantEvents: []string{
+				"Normal BackfillDeferred Adding pull secrets n (namespace) waits for the next change of the template: config-pullsecrets has backfill: report",
+			},
+		},
+		{
+			Name: "disabled: nothing",
+			Key:  key, Ctx: with(config.BackfillDisabled, 0),
+			Objects: []runtime.Object{Service(ns, "app", WithConfigurationsReady(corev1.ConditionFalse)), declares("n")},
+		},
+		{
+			Name: "a Secret is missing and another has the wrong type",
+			Key:  key, Ctx: all,
+			Objects:       []runtime.Object{Service(ns, "app"), declares("gone,opaque,n,unknown")},
+			OtherTestData: map[string]any{"secrets": fakeSecrets{ns + "/opaque": "Opaque", ns + "/n": corev1.SecretTypeDockercfg, ns + "/unknown": ""}},
+			WantPatches:   patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"gone\":\"namespace\",\"n\":\"namespace\",\"opaque\":\"namespace\",\"unknown\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"gone"},{"name":"opaque"},{"name":"n"},{"name":"unknown"}]}}}}`),
+			WantEvents: []string{
+				added("gone (namespace), opaque (namespace), n (namespace), unknown (namespace)"),
+				"Warning SecretMissing Pull secret gone does not exist in namespace team; create it, or correct the annotation that declares it",
+				`Warning SecretWrongType Secret opaque in namespace team has type "Opaque", which is not used for pulling; want kubernetes.io/dockerconfigjson or kubernetes.io/dockercfg`,
+			},
+		},
+		{
+			Name: "a Secret is missing of a Service that has its name already and is not Ready",
+			Key:  key, Ctx: all,
+			Objects: []runtime.Object{
+				Service(ns, "app", WithPullSecrets("gone"), WithAnnotation("pullsecrets.dev/added", `{"gone":"namespace"}`), WithConfigurationsReady(corev1.ConditionFalse)),
+				declares("gone"),
+			},
+			WantEvents: []string{"Warning SecretMissing Pull secret gone does not exist in namespace team; create it, or correct the annotation that declares it"},
+		},
+		{
+			Name: "a conflict is tried again, quietly",
+			Key:  key, Ctx: all, WantErr: true,
+			Objects:      []runtime.Object{Service(ns, "app"), declares("n")},
+			WithReactors: []clientgotesting.ReactionFunc{failPatch(apierrors.NewConflict(services, "app", errors.New("modified")))},
+			WantPatches:  patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
+		},
+		{
+			Name: "deleted between read and write",
+			Key:  key, Ctx: all,
+			Objects:      []runtime.Object{Service(ns, "app"), declares("n")},
+			WithReactors: []clientgotesting.ReactionFunc{failPatch(apierrors.NewNotFound(services, "app"))},
+			WantPatches:  patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
+		},
+		{
+			Name: "the API server is away: tried again",
+			Key:  key, Ctx: all, WantErr: true,
+			Objects:      []runtime.Object{Service(ns, "app"), declares("n")},
+			WithReactors: []clientgotesting.ReactionFunc{failPatch(apierrors.NewServiceUnavailable("away"))},
+			WantPatches:  patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
+			WantEvents:   []string{"Warning InternalError failed to patch the pull secrets of Service team/app: away"},
+		},
+		{
+			Name: "Knative refuses: told, not tried again",
+			Key:  key, Ctx: all,
+			Objects:      []runtime.Object{Service(ns, "app"), declares("n")},
+			WithReactors: []clientgotesting.ReactionFunc{failPatch(apierrors.NewBadRequest(`admission webhook "validation.webhook.serving.knative.dev" denied the request: validation failed`))},
+			WantPatches:  patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
+			WantEvents: []string{
+				`Warning BackfillDenied Adding pull secrets n (namespace) was refused and is not tried again until the Service changes: admission webhook "validation.webhook.serving.knative.dev" denied the request: validation failed`,
+			},
+		},
+		{
+			Name: "refused before: not tried again in this generation",
+			Key:  key, Ctx: all,
+			Objects:       []runtime.Object{Service(ns, "app"), declares("n")},
+			OtherTestData: map[string]any{"prepare": func(r *Reconciler) { r.memory.deny(Service(ns, "app")) }},
+		},
+		{
+			Name: "paused: a Revision that the product made has failed",
+			Key:  key, Ctx: all,
+			Objects: []runtime.Object{
+				Service(ns, "app"), declares("n", WithNamespaceWrite(now)),
+				Service(ns, "victim", WithAnnotation(serving.UpdaterAnnotation, user), WithConfigurationsReady(corev1.ConditionFalse), WithWrite(now)),
+			},
+			WantEvents: []string{
+				"Warning BackfillPaused No further Service of the Namespace is changed, because the Revision that added pull secrets to Service victim did not become Ready; it goes on when that does, or when the Namespace changes",
+			},
+		},
+		{
+			Name: "no longer paused: the Namespace changed after that",
+			Key:  key, Ctx: all,
+			Objects: []runtime.Object{
+				Service(ns, "app"), declares("n", WithNamespaceWrite(now.Add(time.Second))),
+				Service(ns, "victim", WithAnnotation(serving.UpdaterAnnotation, user), WithConfigurationsReady(corev1.ConditionFalse), WithWrite(now)),
+			},
+			WantPatches: patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
+			WantEvents:  []string{added("n (namespace)")},
+		},
+		{
+			Name: "not paused: somebody else's Revision has failed",
+			Key:  key, Ctx: all,
+			Objects: []runtime.Object{
+				Service(ns, "app"), declares("n", WithNamespaceWrite(now)),
+				Service(ns, "broken", WithAnnotation(serving.UpdaterAnnotation, "alice"), WithConfigurationsReady(corev1.ConditionFalse)),
+			},
+			WantPatches: patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
+			WantEvents:  []string{added("n (namespace)")},
+		},
+		{
+			Name: "beyond the rate: nothing written, and nothing asked again",
+			Key:  key, Ctx: with(config.BackfillAll, 1),
+			Objects: []runtime.Object{Service(ns, "app"), declares("n")},
+			OtherTestData: map[string]any{"prepare": func(r *Reconciler) {
+				r.backfill.ask(types.NamespacedName{Namespace: ns, Name: "first"}, true, 1)
+			}},
+		},
+	}.Test(t, factory())
+}
+
+// TestContested has somebody remove an entry again and again.
+func TestContested(t *testing.T) {
+	ctx := with(config.BackfillAll, 0)
+	svc := Service(ns, "app")
+	objects := []runtime.Object{svc, declares("n")}
+	row := knativetesting.TableRow{Key: ns + "/app", Ctx: ctx, Objects: objects}
+	c, actions, eventList := factory()(t, &row)
+	rounds := 0
+	for range 10 {
+		if err := c.Reconcile(row.Ctx, row.Key); err != nil {
+			if ok, wait := controller.IsRequeueKey(err); !ok || wait != contestedPause {
+				t.Fatalf("Reconcile() = %v, want a pause of %v", err, contestedPause)
+			}
+			break
+		}
+		rounds++
+	}
+	// The first one is no round: nobody had removed anything before.
+	if want := 1 + contestedRounds; rounds != want {
+		t.Errorf("wrote %d times before giving up, want %d", rounds, want)
+	}
+	all, err := actions.ActionsByVerb()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := len(all.Patches); got != rounds {
+		t.Errorf("%d patches, want %d", got, rounds)
+	}
+	for range 3 {
+		if err := c.Reconcile(row.Ctx, row.Key); err == nil {
+			t.Error("wrote to a contested Service")
+		}
+	}
+	told := eventList.Events()
+	if got, want := len(told), rounds+1; got != want {
+		t.Errorf("%d events, want %d: %q", got, want, told)
+	}
+	if got, want := told[len(told)-1], "Warning InjectionContested Somebody keeps removing pull secrets n (namespace); left alone for an hour, or until the annotations of the Service change"; got != want {
+		t.Errorf("event = %q, want %q", got, want)
+	}
+}
+
+func TestContestedEnds(t *testing.T) {
+	var m memory
+	contest := func(svc *servingv1.Service) {
+		for range contestedRounds + 1 {
+			m.wrote(svc, result)
+		}
+		if names, wait := m.contested(svc, result); len(names) == 0 || wait != contestedPause {
+			t.Fatalf("contested() = %v, %v, want a pause", names, wait)
+		}
+	}
+	svc := Service(ns, "app")
+	contest(svc)
+	if _, wait := m.contested(Service(ns, "app", WithAnnotation(pullsecrets.InjectAnnotation, "declared")), result); wait != 0 {
+		t.Error("still contested although the annotations changed")
+	}
+	contest(svc)
+	other := Service(ns, "app")
+	other.UID = "another"
+	if _, wait := m.contested(other, result); wait != 0 {
+		t.Error("a Service made anew is contested")
+	}
+	contest(svc)
+	m.forget(types.NamespacedName{Namespace: ns, Name: "app"})
+	if _, wait := m.contested(svc, result); wait != 0 {
+		t.Error("a forgotten Service is contested")
+	}
+}
+
+// TestToldOnce looks at a Service with a lasting problem several times.
+func TestToldOnce(t *testing.T) {
+	row := knativetesting.TableRow{Key: ns + "/app", Ctx: with(config.BackfillSafe, 0), Objects: []runtime.Object{Service(ns, "app"), declares("n")}}
+	c, _, eventList := factory()(t, &row)
+	for range 5 {
+		if err := c.Reconcile(row.Ctx, row.Key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := eventList.Events(); len(got) != 1 || !strings.Contains(got[0], events.ReasonBackfillDeferred) {
+		t.Errorf("events = %q, want BackfillDeferred once", got)
+	}
+}
+
+func BenchmarkReconcileKind(b *testing.B) {
+	for _, bb := range []struct {
+		name string
+		svc  *servingv1.Service
+	}{
+		{"not declared", Service("other", "app")},
+		{"converged", Service(ns, "app", WithPullSecrets("n"), WithAnnotation(pullsecrets.AddedAnnotation, `{"n":"namespace"}`))},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			listers := NewListers([]runtime.Object{declares("n"), Namespace("other")})
+			r := &Reconciler{
+				namespaces: listers.Namespaces(), accounts: listers.ServiceAccounts(), reporter: &events.Reporter{},
+				backfill: newBackfill(func(types.NamespacedName) {}),
+			}
+			ctx := with(config.BackfillAll, 0)
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := r.ReconcileKind(ctx, bb.svc); err != nil {
+					b.Fatal(fmt.Errorf("ReconcileKind() = %w", err))
+				}
+			}
+		})
+	}
+}

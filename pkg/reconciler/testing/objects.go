@@ -1,0 +1,130 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package testing
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"knative.dev/pkg/apis"
+	duckv1 "knative.dev/pkg/apis/duck/v1"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+)
+
+// ServiceOption changes a Service under construction.
+type ServiceOption func(*servingv1.Service)
+
+// Service makes a Knative Service of one container with an image by tag, whose
+// newest Revision is Ready.
+func Service(namespace, name string, options ...ServiceOption) *servingv1.Service {
+	svc := &servingv1.Service{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: name, UID: types.UID(namespace + "/" + name), ResourceVersion: "7", Generation: 1,
+		},
+	}
+	svc.Spec.Template.Spec.Containers = []corev1.Container{{Image: "ghcr.io/acme/app:v1"}}
+	WithConfigurationsReady(corev1.ConditionTrue)(svc)
+	for _, option := range options {
+		option(svc)
+	}
+	return svc
+}
+
+// WithConfigurationsReady says what Knative found out about the newest Revision.
+func WithConfigurationsReady(status corev1.ConditionStatus) ServiceOption {
+	return func(svc *servingv1.Service) {
+		svc.Status.ObservedGeneration = svc.Generation
+		svc.Status.Conditions = duckv1.Conditions{
+			{Type: servingv1.ServiceConditionConfigurationsReady, Status: status},
+			{Type: apis.ConditionReady, Status: status},
+		}
+		if status == corev1.ConditionTrue {
+			svc.Status.LatestReadyRevisionName = svc.Name + "-00001"
+		}
+	}
+}
+
+// WithPullSecrets sets the list.
+func WithPullSecrets(names ...string) ServiceOption {
+	return func(svc *servingv1.Service) { svc.Spec.Template.Spec.ImagePullSecrets = refs(names) }
+}
+
+// WithAnnotation sets an annotation of the Service.
+func WithAnnotation(key, value string) ServiceOption {
+	return func(svc *servingv1.Service) { metav1.SetMetaDataAnnotation(&svc.ObjectMeta, key, value) }
+}
+
+// WithImage sets the image.
+func WithImage(image string) ServiceOption {
+	return func(svc *servingv1.Service) { svc.Spec.Template.Spec.Containers[0].Image = image }
+}
+
+// WithTemplateName names the Revision.
+func WithTemplateName(name string) ServiceOption {
+	return func(svc *servingv1.Service) { svc.Spec.Template.Name = name }
+}
+
+// WithServiceAccount sets the ServiceAccount.
+func WithServiceAccount(name string) ServiceOption {
+	return func(svc *servingv1.Service) { svc.Spec.Template.Spec.ServiceAccountName = name }
+}
+
+// WithWrite notes a write of the product at a time.
+func WithWrite(at time.Time) ServiceOption {
+	return func(svc *servingv1.Service) {
+		svc.ManagedFields = append(svc.ManagedFields, managed(pullsecrets.FieldManager, at))
+	}
+}
+
+// NamespaceOption changes a Namespace under construction.
+type NamespaceOption func(*corev1.Namespace)
+
+// Namespace makes a Namespace.
+func Namespace(name string, options ...NamespaceOption) *corev1.Namespace {
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name)}}
+	for _, option := range options {
+		option(ns)
+	}
+	return ns
+}
+
+// WithNamespaceAnnotation sets an annotation of the Namespace.
+func WithNamespaceAnnotation(key, value string) NamespaceOption {
+	return func(ns *corev1.Namespace) { metav1.SetMetaDataAnnotation(&ns.ObjectMeta, key, value) }
+}
+
+// WithNamespaceLabel sets a label of the Namespace.
+func WithNamespaceLabel(key, value string) NamespaceOption {
+	return func(ns *corev1.Namespace) { metav1.SetMetaDataLabel(&ns.ObjectMeta, key, value) }
+}
+
+// WithNamespaceWrite notes a write of the Namespace's owner at a time.
+func WithNamespaceWrite(at time.Time) NamespaceOption {
+	return func(ns *corev1.Namespace) { ns.ManagedFields = append(ns.ManagedFields, managed("kubectl", at)) }
+}
+
+// ServiceAccount makes a ServiceAccount with pull secrets.
+func ServiceAccount(namespace, name string, annotations map[string]string, secrets ...string) *corev1.ServiceAccount {
+	return &corev1.ServiceAccount{
+		ObjectMeta:       metav1.ObjectMeta{Namespace: namespace, Name: name, Annotations: annotations},
+		ImagePullSecrets: refs(secrets),
+	}
+}
+
+func refs(names []string) []corev1.LocalObjectReference {
+	var all []corev1.LocalObjectReference
+	for _, name := range names {
+		all = append(all, corev1.LocalObjectReference{Name: name})
+	}
+	return all
+}
+
+func managed(manager string, at time.Time) metav1.ManagedFieldsEntry {
+	t := metav1.NewTime(at)
+	return metav1.ManagedFieldsEntry{Manager: manager, Operation: metav1.ManagedFieldsOperationUpdate, Time: &t}
+}

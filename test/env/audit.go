@@ -1,0 +1,182 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package env
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+)
+
+// ControllerUser is who the product's controller is to the API server.
+const ControllerUser = "system:serviceaccount:pullsecrets-system:controller"
+
+// An AuditLog tells which requests the API server of a local cluster has
+// answered: the measure of promises such as "exactly one write". Watches show
+// up when they end.
+type AuditLog struct {
+	path string
+}
+
+// A Mark is a moment in the audit log.
+type Mark int64
+
+// Requests are answered requests, in the order of their ends.
+type Requests []Request
+
+// A Request is one line of the audit log.
+type Request struct {
+	User        string
+	UserAgent   string
+	Verb        string // get, list, watch, create, update, patch, delete ...
+	Resource    string // plural, with its group: services.serving.knative.dev
+	Subresource string
+	Namespace   string
+	Name        string
+	Code        int // of the HTTP response
+	DryRun      bool
+	At          time.Time
+}
+
+// auditLag is more than the time between the API server's response and the
+// line about it.
+const auditLag = 200 * time.Millisecond
+
+// Mark returns this moment. What has been answered before lies before it.
+func (a *AuditLog) Mark() (Mark, error) {
+	time.Sleep(auditLag)
+	info, err := os.Stat(a.path)
+	if err != nil {
+		return 0, err
+	}
+	return Mark(info.Size()), nil
+}
+
+// Since returns what has been answered since the mark.
+func (a *AuditLog) Since(mark Mark) (Requests, error) {
+	time.Sleep(auditLag)
+	f, err := os.Open(a.path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if _, err := f.Seek(int64(mark), io.SeekStart); err != nil {
+		return nil, err
+	}
+	var requests Requests
+	lines := bufio.NewReader(f)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if err == io.EOF {
+			return requests, nil // A line without its end is still being written.
+		}
+		if err != nil {
+			return nil, err
+		}
+		var event auditEvent
+		if err := json.Unmarshal(line, &event); err != nil {
+			return nil, fmt.Errorf("%s: %w", a.path, err)
+		}
+		requests = append(requests, event.request())
+	}
+}
+
+// auditEvent is the part of audit.k8s.io/v1 Event that is of use here.
+type auditEvent struct {
+	RequestURI       string    `json:"requestURI"`
+	Verb             string    `json:"verb"`
+	User             auditUser `json:"user"`
+	ImpersonatedUser auditUser `json:"impersonatedUser"`
+	UserAgent        string    `json:"userAgent"`
+	ObjectRef        struct {
+		Resource    string `json:"resource"`
+		APIGroup    string `json:"apiGroup"`
+		Subresource string `json:"subresource"`
+		Namespace   string `json:"namespace"`
+		Name        string `json:"name"`
+	} `json:"objectRef"`
+	ResponseStatus struct {
+		Code int `json:"code"`
+	} `json:"responseStatus"`
+	StageTimestamp time.Time `json:"stageTimestamp"`
+}
+
+type auditUser struct {
+	Username string `json:"username"`
+}
+
+func (e auditEvent) request() Request {
+	user := e.User.Username
+	if e.ImpersonatedUser.Username != "" {
+		user = e.ImpersonatedUser.Username
+	}
+	resource := e.ObjectRef.Resource
+	if e.ObjectRef.APIGroup != "" {
+		resource += "." + e.ObjectRef.APIGroup
+	}
+	return Request{
+		User: user, UserAgent: e.UserAgent, Verb: e.Verb,
+		Resource: resource, Subresource: e.ObjectRef.Subresource,
+		Namespace: e.ObjectRef.Namespace, Name: e.ObjectRef.Name,
+		Code: e.ResponseStatus.Code, DryRun: strings.Contains(e.RequestURI, "dryRun=All"),
+		At: e.StageTimestamp,
+	}
+}
+
+// By returns those of the user.
+func (r Requests) By(user string) Requests {
+	return r.where(func(q Request) bool { return q.User == user })
+}
+
+// Of returns those about one of the resources, as "secrets" or
+// "services.serving.knative.dev".
+func (r Requests) Of(resources ...string) Requests {
+	return r.where(func(q Request) bool { return slices.Contains(resources, q.Resource) })
+}
+
+// In returns those about one of the namespaces.
+func (r Requests) In(namespaces ...string) Requests {
+	return r.where(func(q Request) bool { return slices.Contains(namespaces, q.Namespace) })
+}
+
+// Verbs returns those with one of the verbs.
+func (r Requests) Verbs(verbs ...string) Requests {
+	return r.where(func(q Request) bool { return slices.Contains(verbs, q.Verb) })
+}
+
+// Writes returns those that changed something or tried to, leaving out leases,
+// by which programs only agree on who works.
+func (r Requests) Writes() Requests {
+	return r.Verbs("create", "update", "patch", "delete", "deletecollection").where(func(q Request) bool {
+		return q.Resource != "leases.coordination.k8s.io" && !q.DryRun
+	})
+}
+
+func (r Requests) where(keep func(Request) bool) Requests {
+	return slices.DeleteFunc(slices.Clone(r), func(q Request) bool { return !keep(q) })
+}
+
+// String counts equal requests, for the messages of failing tests.
+func (r Requests) String() string {
+	counts := map[string]int{}
+	for _, q := range r {
+		resource := q.Resource
+		if q.Subresource != "" {
+			resource += "/" + q.Subresource
+		}
+		counts[fmt.Sprintf("%s %s -> %d by %s", q.Verb, resource, q.Code, q.User)]++
+	}
+	lines := make([]string, 0, len(counts))
+	for text, n := range counts {
+		lines = append(lines, fmt.Sprintf("%d x %s", n, text))
+	}
+	sort.Strings(lines)
+	return strings.Join(lines, "\n")
+}

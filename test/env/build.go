@@ -1,0 +1,174 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package env
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// A program is one executable of the local cluster and where it is built.
+type program struct {
+	name   string // of the file in the bin directory
+	module string // directory of its Go module, relative to the repository
+	pkg    string
+	title  string // for people who wait for it
+	// loopback programs contain knative.dev/pkg, see loopbackEdits.
+	loopback bool
+	// versionOf names the module whose version a Kubernetes program tells.
+	versionOf string
+}
+
+const (
+	binKubernetes        = "kubernetes"
+	binKnativeController = "knative-controller"
+	binKnativeWebhook    = "knative-webhook"
+	binCluster           = "cluster"
+)
+
+// standing lists what every local cluster runs; the product's own programs
+// are found in config/.
+var standing = []program{
+	{name: binCluster, module: ".", pkg: "./test/env/cmd/cluster", title: "the cluster's supervisor"},
+	{name: binKubernetes, module: "test/controlplane", pkg: ".", title: "Kubernetes", versionOf: "k8s.io/kubernetes"},
+	{name: binKnativeController, module: "test/knative", pkg: "knative.dev/serving/cmd/controller", title: "Knative's controller", loopback: true},
+	{name: binKnativeWebhook, module: "test/knative", pkg: "knative.dev/serving/cmd/webhook", title: "Knative's webhook", loopback: true},
+}
+
+// builder builds programs of the repository into its bin directory, which all
+// local clusters of a checkout share.
+type builder struct {
+	repo     string
+	progress func(format string, args ...any)
+}
+
+func (b builder) binDir() string { return filepath.Join(b.repo, ".cluster", "bin") }
+
+// findRepository looks for the repository's root from the working directory
+// upwards, since a test runs in its package's directory.
+func findRepository() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for ; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "test", "controlplane", "go.mod")); err == nil {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", errors.New("not inside a checkout of the project: no test/controlplane/go.mod here or above")
+		}
+	}
+}
+
+// build brings the programs up to date, one after the other because each
+// build uses every processor by itself.
+func (b builder) build(ctx context.Context, programs []program) error {
+	if _, err := exec.LookPath("go"); err != nil {
+		return errors.New("a local cluster is built from source and needs Go: see https://go.dev/dl")
+	}
+	if err := os.MkdirAll(b.binDir(), 0o755); err != nil {
+		return err
+	}
+	for _, p := range programs {
+		if err := b.buildOne(ctx, p); err != nil {
+			return fmt.Errorf("building %s: %w", p.title, err)
+		}
+	}
+	return nil
+}
+
+func (b builder) buildOne(ctx context.Context, p program) error {
+	ldflags := "-s -w"
+	if p.versionOf != "" {
+		// Kubernetes' own build stamps its version so; without it the API
+		// server tells its clients v0.0.0, and Knative refuses to work with that.
+		version, err := b.goCommand(ctx, p.module, "list", "-m", "-f", "{{.Version}}", p.versionOf)
+		if err != nil {
+			return err
+		}
+		ldflags += " -X k8s.io/component-base/version.gitVersion=" + version
+	}
+	args := []string{"build", "-trimpath", "-ldflags=" + ldflags}
+	if p.loopback {
+		modfile, err := b.loopbackModfile(ctx, p.module)
+		if err != nil {
+			return err
+		}
+		args = append(args, "-modfile="+modfile)
+	}
+
+	// Go does not link again what is up to date at its destination, but it
+	// overwrites what is not, and a program of a running cluster must never
+	// be half written. So it works on a second name of the same file: left
+	// alone if up to date, a new file otherwise.
+	target := filepath.Join(b.binDir(), p.name)
+	next, err := os.MkdirTemp(b.binDir(), ".build-*")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(next)
+	output := filepath.Join(next, p.name)
+	if err := os.Link(target, output); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+
+	args = append(args, "-o", output, p.pkg)
+	if err := b.runWithProgress(ctx, p, args); err != nil {
+		return err
+	}
+	return os.Rename(output, target)
+}
+
+// runWithProgress runs the go command and, since a first build takes minutes,
+// says every few seconds that it is still at it.
+func (b builder) runWithProgress(ctx context.Context, p program, args []string) error {
+	start := time.Now()
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		for wait := 3 * time.Second; ; wait = 10 * time.Second {
+			select {
+			case <-done:
+				return
+			case <-time.After(wait):
+				b.progress("building %s (the first time takes minutes) ... %ds", p.title, int(time.Since(start).Seconds()))
+			}
+		}
+	}()
+	_, err := b.goCommand(ctx, p.module, args...)
+	return err
+}
+
+// moduleDir says where the module cache holds a dependency of the module,
+// downloading it where need be.
+func (b builder) moduleDir(ctx context.Context, module, dependency string) (string, error) {
+	if out, err := b.goCommand(ctx, module, "list", "-m", "-f", "{{.Dir}}", dependency); err == nil && out != "" {
+		return out, nil
+	}
+	if _, err := b.goCommand(ctx, module, "mod", "download", dependency); err != nil {
+		return "", err
+	}
+	return b.goCommand(ctx, module, "list", "-m", "-f", "{{.Dir}}", dependency)
+}
+
+func (b builder) goCommand(ctx context.Context, module string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = filepath.Join(b.repo, module)
+	// A workspace or flags of the caller's shell must not change what is built.
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=")
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("go %s (in %s): %w\n%s", strings.Join(args, " "), cmd.Dir, err, stderr.String())
+	}
+	return strings.TrimSpace(stdout.String()), nil
+}

@@ -1,0 +1,213 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package env
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// A childSpec says how to run one process of the cluster.
+type childSpec struct {
+	name    string
+	program string
+	args    []string
+	env     []string
+	ports   map[string]int // for those who ask the process something
+	// prepare, where set, is called before every start, for what must be
+	// fresh then, and adds to the environment.
+	prepare func(ctx context.Context) (env []string, err error)
+	// ready answers nil once the process does its work.
+	ready func(ctx context.Context) error
+	// grace is how long the process may take to end by itself.
+	grace time.Duration
+}
+
+// A child is a process that the supervisor keeps running: like a kubelet it
+// starts it again when it ends by itself, but not when it was told to end.
+type child struct {
+	childSpec
+	logs   string          // directory
+	note   func(string)    // tells people
+	record func()          // is called when another process runs
+	life   context.Context // of the supervisor
+
+	run atomic.Pointer[childRun] // nil while no process runs
+
+	mu        sync.Mutex // is held while run changes
+	wanted    bool
+	restarts  int // times that it ended by itself
+	overrides map[string]string
+}
+
+// A childRun is one life of a child.
+type childRun struct {
+	id      identity
+	program os.FileInfo
+	started time.Time
+	ended   chan struct{}
+}
+
+// quickEnd is how soon after its start a process must end to be started again
+// only after a pause.
+const quickEnd, restartPause = 10 * time.Second, 2 * time.Second
+
+// start runs the process, with the variables on top of its usual environment
+// until it is next started explicitly. It does not wait until it is ready.
+func (c *child) start(overrides map[string]string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.current() != nil {
+		return fmt.Errorf("%s is already running", c.name)
+	}
+	c.overrides = overrides
+	return c.launch()
+}
+
+func (c *child) launch() error {
+	c.wanted = true
+	environment := append([]string{
+		// Nothing else of the caller's environment may change what is tested.
+		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TMPDIR=" + os.TempDir(),
+	}, c.env...)
+	if c.prepare != nil {
+		ctx, cancel := context.WithTimeout(c.life, 30*time.Second)
+		defer cancel()
+		more, err := c.prepare(ctx)
+		if err != nil {
+			return fmt.Errorf("preparing %s: %w", c.name, err)
+		}
+		environment = append(environment, more...)
+	}
+	for name, value := range c.overrides {
+		environment = append(environment, name+"="+value)
+	}
+
+	output, err := os.OpenFile(c.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer output.Close()
+	program, err := os.Stat(c.program)
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(c.program, c.args...)
+	cmd.Env, cmd.Stdout, cmd.Stderr = environment, output, output
+	if err := spawn(cmd); err != nil {
+		return err
+	}
+	id, err := identify(cmd.Process.Pid)
+	if err != nil {
+		return fmt.Errorf("%s ended at once, see %s", c.name, c.logFile())
+	}
+	run := &childRun{id: id, program: program, started: time.Now(), ended: make(chan struct{})}
+	c.run.Store(run)
+	go c.watch(cmd, run)
+	c.record()
+	return nil
+}
+
+// watch waits for the end of the run and brings the child back where nobody
+// asked for that end.
+func (c *child) watch(cmd *exec.Cmd, run *childRun) {
+	err := cmd.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.run.Store(nil)
+	close(run.ended)
+	if !c.wanted || c.life.Err() != nil {
+		return
+	}
+	c.restarts++
+	c.note(fmt.Sprintf("%s ended by itself (%v), starting it again; its log is %s", c.name, err, c.logFile()))
+	var pause time.Duration
+	if time.Since(run.started) < quickEnd {
+		pause = restartPause
+	}
+	time.AfterFunc(pause, c.relaunch)
+}
+
+func (c *child) relaunch() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.wanted || c.current() != nil || c.life.Err() != nil {
+		return
+	}
+	if err := c.launch(); err != nil {
+		c.note(fmt.Sprintf("starting %s again: %v", c.name, err))
+		time.AfterFunc(restartPause, c.relaunch)
+	}
+}
+
+// end sends the signal and waits until the process is gone, at the latest by
+// force after its grace.
+func (c *child) end(signal syscall.Signal) error {
+	c.mu.Lock()
+	c.wanted = false
+	run := c.current()
+	c.mu.Unlock()
+	if run == nil {
+		return nil
+	}
+	if err := run.id.signal(signal); err != nil {
+		return err
+	}
+	select {
+	case <-run.ended:
+		return nil
+	case <-time.After(c.grace):
+	}
+	if err := run.id.signal(syscall.SIGKILL); err != nil {
+		return err
+	}
+	<-run.ended
+	return nil
+}
+
+// waitReady waits until the process does its work.
+func (c *child) waitReady(ctx context.Context) error {
+	for {
+		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
+		err := c.ready(attempt)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s is not ready: %w; its log is %s", c.name, err, c.logFile())
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+func (c *child) logFile() string { return filepath.Join(c.logs, c.name+".log") }
+
+// current returns the running life of the child, or nil.
+func (c *child) current() *childRun { return c.run.Load() }
+
+// outdated says whether the child runs a program that has been replaced since.
+func (c *child) outdated() bool {
+	run := c.current()
+	now, err := os.Stat(c.program)
+	return run != nil && err == nil && !os.SameFile(run.program, now)
+}
+
+func (c *child) status() ProcessStatus {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	status := ProcessStatus{Name: c.name, Restarts: c.restarts, Log: c.logFile(), Ports: c.ports}
+	if run := c.current(); run != nil {
+		status.PID, status.Started = run.id.PID, run.started
+	}
+	return status
+}

@@ -1,0 +1,222 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package env
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// errAsked is why a cluster ends when a client of its supervisor asks for it.
+var errAsked = errors.New("asked to")
+
+// serveControl answers the clients of the supervisor, see Processes. Whoever
+// can read the state file has the token, and that is the user who started the
+// cluster.
+func (s *supervisor) serveControl(end func(error)) (stop func(), err error) {
+	listener, err := net.Listen("tcp", net.JoinHostPort(loopback, "0"))
+	if err != nil {
+		return nil, err
+	}
+	if s.state.Supervisor, err = self(); err != nil {
+		return nil, err
+	}
+	s.state.ControlURL = "http://" + listener.Addr().String()
+	s.state.Token = rand.Text()
+
+	mux := http.NewServeMux()
+	handle := func(pattern string, f func(ctx context.Context, r *http.Request) (any, error)) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			answer, err := f(r.Context(), r)
+			if err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+				return
+			}
+			w.Header().Set("Content-Type", "application/json")
+			_ = json.NewEncoder(w).Encode(answer)
+		})
+	}
+	handle("GET /processes", func(context.Context, *http.Request) (any, error) { return s.statuses(), nil })
+	handle("POST /processes/{name}/{action}", func(ctx context.Context, r *http.Request) (any, error) {
+		var environment map[string]string
+		if err := json.NewDecoder(r.Body).Decode(&environment); err != nil && !errors.Is(err, io.EOF) {
+			return nil, err
+		}
+		return nil, s.act(ctx, r.PathValue("name"), r.PathValue("action"), environment)
+	})
+	handle("POST /product/install", func(ctx context.Context, _ *http.Request) (any, error) { return nil, s.installProduct(ctx) })
+	handle("POST /product/uninstall", func(ctx context.Context, _ *http.Request) (any, error) { return nil, s.uninstallProduct(ctx) })
+	handle("POST /end", func(context.Context, *http.Request) (any, error) { end(errAsked); return nil, nil })
+
+	authorization := "Bearer " + s.state.Token
+	server := &http.Server{
+		ReadHeaderTimeout: 10 * time.Second,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), []byte(authorization)) != 1 {
+				http.Error(w, "the token is in the cluster's state.json", http.StatusUnauthorized)
+				return
+			}
+			mux.ServeHTTP(w, r)
+		}),
+	}
+	go server.Serve(listener) //nolint:errcheck // It ends with Close.
+	return func() { server.Close() }, s.saveState()
+}
+
+func (s *supervisor) act(ctx context.Context, name, action string, environment map[string]string) error {
+	c, err := s.find(name)
+	if err != nil {
+		return err
+	}
+	switch action {
+	case "stop":
+		return c.end(syscall.SIGTERM)
+	case "kill":
+		return c.end(syscall.SIGKILL)
+	case "start":
+		return s.startReady(ctx, c, environment)
+	case "restart":
+		if err := c.end(syscall.SIGTERM); err != nil {
+			return err
+		}
+		return s.startReady(ctx, c, environment)
+	}
+	return fmt.Errorf("%q is nothing that can be done to a process", action)
+}
+
+func (s *supervisor) statuses() []ProcessStatus {
+	s.mu.Lock()
+	children := slices.Clone(s.children)
+	s.mu.Unlock()
+	var all []ProcessStatus
+	for _, c := range children {
+		all = append(all, c.status())
+	}
+	return all
+}
+
+// ProcessStatus tells about one process of a local cluster.
+type ProcessStatus struct {
+	Name     string    `json:"name"`
+	PID      int       `json:"pid"` // 0 while it does not run
+	Started  time.Time `json:"started"`
+	Restarts int       `json:"restarts"` // how often it ended by itself and was started again
+	Log      string    `json:"log"`
+	// Ports are on loopback, by the names that the Deployment's container
+	// gives them: probes, metrics, profiling.
+	Ports map[string]int `json:"ports"`
+}
+
+// Processes controls the processes of a local cluster. Their names are etcd,
+// kube-apiserver, kube-controller-manager, knative-controller,
+// knative-webhook, and those of the product's Deployments: controller.
+type Processes struct {
+	url, token string
+}
+
+// List tells about all processes.
+func (p *Processes) List(ctx context.Context) ([]ProcessStatus, error) {
+	var all []ProcessStatus
+	err := p.call(ctx, http.MethodGet, "/processes", nil, &all)
+	return all, err
+}
+
+// Get tells about one process.
+func (p *Processes) Get(ctx context.Context, name string) (ProcessStatus, error) {
+	all, err := p.List(ctx)
+	if err != nil {
+		return ProcessStatus{}, err
+	}
+	for _, status := range all {
+		if status.Name == name {
+			return status, nil
+		}
+	}
+	return ProcessStatus{}, fmt.Errorf("the cluster has no process %q", name)
+}
+
+// Stop ends the process as a cluster does, by SIGTERM, and returns when it is
+// gone. It stays away until Start.
+func (p *Processes) Stop(ctx context.Context, name string) error {
+	return p.act(ctx, name, "stop", nil)
+}
+
+// Kill ends the process by SIGKILL, so that it has no time for anything, and
+// returns when it is gone. It stays away until Start.
+func (p *Processes) Kill(ctx context.Context, name string) error {
+	return p.act(ctx, name, "kill", nil)
+}
+
+// Start starts the process, with the variables added to its environment until
+// it is next started by this method or Restart, and returns when it is ready.
+func (p *Processes) Start(ctx context.Context, name string, environment map[string]string) error {
+	return p.act(ctx, name, "start", environment)
+}
+
+// Restart is Stop and Start.
+func (p *Processes) Restart(ctx context.Context, name string, environment map[string]string) error {
+	return p.act(ctx, name, "restart", environment)
+}
+
+// InstallProduct applies config/ and starts the product where it does not run
+// or has been built anew.
+func (p *Processes) InstallProduct(ctx context.Context) error {
+	return p.call(ctx, http.MethodPost, "/product/install", nil, nil)
+}
+
+// UninstallProduct stops the product and deletes all of config/.
+func (p *Processes) UninstallProduct(ctx context.Context) error {
+	return p.call(ctx, http.MethodPost, "/product/uninstall", nil, nil)
+}
+
+// endCluster asks the supervisor to end everything and itself.
+func (p *Processes) endCluster(ctx context.Context) error {
+	return p.call(ctx, http.MethodPost, "/end", nil, nil)
+}
+
+func (p *Processes) act(ctx context.Context, name, action string, environment map[string]string) error {
+	return p.call(ctx, http.MethodPost, "/processes/"+name+"/"+action, environment, nil)
+}
+
+func (p *Processes) call(ctx context.Context, method, path string, body, answer any) error {
+	content, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(ctx, method, p.url+path, bytes.NewReader(content))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Authorization", "Bearer "+p.token)
+	// The caller's environment may name a proxy, which must not see this.
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Do(request)
+	if err != nil {
+		return fmt.Errorf("asking the cluster's supervisor: %w", err)
+	}
+	defer response.Body.Close()
+	content, err = io.ReadAll(response.Body)
+	if err != nil {
+		return err
+	}
+	if response.StatusCode != http.StatusOK {
+		return errors.New(strings.TrimSpace(string(content)))
+	}
+	if answer == nil {
+		return nil
+	}
+	return json.Unmarshal(content, answer)
+}

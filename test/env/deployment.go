@@ -1,0 +1,272 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package env
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/tools/clientcmd/api"
+)
+
+// A deployment is a Deployment that a process of this machine stands in for.
+// There is no node, so its Pods could never run; all else that it says holds
+// for the process: environment, arguments, ServiceAccount, probe. What is
+// tested is what is shipped.
+type deployment struct {
+	*appsv1.Deployment
+	name  string         // of the process
+	ports map[string]int // by the name of the container's port
+}
+
+// portVariables are how programs made with knative.dev/pkg, ours included,
+// learn what their container's ports are. A process shares its machine with
+// others, so it gets free ports in place of the usual ones.
+var portVariables = map[string]string{
+	"probes":        "PROBES_PORT",
+	"metrics":       "METRICS_PROMETHEUS_PORT",
+	"profiling":     "PROFILING_PORT",
+	"https-webhook": "WEBHOOK_PORT",
+}
+
+// tokenLifetime outlives every cluster.
+const tokenLifetime = certificateLifetime
+
+// An installation is a set of manifests divided into what is applied to the
+// cluster and what runs as processes.
+type installation struct {
+	objects     []*unstructured.Unstructured
+	deployments []*deployment
+}
+
+// newInstallation divides the manifests. The processes' names get the prefix.
+func newInstallation(manifests []*unstructured.Unstructured, prefix string, ports portBook) (*installation, error) {
+	result := &installation{}
+	for _, object := range manifests {
+		switch object.GetKind() {
+		case "HorizontalPodAutoscaler", "PodDisruptionBudget":
+			// They look after the Pods that do not exist.
+		case "Deployment":
+			d := &deployment{Deployment: &appsv1.Deployment{}, name: prefix + object.GetName(), ports: map[string]int{}}
+			if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, d.Deployment); err != nil {
+				return nil, err
+			}
+			if len(d.Spec.Template.Spec.Containers) != 1 {
+				return nil, fmt.Errorf("a process cannot stand in for Deployment %s: it has %d containers", d.Name, len(d.Spec.Template.Spec.Containers))
+			}
+			for name := range portVariables {
+				var err error
+				if d.ports[name], err = ports.of(d.name + " " + name); err != nil {
+					return nil, err
+				}
+			}
+			result.deployments = append(result.deployments, d)
+		default:
+			result.objects = append(result.objects, object)
+		}
+	}
+	return result, result.redirectWebhooks()
+}
+
+// redirectWebhooks leads the API server's calls of webhooks to the processes.
+// A Service of type ExternalName leads to this host, and the port is told in
+// the webhook configuration. The server's certificate is still checked against
+// the Service's name, and knative.dev/pkg, which insists on a Service
+// reference, keeps the port. clientConfig.url would satisfy neither.
+func (in *installation) redirectWebhooks() error {
+	var called []*unstructured.Unstructured
+	for _, configuration := range in.objects {
+		if !isWebhookConfiguration(configuration) {
+			continue
+		}
+		webhooks, _, err := unstructured.NestedSlice(configuration.Object, "webhooks")
+		if err != nil {
+			return err
+		}
+		for _, w := range webhooks {
+			webhook := w.(map[string]any)
+			name, _, _ := unstructured.NestedString(webhook, "clientConfig", "service", "name")
+			namespace, _, _ := unstructured.NestedString(webhook, "clientConfig", "service", "namespace")
+			service, d := in.behind(namespace, name)
+			if service == nil {
+				return fmt.Errorf("%s %s: the manifests hold no Service %s/%s with a Deployment behind it",
+					configuration.GetKind(), configuration.GetName(), namespace, name)
+			}
+			called = append(called, service)
+			if err := unstructured.SetNestedField(webhook, int64(d.ports["https-webhook"]), "clientConfig", "service", "port"); err != nil {
+				return err
+			}
+		}
+		if err := unstructured.SetNestedSlice(configuration.Object, webhooks, "webhooks"); err != nil {
+			return err
+		}
+	}
+	for _, service := range called {
+		service.Object["spec"] = map[string]any{"type": "ExternalName", "externalName": "localhost"}
+	}
+	return nil
+}
+
+// behind finds the Service and the Deployment that serves it.
+func (in *installation) behind(namespace, name string) (*unstructured.Unstructured, *deployment) {
+	for _, object := range in.objects {
+		if object.GetKind() != "Service" || object.GetAPIVersion() != "v1" || object.GetNamespace() != namespace || object.GetName() != name {
+			continue
+		}
+		selector, _, _ := unstructured.NestedStringMap(object.Object, "spec", "selector")
+		for _, d := range in.deployments {
+			if d.Namespace == namespace && labels.SelectorFromSet(selector).Matches(labels.Set(d.Spec.Template.Labels)) {
+				return object, d
+			}
+		}
+	}
+	return nil, nil
+}
+
+func isWebhookConfiguration(object *unstructured.Unstructured) bool {
+	return object.GetKind() == "MutatingWebhookConfiguration" || object.GetKind() == "ValidatingWebhookConfiguration"
+}
+
+// process describes the process that stands in for the Deployment.
+func (d *deployment) process(c *connection, program string, extra map[string]string) childSpec {
+	container := d.Spec.Template.Spec.Containers[0]
+	environment := []string{
+		"KUBECONFIG=" + c.layout.kubeconfigOf(d.name),
+		// For programs of this project; those of Knative are built to listen
+		// on loopback, see loopbackEdits.
+		"PROBES_HOST=" + loopback,
+		"METRICS_PROMETHEUS_HOST=" + loopback,
+	}
+	for _, v := range container.Env {
+		environment = append(environment, v.Name+"="+d.value(v))
+	}
+	for port, variable := range portVariables {
+		environment = append(environment, fmt.Sprintf("%s=%d", variable, d.ports[port]))
+	}
+	for name, value := range extra {
+		environment = append(environment, name+"="+value)
+	}
+	return childSpec{
+		name:    d.name,
+		program: program,
+		args:    container.Args,
+		env:     environment,
+		ports:   d.ports,
+		prepare: func(ctx context.Context) ([]string, error) { return nil, d.writeToken(ctx, c) },
+		ready:   d.ready,
+		// Kubernetes grants at least 30 s, and webhooks drain for 45 s so that
+		// load balancers can follow. Here nobody waits for that.
+		grace: 3 * time.Second,
+	}
+}
+
+// value is what the downward API would make of the variable.
+func (d *deployment) value(v corev1.EnvVar) string {
+	if v.ValueFrom == nil || v.ValueFrom.FieldRef == nil {
+		return v.Value
+	}
+	switch v.ValueFrom.FieldRef.FieldPath {
+	case "metadata.name":
+		return d.name + "-0"
+	case "metadata.namespace":
+		return d.Namespace
+	default:
+		return ""
+	}
+}
+
+// writeToken lets the process be its ServiceAccount and nobody else, so that
+// the real rights are in force. Tokens are bound to the ServiceAccount's UID,
+// which is another one after a new installation, so each start needs its own.
+func (d *deployment) writeToken(ctx context.Context, c *connection) error {
+	seconds := int64(tokenLifetime.Seconds())
+	account := d.Spec.Template.Spec.ServiceAccountName
+	request, err := c.kube.CoreV1().ServiceAccounts(d.Namespace).CreateToken(ctx, account,
+		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &seconds}}, metav1.CreateOptions{})
+	if err != nil {
+		return err
+	}
+	return writeKubeconfig(c.layout.kubeconfigOf(d.name), c.keys.kubeconfigFor(c.config.Host, &api.AuthInfo{Token: request.Status.Token}))
+}
+
+// ready asks the Deployment's own readiness probe.
+func (d *deployment) ready(ctx context.Context) error {
+	container := d.Spec.Template.Spec.Containers[0]
+	if container.ReadinessProbe == nil || container.ReadinessProbe.HTTPGet == nil {
+		return fmt.Errorf("Deployment %s has no readinessProbe with httpGet to ask", d.Name)
+	}
+	action := container.ReadinessProbe.HTTPGet
+	for _, port := range container.Ports {
+		if action.Port == intstr.FromString(port.Name) || action.Port == intstr.FromInt32(port.ContainerPort) {
+			scheme := "http"
+			if action.Scheme == corev1.URISchemeHTTPS {
+				scheme = "https"
+			}
+			return probe(ctx, fmt.Sprintf("%s://%s/%s", scheme, address(d.ports[port.Name]), strings.TrimPrefix(action.Path, "/")))
+		}
+	}
+	return fmt.Errorf("the readinessProbe of Deployment %s names none of its ports", d.Name)
+}
+
+// waitAuthorized waits until the ServiceAccount may read its ConfigMaps, the
+// first thing that these programs do and the reason why they would end. Roles
+// reach the API server's authorizer a moment after they are applied, and
+// aggregated ones have to be filled by the controller manager first.
+func (d *deployment) waitAuthorized(ctx context.Context, c *connection) error {
+	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+		User:   "system:serviceaccount:" + d.Namespace + ":" + d.Spec.Template.Spec.ServiceAccountName,
+		Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + d.Namespace, "system:authenticated"},
+		ResourceAttributes: &authorizationv1.ResourceAttributes{
+			Namespace: d.Namespace, Verb: "get", Resource: "configmaps", Name: "config-logging",
+		},
+	}}
+	for {
+		answer, err := c.kube.AuthorizationV1().SubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
+		if err == nil && answer.Status.Allowed {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(fmt.Errorf("%s may not read ConfigMaps in %s", review.Spec.User, d.Namespace), err, ctx.Err())
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// waitWebhooks waits until the programs behind the webhook configurations have
+// entered their certificates there.
+func (in *installation) waitWebhooks(ctx context.Context, i *installer) error {
+	for _, object := range in.objects {
+		if !isWebhookConfiguration(object) {
+			continue
+		}
+		if err := i.waitFor(ctx, object, "has its certificates", hasCABundles); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func hasCABundles(configuration *unstructured.Unstructured) bool {
+	webhooks, _, _ := unstructured.NestedSlice(configuration.Object, "webhooks")
+	for _, w := range webhooks {
+		webhook, _ := w.(map[string]any)
+		if bundle, _, _ := unstructured.NestedString(webhook, "clientConfig", "caBundle"); bundle == "" {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,213 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package env
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+)
+
+// auditPolicy makes the API server note every finished request, because tests
+// count who asked for what. Watches are noted when they end.
+const auditPolicy = `apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived, ResponseStarted]
+rules:
+- level: Metadata
+`
+
+// controlPlane describes etcd, the API server and the controller manager, in
+// the order in which they start. Nothing of admission or authorization is
+// switched off: what a cluster would refuse, this one refuses.
+func controlPlane(l layout, program string, keys *pki, ports portBook) ([]childSpec, error) {
+	var chosen [4]int
+	for i, server := range []string{"etcd", "etcd peer", "kube-apiserver", "kube-controller-manager"} {
+		var err error
+		if chosen[i], err = ports.of(server); err != nil {
+			return nil, err
+		}
+	}
+	etcd, etcdPeer, apiServer, manager := chosen[0], chosen[1], chosen[2], chosen[3]
+	server := "https://" + address(apiServer)
+	etcdURL, peerURL := "https://"+address(etcd), "https://"+address(etcdPeer)
+
+	policy := keys.path("audit-policy.yaml")
+	if err := writeFile(policy, []byte(auditPolicy), 0o644); err != nil {
+		return nil, err
+	}
+	admin, err := keys.kubeconfig(server, "admin", "system:masters")
+	if err != nil {
+		return nil, err
+	}
+	if err := writeKubeconfig(l.kubeconfig(), admin); err != nil {
+		return nil, err
+	}
+	managerConfig, err := keys.kubeconfig(server, "system:kube-controller-manager")
+	if err != nil {
+		return nil, err
+	}
+	if err := writeKubeconfig(l.kubeconfigOf("kube-controller-manager"), managerConfig); err != nil {
+		return nil, err
+	}
+	restConfig, err := loadConfig(l.kubeconfig())
+	if err != nil {
+		return nil, err
+	}
+
+	return []childSpec{{
+		name:    "etcd",
+		program: program,
+		args: []string{
+			"etcd",
+			"--data-dir", l.etcd(),
+			"--listen-client-urls", etcdURL, "--advertise-client-urls", etcdURL,
+			"--listen-peer-urls", peerURL, "--initial-advertise-peer-urls", peerURL,
+			"--initial-cluster", "default=" + peerURL,
+			"--client-cert-auth", "--trusted-ca-file", keys.path("ca.crt"),
+			"--cert-file", keys.path("server.crt"), "--key-file", keys.path("server.key"),
+			"--peer-client-cert-auth", "--peer-trusted-ca-file", keys.path("ca.crt"),
+			"--peer-cert-file", keys.path("server.crt"), "--peer-key-file", keys.path("server.key"),
+			// The data dies with the cluster, so it need not survive the machine.
+			"--unsafe-no-fsync",
+			"--warning-unary-request-duration", "1s",
+			"--log-level", "warn",
+		},
+		ready: func(ctx context.Context) error { return keys.probeEtcd(ctx, etcdURL) },
+		grace: 5 * time.Second,
+	}, {
+		name:    "kube-apiserver",
+		program: program,
+		args: []string{
+			"kube-apiserver",
+			"--bind-address", loopback, "--secure-port", fmt.Sprint(apiServer),
+			// Clients inside of a cluster would be told this address, but there
+			// is no inside. The API server refuses a loopback address here; this
+			// one is reserved for documentation and never dialled.
+			"--advertise-address", "192.0.2.1", "--endpoint-reconciler-type", "none",
+			"--etcd-servers", etcdURL, "--etcd-cafile", keys.path("ca.crt"),
+			"--etcd-certfile", keys.path("etcd-client.crt"), "--etcd-keyfile", keys.path("etcd-client.key"),
+			"--tls-cert-file", keys.path("server.crt"), "--tls-private-key-file", keys.path("server.key"),
+			"--client-ca-file", keys.path("ca.crt"),
+			"--authorization-mode", "RBAC",
+			"--service-cluster-ip-range", "10.96.0.0/16",
+			"--service-account-issuer", "https://kubernetes.default.svc",
+			"--service-account-key-file", keys.path("service-accounts.key"),
+			"--service-account-signing-key-file", keys.path("service-accounts.key"),
+			"--requestheader-client-ca-file", keys.path("front-proxy-ca.crt"),
+			"--requestheader-allowed-names", "front-proxy-client",
+			"--requestheader-username-headers", "X-Remote-User",
+			"--requestheader-group-headers", "X-Remote-Group",
+			"--requestheader-extra-headers-prefix", "X-Remote-Extra-",
+			"--proxy-client-cert-file", keys.path("front-proxy-client.crt"),
+			"--proxy-client-key-file", keys.path("front-proxy-client.key"),
+			"--audit-policy-file", policy,
+			"--audit-log-path", l.audit(),
+			// One file, as whoever counts requests starts from an offset in it.
+			"--audit-log-maxsize", "100000",
+		},
+		ready: func(ctx context.Context) error { return probeAPIServer(ctx, restConfig) },
+		// It lets requests in flight finish, and watches never do.
+		grace: 5 * time.Second,
+	}, {
+		name:    "kube-controller-manager",
+		program: program,
+		args: []string{
+			"kube-controller-manager",
+			"--bind-address", loopback, "--secure-port", fmt.Sprint(manager),
+			"--tls-cert-file", keys.path("server.crt"), "--tls-private-key-file", keys.path("server.key"),
+			"--kubeconfig", l.kubeconfigOf("kube-controller-manager"),
+			// Without kubeconfigs for these two it tells only its health, and only that is asked.
+			"--service-account-private-key-file", keys.path("service-accounts.key"),
+			"--root-ca-file", keys.path("ca.crt"),
+			"--use-service-account-credentials",
+			// The only one of its kind need not wait for a lease to expire after it was killed.
+			"--leader-elect=false",
+			"--flex-volume-plugin-dir", l.volumePlugins(),
+			"--kube-api-qps", "200", "--kube-api-burst", "400",
+		},
+		ready: func(ctx context.Context) error {
+			return probe(ctx, "https://"+address(manager)+"/healthz")
+		},
+		grace: 5 * time.Second,
+	}}, nil
+}
+
+func probeAPIServer(ctx context.Context, config *rest.Config) error {
+	kube, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	return kube.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
+}
+
+func (p *pki) probeEtcd(ctx context.Context, url string) error {
+	certificate, err := tls.LoadX509KeyPair(p.path("etcd-client.crt"), p.path("etcd-client.key"))
+	if err != nil {
+		return err
+	}
+	return get(ctx, url+"/health", &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{certificate}})
+}
+
+// probe asks as a kubelet asks: it checks no certificate, and its name lets
+// webhooks tell its requests from admission reviews.
+func probe(ctx context.Context, url string) error {
+	return get(ctx, url, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // As kubelets do, and on loopback.
+}
+
+func get(ctx context.Context, url string, config *tls.Config) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	request.Header.Set("User-Agent", "kube-probe/local")
+	client := http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}}
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answered %s", url, response.Status)
+	}
+	return nil
+}
+
+// A layout knows where the files of a cluster lie below its directory.
+type layout struct{ dir string }
+
+func (l layout) state() string      { return filepath.Join(l.dir, "state.json") }
+func (l layout) lockFile() string   { return filepath.Join(l.dir, "lock") }
+func (l layout) kubeconfig() string { return filepath.Join(l.dir, "kubeconfig") }
+func (l layout) pki() string        { return filepath.Join(l.dir, "pki") }
+func (l layout) etcd() string       { return filepath.Join(l.dir, "etcd") }
+func (l layout) logs() string       { return filepath.Join(l.dir, "logs") }
+func (l layout) audit() string      { return filepath.Join(l.logs(), "audit.log") }
+func (l layout) ownLog() string     { return filepath.Join(l.logs(), "cluster.log") }
+
+// volumePlugins is a directory that the controller manager searches, and
+// creates. By default it lies where only root may write.
+func (l layout) volumePlugins() string { return filepath.Join(l.dir, "volume-plugins") }
+
+// kubeconfigOf is the kubeconfig of one of the cluster's processes.
+func (l layout) kubeconfigOf(process string) string {
+	return filepath.Join(l.dir, "kubeconfigs", process)
+}
+
+// remove takes away all that a cluster leaves but its logs.
+func (l layout) remove() error {
+	for _, path := range []string{l.kubeconfig(), filepath.Dir(l.kubeconfigOf("x")), l.etcd(), l.pki(), l.volumePlugins(), l.state()} {
+		if err := os.RemoveAll(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,179 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package env
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+)
+
+// shared is the one cluster of a test program.
+var shared struct {
+	env *Env
+
+	mu     sync.Mutex
+	notRun []string
+}
+
+// Main is what TestMain of a suite calls: it sets up the one cluster of the
+// program, in a directory of its own so that "make cluster" can stay up, runs
+// the tests, ends the cluster, tells what was not run, and exits.
+func Main(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	flag.Parse()
+	if flag.Lookup("test.list").Value.String() != "" {
+		return m.Run()
+	}
+	repo, err := findRepository()
+	if err != nil {
+		return fail(err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	shared.env, err = Setup(ctx, Options{Dir: filepath.Join(repo, ".cluster", "e2e")})
+	if err != nil {
+		return fail(err)
+	}
+	stop() // From here on, Ctrl-C ends the program and with it the cluster.
+
+	code := m.Run()
+	if err := shared.env.Close(context.Background()); err != nil {
+		code = max(code, fail(err))
+	}
+	if len(shared.notRun) > 0 {
+		fmt.Printf("NOT RUN on this %s cluster: %d tests\n  %s\n", shared.env.Kind, len(shared.notRun), strings.Join(shared.notRun, "\n  "))
+	}
+	return code
+}
+
+func fail(err error) int {
+	fmt.Fprintln(os.Stderr, "setting up the cluster for the tests:", err)
+	return 1
+}
+
+// Get returns the cluster that Main has set up.
+func Get(t testing.TB) *Env {
+	t.Helper()
+	if shared.env == nil {
+		t.Fatal("env.Get needs a TestMain that calls env.Main")
+	}
+	return shared.env
+}
+
+// A Capability is what not every cluster offers.
+type Capability string
+
+const (
+	// ProcessControl is to stop, kill and start the cluster's programs. A test
+	// that needs it disturbs the others, so it must not be parallel: such
+	// tests run before all parallel ones.
+	ProcessControl Capability = "control over the cluster's processes"
+	// RequestCounts is to know which requests the API server answered.
+	RequestCounts Capability = "the API server's audit log"
+	// RevisionFates is the RevisionsLabel.
+	RevisionFates Capability = "a stand-in data plane that obeys the label " + RevisionsLabel
+)
+
+// Need skips the test where the cluster lacks one of the capabilities, and has
+// Main report that at the end: a promise that was not tested is not kept.
+func (e *Env) Need(t testing.TB, capabilities ...Capability) {
+	t.Helper()
+	if e.Kind == Local || len(capabilities) == 0 {
+		return // A local cluster has them all.
+	}
+	reason := fmt.Sprintf("%s: needs %s", t.Name(), capabilities[0])
+	shared.mu.Lock()
+	shared.notRun = append(shared.notRun, reason)
+	shared.mu.Unlock()
+	t.Skip("NOT RUN: " + reason)
+}
+
+// A NamespaceOption shapes a namespace of a test.
+type NamespaceOption func(*corev1.Namespace)
+
+// Annotated adds an annotation.
+func Annotated(key, value string) NamespaceOption {
+	return func(ns *corev1.Namespace) { metav1.SetMetaDataAnnotation(&ns.ObjectMeta, key, value) }
+}
+
+// Labelled adds a label.
+func Labelled(key, value string) NamespaceOption {
+	return func(ns *corev1.Namespace) { metav1.SetMetaDataLabel(&ns.ObjectMeta, key, value) }
+}
+
+var notInNames = regexp.MustCompile(`[^a-z0-9]+`)
+
+// Namespace makes a namespace for the test alone, named after it, with its
+// default ServiceAccount. It is deleted after the test; if the test has failed,
+// what the namespace tells about it is logged before.
+func (e *Env) Namespace(t testing.TB, options ...NamespaceOption) string {
+	t.Helper()
+	prefix := notInNames.ReplaceAllString(strings.ToLower(t.Name()), "-")
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: prefix[:min(len(prefix), 40)] + "-"}}
+	for _, option := range options {
+		option(ns)
+	}
+	ns, err := e.Kube.CoreV1().Namespaces().Create(t.Context(), ns, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal("making a namespace:", err)
+	}
+	t.Cleanup(func() {
+		// The test's own context has ended by now.
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if t.Failed() {
+			e.describe(ctx, t, ns.Name)
+		}
+		if err := e.Kube.CoreV1().Namespaces().Delete(ctx, ns.Name, metav1.DeleteOptions{}); err != nil {
+			t.Error("deleting the namespace:", err)
+		}
+	})
+	err = wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+		_, err := e.Kube.CoreV1().ServiceAccounts(ns.Name).Get(ctx, "default", metav1.GetOptions{})
+		return err == nil, nil
+	})
+	if err != nil {
+		t.Fatal("waiting for the default ServiceAccount:", err)
+	}
+	return ns.Name
+}
+
+// describe logs the namespace's Services and Events.
+func (e *Env) describe(ctx context.Context, t testing.TB, namespace string) {
+	services, err := e.Serving.ServingV1().Services(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		t.Log("listing Services:", err)
+		return
+	}
+	for _, s := range services.Items {
+		ready := s.Status.GetCondition("Ready")
+		t.Logf("Service %s: generation %d, annotations %v, imagePullSecrets %v, latest Revision %s, %+v",
+			s.Name, s.Generation, s.Annotations, s.Spec.Template.Spec.ImagePullSecrets, s.Status.LatestCreatedRevisionName, ready)
+	}
+	events, err := e.Kube.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		t.Log("listing Events:", err)
+		return
+	}
+	for _, event := range events.Items {
+		t.Logf("Event on %s %s: %s %s: %s", event.InvolvedObject.Kind, event.InvolvedObject.Name, event.Type, event.Reason, event.Message)
+	}
+}

@@ -1,0 +1,239 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package release tests that the installation can be built and published:
+// "ko resolve -f config/" against a registry of its own, on loopback, which
+// also holds a base image. It needs no network.
+//
+// It lives in the module of the tools, because ko and its libraries are no
+// business of the product's go.mod.
+package release
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"io"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"sigs.k8s.io/yaml"
+)
+
+const (
+	root       = "../../.."
+	importPath = "ko://pullsecrets.dev/"
+	// nonRoot is the user of the base image. It is a number because the
+	// kubelet cannot tell from a name whether it is root.
+	nonRoot = "65532:65532"
+)
+
+func TestKoResolve(t *testing.T) {
+	host := serveRegistry(t)
+	base := pushBase(t, host)
+	repo := host + "/pullsecrets"
+
+	resolved := run(t, append(os.Environ(),
+		"KO_DOCKER_REPO="+repo,
+		"KO_DEFAULTBASEIMAGE="+base,
+	), buildKo(t), "resolve", "--base-import-paths", "--platform", "linux/"+runtime.GOARCH, "-f", "config/")
+
+	// ko puts each image's digest where the import path was, and changes
+	// nothing else.
+	want := objects(t, readConfig(t))
+	got := objects(t, resolved)
+	if len(got) != len(want) {
+		t.Fatalf("ko resolved %d objects of %d", len(got), len(want))
+	}
+	images := map[string]string{}
+	for i := range want {
+		want[i] = putImages(want[i], got[i], images)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error("ko changed more than the images (-config, +resolved):", diff)
+	}
+	if len(images) == 0 {
+		t.Fatal("There is no image in config/, so there is nothing to run")
+	}
+	for program, image := range images {
+		t.Run(program, func(t *testing.T) {
+			if !strings.HasPrefix(image, repo+"/") || !strings.Contains(image, "@sha256:") {
+				t.Fatalf("Image %q is not one of %s by digest", image, repo)
+			}
+			checkImage(t, program, image)
+		})
+	}
+}
+
+// checkImage pulls an image as a node would, and looks into it.
+func checkImage(t *testing.T, program, image string) {
+	t.Helper()
+	ref, err := name.NewDigest(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := remote.Image(ref, remote.WithContext(t.Context()))
+	if err != nil {
+		t.Fatalf("The image that the manifests name cannot be pulled: %v", err)
+	}
+	cfg, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Config.User != nonRoot {
+		t.Errorf("The image runs as user %q, want %q: the Deployment demands a user that is not root", cfg.Config.User, nonRoot)
+	}
+	entrypoint := strings.Join(cfg.Config.Entrypoint, " ")
+	if want := "/ko-app/" + filepath.Base(program); entrypoint != want {
+		t.Fatalf("The image starts %q, want %q", entrypoint, want)
+	}
+	if !holds(t, img, entrypoint) {
+		t.Errorf("The image does not hold %s, which it starts", entrypoint)
+	}
+}
+
+// holds looks for an executable file in the layers of an image.
+func holds(t *testing.T, img v1.Image, file string) bool {
+	t.Helper()
+	content := mutate.Extract(img)
+	defer content.Close()
+	files := tar.NewReader(content)
+	for {
+		header, err := files.Next()
+		if errors.Is(err, io.EOF) {
+			return false
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if "/"+strings.TrimPrefix(header.Name, "/") == file {
+			return header.Size > 0 && header.Mode&0o111 != 0
+		}
+	}
+}
+
+// putImages replaces each import path in the manifests by what ko made of it,
+// so that the two can be compared as a whole, and notes it.
+func putImages(manifest, resolved any, images map[string]string) any {
+	switch manifest := manifest.(type) {
+	case map[string]any:
+		resolved, _ := resolved.(map[string]any)
+		for key := range manifest {
+			manifest[key] = putImages(manifest[key], resolved[key], images)
+		}
+	case []any:
+		resolved, _ := resolved.([]any)
+		for i := range min(len(manifest), len(resolved)) {
+			manifest[i] = putImages(manifest[i], resolved[i], images)
+		}
+	case string:
+		if program, ok := strings.CutPrefix(manifest, importPath); ok {
+			images[program], _ = resolved.(string)
+			return resolved
+		}
+	}
+	return manifest
+}
+
+// serveRegistry returns the address of an empty registry that lives as long as
+// the test.
+func serveRegistry(t *testing.T) string {
+	t.Helper()
+	server := httptest.NewServer(registry.New())
+	t.Cleanup(server.Close)
+	return strings.TrimPrefix(server.URL, "http://")
+}
+
+// pushBase makes a base image: no files, and a user that is not root.
+func pushBase(t *testing.T, host string) string {
+	t.Helper()
+	cfg, err := empty.Image.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg = cfg.DeepCopy()
+	cfg.OS = "linux"
+	cfg.Architecture = runtime.GOARCH
+	cfg.Config.User = nonRoot
+	base, err := mutate.ConfigFile(empty.Image, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tag, err := name.NewTag(host + "/base/static:nonroot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(tag, base, remote.WithContext(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	return tag.String()
+}
+
+// buildKo builds the ko that test/tools/go.mod pins.
+func buildKo(t *testing.T) string {
+	t.Helper()
+	ko := filepath.Join(t.TempDir(), "ko")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", ko, "github.com/google/ko")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("Building ko: %v\n%s", err, out)
+	}
+	return ko
+}
+
+// run runs a program at the root of the project and returns what it printed.
+func run(t *testing.T, env []string, program string, args ...string) []byte {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), program, args...)
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = root, env, &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%s %s: %v\n%s", filepath.Base(program), strings.Join(args, " "), err, stderr.Bytes())
+	}
+	return stdout.Bytes()
+}
+
+// readConfig joins the manifests in the order of their names, as ko does.
+func readConfig(t *testing.T) []byte {
+	t.Helper()
+	files, err := filepath.Glob(root + "/config/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("Found no manifests: %v", err)
+	}
+	var all bytes.Buffer
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.WriteString("\n---\n")
+		all.Write(content)
+	}
+	return all.Bytes()
+}
+
+// objects parses a stream of manifests.
+func objects(t *testing.T, stream []byte) (objects []any) {
+	t.Helper()
+	for document := range strings.SplitSeq("\n"+string(stream), "\n---\n") {
+		var object any
+		if err := yaml.Unmarshal([]byte(document), &object); err != nil {
+			t.Fatalf("%v in:\n%s", err, document)
+		}
+		if object != nil {
+			objects = append(objects, object)
+		}
+	}
+	return objects
+}
