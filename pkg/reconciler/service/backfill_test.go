@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,13 +21,27 @@ func named(name string) types.NamespacedName { return types.NamespacedName{Names
 type line struct {
 	*backfill
 	start time.Time
+
+	lock  sync.Mutex
 	woken []string
+}
+
+func (l *line) note(turn string) {
+	l.lock.Lock()
+	defer l.lock.Unlock()
+	l.woken = append(l.woken, turn)
+}
+
+func (l *line) turns() []string {
+	l.lock.Lock()
+	defer l.lock.Unlock()
+	return slices.Clone(l.woken)
 }
 
 func newLine(ctx context.Context) *line {
 	l := &line{start: time.Now()}
 	l.backfill = newBackfill(func(key types.NamespacedName) {
-		l.woken = append(l.woken, fmt.Sprintf("%s@%v", key.Name, time.Since(l.start)))
+		l.note(fmt.Sprintf("%s@%v", key.Name, time.Since(l.start)))
 		// A woken Service is written at once, as the reconciler would.
 		go l.done(key)
 	})
@@ -59,8 +74,8 @@ func TestBackfillSpacesOut(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if want := []string{"not-ready@10s", "a@20s", "b@30s", "c@40s"}; !slices.Equal(l.woken, want) {
-			t.Errorf("woken: %v, want %v", l.woken, want)
+		if want := []string{"not-ready@10s", "a@20s", "b@30s", "c@40s"}; !slices.Equal(l.turns(), want) {
+			t.Errorf("woken: %v, want %v", l.turns(), want)
 		}
 	})
 }
@@ -92,8 +107,8 @@ func TestBackfillLeavesTheLine(t *testing.T) {
 		l.ask(named("changed"), false, 60)
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if want := []string{"stays@1s", "changed@2s"}; !slices.Equal(l.woken, want) {
-			t.Errorf("woken: %v, want %v", l.woken, want)
+		if want := []string{"stays@1s", "changed@2s"}; !slices.Equal(l.turns(), want) {
+			t.Errorf("woken: %v, want %v", l.turns(), want)
 		}
 	})
 }
@@ -108,8 +123,8 @@ func TestBackfillFollowsTheSetting(t *testing.T) {
 			t.Error("has to wait without a limit")
 		}
 		synctest.Wait()
-		if want := []string{"a@1s", "b@1s"}; !slices.Equal(l.woken, want) {
-			t.Errorf("woken: %v, want %v", l.woken, want)
+		if want := []string{"a@1s", "b@1s"}; !slices.Equal(l.turns(), want) {
+			t.Errorf("woken: %v, want %v", l.turns(), want)
 		}
 	})
 }
@@ -120,14 +135,14 @@ func TestBackfillStaysUnderTheRate(t *testing.T) {
 		for i := range 200 {
 			name := named(fmt.Sprint("app-", i))
 			if l.ask(name, i%3 == 0, 60) {
-				l.woken = append(l.woken, "")
+				l.note(name.Name)
 				l.done(name)
 			}
 		}
 		for minute := 1; minute <= 3; minute++ {
 			time.Sleep(time.Minute)
 			synctest.Wait()
-			if got, most := len(l.woken), 60*minute+1; got > most || got < most-1 {
+			if got, most := len(l.turns()), 60*minute+1; got > most || got < most-1 {
 				t.Errorf("after %d minutes: %d turns, want at most %d and no fewer than one less", minute, got, most)
 			}
 		}

@@ -1,0 +1,121 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package events
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"unicode"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/record"
+
+	"pullsecrets.dev/pkg/annotation"
+	"pullsecrets.dev/pkg/merge"
+)
+
+func manyEntries(n int) []merge.Entry {
+	var all []merge.Entry
+	for i := range n {
+		all = append(all, merge.Entry{Name: fmt.Sprintf("%s-%d", strings.Repeat("s", 60), i), Origin: merge.FromNamespace})
+	}
+	return all
+}
+
+// TestMessagesAreBounded makes every Event out of the largest input there is: an
+// Event's message may have 1024 characters, and must be one line.
+func TestMessagesAreBounded(t *testing.T) {
+	problem := annotation.ForService(map[string]string{"pullsecrets.dev/secrets": strings.Repeat("\n\x1bX", 1000)}).Problems[0]
+	changes := Changes(merge.Result{Added: manyEntries(32)})
+	for _, e := range []Event{
+		SecretsAdded(manyEntries(100)),
+		SecretsRetracted(manyEntries(100)),
+		InvalidAnnotation(problem),
+		InvalidLedger(errors.New("damaged")),
+		NotMountable("default", manyEntries(8)),
+		SecretMissing(strings.Repeat("n", 63), strings.Repeat("s", 253)),
+		SecretWrongType(strings.Repeat("n", 63), strings.Repeat("s", 253), corev1.SecretType(strings.Repeat("T\n", 300))),
+		NamedRevision("app-1", changes),
+		BackfillDeferred(changes, "why"),
+		BackfillPaused(strings.Repeat("s", 63)),
+		InjectionContested(manyEntries(8)),
+	} {
+		if len([]rune(e.Message)) > 1024 || e.Message == "" {
+			t.Errorf("%s: the message has %d characters: %s", e.Reason, len(e.Message), e.Message)
+		}
+		if strings.ContainsFunc(e.Message, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			t.Errorf("%s: the message is not one printable line: %q", e.Reason, e.Message)
+		}
+		if e.Type != corev1.EventTypeNormal && e.Type != corev1.EventTypeWarning {
+			t.Errorf("%s: type %q", e.Reason, e.Type)
+		}
+	}
+	if e := BackfillDenied("adding x", errors.New(strings.Repeat("é", 5000))); len([]rune(e.Message)) > 600 {
+		t.Errorf("%s passes on %d characters", e.Reason, len([]rune(e.Message)))
+	}
+}
+
+func TestChanges(t *testing.T) {
+	added, taken := []merge.Entry{{Name: "a", Origin: merge.FromService}}, []merge.Entry{{Name: "b", Origin: merge.FromNamespace}}
+	for want, r := range map[string]merge.Result{
+		"adding pull secrets a (service)":                                            {Added: added},
+		"taking away pull secrets b (namespace)":                                     {Taken: taken},
+		"adding pull secrets a (service) and taking away pull secrets b (namespace)": {Added: added, Taken: taken},
+		"a change of the pull secrets":                                               {},
+	} {
+		if got := Changes(r); got != want {
+			t.Errorf("Changes() = %q, want %q", got, want)
+		}
+	}
+}
+
+func TestReporter(t *testing.T) {
+	var r Reporter
+	recorder := record.NewFakeRecorder(20)
+	object := func(uid string) *corev1.Secret {
+		return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "x", UID: types.UID(uid)}}
+	}
+	a, b := SecretMissing("ns", "a"), SecretMissing("ns", "b")
+	steps := []struct {
+		reason string
+		uid    string
+		topic  string
+		events []Event
+		want   int
+	}{
+		{"news", "1", "t", []Event{a}, 1},
+		{"nothing new", "1", "t", []Event{a}, 0},
+		{"one more", "1", "t", []Event{a, b}, 1},
+		{"one less", "1", "t", []Event{b}, 0},
+		{"back again", "1", "t", []Event{a, b}, 1},
+		{"another topic", "1", "u", []Event{a}, 1},
+		{"all is well", "1", "t", nil, 0},
+		{"not any more", "1", "t", []Event{a}, 1},
+		{"another object of that name", "2", "t", []Event{a}, 1},
+	}
+	for _, step := range steps {
+		r.Report(recorder, object(step.uid), step.topic, step.events)
+		if got := len(recorder.Events); got != step.want {
+			t.Errorf("%s: %d events, want %d", step.reason, got, step.want)
+		}
+		for len(recorder.Events) > 0 {
+			<-recorder.Events
+		}
+	}
+	r.Forget(types.NamespacedName{Namespace: "ns", Name: "x"}, "t", "u")
+	if len(r.told) != 0 {
+		t.Errorf("remembers %v of an object that is gone", r.told)
+	}
+}
+
+func TestInItsOwn(t *testing.T) {
+	got := InItsOwn(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "team", UID: "1"}})
+	if got.Namespace != "team" || got.Name != "team" || got.UID != "1" || got.Kind != "Namespace" {
+		t.Errorf("InItsOwn() = %+v", got)
+	}
+}
