@@ -11,48 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 )
 
-// Grant is a ClusterPullSecret that a namespace may have.
-type Grant struct {
-	// ClusterPullSecret is its name, by which grants are ordered.
-	ClusterPullSecret string
-	// Secret is the name of its copy in the namespace.
-	Secret string
-}
-
-// Account is the ServiceAccount that the Pods of a Service run as.
-type Account struct {
-	Name string
-	// Secrets is its imagePullSecrets, in order.
-	Secrets []string
-	// Enforced is the annotation kubernetes.io/enforce-mountable-secrets:
-	// Pods may name only what the ServiceAccount lists.
-	Enforced bool
-}
-
-// Declared is what a Service should have, layer by layer. A nil layer declares
-// nothing.
-type Declared struct {
-	// Hold: add nothing and take nothing away (see annotation.Policy).
-	Hold bool
-	// Service and Namespace are the names in the two secrets annotations.
-	Service, Namespace []string
-	// Always and Auto are the granted ClusterPullSecrets of layers 4 and 5.
-	Always, Auto []Grant
-	// Account is the ServiceAccount of layer 6.
-	Account Account
-}
-
-// Names lists what layers 2 to 5 declare, each name once.
-func (d Declared) Names() []string {
-	d.Account = Account{}
-	entries, _ := d.layers(nil, true)
-	var names []string
-	for _, e := range entries {
-		names = append(names, e.Name)
-	}
-	return names
-}
-
 // Current is a list as it is, or as somebody wants to write it.
 type Current struct {
 	// List holds the names in order; as users write it, it may hold repeats
@@ -142,26 +100,6 @@ func Update(old, requested Current, d Declared) Result {
 		return held(old, requested)
 	}
 	return full(old, requested, d)
-}
-
-// proven is the part of a ledger that anybody may bring along: what is declared
-// now with that very origin.
-func (d Declared) proven(brought Ledger) Ledger {
-	proven := make(Ledger, len(brought))
-	for _, e := range d.entries() {
-		if brought[e.Name] == e.Origin {
-			proven[e.Name] = e.Origin
-		}
-	}
-	return proven
-}
-
-// trusted is the ledger of the old object with the proven part of the
-// requested one.
-func (d Declared) trusted(old, brought Ledger) Ledger {
-	trusted := d.proven(brought)
-	maps.Copy(trusted, old)
-	return trusted
 }
 
 // sameOwn tells whether both lists hold the same entries of the user's own, in
@@ -321,61 +259,6 @@ func unchanged(c Current) Result {
 	return Result{List: clip(slices.Clone(c.List)), Ledger: c.trimmed()}
 }
 
-// entries lists all that is declared, the ServiceAccount's entries included,
-// each name with the origin of its first layer and nothing withheld.
-func (d Declared) entries() []Entry {
-	d.Account.Enforced = false
-	entries, _ := d.layers(nil, true)
-	return d.carry(nil, entries)
-}
-
-// layers returns layers 2 to 4, or to 5 with auto, without the own entries and
-// without what the ServiceAccount does not let Pods name, which is returned
-// apart.
-func (d Declared) layers(own []string, auto bool) (entries, withheld []Entry) {
-	add := func(name string, origin Origin) {
-		if name == "" || slices.Contains(own, name) || contains(entries, name) || contains(withheld, name) {
-			return
-		}
-		if d.Account.Enforced && !slices.Contains(d.Account.Secrets, name) {
-			withheld = append(withheld, Entry{name, origin})
-			return
-		}
-		entries = append(entries, Entry{name, origin})
-	}
-	for _, name := range d.Service {
-		add(name, FromService)
-	}
-	for _, name := range d.Namespace {
-		add(name, FromNamespace)
-	}
-	for _, g := range byName(d.Always) {
-		add(g.Secret, FromClusterPullSecret(g.ClusterPullSecret))
-	}
-	if auto {
-		for _, g := range byName(d.Auto) {
-			add(g.Secret, FromClusterPullSecret(g.ClusterPullSecret))
-		}
-	}
-	return entries, withheld
-}
-
-// carry appends layer 6: where the user names nothing and the product names
-// something, the ServiceAccount's own entries.
-func (d Declared) carry(own []string, entries []Entry) []Entry {
-	if len(own) > 0 || !slices.ContainsFunc(entries, notCarried) {
-		return entries
-	}
-	for _, name := range d.Account.Secrets {
-		if name != "" && !contains(entries, name) {
-			entries = append(entries, Entry{name, FromServiceAccount(d.Account.Name)})
-		}
-	}
-	return entries
-}
-
-func notCarried(e Entry) bool { return !e.Origin.IsServiceAccount() }
-
 // dropOrphans takes away what was carried over from a ServiceAccount where it
 // would stand alone: without the product's other entries, the Pod gets the
 // ServiceAccount's list from Kubernetes again.
@@ -494,15 +377,6 @@ func (c Current) trimmed() Ledger {
 		ledger[e.Name] = e.Origin
 	}
 	return ledger
-}
-
-// byName returns the grants ordered by the ClusterPullSecret's name.
-func byName(grants []Grant) []Grant {
-	sorted := slices.Clone(grants)
-	slices.SortStableFunc(sorted, func(a, b Grant) int {
-		return cmp.Compare(a.ClusterPullSecret, b.ClusterPullSecret)
-	})
-	return sorted
 }
 
 // clip returns nil for an empty list, so that absent and empty are the same.

@@ -31,6 +31,7 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/events"
+	"pullsecrets.dev/pkg/merge"
 	"pullsecrets.dev/pkg/reconciler/service/resources"
 )
 
@@ -155,7 +156,7 @@ func indexByAccount(object any) ([]string, error) {
 	if !ok {
 		return nil, nil
 	}
-	return []string{svc.Namespace + "/" + resources.AccountName(svc)}, nil
+	return []string{svc.Namespace + "/" + merge.AccountName(svc.Spec.Template.Spec.ServiceAccountName)}, nil
 }
 
 // whoAmI asks the API server for the name under which it knows this process,

@@ -117,12 +117,12 @@ func (r *Reconciler) look(ctx context.Context, svc *servingv1.Service) (*subject
 	if policy.Disabled {
 		return s, nil
 	}
-	name := resources.AccountName(svc)
+	name := merge.AccountName(svc.Spec.Template.Spec.ServiceAccountName)
 	account, err := r.accounts.ServiceAccounts(svc.Namespace).Get(name)
 	if err != nil && !apierrors.IsNotFound(err) {
 		return nil, fmt.Errorf("failed to get the ServiceAccount %s of Service %s: %w", name, s.key, err)
 	}
-	s.declared = resources.Declare(policy, namespace, s.asked, resources.AccountOf(name, account))
+	s.declared = merge.Declare(policy, namespace, s.asked, merge.AccountOf(name, account))
 	current, err := resources.Current(svc)
 	if err != nil {
 		s.report(events.InvalidLedger(err))

@@ -155,7 +155,7 @@ func TestTrim(t *testing.T) {
 		"current":  {first(Current(svc)), first(Current(got))},
 		"ready":    {Ready(svc), Ready(got)},
 		"pinned":   {Pinned(svc), Pinned(got)},
-		"account":  {AccountName(svc), AccountName(got)},
+		"account":  {svc.Spec.Template.Spec.ServiceAccountName, got.Spec.Template.Spec.ServiceAccountName},
 		"asked":    {annotation.ForService(svc.Annotations), annotation.ForService(got.Annotations)},
 		"template": {svc.Spec.Template.Name, got.Spec.Template.Name},
 		"identity": {[]any{svc.Name, svc.Namespace, svc.UID, svc.ResourceVersion, svc.Generation}, []any{got.Name, got.Namespace, got.UID, got.ResourceVersion, got.Generation}},

@@ -13,6 +13,7 @@ import (
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/merge"
 )
 
 // Trim is the transform of the informers: it keeps of each object what the
@@ -59,7 +60,7 @@ func trimMeta(o metav1.ObjectMeta, labels map[string]string, managed func(metav1
 	}
 	for key, value := range o.Annotations {
 		switch {
-		case strings.HasPrefix(key, pullsecrets.GroupName+"/"), key == serving.UpdaterAnnotation, key == enforceMountableSecrets:
+		case strings.HasPrefix(key, pullsecrets.GroupName+"/"), key == serving.UpdaterAnnotation, key == merge.EnforceMountableSecrets:
 		case key == corev1.LastAppliedConfigAnnotation:
 			if value = trimApplied(value); value == "" {
 				continue

@@ -1,0 +1,187 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package merge
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"pullsecrets.dev/pkg/annotation"
+)
+
+// Grant is a ClusterPullSecret that a namespace may have.
+type Grant struct {
+	// ClusterPullSecret is its name, by which grants are ordered.
+	ClusterPullSecret string
+	// Secret is the name of its copy in the namespace.
+	Secret string
+}
+
+// Account is the ServiceAccount that the Pods of a Service run as.
+type Account struct {
+	Name string
+	// Secrets is its imagePullSecrets, in order.
+	Secrets []string
+	// Enforced is the annotation kubernetes.io/enforce-mountable-secrets:
+	// Pods may name only what the ServiceAccount lists.
+	Enforced bool
+}
+
+// Declared is what a Service should have, layer by layer. A nil layer declares
+// nothing.
+type Declared struct {
+	// Hold: add nothing and take nothing away (see annotation.Policy).
+	Hold bool
+	// Service and Namespace are the names in the two secrets annotations.
+	Service, Namespace []string
+	// Always and Auto are the granted ClusterPullSecrets of layers 4 and 5.
+	Always, Auto []Grant
+	// Account is the ServiceAccount of layer 6.
+	Account Account
+}
+
+// EnforceMountableSecrets is the annotation by which a ServiceAccount forbids
+// its Pods to name pull secrets that it does not list itself
+// (kubernetes/plugin/pkg/admission/serviceaccount).
+const EnforceMountableSecrets = "kubernetes.io/enforce-mountable-secrets"
+
+// AccountName is the ServiceAccount of a Pod whose template has this
+// serviceAccountName, which may be empty.
+func AccountName(serviceAccountName string) string {
+	return cmp.Or(serviceAccountName, "default")
+}
+
+// AccountOf is a ServiceAccount as far as pull secrets are concerned. It may be
+// nil, where it does not exist (yet).
+func AccountOf(name string, account *corev1.ServiceAccount) Account {
+	a := Account{Name: name}
+	if account == nil {
+		return a
+	}
+	a.Secrets = NamesOf(account.ImagePullSecrets)
+	a.Enforced = strings.EqualFold(account.Annotations[EnforceMountableSecrets], "true")
+	return a
+}
+
+// NamesOf are the names of references, in order.
+func NamesOf(refs []corev1.LocalObjectReference) []string {
+	names := make([]string, 0, len(refs))
+	for _, ref := range refs {
+		names = append(names, ref.Name)
+	}
+	return names
+}
+
+// Declare is what a Service should have, by its own annotations, those of its
+// Namespace and the policy that results from both.
+func Declare(policy annotation.Policy, namespace annotation.Namespace, service annotation.Service, account Account) Declared {
+	if policy.Disabled {
+		return Declared{Account: account}
+	}
+	return Declared{
+		Hold:      policy.Hold,
+		Service:   service.Secrets,
+		Namespace: namespace.Secrets,
+		Account:   account,
+	}
+}
+
+// Names lists what layers 2 to 5 declare, each name once.
+func (d Declared) Names() []string {
+	d.Account = Account{}
+	entries, _ := d.layers(nil, true)
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name)
+	}
+	return names
+}
+
+// entries lists all that is declared, the ServiceAccount's entries included,
+// each name with the origin of its first layer and nothing withheld.
+func (d Declared) entries() []Entry {
+	d.Account.Enforced = false
+	entries, _ := d.layers(nil, true)
+	return d.carry(nil, entries)
+}
+
+// layers returns layers 2 to 4, or to 5 with auto, without the own entries and
+// without what the ServiceAccount does not let Pods name, which is returned
+// apart.
+func (d Declared) layers(own []string, auto bool) (entries, withheld []Entry) {
+	add := func(name string, origin Origin) {
+		if name == "" || slices.Contains(own, name) || contains(entries, name) || contains(withheld, name) {
+			return
+		}
+		if d.Account.Enforced && !slices.Contains(d.Account.Secrets, name) {
+			withheld = append(withheld, Entry{name, origin})
+			return
+		}
+		entries = append(entries, Entry{name, origin})
+	}
+	for _, name := range d.Service {
+		add(name, FromService)
+	}
+	for _, name := range d.Namespace {
+		add(name, FromNamespace)
+	}
+	for _, g := range byName(d.Always) {
+		add(g.Secret, FromClusterPullSecret(g.ClusterPullSecret))
+	}
+	if auto {
+		for _, g := range byName(d.Auto) {
+			add(g.Secret, FromClusterPullSecret(g.ClusterPullSecret))
+		}
+	}
+	return entries, withheld
+}
+
+// carry appends layer 6: where the user names nothing and the product names
+// something, the ServiceAccount's own entries.
+func (d Declared) carry(own []string, entries []Entry) []Entry {
+	if len(own) > 0 || !slices.ContainsFunc(entries, notCarried) {
+		return entries
+	}
+	for _, name := range d.Account.Secrets {
+		if name != "" && !contains(entries, name) {
+			entries = append(entries, Entry{name, FromServiceAccount(d.Account.Name)})
+		}
+	}
+	return entries
+}
+
+func notCarried(e Entry) bool { return !e.Origin.IsServiceAccount() }
+
+// proven is the part of a ledger that anybody may bring along: what is declared
+// now with that very origin.
+func (d Declared) proven(brought Ledger) Ledger {
+	proven := make(Ledger, len(brought))
+	for _, e := range d.entries() {
+		if brought[e.Name] == e.Origin {
+			proven[e.Name] = e.Origin
+		}
+	}
+	return proven
+}
+
+// trusted is the ledger of the old object with the proven part of the
+// requested one.
+func (d Declared) trusted(old, brought Ledger) Ledger {
+	trusted := d.proven(brought)
+	maps.Copy(trusted, old)
+	return trusted
+}
+
+// byName returns the grants ordered by the ClusterPullSecret's name.
+func byName(grants []Grant) []Grant {
+	sorted := slices.Clone(grants)
+	slices.SortStableFunc(sorted, func(a, b Grant) int {
+		return cmp.Compare(a.ClusterPullSecret, b.ClusterPullSecret)
+	})
+	return sorted
+}
