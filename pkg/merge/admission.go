@@ -4,9 +4,12 @@
 package merge
 
 import (
+	"fmt"
 	"maps"
 	"reflect"
 	"slices"
+
+	"k8s.io/apimachinery/pkg/api/resource"
 )
 
 // Verdict is what an admission request calls for.
@@ -84,15 +87,16 @@ func AdmitUpdate(old, requested Side, d Declared, taken *Revision) (Verdict, Res
 // reused is the state in which a Service takes up an existing Revision: its
 // list, with a ledger of what the product added to it.
 func reused(taken Revision, old, requested Current, d Declared) Result {
-	requested.Ledger = d.trusted(old.Ledger, requested.Ledger)
-	own := requested.own()
+	brought := requested.Ledger
+	requested.Ledger = d.trusted(old.Ledger, brought)
+	own := d.ownOf(old, requested)
 	var entries []Entry
 	for _, e := range append(old.added(), d.entries()...) {
 		if slices.Contains(taken.List, e.Name) && !slices.Contains(own, e.Name) && !contains(entries, e.Name) {
 			entries = append(entries, e)
 		}
 	}
-	return compare(old, requested, clean(taken.List), entries, nil)
+	return compare(old, requested, clean(taken.List), entries, nil).against(brought)
 }
 
 // TemplateChanged tells whether the new template holds a value that the old one
@@ -101,7 +105,7 @@ func reused(taken Revision, old, requested Current, d Declared) Result {
 // without everything that Knative filled in. A list of another length is one
 // whole value that differs.
 func TemplateChanged(old, requested map[string]any) bool {
-	return exceeds(withoutPullSecrets(old), withoutPullSecrets(requested))
+	return exceeds(withoutPullSecrets(old), withoutPullSecrets(requested), false)
 }
 
 // withoutPullSecrets copies only the two maps on the way to the list.
@@ -116,8 +120,10 @@ func withoutPullSecrets(template map[string]any) map[string]any {
 	return outer
 }
 
-// exceeds tells whether b holds a value that a does not.
-func exceeds(a, b any) bool {
+// exceeds tells whether b holds a value that a does not. Within resources,
+// values are quantities, which Knative stores in another form than they were
+// written in: 1000m becomes 1.
+func exceeds(a, b any, quantities bool) bool {
 	switch b := b.(type) {
 	case nil:
 		return false
@@ -129,7 +135,7 @@ func exceeds(a, b any) bool {
 			return a != nil || anyValue(b)
 		}
 		for k, v := range b {
-			if exceeds(am[k], v) {
+			if exceeds(am[k], v, quantities || k == "resources") {
 				return true
 			}
 		}
@@ -140,20 +146,20 @@ func exceeds(a, b any) bool {
 			return true
 		}
 		for i := range b {
-			if exceeds(al[i], b[i]) {
+			if exceeds(al[i], b[i], quantities) {
 				return true
 			}
 		}
 		return false
 	default:
-		return !sameScalar(a, b)
+		return !sameScalar(a, b) && (!quantities || !sameQuantity(a, b))
 	}
 }
 
 // anyValue tells whether there is a value anywhere in an object.
 func anyValue(m map[string]any) bool {
 	for _, v := range m {
-		if exceeds(nil, v) {
+		if exceeds(nil, v, false) {
 			return true
 		}
 	}
@@ -168,6 +174,12 @@ func sameScalar(a, b any) bool {
 		return ok && x == y
 	}
 	return reflect.DeepEqual(a, b)
+}
+
+func sameQuantity(a, b any) bool {
+	x, errX := resource.ParseQuantity(fmt.Sprint(a))
+	y, errY := resource.ParseQuantity(fmt.Sprint(b))
+	return errX == nil && errY == nil && x.Cmp(y) == 0
 }
 
 func number(v any) (float64, bool) {

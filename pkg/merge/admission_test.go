@@ -101,6 +101,11 @@ func TestAdmitUpdate(t *testing.T) {
 			old:    "n=namespace", requested: "mine", oldTemplate: named2, newTemplate: named1, declared: declaresMore,
 			taken: &Revision{List: list("other n")}, verdict: Renew, want: "mine n=namespace more=namespace",
 		},
+		{
+			reason: "an earlier name from before a retraction",
+			old:    "n=namespace", requested: "mine n", oldTemplate: named2, newTemplate: named1, declared: declaresMore,
+			taken: &Revision{List: list("mine gone n")}, verdict: Renew, want: "mine gone n=namespace",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.reason, func(t *testing.T) {
@@ -130,6 +135,8 @@ spec:
     resources: {}
     readinessProbe: {successThreshold: 1, tcpSocket: {port: 0}}
     env: [{name: A, value: "1"}]
+  - image: ghcr.io/acme/sidecar:v1
+    resources: {requests: {cpu: "1", memory: 1Gi}}
 `
 	tests := []struct {
 		reason string
@@ -137,13 +144,18 @@ spec:
 		want   bool
 	}{
 		{"the same", stored, false},
-		{"without defaults", "{metadata: {annotations: {a: b}}, spec: {containers: [{image: ghcr.io/acme/app:v1, env: [{name: A, value: '1'}]}]}}", false},
-		{"other pull secrets", "{spec: {imagePullSecrets: [{name: y}], containers: [{image: ghcr.io/acme/app:v1}]}}", false},
-		{"empty objects and nulls say nothing", "{metadata: {creationTimestamp: null, labels: {}}, spec: {containers: [{image: ghcr.io/acme/app:v1, securityContext: {}}]}}", false},
-		{"another image", "{spec: {containers: [{image: ghcr.io/acme/app:v2}]}}", true},
-		{"a new annotation", "{metadata: {annotations: {c: d}}, spec: {containers: [{image: ghcr.io/acme/app:v1}]}}", true},
-		{"a second container", "{spec: {containers: [{image: ghcr.io/acme/app:v1}, {image: ghcr.io/acme/sidecar:v1}]}}", true},
-		{"an environment variable less", "{spec: {containers: [{image: ghcr.io/acme/app:v1, env: []}]}}", true},
+		{"without defaults", "{metadata: {annotations: {a: b}}, spec: {containers: [{image: ghcr.io/acme/app:v1, env: [{name: A, value: '1'}]}, {}]}}", false},
+		{"quantities in another form", "{spec: {containers: [{}, {resources: {requests: {cpu: 1000m, memory: 1024Mi}}}]}}", false},
+		{"a quantity as a number", "{spec: {containers: [{}, {resources: {requests: {cpu: 1}}}]}}", false},
+		{"another quantity", "{spec: {containers: [{}, {resources: {requests: {cpu: 1001m}}}]}}", true},
+		{"no quantity", "{spec: {containers: [{}, {resources: {requests: {cpu: much}}}]}}", true},
+		{"a quantity elsewhere is text", "{spec: {containers: [{env: [{name: A, value: 1000m}]}, {}]}}", true},
+		{"other pull secrets", "{spec: {imagePullSecrets: [{name: y}], containers: [{image: ghcr.io/acme/app:v1}, {}]}}", false},
+		{"empty objects and nulls say nothing", "{metadata: {creationTimestamp: null, labels: {}}, spec: {containers: [{image: ghcr.io/acme/app:v1, securityContext: {}}, {}]}}", false},
+		{"another image", "{spec: {containers: [{image: ghcr.io/acme/app:v2}, {}]}}", true},
+		{"a new annotation", "{metadata: {annotations: {c: d}}, spec: {containers: [{image: ghcr.io/acme/app:v1}, {}]}}", true},
+		{"a container less", "{spec: {containers: [{image: ghcr.io/acme/app:v1}]}}", true},
+		{"an environment variable less", "{spec: {containers: [{image: ghcr.io/acme/app:v1, env: []}, {}]}}", true},
 		{"a value of another type", "{spec: {containers: {}}}", true},
 		{"a number", "{spec: {timeoutSeconds: 301}}", true},
 		{"a field that we do not know", "{spec: {fieldOfTomorrow: true}}", true},

@@ -35,12 +35,12 @@ would take the ServiceAccount's away.
 
 # Who may change what, and when
 
-[Create] and [Update] answer an admission request: the user is making a Revision
+[Create], [Update] and [AdmitUpdate] answer an admission request: the user is making a Revision
 anyway, so the full list is due. [Reconcile] looks at a Service that nobody is
 changing, where each change of the list is a Revision that nobody asked for, so
 it adds what layers 2 to 4 lack and takes away only what the Service's own
-annotation no longer says. [ForServiceAccount] keeps the list of a
-ServiceAccount, where a change makes no Revision.
+annotation no longer says. [ForServiceAccount] and [AdmitServiceAccount] keep
+the list of a ServiceAccount, where a change makes no Revision.
 
 # Laws
 

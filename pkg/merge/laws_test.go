@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"k8s.io/apimachinery/pkg/util/sets"
 )
 
@@ -202,20 +203,68 @@ func FuzzUpdate(f *testing.F) {
 	})
 }
 
+// FuzzAdmitUpdate calls twice, as the API server does when a later webhook
+// changed something: the second call, with the first one's answer, must make the
+// same of it.
+func FuzzAdmitUpdate(f *testing.F) {
+	seeds(f)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s := &source{data}
+		side := func() Side {
+			template := map[string]any{"spec": map[string]any{"image": int64(s.next(2))}}
+			if name := s.next(3); name > 0 {
+				template["metadata"] = map[string]any{"name": fmt.Sprint("app-", name)}
+			}
+			return Side{Current: s.current(), Template: template, Inject: fmt.Sprint(s.next(2))}
+		}
+		old, requested, d := side(), side(), s.declared()
+		var taken *Revision
+		if s.flag() {
+			taken = &Revision{List: clean(s.names())}
+		}
+		answer := func(requested Side) Side {
+			switch verdict, result := AdmitUpdate(old, requested, d, taken); verdict {
+			case Renew:
+				requested.List, requested.Ledger = result.List, result.Ledger
+			case Restore:
+				requested.List, requested.Ledger = old.List, old.Ledger
+			}
+			return requested
+		}
+		first := answer(requested)
+		second := answer(first)
+		if diff := cmp.Diff(first.List, second.List, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("the second call makes another list (-first, +second):\n%s", diff)
+		}
+		if diff := cmp.Diff(first.Ledger, second.Ledger, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("the second call makes another ledger (-first, +second):\n%s", diff)
+		}
+	})
+}
+
 func FuzzForServiceAccount(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s := &source{data}
 		c, namespace, always := s.current(), s.names(), s.grants()
 		before := snapshot(t, c, namespace, always)
-		got := ForServiceAccount(c.Ledger, c, namespace, always)
+		got := ForServiceAccount(c, namespace, always)
 		if before != snapshot(t, c, namespace, always) {
 			t.Errorf("inputs were changed")
 		}
 		laws(t, "ForServiceAccount", c, c, got)
-		again := ForServiceAccount(got.Ledger, Current{List: got.List, Ledger: got.Ledger, Claimed: c.Claimed}, namespace, always)
+		again := ForServiceAccount(Current{List: got.List, Ledger: got.Ledger, Claimed: c.Claimed}, namespace, always)
 		if again.Changed() {
 			t.Errorf("not idempotent: %+v became %+v", got, again)
+		}
+
+		// In an admission request, what somebody dropped comes back, and the
+		// second call changes nothing.
+		requested := s.current()
+		first := AdmitServiceAccount(c.Ledger, requested, namespace, always)
+		second := AdmitServiceAccount(c.Ledger, Current{List: first.List, Ledger: first.Ledger, Claimed: requested.Claimed}, namespace, always)
+		if diff := cmp.Diff(first.List, second.List); diff != "" {
+			t.Errorf("the second call answers otherwise (-first, +second):\n%s", diff)
 		}
 	})
 }

@@ -33,6 +33,13 @@ func FromServiceAccount(name string) Origin { return Origin(serviceAccountPrefix
 // IsServiceAccount tells whether the entry was carried over from a ServiceAccount.
 func (o Origin) IsServiceAccount() bool { return strings.HasPrefix(string(o), serviceAccountPrefix) }
 
+// Kind is the origin without a name: service, namespace, clusterpullsecret or
+// serviceaccount.
+func (o Origin) Kind() string {
+	kind, _, _ := strings.Cut(string(o), "/")
+	return kind
+}
+
 // isClusterPullSecret tells whether the entry came from a ClusterPullSecret.
 func (o Origin) isClusterPullSecret() bool {
 	return strings.HasPrefix(string(o), clusterPullSecretPrefix)

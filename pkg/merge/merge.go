@@ -79,11 +79,12 @@ func (r Result) Changed() bool { return r.ListChanged || r.LedgerChanged }
 // and declared now with that very origin, so that a second call answers as the
 // first one did.
 func Create(requested Current, d Declared) Result {
-	requested.Ledger, requested.Claimed = d.proven(requested.Ledger), nil
+	brought := requested.Ledger
+	requested.Ledger, requested.Claimed = d.proven(brought), nil
 	if d.Hold {
-		return unchanged(requested)
+		return unchanged(requested).against(brought)
 	}
-	return full(requested, requested, d)
+	return full(requested, requested, d).against(brought)
 }
 
 // Update answers the admission of a changed Service: the full list anew, and
@@ -95,42 +96,35 @@ func Create(requested Current, d Declared) Result {
 // Whether the Service changed is for AdmitUpdate to find out; for one that did
 // not, the old list and ledger are put back as they were.
 func Update(old, requested Current, d Declared) Result {
-	requested.Ledger = d.trusted(old.Ledger, requested.Ledger)
+	brought := requested.Ledger
+	requested.Ledger = d.trusted(old.Ledger, brought)
 	if d.Hold {
-		return held(old, requested)
+		return held(old, requested).against(brought)
 	}
-	return full(old, requested, d)
+	return full(old, requested, d).against(brought)
 }
 
 // sameOwn tells whether both lists hold the same entries of the user's own, in
 // the same order.
 func sameOwn(old, requested Current, d Declared) bool {
 	requested.Ledger = d.trusted(old.Ledger, requested.Ledger)
-	return slices.Equal(old.own(), requested.own())
+	return slices.Equal(old.own(), d.ownOf(old, requested))
 }
 
-// reuses tells whether a template that takes the name of an existing Revision is
-// the same as that Revision, as far as pull secrets are concerned: the user's
-// own entries are the same, and the rest of the Revision's list is explained by
-// the ledger or by what is declared. Then the Revision's list is the only one
-// with which Knative accepts the name.
+// reuses tells whether a template that takes the name of an existing Revision
+// may have that Revision's list: it holds the user's own entries, in their order.
+// Knative accepts the name with the Revision's very template and no other, so
+// whatever else is in the list, and came from what was declared then, is part of
+// what the user goes back to.
 func reuses(revision []string, old, requested Current, d Declared) bool {
 	requested.Ledger = d.trusted(old.Ledger, requested.Ledger)
-	explained := sets.New[string]()
-	for name := range old.Ledger {
-		explained.Insert(name)
-	}
-	for _, e := range d.entries() {
-		explained.Insert(e.Name)
-	}
-	own := requested.own()
-	var theirs []string
+	own := d.ownOf(old, requested)
 	for _, name := range revision {
-		if slices.Contains(own, name) || !explained.Has(name) {
-			theirs = append(theirs, name)
+		if len(own) > 0 && own[0] == name {
+			own = own[1:]
 		}
 	}
-	return slices.Equal(theirs, own)
+	return len(own) == 0
 }
 
 // Reconcile looks at a Service that nobody is changing. Each change of the list
@@ -192,11 +186,22 @@ func Reconcile(current Current, d Declared, ready bool) Result {
 // ForServiceAccount keeps the list of a bound ServiceAccount: what the
 // Namespace and ClusterPullSecrets declare is appended, what the ledger names
 // and nothing declares any more is taken out, and every other entry keeps its
-// place. In an admission request, old is the ledger of the old object, as in
-// Update; elsewhere it is the ledger of current.
-func ForServiceAccount(old Ledger, current Current, namespace []string, always []Grant) Result {
+// place.
+func ForServiceAccount(current Current, namespace []string, always []Grant) Result {
+	return bind(current, Declared{Namespace: namespace, Always: always})
+}
+
+// AdmitServiceAccount is ForServiceAccount for an admission request. old is the
+// ledger of the old object, which is the truth as in Update, and nil for a new
+// one.
+func AdmitServiceAccount(old Ledger, requested Current, namespace []string, always []Grant) Result {
 	d := Declared{Namespace: namespace, Always: always}
-	current.Ledger = d.trusted(old, current.Ledger)
+	brought := requested.Ledger
+	requested.Ledger = d.trusted(old, brought)
+	return bind(requested, d).against(brought)
+}
+
+func bind(current Current, d Declared) Result {
 	want, _ := d.layers(nil, false)
 	var (
 		list    []string
@@ -221,19 +226,37 @@ func ForServiceAccount(old Ledger, current Current, namespace []string, always [
 	return compare(current, current, list, entries, nil)
 }
 
+// against says whether the ledger differs from the one that is about to be
+// stored, which may have been dropped or forged.
+func (r Result) against(brought Ledger) Result {
+	r.LedgerChanged = !maps.Equal(r.Ledger, brought)
+	return r
+}
+
 // full is the whole list anew: the own entries of the request and all layers.
 func full(old, requested Current, d Declared) Result {
-	own := requested.own()
+	own := d.ownOf(old, requested)
 	entries, withheld := d.layers(own, true)
-	// What somebody claims and merely dropped from the list comes back as
-	// theirs, or a second call with our own answer would take it for theirs
-	// and answer otherwise than the first.
-	own = append(own, requested.claims(entries)...)
-	if len(own) == 0 {
-		own = requested.claims(d.carry(nil, entries))
-	}
-	entries, _ = d.layers(own, true)
 	return settle(old, requested, own, d.carry(own, entries), withheld)
+}
+
+// ownOf returns the user's own entries of a request. Among them is what somebody
+// claims and merely dropped from the list, if it would come back: it comes back
+// as theirs, or a second call with our own answer would take it for theirs and
+// answer otherwise than the first.
+func (d Declared) ownOf(old, requested Current) []string {
+	own := requested.own()
+	back, _ := d.layers(own, true)
+	for _, e := range old.added() {
+		if !slices.Contains(own, e.Name) && !contains(back, e.Name) {
+			back = append(back, e)
+		}
+	}
+	own = append(own, requested.claims(back)...)
+	if len(own) == 0 {
+		own = requested.claims(d.carry(nil, back))
+	}
+	return own
 }
 
 // claims returns the names among entries that somebody claims.

@@ -315,6 +315,23 @@ func TestUpdate(t *testing.T) {
 	}
 }
 
+// TestLedgerChanged: admission compares with the ledger that is about to be
+// stored, which anybody may have dropped or forged.
+func TestLedgerChanged(t *testing.T) {
+	n := Declared{Namespace: list("n")}
+	for reason, r := range map[string]Result{
+		"an update without the ledger":             Update(current("n=namespace", ""), Current{List: list("n")}, n),
+		"a creation with a forged ledger":          Create(current("mine=service", ""), Declared{}),
+		"a held creation with a forged ledger":     Create(current("mine=service", ""), Declared{Hold: true}),
+		"a ServiceAccount without the ledger":      AdmitServiceAccount(Ledger{"n": FromNamespace}, Current{List: list("n")}, list("n"), nil),
+		"a ServiceAccount with a ledger that lies": AdmitServiceAccount(nil, current("mine=namespace", ""), nil, nil),
+	} {
+		if !r.LedgerChanged || r.ListChanged {
+			t.Errorf("%s: %+v, want the ledger to change, and the list not to", reason, r)
+		}
+	}
+}
+
 func TestForServiceAccount(t *testing.T) {
 	tests := []struct {
 		reason    string
@@ -352,8 +369,7 @@ func TestForServiceAccount(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.reason, func(t *testing.T) {
-			c := current(tt.current, tt.claimed)
-			got := ForServiceAccount(c.Ledger, c, list(tt.namespace), tt.always)
+			got := ForServiceAccount(current(tt.current, tt.claimed), list(tt.namespace), tt.always)
 			check(t, got, tt.want, tt.added, tt.taken, "")
 			if got.Changed() == tt.nothing {
 				t.Errorf("Changed() = %v, want %v", got.Changed(), !tt.nothing)
