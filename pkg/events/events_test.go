@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/client-go/util/flowcontrol"
 
 	"pullsecrets.dev/pkg/annotation"
 	"pullsecrets.dev/pkg/merge"
@@ -75,7 +76,7 @@ func TestChanges(t *testing.T) {
 }
 
 func TestReporter(t *testing.T) {
-	var r Reporter
+	r := NewReporter()
 	recorder := record.NewFakeRecorder(20)
 	object := func(uid string) *corev1.Secret {
 		return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "x", UID: types.UID(uid)}}
@@ -106,6 +107,14 @@ func TestReporter(t *testing.T) {
 		for len(recorder.Events) > 0 {
 			<-recorder.Events
 		}
+	}
+	r.budget = flowcontrol.NewFakeNeverRateLimiter()
+	if told, all := r.Report(recorder, object("3"), "t", []Event{a}); len(told) > 0 || all {
+		t.Errorf("told %v beyond the budget", told)
+	}
+	r.budget = flowcontrol.NewFakeAlwaysRateLimiter()
+	if told, all := r.Report(recorder, object("3"), "t", []Event{a}); len(told) != 1 || !all {
+		t.Errorf("told %v, want what had to wait", told)
 	}
 	r.Forget(types.NamespacedName{Namespace: "ns", Name: "x"}, "t", "u")
 	if len(r.told) != 0 {

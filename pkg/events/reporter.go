@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/client-go/util/flowcontrol"
 )
 
 // Object is what Events are recorded on.
@@ -25,8 +26,24 @@ type Object interface {
 // Event, and so a write, each time. The memory is the process's own: after a
 // restart, what still lasts is told once more.
 type Reporter struct {
-	mu   sync.Mutex
-	told map[subject]account
+	mu     sync.Mutex
+	told   map[subject]account
+	budget flowcontrol.PassiveRateLimiter
+}
+
+const (
+	// perSecond and atOnce bound how fast Events are recorded: client-go drops
+	// what does not fit into its queue of a thousand, and what was dropped would
+	// count as told.
+	perSecond = 20
+	atOnce    = 500
+)
+
+// NewReporter returns a Reporter that has told nothing yet.
+func NewReporter() *Reporter {
+	r := &Reporter{budget: flowcontrol.NewTokenBucketPassiveRateLimiter(perSecond, atOnce)}
+	r.Clear()
+	return r
 }
 
 type subject struct {
@@ -40,30 +57,51 @@ type account struct {
 }
 
 // Report takes all that is the case with an object now, as far as the topic
-// goes, and records what was not the case at the last call.
-func (r *Reporter) Report(recorder record.EventRecorder, object Object, topic string, events []Event) {
+// goes, and records what was not the case at the last call. It returns what it
+// recorded. Where there is too much to tell at once, all is false, and the call
+// should be repeated later.
+func (r *Reporter) Report(recorder record.EventRecorder, object Object, topic string, events []Event) (told []Event, all bool) {
 	key := subject{types.NamespacedName{Namespace: object.GetNamespace(), Name: object.GetName()}, topic}
-	for _, e := range r.news(key, object.GetUID(), events) {
+	told, all = r.news(key, object.GetUID(), events)
+	for _, e := range told {
 		recorder.Event(object, e.Type, e.Reason, e.Message)
 	}
+	return told, all
 }
 
-func (r *Reporter) news(key subject, uid types.UID, events []Event) []Event {
+func (r *Reporter) news(key subject, uid types.UID, events []Event) (told []Event, all bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	before := r.told[key]
 	if before.uid != uid {
 		before.events = nil
 	}
-	if len(events) == 0 {
+	all = true
+	now := account{uid: uid}
+	for _, e := range events {
+		switch {
+		case slices.Contains(before.events, e):
+		case r.budget.TryAccept():
+			told = append(told, e)
+		default:
+			all = false
+			continue
+		}
+		now.events = append(now.events, e)
+	}
+	if len(now.events) == 0 {
 		delete(r.told, key)
-		return nil
+	} else {
+		r.told[key] = now
 	}
-	if r.told == nil {
-		r.told = make(map[subject]account)
-	}
-	r.told[key] = account{uid, slices.Clone(events)}
-	return slices.DeleteFunc(slices.Clone(events), func(e Event) bool { return slices.Contains(before.events, e) })
+	return told, all
+}
+
+// Clear forgets everything, for a process that no longer leads.
+func (r *Reporter) Clear() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.told = make(map[subject]account)
 }
 
 // Forget drops what was told about an object that is gone.

@@ -1,7 +1,9 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package resources
+// Package trim makes caches small: of each object, informers keep what the
+// programs read.
+package trim
 
 import (
 	"encoding/json"
@@ -16,15 +18,15 @@ import (
 	"pullsecrets.dev/pkg/merge"
 )
 
-// Trim is the transform of the informers: it keeps of each object what the
-// reconciler reads, so that thousands of Services fit into little memory. What
-// is cached is never written back; every write is a patch.
-func Trim(object any) (any, error) {
+// Object is a transform for informers (cache.TransformFunc) of Services,
+// Namespaces and ServiceAccounts. What is cached is never written back, every
+// write being a patch, so nothing is lost by it.
+func Object(object any) (any, error) {
 	switch o := object.(type) {
 	case *servingv1.Service:
 		return trimService(o), nil
 	case *corev1.Namespace:
-		return &corev1.Namespace{ObjectMeta: trimMeta(o.ObjectMeta, o.Labels, whoAndWhen)}, nil
+		return &corev1.Namespace{ObjectMeta: trimMeta(o.ObjectMeta, o.Labels, whoDeclares)}, nil
 	case *corev1.ServiceAccount:
 		return &corev1.ServiceAccount{ObjectMeta: trimMeta(o.ObjectMeta, nil, nothing), ImagePullSecrets: o.ImagePullSecrets}, nil
 	}
@@ -60,7 +62,8 @@ func trimMeta(o metav1.ObjectMeta, labels map[string]string, managed func(metav1
 	}
 	for key, value := range o.Annotations {
 		switch {
-		case strings.HasPrefix(key, pullsecrets.GroupName+"/"), key == serving.UpdaterAnnotation, key == merge.EnforceMountableSecrets:
+		case key == pullsecrets.SecretsAnnotation, key == pullsecrets.InjectAnnotation, key == pullsecrets.ServiceAccountsAnnotation,
+			key == pullsecrets.AddedAnnotation, key == serving.UpdaterAnnotation, key == merge.EnforceMountableSecrets:
 		case key == corev1.LastAppliedConfigAnnotation:
 			if value = trimApplied(value); value == "" {
 				continue
@@ -105,6 +108,15 @@ func trimApplied(text string) string {
 		return ""
 	}
 	return string(trimmed)
+}
+
+// whoDeclares keeps the entries of those who wrote our annotations or labels on a
+// Namespace, and when. Others write to Namespaces for reasons of their own.
+func whoDeclares(entry metav1.ManagedFieldsEntry) *metav1.ManagedFieldsEntry {
+	if entry.FieldsV1 == nil || !strings.Contains(string(entry.FieldsV1.Raw), `"f:`+pullsecrets.GroupName+`/`) {
+		return nil
+	}
+	return whoAndWhen(entry)
 }
 
 // whoAndWhen keeps an entry without its fields.

@@ -25,7 +25,7 @@ const agentName = "pullsecrets-controller"
 func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl {
 	logger := logging.FromContext(ctx)
 	namespaces := namespaceinformer.Get(ctx)
-	r := &Reconciler{reporter: &events.Reporter{}}
+	r := &Reconciler{reporter: events.NewReporter()}
 	impl := namespacereconciler.NewImpl(ctx, r, func(impl *controller.Impl) controller.Options {
 		store := config.NewStore(logger.Named("config-store"), func(string, any) {
 			impl.GlobalResync(namespaces.Informer())

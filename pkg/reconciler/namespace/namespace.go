@@ -5,6 +5,7 @@ package namespace
 
 import (
 	"context"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -18,6 +19,9 @@ import (
 )
 
 const topicAnnotations = "annotations"
+
+// untold is when a Namespace is looked at again whose Events had to wait.
+const untold = 30 * time.Second
 
 // Reconciler tells the owner of a Namespace what is wrong with its annotations.
 // It writes nothing but Events.
@@ -38,7 +42,9 @@ func (r *Reconciler) ReconcileKind(ctx context.Context, namespace *corev1.Namesp
 			reports = append(reports, events.InvalidAnnotation(problem))
 		}
 	}
-	r.reporter.Report(controller.GetEventRecorder(ctx), events.InItsOwn(namespace), topicAnnotations, reports)
+	if _, all := r.reporter.Report(controller.GetEventRecorder(ctx), events.InItsOwn(namespace), topicAnnotations, reports); !all {
+		return controller.NewRequeueAfter(untold)
+	}
 	return nil
 }
 

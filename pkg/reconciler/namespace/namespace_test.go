@@ -26,7 +26,7 @@ import (
 
 func factory() knativetesting.Factory {
 	return MakeFactory(func(ctx context.Context, listers *Listers, _ *knativetesting.TableRow) controller.Reconciler {
-		r := &Reconciler{reporter: &events.Reporter{}}
+		r := &Reconciler{reporter: events.NewReporter()}
 		return namespacereconciler.NewReconciler(ctx, logging.FromContext(ctx), kubeclient.Get(ctx), listers.Namespaces(),
 			controller.GetEventRecorder(ctx), r, controller.Options{SkipStatusUpdates: true})
 	})
@@ -73,7 +73,7 @@ func TestToldOnce(t *testing.T) {
 }
 
 func TestForgets(t *testing.T) {
-	r := &Reconciler{reporter: &events.Reporter{}}
+	r := &Reconciler{reporter: events.NewReporter()}
 	if err := r.ObserveDeletion(t.Context(), types.NamespacedName{Name: "team"}); err != nil {
 		t.Error(err)
 	}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/sets"
 )
 
 // backfill spaces out the Revisions that the reconciler makes. A Service that
@@ -23,20 +22,30 @@ type backfill struct {
 	mu        sync.Mutex
 	perMinute int
 	last      time.Time
-	urgent    []types.NamespacedName
-	patient   []types.NamespacedName
-	waiting   map[types.NamespacedName]bool // whether urgent
-	granted   sets.Set[types.NamespacedName]
-	changed   chan struct{}
+	// urgent and patient are the two halves of the line. A place whose ticket is
+	// not the one in waiting was given up and is passed over.
+	urgent, patient []place
+	waiting         map[types.NamespacedName]ticket
+	tickets         int
+	// granted are the turns that are not over, with the time before each.
+	granted map[types.NamespacedName]time.Time
+	changed chan struct{}
+}
+
+type place struct {
+	key    types.NamespacedName
+	ticket ticket
+}
+
+type ticket struct {
+	number int
+	urgent bool
 }
 
 func newBackfill(enqueue func(types.NamespacedName)) *backfill {
-	return &backfill{
-		enqueue: enqueue,
-		waiting: make(map[types.NamespacedName]bool),
-		granted: sets.New[types.NamespacedName](),
-		changed: make(chan struct{}, 1),
-	}
+	b := &backfill{enqueue: enqueue, changed: make(chan struct{}, 1)}
+	b.clear()
+	return b
 }
 
 // ask tells whether it is a Service's turn, and puts it into the line if not. A
@@ -48,7 +57,7 @@ func (b *backfill) ask(key types.NamespacedName, urgent bool, perMinute int) boo
 		b.perMinute = perMinute
 		b.notify()
 	}
-	if b.granted.Has(key) {
+	if _, ok := b.granted[key]; ok {
 		return true
 	}
 	if perMinute == 0 || len(b.waiting) == 0 && b.wait() <= 0 {
@@ -56,26 +65,42 @@ func (b *backfill) ask(key types.NamespacedName, urgent bool, perMinute int) boo
 		b.grant(key)
 		return true
 	}
-	if was, ok := b.waiting[key]; !ok || was != urgent {
-		b.leave(key)
-		b.waiting[key] = urgent
-		if urgent {
-			b.urgent = append(b.urgent, key)
-		} else {
-			b.patient = append(b.patient, key)
-		}
-		b.notify()
+	if t, ok := b.waiting[key]; ok && t.urgent == urgent {
+		return false
 	}
+	b.tickets++
+	p := place{key, ticket{b.tickets, urgent}}
+	b.waiting[key] = p.ticket
+	if urgent {
+		b.urgent = append(b.urgent, p)
+	} else {
+		b.patient = append(b.patient, p)
+	}
+	b.notify()
 	return false
 }
 
-// done ends a Service's turn, or its waiting, because it was written or there is
-// nothing to write any more.
-func (b *backfill) done(key types.NamespacedName) {
+// done ends a Service's turn or its waiting. A turn in which nothing was written
+// goes to the next one.
+func (b *backfill) done(key types.NamespacedName, wrote bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.granted.Delete(key)
+	before, ok := b.granted[key]
+	if ok && !wrote {
+		b.last = before
+		b.notify()
+	}
+	delete(b.granted, key)
 	b.leave(key)
+}
+
+// clear forgets the line and all turns, for a process that no longer leads.
+func (b *backfill) clear() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.urgent, b.patient = nil, nil
+	b.waiting = make(map[types.NamespacedName]ticket)
+	b.granted = make(map[types.NamespacedName]time.Time)
 }
 
 // run wakes one waiting Service after the other until ctx is done.
@@ -120,30 +145,32 @@ func (b *backfill) wait() time.Duration {
 }
 
 func (b *backfill) grant(key types.NamespacedName) {
+	b.granted[key] = b.last
 	b.last = time.Now()
-	b.granted.Insert(key)
 }
 
-// pop takes the first of the line. Keys that left it are still in the slices
-// and are passed over.
+// pop takes the first of the line.
 func (b *backfill) pop() types.NamespacedName {
-	for _, line := range []struct {
-		keys   *[]types.NamespacedName
-		urgent bool
-	}{{&b.urgent, true}, {&b.patient, false}} {
-		for len(*line.keys) > 0 {
-			key := (*line.keys)[0]
-			*line.keys = (*line.keys)[1:]
-			if urgent, ok := b.waiting[key]; ok && urgent == line.urgent {
-				delete(b.waiting, key)
-				return key
+	for _, line := range []*[]place{&b.urgent, &b.patient} {
+		for len(*line) > 0 {
+			first := (*line)[0]
+			*line = (*line)[1:]
+			if b.waiting[first.key] == first.ticket {
+				b.leave(first.key)
+				return first.key
 			}
 		}
 	}
 	panic("the line is empty although Services wait")
 }
 
-func (b *backfill) leave(key types.NamespacedName) { delete(b.waiting, key) }
+// leave gives up a place. Given-up places are dropped when nobody waits.
+func (b *backfill) leave(key types.NamespacedName) {
+	delete(b.waiting, key)
+	if len(b.waiting) == 0 {
+		b.urgent, b.patient = nil, nil
+	}
+}
 
 func (b *backfill) notify() {
 	select {

@@ -43,7 +43,7 @@ func newLine(ctx context.Context) *line {
 	l.backfill = newBackfill(func(key types.NamespacedName) {
 		l.note(fmt.Sprintf("%s@%v", key.Name, time.Since(l.start)))
 		// A woken Service is written at once, as the reconciler would.
-		go l.done(key)
+		go l.done(key, true)
 	})
 	go l.run(ctx)
 	return l
@@ -64,7 +64,7 @@ func TestBackfillSpacesOut(t *testing.T) {
 		if !l.ask(named("first"), false, 6) {
 			t.Fatal("the first has to wait")
 		}
-		l.done(named("first"))
+		l.done(named("first"), true)
 		for _, name := range []string{"a", "b", "not-ready", "c"} {
 			if l.ask(named(name), name == "not-ready", 6) {
 				t.Fatalf("%s has not to wait", name)
@@ -90,7 +90,7 @@ func TestBackfillKeepsTheTurn(t *testing.T) {
 		if !b.ask(named("a"), false, 1) {
 			t.Error("a conflict costs the turn")
 		}
-		b.done(named("a"))
+		b.done(named("a"), true)
 		if b.ask(named("a"), false, 1) {
 			t.Error("a second turn within the minute")
 		}
@@ -103,7 +103,7 @@ func TestBackfillLeavesTheLine(t *testing.T) {
 		l.ask(named("gone"), true, 60)
 		l.ask(named("changed"), true, 60)
 		l.ask(named("stays"), true, 60)
-		l.done(named("gone"))
+		l.done(named("gone"), true)
 		l.ask(named("changed"), false, 60)
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -136,7 +136,7 @@ func TestBackfillStaysUnderTheRate(t *testing.T) {
 			name := named(fmt.Sprint("app-", i))
 			if l.ask(name, i%3 == 0, 60) {
 				l.note(name.Name)
-				l.done(name)
+				l.done(name, true)
 			}
 		}
 		for minute := 1; minute <= 3; minute++ {
@@ -145,6 +145,76 @@ func TestBackfillStaysUnderTheRate(t *testing.T) {
 			if got, most := len(l.turns()), 60*minute+1; got > most || got < most-1 {
 				t.Errorf("after %d minutes: %d turns, want at most %d and no fewer than one less", minute, got, most)
 			}
+		}
+	})
+}
+
+func TestBackfillReturnsATurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBackfill(func(types.NamespacedName) {})
+		b.ask(named("a"), false, 1)
+		b.done(named("a"), false)
+		if !b.ask(named("b"), false, 1) {
+			t.Error("a turn in which nothing was written is lost")
+		}
+		b.done(named("b"), true)
+		if b.ask(named("c"), false, 1) {
+			t.Error("a turn in which something was written is given again")
+		}
+	})
+}
+
+// TestBackfillKeepsTheRateThroughAnOutage has every write fail for a while: turns
+// must not pile up and be taken all at once afterwards.
+func TestBackfillKeepsTheRateThroughAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		b := newBackfill(func(types.NamespacedName) {})
+		go b.run(ctx)
+		for i := range 30 {
+			b.ask(named(fmt.Sprint("app-", i)), false, 60)
+		}
+		for range 10 {
+			time.Sleep(time.Second)
+			synctest.Wait()
+			for i := range 30 {
+				name := named(fmt.Sprint("app-", i))
+				if b.ask(name, false, 60) {
+					b.done(name, false)
+				}
+			}
+		}
+		wrote := 0
+		for i := range 30 {
+			if b.ask(named(fmt.Sprint("app-", i)), false, 60) {
+				wrote++
+			}
+		}
+		if wrote > 1 {
+			t.Errorf("%d turns at once after the outage", wrote)
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
+
+func TestBackfillForgets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBackfill(func(types.NamespacedName) {})
+		for i := range 100 {
+			b.ask(named(fmt.Sprint("app-", i)), i%2 == 0, 1)
+		}
+		for i := range 100 {
+			b.done(named(fmt.Sprint("app-", i)), false)
+		}
+		if len(b.urgent)+len(b.patient)+len(b.waiting)+len(b.granted) > 0 {
+			t.Errorf("remembers Services that are done: %+v", b)
+		}
+		b.ask(named("a"), true, 1)
+		b.ask(named("b"), true, 1)
+		b.clear()
+		if len(b.urgent)+len(b.waiting)+len(b.granted) > 0 {
+			t.Errorf("remembers after it no longer leads: %+v", b)
 		}
 	})
 }

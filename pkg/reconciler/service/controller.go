@@ -15,7 +15,9 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+	corev1listers "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
 	kubeclient "knative.dev/pkg/client/injection/kube/client"
 	namespaceinformer "knative.dev/pkg/client/injection/kube/informers/core/v1/namespace"
@@ -33,6 +35,7 @@ import (
 	"pullsecrets.dev/pkg/events"
 	"pullsecrets.dev/pkg/merge"
 	"pullsecrets.dev/pkg/reconciler/service/resources"
+	"pullsecrets.dev/pkg/trim"
 )
 
 // agentName is the source of the Events.
@@ -47,7 +50,7 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 	user := whoAmI(ctx, kubeclient.Get(ctx))
 
 	for _, informer := range []cache.SharedIndexInformer{services.Informer(), namespaces.Informer(), accounts.Informer()} {
-		if err := informer.SetTransform(resources.Trim); err != nil {
+		if err := informer.SetTransform(trim.Object); err != nil {
 			logger.Fatalw("Failed to trim what is cached", "error", err)
 		}
 	}
@@ -60,13 +63,13 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 	}
 
 	r := &Reconciler{
-		serving:    servingclient.Get(ctx),
-		namespaces: namespaces.Lister(),
-		accounts:   accounts.Lister(),
-		failed:     failedIn(services.Informer().GetIndexer()),
-		secrets:    secretTable{kubeclient.Get(ctx).CoreV1().RESTClient()},
-		reporter:   &events.Reporter{},
-		metrics:    metrics,
+		serving:  servingclient.Get(ctx),
+		cached:   fromCaches(namespaces.Lister(), accounts.Lister()),
+		live:     fromAPIServer(kubeclient.Get(ctx)),
+		failed:   failedIn(services.Informer().GetIndexer()),
+		secrets:  newSecretTable(kubeclient.Get(ctx).CoreV1().RESTClient()),
+		reporter: events.NewReporter(),
+		metrics:  metrics,
 	}
 	impl := servicereconciler.NewImpl(ctx, r, func(impl *controller.Impl) controller.Options {
 		// A changed setting can concern every Service. The slow lane lets
@@ -77,7 +80,7 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 		store.WatchConfigs(cmw)
 		// Status is Knative's: with status updates, the generated code would
 		// default and rewrite it.
-		return controller.Options{ConfigStore: store, AgentName: agentName, SkipStatusUpdates: true}
+		return controller.Options{ConfigStore: store, AgentName: agentName, SkipStatusUpdates: true, DemoteFunc: r.demote}
 	})
 	r.backfill = newBackfill(impl.EnqueueKey)
 	go r.backfill.run(ctx)
@@ -92,8 +95,8 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 		}
 	}
 
-	// A Service wakes itself. One whose failed Revision has come up ends the
-	// pause of its namespace and wakes the others there.
+	// A Service wakes itself. One whose failed Revision has come up, or which is
+	// deleted, ends the pause of its namespace and wakes the others there.
 	handle(logger.Fatalw, services.Informer(), cache.ResourceEventHandlerFuncs{
 		AddFunc: impl.Enqueue,
 		UpdateFunc: func(before, after any) {
@@ -103,7 +106,15 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 				wakeNamespace(is.Namespace)
 			}
 		},
-		DeleteFunc: impl.Enqueue,
+		DeleteFunc: func(object any) {
+			impl.Enqueue(object)
+			if gone, ok := object.(cache.DeletedFinalStateUnknown); ok {
+				object = gone.Obj
+			}
+			if was, ok := object.(*servingv1.Service); ok && resources.CausedFailure(was, user) {
+				wakeNamespace(was.Namespace)
+			}
+		},
 	})
 
 	// A Namespace wakes its Services when it is there, and when something
@@ -114,6 +125,14 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 			was, is := before.(*corev1.Namespace), after.(*corev1.Namespace)
 			if !maps.Equal(was.Annotations, is.Annotations) || !maps.Equal(was.Labels, is.Labels) {
 				wakeNamespace(is.Name)
+			}
+		},
+		DeleteFunc: func(object any) {
+			if gone, ok := object.(cache.DeletedFinalStateUnknown); ok {
+				object = gone.Obj
+			}
+			if namespace, ok := object.(*corev1.Namespace); ok {
+				r.reporter.Forget(types.NamespacedName{Namespace: namespace.Name, Name: namespace.Name}, topicPaused)
 			}
 		},
 	})
@@ -140,6 +159,26 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 		},
 	})
 	return impl
+}
+
+func fromCaches(namespaces corev1listers.NamespaceLister, accounts corev1listers.ServiceAccountLister) sources {
+	return sources{
+		namespace: func(_ context.Context, name string) (*corev1.Namespace, error) { return namespaces.Get(name) },
+		account: func(_ context.Context, namespace, name string) (*corev1.ServiceAccount, error) {
+			return accounts.ServiceAccounts(namespace).Get(name)
+		},
+	}
+}
+
+func fromAPIServer(client kubernetes.Interface) sources {
+	return sources{
+		namespace: func(ctx context.Context, name string) (*corev1.Namespace, error) {
+			return client.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
+		},
+		account: func(ctx context.Context, namespace, name string) (*corev1.ServiceAccount, error) {
+			return client.CoreV1().ServiceAccounts(namespace).Get(ctx, name, metav1.GetOptions{})
+		},
+	}
 }
 
 func handle(fatal func(string, ...any), informer cache.SharedIndexInformer, handler cache.ResourceEventHandlerFuncs) {

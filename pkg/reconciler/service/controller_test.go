@@ -102,6 +102,14 @@ func TestWakes(t *testing.T) {
 
 	update(t, func() error { return serving.ServingV1().Services(ns).Delete(ctx, "app", metav1.DeleteOptions{}) })
 	woken("a deletion", "team/app")
+
+	update(t, func() error {
+		_, err := serving.ServingV1().Services(ns).Update(ctx, victim, metav1.UpdateOptions{})
+		return err
+	})
+	woken("a Service whose Revision fails", "team/victim")
+	update(t, func() error { return serving.ServingV1().Services(ns).Delete(ctx, "victim", metav1.DeleteOptions{}) })
+	woken("the deletion of what a namespace is paused for", "team/built", "team/victim")
 }
 
 func update(t *testing.T, f func() error) {

@@ -4,6 +4,7 @@
 package service
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -43,14 +44,16 @@ type history struct {
 	contested time.Time
 	// denied is the generation whose change the API server refused.
 	denied int64
-	// counted is the change that was counted as reported.
-	counted string
+	// relabelled: the ledger alone was written before.
+	relabelled bool
+	// checked are the names whose Secrets were looked at.
+	checked []string
 }
 
 // recall returns what is known of a Service, which is nothing if it was made
 // anew or asks for something else now. The caller holds the lock.
 func (m *memory) recall(svc *servingv1.Service) *history {
-	key := types.NamespacedName{Namespace: svc.Namespace, Name: svc.Name}
+	key := keyOf(svc)
 	asked := [2]string{svc.Annotations[pullsecrets.SecretsAnnotation], svc.Annotations[pullsecrets.InjectAnnotation]}
 	h := m.services[key]
 	if h == nil || h.uid != svc.UID || h.asked != asked {
@@ -70,7 +73,7 @@ func (m *memory) contested(svc *servingv1.Service, r merge.Result) ([]merge.Entr
 	defer m.mu.Unlock()
 	h := m.recall(svc)
 	back := putBack(h, svc, r)
-	if len(back) == 0 {
+	if len(back) == 0 && (r.ListChanged || !h.relabelled) {
 		return nil, 0
 	}
 	if !h.contested.IsZero() {
@@ -110,12 +113,13 @@ func (m *memory) wrote(svc *servingv1.Service, r merge.Result) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	h := m.recall(svc)
-	if len(putBack(h, svc, r)) > 0 {
+	if len(putBack(h, svc, r)) > 0 || !r.ListChanged && h.relabelled {
 		h.rounds = append(h.rounds, time.Now())
 		if len(h.rounds) > contestedRounds {
 			h.rounds = h.rounds[1:]
 		}
 	}
+	h.relabelled = h.relabelled || !r.ListChanged
 	for _, e := range r.Added {
 		h.added.Insert(e.Name)
 	}
@@ -138,14 +142,21 @@ func (m *memory) wasDenied(svc *servingv1.Service) bool {
 	return m.recall(svc).denied == svc.Generation && svc.Generation != 0
 }
 
-// reported notes that a change was counted, and tells whether it had been.
-func (m *memory) reported(svc *servingv1.Service, change string) bool {
+// checked notes that the Secrets of names are looked at now, and tells whether
+// they were before.
+func (m *memory) checked(svc *servingv1.Service, names []string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	h := m.recall(svc)
-	before := h.counted
-	h.counted = change
-	return before == change
+	before := h.checked
+	h.checked = names
+	return slices.Equal(before, names)
+}
+
+func (m *memory) clear() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.services = nil
 }
 
 func (m *memory) forget(key types.NamespacedName) {

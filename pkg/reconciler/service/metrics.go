@@ -5,7 +5,6 @@ package service
 
 import (
 	"context"
-	"strings"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
@@ -45,16 +44,6 @@ func newMetrics() (metrics, error) {
 func (m metrics) countAdded(ctx context.Context, entries []merge.Entry, path string) {
 	for _, e := range entries {
 		// Names of ClusterPullSecrets and ServiceAccounts would make a series each.
-		kind, _, _ := strings.Cut(string(e.Origin), "/")
-		m.added.Add(ctx, 1, metric.WithAttributes(attribute.String("origin", kind), attribute.String("path", path)))
+		m.added.Add(ctx, 1, metric.WithAttributes(attribute.String("origin", e.Origin.Kind()), attribute.String("path", path)))
 	}
-}
-
-// countReported counts what backfill: report would add, once for as long as it
-// would be the same.
-func (r *Reconciler) countReported(ctx context.Context, s *subject, changes string) {
-	if r.memory.reported(s.Service, changes) {
-		return
-	}
-	r.metrics.countAdded(ctx, s.result.Added, pathReport)
 }

@@ -7,10 +7,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/cache"
 	"k8s.io/client-go/rest"
 )
 
@@ -23,14 +26,45 @@ type secretTypes interface {
 // secretTable asks the API server for a Secret as a table, as kubectl get does:
 // a row holds the name and the type and none of the data, so that no credential
 // ever reaches this process.
+//
+// An opt-in makes hundreds of Services ask for the same few Secrets at once, so
+// one that can be used for pulling is not asked for again for a moment. What is
+// wrong with a Secret is never told from memory.
 type secretTable struct {
 	client rest.Interface
+	usable *cache.LRUExpireCache
+}
+
+const (
+	usableFor   = 10 * time.Second
+	usableCount = 4096
+)
+
+func newSecretTable(client rest.Interface) secretTable {
+	return secretTable{client, cache.NewLRUExpireCache(usableCount)}
+}
+
+// usable tells whether a Secret of the type can be used for pulling.
+func usable(secretType corev1.SecretType) bool {
+	return secretType == corev1.SecretTypeDockerConfigJson || secretType == corev1.SecretTypeDockercfg
 }
 
 const tableOfOne = "application/json;as=Table;v=v1;g=meta.k8s.io"
 
 // TypeOf implements secretTypes.
 func (t secretTable) TypeOf(ctx context.Context, namespace, name string) (corev1.SecretType, bool, error) {
+	key := types.NamespacedName{Namespace: namespace, Name: name}
+	if known, ok := t.usable.Get(key); ok {
+		return known.(corev1.SecretType), true, nil
+	}
+	secretType, exists, err := t.read(ctx, namespace, name)
+	if err == nil && exists && usable(secretType) {
+		t.usable.Add(key, secretType, usableFor)
+	}
+	return secretType, exists, err
+}
+
+func (t secretTable) read(ctx context.Context, namespace, name string) (corev1.SecretType, bool, error) {
 	raw, err := t.client.Get().Namespace(namespace).Resource("secrets").Name(name).
 		SetHeader("Accept", tableOfOne).Param("includeObject", string(metav1.IncludeNone)).
 		Do(ctx).Raw()

@@ -4,9 +4,11 @@
 package service
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -53,13 +55,47 @@ func TestSecretTable(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, exists, err := secretTable{client.CoreV1().RESTClient()}.TypeOf(t.Context(), "team", "ghcr")
+			got, exists, err := newSecretTable(client.CoreV1().RESTClient()).TypeOf(t.Context(), "team", "ghcr")
 			if got != tt.want || exists != tt.exists {
 				t.Errorf("TypeOf() = %q, %v, want %q, %v", got, exists, tt.want, tt.exists)
 			}
 			switch {
 			case tt.err == "" && err != nil, tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)):
 				t.Errorf("error = %v, want %q", err, tt.err)
+			}
+		})
+	}
+}
+
+// TestSecretTableRemembers checks that a Secret that can be used is not asked
+// for by each of hundreds of Services, and that a problem is always read anew.
+func TestSecretTableRemembers(t *testing.T) {
+	for secretType, want := range map[corev1.SecretType]int32{
+		corev1.SecretTypeDockerConfigJson: 1, corev1.SecretTypeDockercfg: 1, corev1.SecretTypeOpaque: 3,
+	} {
+		t.Run(string(secretType), func(t *testing.T) {
+			var asked atomic.Int32
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				asked.Add(1)
+				w.Header().Set("Content-Type", "application/json")
+				fmt.Fprintf(w, `{"kind":"Table","apiVersion":"meta.k8s.io/v1","columnDefinitions":[{"name":"Type"}],"rows":[{"cells":[%q]}]}`, secretType)
+			}))
+			defer server.Close()
+			client, err := kubernetes.NewForConfig(&rest.Config{Host: server.URL})
+			if err != nil {
+				t.Fatal(err)
+			}
+			table := newSecretTable(client.CoreV1().RESTClient())
+			for range 3 {
+				if got, exists, err := table.TypeOf(t.Context(), "team", "ghcr"); got != secretType || !exists || err != nil {
+					t.Errorf("TypeOf() = %q, %v, %v", got, exists, err)
+				}
+			}
+			if _, _, err := table.TypeOf(t.Context(), "other", "ghcr"); err != nil {
+				t.Error(err)
+			}
+			if got := asked.Load(); got != want+1 {
+				t.Errorf("the API server was asked %d times, want %d for one Secret and 1 for the other", got, want)
 			}
 		})
 	}

@@ -13,7 +13,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	corev1listers "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
 	"knative.dev/pkg/controller"
 	"knative.dev/pkg/logging"
@@ -33,15 +32,20 @@ import (
 // Topics of what is reported of an object.
 const (
 	topicService = "service"
+	topicSecrets = "secrets"
 	topicPaused  = "backfill"
 )
+
+// untold is when a Service is looked at again whose Events had to wait.
+const untold = 30 * time.Second
 
 // Reconciler keeps the pull secrets of existing Knative Services at what is
 // declared. It patches two fields of a Service and writes nothing else.
 type Reconciler struct {
-	serving    servingclient.Interface
-	namespaces corev1listers.NamespaceLister
-	accounts   corev1listers.ServiceAccountLister
+	serving servingclient.Interface
+	// cached is what decisions are made by, and live what they are checked
+	// against where a stale cache could do harm.
+	cached, live sources
 	// failed finds the Services of a namespace whose newest Revision the
 	// product made and which failed.
 	failed  func(namespace string) ([]*servingv1.Service, error)
@@ -51,6 +55,12 @@ type Reconciler struct {
 	memory   memory
 	reporter *events.Reporter
 	metrics  metrics
+}
+
+// sources reads what declares.
+type sources struct {
+	namespace func(ctx context.Context, name string) (*corev1.Namespace, error)
+	account   func(ctx context.Context, namespace, name string) (*corev1.ServiceAccount, error)
 }
 
 var (
@@ -64,6 +74,7 @@ type subject struct {
 	key       types.NamespacedName
 	namespace *corev1.Namespace
 	asked     annotation.Service
+	current   merge.Current
 	declared  merge.Declared
 	result    merge.Result
 	// reports collects what is the case and its owner should know.
@@ -75,34 +86,60 @@ func (s *subject) report(e events.Event) { s.reports = append(s.reports, e) }
 // ReconcileKind reads what is declared for a Service, computes its list and, if
 // it differs and may be changed now, patches it once.
 func (r *Reconciler) ReconcileKind(ctx context.Context, svc *servingv1.Service) reconciler.Event {
-	s, err := r.look(ctx, svc)
+	s, err := r.look(ctx, svc, r.cached)
+	if apierrors.IsNotFound(err) {
+		// The cache does not know a Namespace or a ServiceAccount yet. To take
+		// it for one that declares nothing could take entries away, or hide the
+		// ServiceAccount's from the Pods.
+		s, err = r.look(ctx, svc, r.live)
+	}
+	if apierrors.IsNotFound(err) {
+		// Without them, no Pod of the Service can start. When they come, they
+		// wake it.
+		r.backfill.done(keyOf(svc), false)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	event := r.converge(ctx, s)
-	r.reporter.Report(controller.GetEventRecorder(ctx), svc, topicService, s.reports)
+	told, all := r.reporter.Report(controller.GetEventRecorder(ctx), svc, topicService, s.reports)
+	// Last, because each of up to 32 Secrets is an Event of its own, and
+	// client-go drops what exceeds 25 of one object at once.
+	r.checkSecrets(ctx, s)
+	if config.FromContext(ctx).Backfill == config.BackfillReport && len(told) > 0 {
+		r.metrics.countAdded(ctx, s.result.Added, pathReport)
+	}
+	if !all && event == nil {
+		return controller.NewRequeueAfter(untold)
+	}
 	return event
 }
 
 // ObserveDeletion forgets a Service that is gone.
 func (r *Reconciler) ObserveDeletion(_ context.Context, key types.NamespacedName) error {
-	r.backfill.done(key)
+	r.backfill.done(key, false)
 	r.memory.forget(key)
-	r.reporter.Forget(key, topicService)
+	r.reporter.Forget(key, topicService, topicSecrets)
 	return nil
 }
 
+// demote forgets what only the leader keeps.
+func (r *Reconciler) demote(reconciler.Bucket) {
+	r.backfill.clear()
+	r.memory.clear()
+	r.reporter.Clear()
+}
+
+func keyOf(svc *servingv1.Service) types.NamespacedName {
+	return types.NamespacedName{Namespace: svc.Namespace, Name: svc.Name}
+}
+
 // look reads everything that the decision depends on.
-func (r *Reconciler) look(ctx context.Context, svc *servingv1.Service) (*subject, error) {
-	s := &subject{Service: svc, key: types.NamespacedName{Namespace: svc.Namespace, Name: svc.Name}}
+func (r *Reconciler) look(ctx context.Context, svc *servingv1.Service, from sources) (*subject, error) {
+	s := &subject{Service: svc, key: keyOf(svc)}
 	var err error
-	s.namespace, err = r.namespaces.Get(svc.Namespace)
-	if apierrors.IsNotFound(err) {
-		// The cache will know it in a moment. To take it for one that declares
-		// nothing could take entries away.
-		return nil, controller.NewRequeueAfter(time.Second)
-	}
-	if err != nil {
+	if s.namespace, err = from.namespace(ctx, svc.Namespace); err != nil {
 		return nil, fmt.Errorf("failed to get the Namespace of Service %s: %w", s.key, err)
 	}
 	if config.FromContext(ctx).Excludes(svc.Namespace, s.namespace.Labels) || !s.namespace.DeletionTimestamp.IsZero() {
@@ -117,19 +154,21 @@ func (r *Reconciler) look(ctx context.Context, svc *servingv1.Service) (*subject
 	if policy.Disabled {
 		return s, nil
 	}
-	name := merge.AccountName(svc.Spec.Template.Spec.ServiceAccountName)
-	account, err := r.accounts.ServiceAccounts(svc.Namespace).Get(name)
-	if err != nil && !apierrors.IsNotFound(err) {
-		return nil, fmt.Errorf("failed to get the ServiceAccount %s of Service %s: %w", name, s.key, err)
-	}
-	s.declared = merge.Declare(policy, namespace, s.asked, merge.AccountOf(name, account))
-	current, err := resources.Current(svc)
-	if err != nil {
+	if s.current, err = resources.Current(svc); err != nil {
 		s.report(events.InvalidLedger(err))
 	}
-	s.result = merge.Reconcile(current, s.declared, resources.Ready(svc))
+	s.declared = merge.Declare(policy, namespace, s.asked, merge.Account{})
+	if len(s.declared.Names()) > 0 {
+		name := merge.AccountName(svc.Spec.Template.Spec.ServiceAccountName)
+		account, err := from.account(ctx, svc.Namespace, name)
+		if err != nil {
+			return nil, fmt.Errorf("failed to get the ServiceAccount %s of Service %s: %w", name, s.key, err)
+		}
+		s.declared.Account = merge.AccountOf(name, account)
+	}
+	s.result = merge.Reconcile(s.current, s.declared, resources.Ready(svc))
 	if len(s.result.Withheld) > 0 {
-		s.report(events.NotMountable(name, s.result.Withheld))
+		s.report(events.NotMountable(s.declared.Account.Name, s.result.Withheld))
 	}
 	return s, nil
 }
@@ -137,41 +176,65 @@ func (r *Reconciler) look(ctx context.Context, svc *servingv1.Service) (*subject
 // converge writes what is due, or finds out why it has to wait.
 func (r *Reconciler) converge(ctx context.Context, s *subject) reconciler.Event {
 	if !s.result.Changed() {
-		r.backfill.done(s.key)
-		if !resources.Ready(s.Service) {
-			r.checkSecrets(ctx, s)
-		}
+		r.backfill.done(s.key, false)
 		return nil
 	}
 	if may, event := r.mayWrite(ctx, s); !may {
 		return event
 	}
+	if sensitive(s) {
+		fresh, err := r.look(ctx, s.Service, r.live)
+		if err != nil && !apierrors.IsNotFound(err) {
+			r.backfill.done(s.key, false)
+			return err
+		}
+		if err != nil || !fresh.result.Changed() {
+			// The cache will learn it in a moment, and wake the Service.
+			r.backfill.done(s.key, false)
+			return nil
+		}
+		s.declared, s.result = fresh.declared, fresh.result
+	}
+	return r.write(ctx, s)
+}
+
+// sensitive tells whether a change must not be made by what a cache says, which
+// may be a moment old: entries are taken away, which another annotation may have
+// taken over; or the list stops being empty, which hides the ServiceAccount's
+// entries from the Pods.
+func sensitive(s *subject) bool {
+	return len(s.result.Taken) > 0 || len(s.current.List) == 0 && s.result.ListChanged
+}
+
+// write makes the one patch and tells what it did.
+func (r *Reconciler) write(ctx context.Context, s *subject) reconciler.Event {
 	patch, err := resources.MakePatch(s.Service, s.result)
 	if err != nil {
 		return fmt.Errorf("failed to make the patch of Service %s: %w", s.key, err)
 	}
 	_, err = r.serving.ServingV1().Services(s.Namespace).Patch(ctx, s.Name, types.MergePatchType, patch,
 		metav1.PatchOptions{FieldManager: pullsecrets.FieldManager})
+	if apierrors.IsConflict(err) {
+		// Somebody was faster. The turn is kept for the next try.
+		return err
+	}
+	r.backfill.done(s.key, err == nil && s.result.ListChanged)
 	switch {
 	case apierrors.IsNotFound(err):
-		r.backfill.done(s.key)
 		return nil
 	case refused(err):
-		r.backfill.done(s.key)
 		r.memory.deny(s.Service)
 		s.report(events.BackfillDenied(events.Changes(s.result), err))
 		return nil
 	case err != nil:
 		return fmt.Errorf("failed to patch the pull secrets of Service %s: %w", s.key, err)
 	}
-	r.backfill.done(s.key)
 	r.memory.wrote(s.Service, s.result)
 	r.metrics.countAdded(ctx, s.result.Added, pathBackfill)
 	recorder := controller.GetEventRecorder(ctx)
 	for _, e := range happened(s.result) {
 		recorder.Event(s.Service, e.Type, e.Reason, e.Message)
 	}
-	r.checkSecrets(ctx, s)
 	return nil
 }
 
@@ -191,41 +254,34 @@ func happened(result merge.Result) []events.Event {
 // questions is from what never changes by waiting to what does.
 func (r *Reconciler) mayWrite(ctx context.Context, s *subject) (bool, reconciler.Event) {
 	cfg := config.FromContext(ctx)
-	no := func(e *events.Event, event reconciler.Event) (bool, reconciler.Event) {
-		r.backfill.done(s.key)
-		if e != nil {
-			s.report(*e)
-		}
-		return false, event
-	}
-	if !s.result.ListChanged {
-		// The ledger alone makes no Revision.
-		return cfg.Backfill == config.BackfillSafe || cfg.Backfill == config.BackfillAll, nil
+	no := func(reports ...events.Event) (bool, reconciler.Event) {
+		r.backfill.done(s.key, false)
+		s.reports = append(s.reports, reports...)
+		return false, nil
 	}
 	changes := events.Changes(s.result)
-	if name := s.Spec.Template.Name; name != "" {
-		e := events.NamedRevision(name, changes)
-		return no(&e, nil)
+	verdict := resources.Judge(cfg.Backfill, s.Service, s.asked, s.result)
+	name := s.Spec.Template.Name
+	switch {
+	case !verdict.Write && verdict.Why == "":
+		return no()
+	case s.result.ListChanged && name != "":
+		return no(events.NamedRevision(name, changes))
+	case !verdict.Write:
+		return no(events.BackfillDeferred(changes, verdict.Why))
+	case r.memory.wasDenied(s.Service):
+		return no()
 	}
-	if verdict := resources.Judge(cfg.Backfill, s.Service, s.asked, s.result); !verdict.Write {
-		if verdict.Why == "" {
-			return no(nil, nil)
-		}
-		if cfg.Backfill == config.BackfillReport {
-			r.countReported(ctx, s, changes)
-		}
-		e := events.BackfillDeferred(changes, verdict.Why)
-		return no(&e, nil)
-	}
-	if r.memory.wasDenied(s.Service) {
-		return no(nil, nil)
-	}
-	if names, wait := r.memory.contested(s.Service, s.result); wait > 0 {
+	if contested, wait := r.memory.contested(s.Service, s.result); wait > 0 {
 		if wait == contestedPause {
 			r.metrics.contested.Add(ctx, 1)
 		}
-		e := events.InjectionContested(names)
-		return no(&e, controller.NewRequeueAfter(wait))
+		no(events.InjectionContested(contested))
+		return false, controller.NewRequeueAfter(wait)
+	}
+	if !s.result.ListChanged {
+		// The ledger alone makes no Revision.
+		return true, nil
 	}
 	culprit, err := r.paused(s.namespace)
 	if err != nil {
@@ -237,7 +293,7 @@ func (r *Reconciler) mayWrite(ctx context.Context, s *subject) (bool, reconciler
 	}
 	r.reporter.Report(controller.GetEventRecorder(ctx), events.InItsOwn(s.namespace), topicPaused, pause)
 	if culprit != "" {
-		return no(nil, nil)
+		return no()
 	}
 	return r.backfill.ask(s.key, !resources.Ready(s.Service), cfg.BackfillPerMinute), nil
 }
@@ -250,13 +306,15 @@ func (r *Reconciler) paused(namespace *corev1.Namespace) (string, error) {
 		return "", fmt.Errorf("failed to look for failed Services of Namespace %s: %w", namespace.Name, err)
 	}
 	changed := lastWrite(namespace.ManagedFields, func(e metav1.ManagedFieldsEntry) bool { return e.Subresource == "" })
+	culprit := ""
 	for _, svc := range failed {
 		ours := lastWrite(svc.ManagedFields, func(e metav1.ManagedFieldsEntry) bool { return e.Manager == pullsecrets.FieldManager })
-		if !ours.Before(changed) {
-			return svc.Name, nil
+		// Of several, always the same one, so that it is told once.
+		if !ours.Before(changed) && (culprit == "" || svc.Name < culprit) {
+			culprit = svc.Name
 		}
 	}
-	return "", nil
+	return culprit, nil
 }
 
 // lastWrite is when the API server noted the last write of certain managers. It
@@ -273,28 +331,40 @@ func lastWrite(managed []metav1.ManagedFieldsEntry, of func(metav1.ManagedFields
 
 // checkSecrets reports declared names whose Secret does not exist or cannot be
 // used. Neither keeps a name out of the list: Kubernetes ignores such an entry,
-// and a Secret that comes later must not cost a Revision.
+// and a Secret that comes later must not cost a Revision. It looks while the
+// Service is not Ready, and once whenever a change is due, whether or not that
+// may be written.
 func (r *Reconciler) checkSecrets(ctx context.Context, s *subject) {
-	for _, name := range s.declared.Names() {
+	names := s.declared.Names()
+	if len(names) == 0 {
+		r.reporter.Report(controller.GetEventRecorder(ctx), s.Service, topicSecrets, nil)
+		return
+	}
+	if resources.Ready(s.Service) && (!s.result.ListChanged || r.memory.checked(s.Service, names)) {
+		return
+	}
+	var reports []events.Event
+	for _, name := range names {
 		secretType, exists, err := r.secrets.TypeOf(ctx, s.Namespace, name)
 		switch {
 		case err != nil:
 			logging.FromContext(ctx).Warnw("Failed to check a declared pull secret", "secret", name, "error", err)
 		case !exists:
-			s.report(events.SecretMissing(s.Namespace, name))
-		case secretType != corev1.SecretTypeDockerConfigJson && secretType != corev1.SecretTypeDockercfg:
-			s.report(events.SecretWrongType(s.Namespace, name, secretType))
+			reports = append(reports, events.SecretMissing(s.Namespace, name))
+		case !usable(secretType):
+			reports = append(reports, events.SecretWrongType(s.Namespace, name, secretType))
 		}
 	}
+	r.reporter.Report(controller.GetEventRecorder(ctx), s.Service, topicSecrets, reports)
 }
 
 // refused tells whether the API server will never take this patch: an admission
 // webhook, a policy or the schema says no. A conflict or an outage passes.
 func refused(err error) bool {
 	return apierrors.IsBadRequest(err) || apierrors.IsInvalid(err) || apierrors.IsRequestEntityTooLargeError(err) ||
-		// A webhook may choose this code; missing rights have it too, and those
-		// an operator can mend at any time.
-		apierrors.IsForbidden(err) && strings.Contains(err.Error(), "denied the request")
+		// Webhooks and policies may choose this code; missing rights have it too,
+		// and those an operator can mend at any time.
+		apierrors.IsForbidden(err) && strings.Contains(err.Error(), " denied ")
 }
 
 // failedIndex is an index of Services by namespace, of those whose newest

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	clientgotesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/cache"
+	kubeclient "knative.dev/pkg/client/injection/kube/client"
 	"knative.dev/pkg/controller"
 	"knative.dev/pkg/logging"
 	knativetesting "knative.dev/pkg/reconciler/testing"
@@ -90,22 +92,44 @@ var result = merge.Result{Added: []merge.Entry{{Name: "n", Origin: merge.FromNam
 
 var services = schema.GroupResource{Group: "serving.knative.dev", Resource: "services"}
 
-// factory makes a reconciler of a row's objects. OtherTestData may hold
-// "secrets" and "state", a reconciler whose memory the row goes on with.
+// factory makes a reconciler of a row's objects, among them a ServiceAccount
+// default unless the row has its own. OtherTestData may hold "secrets", "live"
+// (objects that the API server has otherwise than the cache) and "prepare".
 func factory() knativetesting.Factory {
+	make := makeFactory()
+	return func(t *testing.T, row *knativetesting.TableRow) (controller.Reconciler, knativetesting.ActionRecorderList, knativetesting.EventList) {
+		hasDefault := slices.ContainsFunc(row.Objects, func(object runtime.Object) bool {
+			account, ok := object.(*corev1.ServiceAccount)
+			return ok && account.Name == "default"
+		})
+		whole := *row
+		if !hasDefault && row.OtherTestData["no account"] == nil {
+			whole.Objects = slices.Concat(row.Objects, []runtime.Object{ServiceAccount(ns, "default", nil)})
+		}
+		c, actions, eventList := make(t, &whole)
+		row.Ctx = whole.Ctx
+		return c, actions, eventList
+	}
+}
+
+func makeFactory() knativetesting.Factory {
 	return MakeFactory(func(ctx context.Context, listers *Listers, row *knativetesting.TableRow) controller.Reconciler {
 		m, err := newMetrics()
 		if err != nil {
 			panic(err)
 		}
 		r := &Reconciler{
-			serving:    servingclient.Get(ctx),
-			namespaces: listers.Namespaces(),
-			accounts:   listers.ServiceAccounts(),
-			secrets:    existing,
-			reporter:   &events.Reporter{},
-			backfill:   newBackfill(func(types.NamespacedName) {}),
-			metrics:    m,
+			serving:  servingclient.Get(ctx),
+			cached:   fromCaches(listers.Namespaces(), listers.ServiceAccounts()),
+			live:     fromAPIServer(kubeclient.Get(ctx)),
+			secrets:  existing,
+			reporter: events.NewReporter(),
+			backfill: newBackfill(func(types.NamespacedName) {}),
+			metrics:  m,
+		}
+		if live, ok := row.OtherTestData["live"].([]runtime.Object); ok {
+			others := NewListers(live)
+			r.live = fromCaches(others.Namespaces(), others.ServiceAccounts())
 		}
 		if secrets, ok := row.OtherTestData["secrets"].(fakeSecrets); ok {
 			r.secrets = secrets
@@ -277,10 +301,48 @@ func TestReconcileKind(t *testing.T) {
 			},
 		},
 		{
-			Name: "a Namespace that the cache does not know yet is waited for",
+			Name: "a Namespace that nobody knows",
 			Key:  key, Ctx: all,
 			Objects: []runtime.Object{Service(ns, "app")},
-			WantErr: true,
+		},
+		{
+			Name: "a Namespace that the cache does not know yet",
+			Key:  key, Ctx: all,
+			Objects:       []runtime.Object{Service(ns, "app", WithPullSecrets("mine"))},
+			OtherTestData: map[string]any{"live": []runtime.Object{declares("n"), ServiceAccount(ns, "default", nil)}},
+			WantPatches:   patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"mine"},{"name":"n"}]}}}}`),
+			WantEvents:    []string{added("n (namespace)")},
+		},
+		{
+			Name: "a ServiceAccount that nobody knows: no Pod can start, so nothing is written",
+			Key:  key, Ctx: all,
+			Objects:       []runtime.Object{Service(ns, "app"), declares("n")},
+			OtherTestData: map[string]any{"no account": true},
+		},
+		{
+			Name: "a ServiceAccount that the cache knows with an older list",
+			Key:  key, Ctx: all,
+			Objects:       []runtime.Object{Service(ns, "app"), declares("n")},
+			OtherTestData: map[string]any{"live": []runtime.Object{declares("n"), ServiceAccount(ns, "default", nil, "sa")}},
+			WantPatches:   patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\",\"sa\":\"serviceaccount/default\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"},{"name":"sa"}]}}}}`),
+			WantEvents:    []string{added("n (namespace), sa (serviceaccount/default)")},
+		},
+		{
+			Name: "a Namespace that took the name over, which the cache does not know yet: nothing is taken away",
+			Key:  key, Ctx: safe,
+			Objects: []runtime.Object{
+				Service(ns, "app", WithPullSecrets("s"), WithAnnotation("pullsecrets.dev/added", `{"s":"service"}`)), Namespace(ns),
+			},
+			OtherTestData: map[string]any{"live": []runtime.Object{declares("s"), ServiceAccount(ns, "default", nil)}},
+			WantPatches:   patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"s\":\"namespace\"}"},"resourceVersion":"7"}}`),
+		},
+		{
+			Name: "a Namespace that has just been disabled: nothing is taken away",
+			Key:  key, Ctx: safe,
+			Objects: []runtime.Object{
+				Service(ns, "app", WithPullSecrets("s"), WithAnnotation("pullsecrets.dev/added", `{"s":"service"}`)), Namespace(ns),
+			},
+			OtherTestData: map[string]any{"live": []runtime.Object{Namespace(ns, WithNamespaceAnnotation("pullsecrets.dev/inject", "disabled"))}},
 		},
 		{
 			Name: "a template that names its Revision is left alone",
@@ -384,6 +446,37 @@ func TestReconcileKind(t *testing.T) {
 			WantEvents: []string{
 				`Warning BackfillDenied Adding pull secrets n (namespace) was refused and is not tried again until the Service changes: admission webhook "validation.webhook.serving.knative.dev" denied the request: validation failed`,
 			},
+		},
+		{
+			Name: "a policy refuses: told, not tried again",
+			Key:  key, Ctx: all,
+			Objects:      []runtime.Object{Service(ns, "app"), declares("n")},
+			WithReactors: []clientgotesting.ReactionFunc{failPatch(apierrors.NewForbidden(services, "app", errors.New("ValidatingAdmissionPolicy 'x' with binding 'x' denied request: no")))},
+			WantPatches:  patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
+			WantEvents: []string{
+				`Warning BackfillDenied Adding pull secrets n (namespace) was refused and is not tried again until the Service changes: services.serving.knative.dev "app" is forbidden: ValidatingAdmissionPolicy 'x' with binding 'x' denied request: no`,
+			},
+		},
+		{
+			Name: "no rights: tried again",
+			Key:  key, Ctx: all, WantErr: true,
+			Objects:      []runtime.Object{Service(ns, "app"), declares("n")},
+			WithReactors: []clientgotesting.ReactionFunc{failPatch(apierrors.NewForbidden(services, "app", errors.New("cannot patch")))},
+			WantPatches:  patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
+			WantEvents:   []string{`Warning InternalError failed to patch the pull secrets of Service team/app: services.serving.knative.dev "app" is forbidden: cannot patch`},
+		},
+		{
+			Name: "a change of the ledger that was refused before",
+			Key:  key, Ctx: all,
+			Objects: []runtime.Object{
+				Service(ns, "app", WithPullSecrets("s"), WithAnnotation("pullsecrets.dev/added", `{"s":"service"}`)), declares("s"),
+			},
+			OtherTestData: map[string]any{"prepare": func(r *Reconciler) { r.memory.deny(Service(ns, "app")) }},
+		},
+		{
+			Name: "disabled: a named Revision is not told either",
+			Key:  key, Ctx: with(config.BackfillDisabled, 0),
+			Objects: []runtime.Object{Service(ns, "app", WithTemplateName("app-1")), declares("n")},
 		},
 		{
 			Name: "refused before: not tried again in this generation",
@@ -526,9 +619,9 @@ func BenchmarkReconcileKind(b *testing.B) {
 		{"converged", Service(ns, "app", WithPullSecrets("n"), WithAnnotation(pullsecrets.AddedAnnotation, `{"n":"namespace"}`))},
 	} {
 		b.Run(bb.name, func(b *testing.B) {
-			listers := NewListers([]runtime.Object{declares("n"), Namespace("other")})
+			listers := NewListers([]runtime.Object{declares("n"), Namespace("other"), ServiceAccount(ns, "default", nil)})
 			r := &Reconciler{
-				namespaces: listers.Namespaces(), accounts: listers.ServiceAccounts(), reporter: &events.Reporter{},
+				cached: fromCaches(listers.Namespaces(), listers.ServiceAccounts()), reporter: events.NewReporter(),
 				backfill: newBackfill(func(types.NamespacedName) {}),
 			}
 			ctx := with(config.BackfillAll, 0)

@@ -50,6 +50,10 @@ type Verdict struct {
 // deployed, or where its own annotation asks for it: a tag is resolved anew for
 // each Revision.
 func Judge(mode config.Backfill, svc *servingv1.Service, asked annotation.Service, r merge.Result) Verdict {
+	if !r.ListChanged {
+		// The ledger alone makes no Revision.
+		return Verdict{Write: mode == config.BackfillSafe || mode == config.BackfillAll}
+	}
 	switch mode {
 	case config.BackfillAll:
 		return Verdict{Write: true}

@@ -4,14 +4,10 @@
 package resources_test
 
 import (
-	"encoding/json"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"knative.dev/serving/pkg/apis/serving"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
@@ -87,9 +83,9 @@ func TestPinned(t *testing.T) {
 }
 
 func TestJudge(t *testing.T) {
-	fromNamespace := merge.Result{Added: []merge.Entry{{Name: "n", Origin: merge.FromNamespace}}}
-	fromService := merge.Result{Added: []merge.Entry{{Name: "s", Origin: merge.FromService}}}
-	taken := merge.Result{Taken: []merge.Entry{{Name: "s", Origin: merge.FromService}}}
+	fromNamespace := merge.Result{ListChanged: true, Added: []merge.Entry{{Name: "n", Origin: merge.FromNamespace}}}
+	fromService := merge.Result{ListChanged: true, Added: []merge.Entry{{Name: "s", Origin: merge.FromService}}}
+	taken := merge.Result{ListChanged: true, Taken: []merge.Entry{{Name: "s", Origin: merge.FromService}}}
 	ready := Service("ns", "app")
 	failed := Service("ns", "app", WithConfigurationsReady(corev1.ConditionFalse))
 	tests := []struct {
@@ -101,6 +97,8 @@ func TestJudge(t *testing.T) {
 		write  bool
 		silent bool
 	}{
+		{reason: "the ledger alone", mode: config.BackfillSafe, svc: ready, write: true},
+		{reason: "the ledger alone, report", mode: config.BackfillReport, svc: ready, silent: true},
 		{reason: "all", mode: config.BackfillAll, svc: ready, result: fromNamespace, write: true},
 		{reason: "report", mode: config.BackfillReport, svc: failed, result: fromService},
 		{reason: "disabled", mode: config.BackfillDisabled, svc: failed, result: fromService, silent: true},
@@ -121,75 +119,6 @@ func TestJudge(t *testing.T) {
 		})
 	}
 }
-
-// TestTrim checks that a trimmed object leads to the same decision, and that
-// nothing which is not needed is kept.
-func TestTrim(t *testing.T) {
-	now := metav1.NewTime(time.Now().Truncate(time.Second))
-	entry := func(manager, raw string) metav1.ManagedFieldsEntry {
-		return metav1.ManagedFieldsEntry{Manager: manager, Time: &now, FieldsV1: &metav1.FieldsV1{Raw: []byte(raw)}}
-	}
-	svc := Service("ns", "app",
-		WithPullSecrets("mine", "n"), WithServiceAccount("builder"), WithTemplateName("app-1"),
-		WithAnnotation("pullsecrets.dev/added", `{"n":"namespace"}`), WithAnnotation("pullsecrets.dev/secrets", "n"),
-		WithAnnotation(serving.UpdaterAnnotation, "alice"), WithAnnotation("example.com/large", strings.Repeat("x", 1000)),
-		WithAnnotation(corev1.LastAppliedConfigAnnotation, `{"metadata":{"large":"x"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"mine"}],"containers":[{"image":"x"}]}}}}`),
-	)
-	svc.ManagedFields = []metav1.ManagedFieldsEntry{
-		entry("kubectl", `{"f:spec":{"f:template":{"f:spec":{"f:containers":{},"f:imagePullSecrets":{"k:{\"name\":\"mine\"}":{".":{},"f:name":{}}}}}}}`),
-		entry("pullsecrets", `{"f:spec":{"f:template":{"f:spec":{"f:imagePullSecrets":{"k:{\"name\":\"n\"}":{}}}}}}`),
-		entry("controller", `{"f:status":{}}`),
-	}
-	svc.Spec.Template.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "LARGE", Value: strings.Repeat("x", 1000)}}
-	before := svc.DeepCopy()
-
-	object, err := Trim(svc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := object.(*servingv1.Service)
-	if diff := cmp.Diff(before, svc); diff != "" {
-		t.Errorf("the object was changed (-before, +after):\n%s", diff)
-	}
-	for what, pair := range map[string][2]any{
-		"current":  {first(Current(svc)), first(Current(got))},
-		"ready":    {Ready(svc), Ready(got)},
-		"pinned":   {Pinned(svc), Pinned(got)},
-		"account":  {svc.Spec.Template.Spec.ServiceAccountName, got.Spec.Template.Spec.ServiceAccountName},
-		"asked":    {annotation.ForService(svc.Annotations), annotation.ForService(got.Annotations)},
-		"template": {svc.Spec.Template.Name, got.Spec.Template.Name},
-		"identity": {[]any{svc.Name, svc.Namespace, svc.UID, svc.ResourceVersion, svc.Generation}, []any{got.Name, got.Namespace, got.UID, got.ResourceVersion, got.Generation}},
-		"patch":    {string(first(MakePatch(svc, merge.Result{ListChanged: true}))), string(first(MakePatch(got, merge.Result{ListChanged: true})))},
-	} {
-		if diff := cmp.Diff(pair[0], pair[1]); diff != "" {
-			t.Errorf("%s (-whole, +trimmed):\n%s", what, diff)
-		}
-	}
-	if text, err := json.Marshal(got); err != nil || len(text) > 1700 {
-		t.Errorf("%d bytes are kept (%v):\n%s", len(text), err, text)
-	}
-
-	ns := Namespace("ns", WithNamespaceAnnotation("pullsecrets.dev/secrets", "n"), WithNamespaceAnnotation("example.com/large", "x"), WithNamespaceLabel("team", "a"), WithNamespaceWrite(now.Time))
-	if object, err = Trim(ns); err != nil {
-		t.Fatal(err)
-	}
-	want := Namespace("ns", WithNamespaceAnnotation("pullsecrets.dev/secrets", "n"), WithNamespaceLabel("team", "a"), WithNamespaceWrite(now.Time))
-	if diff := cmp.Diff(want, object); diff != "" {
-		t.Errorf("Namespace (-want, +got):\n%s", diff)
-	}
-	account := ServiceAccount("ns", "default", map[string]string{"example.com/large": "x", "kubernetes.io/enforce-mountable-secrets": "true"}, "sa")
-	if object, err = Trim(account); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(ServiceAccount("ns", "default", map[string]string{"kubernetes.io/enforce-mountable-secrets": "true"}, "sa"), object); diff != "" {
-		t.Errorf("ServiceAccount (-want, +got):\n%s", diff)
-	}
-	if object, err = Trim("another"); err != nil || object != "another" {
-		t.Errorf("Trim() = %v, %v, want other objects as they are", object, err)
-	}
-}
-
-func first[T any](value T, _ error) T { return value }
 
 func TestCausedFailure(t *testing.T) {
 	const us = "system:serviceaccount:pullsecrets-system:controller"

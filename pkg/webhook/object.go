@@ -1,0 +1,117 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"encoding/json"
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/merge"
+)
+
+// object is a Service as JSON has it. Only the parts that admission decides by
+// are decoded into types; the template stays as it is, so that fields which no
+// type here knows take part in comparisons and are never dropped.
+type object struct {
+	Metadata struct {
+		Name              string                      `json:"name"`
+		GenerateName      string                      `json:"generateName"`
+		DeletionTimestamp *metav1.Time                `json:"deletionTimestamp"`
+		Annotations       map[string]string           `json:"annotations"`
+		ManagedFields     []metav1.ManagedFieldsEntry `json:"managedFields"`
+	} `json:"metadata"`
+	Spec struct {
+		Template map[string]any `json:"template"`
+	} `json:"spec"`
+}
+
+// decode reads a Service. An error means that the object has not the shape of
+// one, which the API server's own schema will say better.
+func decode(raw []byte) (*object, error) {
+	var o object
+	if err := json.Unmarshal(raw, &o); err != nil {
+		return nil, err
+	}
+	if _, ok := o.Spec.Template["spec"].(map[string]any); !ok {
+		return nil, fmt.Errorf("spec.template.spec is not an object")
+	}
+	return &o, nil
+}
+
+func (o *object) podSpec() map[string]any {
+	spec, _ := o.Spec.Template["spec"].(map[string]any)
+	return spec
+}
+
+// serviceAccount is the template's serviceAccountName.
+func (o *object) serviceAccount() string {
+	name, _ := o.podSpec()["serviceAccountName"].(string)
+	return name
+}
+
+// revisionName is the template's metadata.name.
+func (o *object) revisionName() string {
+	metadata, _ := o.Spec.Template["metadata"].(map[string]any)
+	name, _ := metadata["name"].(string)
+	return name
+}
+
+// items are the entries of the list, as they are.
+func (o *object) items() ([]any, error) {
+	value, ok := o.podSpec()["imagePullSecrets"]
+	if !ok || value == nil {
+		return nil, nil
+	}
+	items, ok := value.([]any)
+	if !ok {
+		return nil, fmt.Errorf("imagePullSecrets is not a list")
+	}
+	return items, nil
+}
+
+// names are the names in the list.
+func (o *object) names() ([]string, error) {
+	items, err := o.items()
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, item := range items {
+		entry, ok := item.(map[string]any)
+		if !ok {
+			return nil, fmt.Errorf("an item of imagePullSecrets is not an object")
+		}
+		name, ok := entry["name"].(string)
+		if !ok && entry["name"] != nil {
+			return nil, fmt.Errorf("a name in imagePullSecrets is not a string")
+		}
+		names = append(names, name)
+	}
+	return names, nil
+}
+
+func (o *object) ledger() string { return o.Metadata.Annotations[pullsecrets.AddedAnnotation] }
+
+// side is the Service as the pure core sees it.
+func (o *object) side() (merge.Side, error) {
+	names, err := o.names()
+	if err != nil {
+		return merge.Side{}, err
+	}
+	// A damaged ledger counts as far as it is good; the reconciler reports it.
+	ledger, _ := merge.ParseLedger(o.ledger())
+	return merge.Side{
+		Current: merge.Current{
+			List:    names,
+			Ledger:  ledger,
+			Claimed: merge.Claimed(o.Metadata.ManagedFields, o.Metadata.Annotations),
+		},
+		Template: o.Spec.Template,
+		Secrets:  o.Metadata.Annotations[pullsecrets.SecretsAnnotation],
+		Inject:   o.Metadata.Annotations[pullsecrets.InjectAnnotation],
+	}, nil
+}

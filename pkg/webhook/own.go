@@ -1,0 +1,58 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"context"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"knative.dev/pkg/configmap"
+	"knative.dev/pkg/controller"
+	"knative.dev/pkg/leaderelection"
+	"knative.dev/pkg/logging"
+	o11yconfigmap "knative.dev/pkg/observability/configmap"
+	"knative.dev/pkg/webhook/configmaps"
+	"knative.dev/pkg/webhook/resourcesemantics"
+	"knative.dev/pkg/webhook/resourcesemantics/defaulting"
+	"knative.dev/pkg/webhook/resourcesemantics/validation"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	"pullsecrets.dev/pkg/config"
+)
+
+// The names of the configurations for our own objects.
+const (
+	defaultingName = "defaulting.pullsecrets.dev"
+	validationName = "validation.pullsecrets.dev"
+	configName     = "config.pullsecrets.dev"
+)
+
+// kinds are our own kinds. Kinds of others must not be among them: the generic
+// code would default them with our settings and drop what our types do not know.
+var kinds = map[schema.GroupVersionKind]resourcesemantics.GenericCRD{
+	v1alpha1.SchemeGroupVersion.WithKind("ClusterPullSecret"): &v1alpha1.ClusterPullSecret{},
+}
+
+func unchanged(ctx context.Context) context.Context { return ctx }
+
+// NewDefaultingController fills in what a ClusterPullSecret leaves out.
+func NewDefaultingController(ctx context.Context, _ configmap.Watcher) *controller.Impl {
+	return defaulting.NewAdmissionController(ctx, defaultingName, "/defaulting", kinds, unchanged, true)
+}
+
+// NewValidationController refuses a ClusterPullSecret that is not valid.
+func NewValidationController(ctx context.Context, _ configmap.Watcher) *controller.Impl {
+	return validation.NewAdmissionController(ctx, validationName, "/validation", kinds, unchanged, true)
+}
+
+// NewConfigController refuses a setting that does not parse, so that the running
+// configuration stays and the operator learns why at once.
+func NewConfigController(ctx context.Context, _ configmap.Watcher) *controller.Impl {
+	return configmaps.NewAdmissionController(ctx, configName, "/config-validation", configmap.Constructors{
+		config.Name:                    config.NewFromConfigMap,
+		logging.ConfigMapName():        logging.NewConfigFromConfigMap,
+		leaderelection.ConfigMapName(): leaderelection.NewConfigFromConfigMap,
+		o11yconfigmap.Name():           o11yconfigmap.Parse,
+	})
+}

@@ -1,0 +1,121 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	"k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/util/sets"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+)
+
+// maxObject is how large an object may be after our patch. etcd takes 1.5 MiB by
+// default and the API server stores more than it was sent, managedFields above
+// all, so a Service that is near the limit is left alone.
+const maxObject = 1 << 20
+
+const listPath = "/spec/template/spec/imagePullSecrets"
+
+// operation is one operation of a JSON patch (RFC 6902).
+type operation struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	Value any    `json:"value,omitempty"`
+}
+
+// makePatch returns the operations that give a Service this list and this
+// ledger, and none where it has them.
+func makePatch(o *object, list []any, ledger string) []operation {
+	var ops []operation
+	have, ok := o.podSpec()["imagePullSecrets"]
+	switch items, _ := have.([]any); {
+	case len(list) == 0 && len(items) > 0:
+		ops = append(ops, operation{Op: "remove", Path: listPath})
+	case len(list) > 0 && (!ok || !reflect.DeepEqual(items, list)):
+		ops = append(ops, operation{Op: "add", Path: listPath, Value: list})
+	}
+	path := "/metadata/annotations/" + strings.ReplaceAll(pullsecrets.AddedAnnotation, "/", "~1")
+	was, ok := o.Metadata.Annotations[pullsecrets.AddedAnnotation]
+	switch {
+	case ledger == "" && ok:
+		ops = append(ops, operation{Op: "remove", Path: path})
+	case ledger != "" && ledger != was && o.Metadata.Annotations == nil:
+		ops = append(ops, operation{Op: "add", Path: "/metadata/annotations", Value: map[string]string{pullsecrets.AddedAnnotation: ledger}})
+	case ledger != "" && ledger != was:
+		ops = append(ops, operation{Op: "add", Path: path, Value: ledger})
+	}
+	return ops
+}
+
+// verify applies a patch as the API server will, and looks at what comes out. A
+// patch that does not apply would be an error 500 for the user whatever the
+// failure policy says, and an object that is refused because of us would be our
+// fault too.
+func verify(raw []byte, ops []operation) ([]byte, error) {
+	text, err := json.Marshal(ops)
+	if err != nil {
+		return nil, fmt.Errorf("the patch is no JSON: %w", err)
+	}
+	patch, err := jsonpatch.DecodePatch(text)
+	if err != nil {
+		return nil, fmt.Errorf("the patch does not parse: %w", err)
+	}
+	patched, err := patch.Apply(raw)
+	if err != nil {
+		return nil, fmt.Errorf("the patch does not apply: %w", err)
+	}
+	if len(patched) > maxObject {
+		return nil, errors.New("the Service is too large")
+	}
+	o, err := decode(patched)
+	if err != nil {
+		return nil, err
+	}
+	if err := validation.ValidateAnnotationsSize(o.Metadata.Annotations); err != nil {
+		return nil, errors.New("the annotations are too large")
+	}
+	names, err := o.names()
+	if err != nil {
+		return nil, err
+	}
+	if unique := sets.New(names...); unique.Len() != len(names) || unique.Has("") {
+		return nil, errors.New("the list has repeated or empty names")
+	}
+	return text, nil
+}
+
+// entries are the items of a list of names: those that the request or the old
+// object has stay as they are there.
+func entries(names []string, from ...*object) []any {
+	known := make(map[string]any)
+	for _, o := range from {
+		if o == nil {
+			continue
+		}
+		items, _ := o.items()
+		for _, item := range items {
+			entry, _ := item.(map[string]any)
+			name, _ := entry["name"].(string)
+			if _, ok := known[name]; !ok {
+				known[name] = item
+			}
+		}
+	}
+	var list []any
+	for _, name := range names {
+		if item, ok := known[name]; ok {
+			list = append(list, item)
+			continue
+		}
+		list = append(list, map[string]any{"name": name})
+	}
+	return list
+}

@@ -1,0 +1,266 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"context"
+
+	"fmt"
+	"time"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	corev1listers "k8s.io/client-go/listers/core/v1"
+	"knative.dev/pkg/logging"
+	"knative.dev/pkg/system"
+	"knative.dev/pkg/webhook"
+	servingclient "knative.dev/serving/pkg/client/clientset/versioned"
+
+	"pullsecrets.dev/pkg/annotation"
+	"pullsecrets.dev/pkg/config"
+	"pullsecrets.dev/pkg/merge"
+)
+
+// liveTimeout bounds what is asked of the API server within one request, which
+// waits for us two seconds at most.
+const liveTimeout = time.Second
+
+// Services admits Knative Services: what is created or changed gets its pull
+// secrets in the same request. It allows every request. What it cannot find out
+// in time it leaves to the reconciler.
+type Services struct {
+	// Caches may be cold when the first request comes, see ready.
+	webhook.StatelessAdmissionImpl
+
+	namespaces corev1listers.NamespaceLister
+	accounts   corev1listers.ServiceAccountLister
+	// ready tells whether the listers have everything.
+	ready   func() bool
+	kube    kubernetes.Interface
+	serving servingclient.Interface
+	config  *config.Store
+	metrics metrics
+}
+
+var _ webhook.AdmissionController = (*Services)(nil)
+
+// Path implements webhook.AdmissionController.
+func (*Services) Path() string { return ServicesPath }
+
+// Admit answers a request with a patch of the list and the ledger, or none.
+func (s *Services) Admit(ctx context.Context, request *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
+	response := &admissionv1.AdmissionResponse{Allowed: true}
+	if err := s.admit(ctx, request, response); err != nil {
+		// Nothing half done goes out.
+		response.Patch, response.PatchType, response.AuditAnnotations = nil, nil, nil
+		response.Warnings = append(response.Warnings, warnNotInjected(err))
+		logging.FromContext(ctx).Warnw("Pull secrets were not injected", "error", err)
+	}
+	return response
+}
+
+func (s *Services) admit(ctx context.Context, request *admissionv1.AdmissionRequest, response *admissionv1.AdmissionResponse) error {
+	if !concerns(request) || request.UserInfo.Username == controllerUser() {
+		return nil
+	}
+	requested, err := decode(request.Object.Raw)
+	if err != nil || requested.Metadata.DeletionTimestamp != nil {
+		// What is no Service is for the API server to refuse, and what is being
+		// deleted gets nothing any more.
+		return nil //nolint:nilerr // see above
+	}
+	var old *object
+	if request.Operation == admissionv1.Update {
+		if old, err = decode(request.OldObject.Raw); err != nil {
+			return nil //nolint:nilerr // An old object of another shape is not ours to judge.
+		}
+	}
+	d, warnings := s.declared(ctx, request.Namespace, requested)
+	response.Warnings = append(response.Warnings, warnings...)
+	if d == nil {
+		return nil
+	}
+	change, err := s.decide(ctx, request.Namespace, old, requested, *d)
+	if err != nil {
+		return nil //nolint:nilerr // A list of another shape is for the API server to refuse.
+	}
+	response.Warnings = append(response.Warnings, change.warnings...)
+	ops := makePatch(requested, change.list, change.ledger)
+	if change.leave || len(ops) == 0 {
+		return nil
+	}
+	patch, err := verify(request.Object.Raw, ops)
+	if err != nil {
+		return err
+	}
+	patchType := admissionv1.PatchTypeJSONPatch
+	response.Patch, response.PatchType = patch, &patchType
+	response.AuditAnnotations = audit(change.result)
+	if request.DryRun == nil || !*request.DryRun {
+		s.metrics.countAdded(ctx, change.result.Added)
+	}
+	return nil
+}
+
+// concerns tells whether a request is one that the configuration of the webhook
+// asks for. A configuration that somebody changed must not widen what we touch.
+func concerns(request *admissionv1.AdmissionRequest) bool {
+	return request.Kind.Group == "serving.knative.dev" && request.Kind.Version == "v1" && request.Kind.Kind == "Service" &&
+		request.SubResource == "" &&
+		(request.Operation == admissionv1.Create || request.Operation == admissionv1.Update)
+}
+
+// controllerUser is the name of our own controller, whose patches are complete.
+func controllerUser() string { return "system:serviceaccount:" + system.Namespace() + ":controller" }
+
+// declared finds out what a Service should have, with warnings about what was
+// asked for and does not count. It returns nil for a Service that is none of
+// our business. What cannot be found out adds nothing and takes nothing away.
+func (s *Services) declared(ctx context.Context, name string, requested *object) (*merge.Declared, []string) {
+	unknown := &merge.Declared{Hold: true}
+	if !s.ready() {
+		return unknown, nil
+	}
+	namespace, err := lookUp(ctx, s.namespaces.Get, s.kube.CoreV1().Namespaces().Get, name)
+	if err != nil {
+		logging.FromContext(ctx).Infow("The Namespace is left to the reconciler", "error", err)
+		return unknown, nil
+	}
+	if s.config.Load().Excludes(namespace.Name, namespace.Labels) {
+		return nil, nil
+	}
+	ofNamespace, ofService := annotation.ForNamespace(namespace.Annotations), annotation.ForService(requested.Metadata.Annotations)
+	var warnings []string
+	for _, problem := range ofService.Problems {
+		warnings = append(warnings, warnInvalid(problem))
+	}
+	policy := annotation.PolicyFor(ofNamespace.Inject, ofService.Inject)
+	if policy.Hold && ofService.Inject == annotation.Unset {
+		warnings = append(warnings, warnInvalidNamespace(name))
+	}
+	d := merge.Declare(policy, ofNamespace, ofService, merge.Account{})
+	if d.Hold || len(d.Names()) == 0 {
+		return &d, warnings
+	}
+	accountName := merge.AccountName(requested.serviceAccount())
+	account, err := lookUp(ctx, s.accounts.ServiceAccounts(name).Get, s.kube.CoreV1().ServiceAccounts(name).Get, accountName)
+	if err != nil && !apierrors.IsNotFound(err) {
+		logging.FromContext(ctx).Infow("The ServiceAccount is left to the reconciler", "error", err)
+		return unknown, warnings
+	}
+	if err != nil {
+		account = nil
+	}
+	d.Account = merge.AccountOf(accountName, account)
+	return &d, warnings
+}
+
+// lookUp reads an object out of the cache or, where the cache does not know it
+// yet, from the API server: people apply a Namespace and its Services together.
+func lookUp[T any](
+	ctx context.Context,
+	cached func(string) (*T, error),
+	live func(context.Context, string, metav1.GetOptions) (*T, error),
+	name string,
+) (*T, error) {
+	object, err := cached(name)
+	if !apierrors.IsNotFound(err) {
+		return object, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, liveTimeout)
+	defer cancel()
+	return live(ctx, name, metav1.GetOptions{})
+}
+
+// change is what becomes of a request.
+type change struct {
+	leave    bool
+	list     []any
+	ledger   string
+	result   merge.Result
+	warnings []string
+}
+
+// decide computes the change. The error says that a list is malformed.
+func (s *Services) decide(ctx context.Context, namespace string, old, requested *object, d merge.Declared) (*change, error) {
+	side, err := requested.side()
+	if err != nil {
+		return nil, err
+	}
+	if old == nil {
+		if d.Hold {
+			return &change{leave: true}, nil
+		}
+		result := merge.Create(side.Current, d)
+		return renewed(result, d, requested), nil
+	}
+	oldSide, err := old.side()
+	if err != nil {
+		return nil, err
+	}
+	taken, err := s.taken(ctx, namespace, old, requested)
+	if err != nil {
+		return &change{leave: true, warnings: []string{warnNotInjected(err)}}, nil
+	}
+	verdict, result := merge.AdmitUpdate(oldSide, side, d, taken)
+	switch verdict {
+	case merge.Renew:
+		return renewed(result, d, requested, old), nil
+	case merge.Restore:
+		items, err := old.items()
+		if err != nil {
+			return nil, err
+		}
+		c := &change{list: items, ledger: old.ledger()}
+		if name := requested.revisionName(); name != "" && len(result.Added) > 0 {
+			c.warnings = append(c.warnings, warnNamedRevision(name, result.Added))
+		}
+		return c, nil
+	default:
+		return &change{leave: true}, nil
+	}
+}
+
+func renewed(result merge.Result, d merge.Declared, from ...*object) *change {
+	c := &change{list: entries(result.List, from...), ledger: result.Ledger.String(), result: result}
+	if len(result.Withheld) > 0 {
+		c.warnings = append(c.warnings, warnWithheld(d.Account.Name, result.Withheld))
+	}
+	return c
+}
+
+// taken returns the Revision whose name a template newly takes, if there is one.
+func (s *Services) taken(ctx context.Context, namespace string, old, requested *object) (*merge.Revision, error) {
+	name := requested.revisionName()
+	if name == "" || name == old.revisionName() {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, liveTimeout)
+	defer cancel()
+	revision, err := s.serving.ServingV1().Revisions(namespace).Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("Revision %s could not be read", name)
+	}
+	return &merge.Revision{List: merge.NamesOf(revision.Spec.ImagePullSecrets)}, nil
+}
+
+// audit says in the API server's audit log what was added and taken away.
+func audit(result merge.Result) map[string]string {
+	annotations := make(map[string]string)
+	for key, list := range map[string][]merge.Entry{"added": result.Added, "taken": result.Taken} {
+		if len(list) > 0 {
+			ledger := make(merge.Ledger, len(list))
+			for _, e := range list {
+				ledger[e.Name] = e.Origin
+			}
+			annotations[key] = ledger.String()
+		}
+	}
+	return annotations
+}

@@ -1,0 +1,53 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"fmt"
+	"strings"
+
+	"pullsecrets.dev/pkg/annotation"
+	"pullsecrets.dev/pkg/merge"
+)
+
+// maxWarning is how long one warning may be. The API server shows longer ones
+// cut, and from a certain total on none at all
+// (apiserver/pkg/endpoints/filters/warning.go).
+const maxWarning = 120
+
+func warn(format string, args ...any) string {
+	text := []rune(fmt.Sprintf(format, args...))
+	if len(text) > maxWarning {
+		text = append(text[:maxWarning-1], '…')
+	}
+	return string(text)
+}
+
+func warnInvalid(problem annotation.Problem) string {
+	return warn("%s", strings.TrimPrefix(problem.Error(), "annotation "))
+}
+
+func warnInvalidNamespace(name string) string {
+	return warn("Namespace %s has an invalid pullsecrets.dev/inject: no pull secrets are injected", name)
+}
+
+func warnNamedRevision(name string, due []merge.Entry) string {
+	return warn("Revision name %s is unchanged: pull secrets %s come with the next name", name, names(due))
+}
+
+func warnWithheld(account string, withheld []merge.Entry) string {
+	return warn("ServiceAccount %s does not list pull secrets %s and lets Pods name no others", account, names(withheld))
+}
+
+func warnNotInjected(err error) string {
+	return warn("pull secrets were not injected: %v", err)
+}
+
+func names(entries []merge.Entry) string {
+	all := make([]string, 0, len(entries))
+	for _, e := range entries {
+		all = append(all, e.Name)
+	}
+	return strings.Join(all, ", ")
+}
