@@ -67,11 +67,18 @@ func (a *AuditLog) Since(mark Mark) (Requests, error) {
 		return nil, err
 	}
 	defer f.Close()
-	if _, err := f.Seek(int64(mark), io.SeekStart); err != nil {
-		return nil, err
+	lines := bufio.NewReader(f)
+	if mark > 0 {
+		// At the mark a line may have been half written: what it tells of was
+		// answered before.
+		if _, err := f.Seek(int64(mark)-1, io.SeekStart); err != nil {
+			return nil, err
+		}
+		if _, err := lines.ReadBytes('\n'); err != nil && err != io.EOF {
+			return nil, err
+		}
 	}
 	var requests Requests
-	lines := bufio.NewReader(f)
 	for {
 		line, err := lines.ReadBytes('\n')
 		if err == io.EOF {

@@ -28,10 +28,10 @@ type program struct {
 }
 
 const (
-	binKubernetes        = "kubernetes"
-	binKnativeController = "knative-controller"
-	binKnativeWebhook    = "knative-webhook"
-	binCluster           = "cluster"
+	binCluster    = "cluster"
+	binKubernetes = "kubernetes"
+	// binKubectl is another name of the former, by which it is kubectl.
+	binKubectl = "kubectl"
 )
 
 // standing lists what every local cluster runs; the product's own programs
@@ -39,9 +39,12 @@ const (
 var standing = []program{
 	{name: binCluster, module: ".", pkg: "./test/env/cmd/cluster", title: "the cluster's supervisor"},
 	{name: binKubernetes, module: "test/controlplane", pkg: ".", title: "Kubernetes", versionOf: "k8s.io/kubernetes"},
-	{name: binKnativeController, module: "test/knative", pkg: "knative.dev/serving/cmd/controller", title: "Knative's controller", loopback: true},
-	{name: binKnativeWebhook, module: "test/knative", pkg: "knative.dev/serving/cmd/webhook", title: "Knative's webhook", loopback: true},
+	{name: "knative-controller", module: knativeModule, pkg: "knative.dev/serving/cmd/controller", title: "Knative's controller", loopback: true},
+	{name: "knative-webhook", module: knativeModule, pkg: "knative.dev/serving/cmd/webhook", title: "Knative's webhook", loopback: true},
 }
+
+// buildDirPattern names the directories in which builds are under way.
+const buildDirPattern = ".build-*"
 
 // builder builds programs of the repository into its bin directory, which all
 // local clusters of a checkout share.
@@ -78,12 +81,26 @@ func (b builder) build(ctx context.Context, programs []program) error {
 	if err := os.MkdirAll(b.binDir(), 0o755); err != nil {
 		return err
 	}
+	b.removeRemains()
 	for _, p := range programs {
 		if err := b.buildOne(ctx, p); err != nil {
 			return fmt.Errorf("building %s: %w", p.title, err)
 		}
 	}
+	if err := os.Symlink(binKubernetes, filepath.Join(b.binDir(), binKubectl)); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
 	return nil
+}
+
+// removeRemains removes what builds that were killed have left.
+func (b builder) removeRemains() {
+	remains, _ := filepath.Glob(filepath.Join(b.binDir(), buildDirPattern))
+	for _, dir := range remains {
+		if info, err := os.Stat(dir); err == nil && time.Since(info.ModTime()) > time.Hour {
+			os.RemoveAll(dir)
+		}
+	}
 }
 
 func (b builder) buildOne(ctx context.Context, p program) error {
@@ -97,7 +114,9 @@ func (b builder) buildOne(ctx context.Context, p program) error {
 		}
 		ldflags += " -X k8s.io/component-base/version.gitVersion=" + version
 	}
-	args := []string{"build", "-trimpath", "-ldflags=" + ldflags}
+	// With the commit stamped into it, a program would be another one after
+	// each commit; and where git does not answer there would be none.
+	args := []string{"build", "-buildvcs=false", "-trimpath", "-ldflags=" + ldflags}
 	if p.loopback {
 		modfile, err := b.loopbackModfile(ctx, p.module)
 		if err != nil {
@@ -111,7 +130,7 @@ func (b builder) buildOne(ctx context.Context, p program) error {
 	// be half written. So it works on a second name of the same file: left
 	// alone if up to date, a new file otherwise.
 	target := filepath.Join(b.binDir(), p.name)
-	next, err := os.MkdirTemp(b.binDir(), ".build-*")
+	next, err := os.MkdirTemp(b.binDir(), buildDirPattern)
 	if err != nil {
 		return err
 	}
@@ -131,6 +150,10 @@ func (b builder) buildOne(ctx context.Context, p program) error {
 // runWithProgress runs the go command and, since a first build takes minutes,
 // says every few seconds that it is still at it.
 func (b builder) runWithProgress(ctx context.Context, p program, args []string) error {
+	note := ""
+	if p.module != "." {
+		note = " (the first time takes minutes)"
+	}
 	start := time.Now()
 	done := make(chan struct{})
 	defer close(done)
@@ -140,7 +163,7 @@ func (b builder) runWithProgress(ctx context.Context, p program, args []string) 
 			case <-done:
 				return
 			case <-time.After(wait):
-				b.progress("building %s (the first time takes minutes) ... %ds", p.title, int(time.Since(start).Seconds()))
+				b.progress("building %s%s ... %ds", p.title, note, int(time.Since(start).Seconds()))
 			}
 		}
 	}()

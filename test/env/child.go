@@ -5,10 +5,13 @@ package env
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -23,8 +26,8 @@ type childSpec struct {
 	env     []string
 	ports   map[string]int // for those who ask the process something
 	// prepare, where set, is called before every start, for what must be
-	// fresh then, and adds to the environment.
-	prepare func(ctx context.Context) (env []string, err error)
+	// fresh then.
+	prepare func(ctx context.Context) error
 	// ready answers nil once the process does its work.
 	ready func(ctx context.Context) error
 	// grace is how long the process may take to end by itself.
@@ -50,15 +53,20 @@ type child struct {
 
 // A childRun is one life of a child.
 type childRun struct {
-	id      identity
+	process *os.Process
+	id      identity // for those who find it after the supervisor is gone
 	program os.FileInfo
 	started time.Time
 	ended   chan struct{}
 }
 
-// quickEnd is how soon after its start a process must end to be started again
-// only after a pause.
-const quickEnd, restartPause = 10 * time.Second, 2 * time.Second
+const (
+	// quickEnd is how soon after its start a process must end to be started
+	// again only after a pause.
+	quickEnd, restartPause = 10 * time.Second, 2 * time.Second
+	// hopeless is how often a process may end while somebody waits for it.
+	hopeless = 3
+)
 
 // start runs the process, with the variables on top of its usual environment
 // until it is next started explicitly. It does not wait until it is ready.
@@ -69,11 +77,14 @@ func (c *child) start(overrides map[string]string) error {
 		return fmt.Errorf("%s is already running", c.name)
 	}
 	c.overrides = overrides
-	return c.launch()
+	if err := c.launch(); err != nil {
+		return err
+	}
+	c.wanted = true
+	return nil
 }
 
 func (c *child) launch() error {
-	c.wanted = true
 	environment := append([]string{
 		// Nothing else of the caller's environment may change what is tested.
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TMPDIR=" + os.TempDir(),
@@ -81,11 +92,9 @@ func (c *child) launch() error {
 	if c.prepare != nil {
 		ctx, cancel := context.WithTimeout(c.life, 30*time.Second)
 		defer cancel()
-		more, err := c.prepare(ctx)
-		if err != nil {
+		if err := c.prepare(ctx); err != nil {
 			return fmt.Errorf("preparing %s: %w", c.name, err)
 		}
-		environment = append(environment, more...)
 	}
 	for name, value := range c.overrides {
 		environment = append(environment, name+"="+value)
@@ -107,9 +116,10 @@ func (c *child) launch() error {
 	}
 	id, err := identify(cmd.Process.Pid)
 	if err != nil {
-		return fmt.Errorf("%s ended at once, see %s", c.name, c.logFile())
+		_ = cmd.Wait() // How it ended is in its state.
+		return fmt.Errorf("%s ended at once (%s); %s", c.name, cmd.ProcessState, c.lastWords())
 	}
-	run := &childRun{id: id, program: program, started: time.Now(), ended: make(chan struct{})}
+	run := &childRun{process: cmd.Process, id: id, program: program, started: time.Now(), ended: make(chan struct{})}
 	c.run.Store(run)
 	go c.watch(cmd, run)
 	c.record()
@@ -119,7 +129,7 @@ func (c *child) launch() error {
 // watch waits for the end of the run and brings the child back where nobody
 // asked for that end.
 func (c *child) watch(cmd *exec.Cmd, run *childRun) {
-	err := cmd.Wait()
+	_ = cmd.Wait() // How it ended is in its state.
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.run.Store(nil)
@@ -128,7 +138,7 @@ func (c *child) watch(cmd *exec.Cmd, run *childRun) {
 		return
 	}
 	c.restarts++
-	c.note(fmt.Sprintf("%s ended by itself (%v), starting it again; its log is %s", c.name, err, c.logFile()))
+	c.note(fmt.Sprintf("%s ended by itself (%s), starting it again; its log is %s", c.name, cmd.ProcessState, c.logFile()))
 	var pause time.Duration
 	if time.Since(run.started) < quickEnd {
 		pause = restartPause
@@ -158,7 +168,7 @@ func (c *child) end(signal syscall.Signal) error {
 	if run == nil {
 		return nil
 	}
-	if err := run.id.signal(signal); err != nil {
+	if err := run.signal(signal); err != nil {
 		return err
 	}
 	select {
@@ -166,15 +176,23 @@ func (c *child) end(signal syscall.Signal) error {
 		return nil
 	case <-time.After(c.grace):
 	}
-	if err := run.id.signal(syscall.SIGKILL); err != nil {
+	if err := run.signal(syscall.SIGKILL); err != nil {
 		return err
 	}
 	<-run.ended
 	return nil
 }
 
-// waitReady waits until the process does its work.
+func (r *childRun) signal(s syscall.Signal) error {
+	if err := r.process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	return nil
+}
+
+// waitReady waits until the process does its work, or ends again and again.
 func (c *child) waitReady(ctx context.Context) error {
+	before := c.status().Restarts
 	for {
 		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
 		err := c.ready(attempt)
@@ -182,12 +200,30 @@ func (c *child) waitReady(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
+		if c.status().Restarts-before >= hopeless {
+			return fmt.Errorf("%s ends again and again; %s", c.name, c.lastWords())
+		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s is not ready: %w; its log is %s", c.name, err, c.logFile())
+			return fmt.Errorf("%s is not ready: %w; %s", c.name, err, c.lastWords())
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+}
+
+// lastWords is where the child's log lies and how it ends.
+func (c *child) lastWords() string {
+	const lines, width = 5, 300
+	content, err := os.ReadFile(c.logFile())
+	if err != nil {
+		return err.Error()
+	}
+	last := strings.Split(strings.TrimSpace(string(content)), "\n")
+	last = last[max(0, len(last)-lines):]
+	for i, line := range last {
+		last[i] = line[:min(len(line), width)]
+	}
+	return fmt.Sprintf("its log, %s, ends with\n  %s", c.logFile(), strings.Join(last, "\n  "))
 }
 
 func (c *child) logFile() string { return filepath.Join(c.logs, c.name+".log") }
@@ -195,11 +231,15 @@ func (c *child) logFile() string { return filepath.Join(c.logs, c.name+".log") }
 // current returns the running life of the child, or nil.
 func (c *child) current() *childRun { return c.run.Load() }
 
-// outdated says whether the child runs a program that has been replaced since.
-func (c *child) outdated() bool {
+// runsAs says whether the child runs as the spec says, with the program that
+// is there now.
+func (c *child) runsAs(spec childSpec) bool {
 	run := c.current()
+	if run == nil || c.program != spec.program || !slices.Equal(c.args, spec.args) || !slices.Equal(c.env, spec.env) {
+		return false
+	}
 	now, err := os.Stat(c.program)
-	return run != nil && err == nil && !os.SameFile(run.program, now)
+	return err == nil && os.SameFile(run.program, now)
 }
 
 func (c *child) status() ProcessStatus {

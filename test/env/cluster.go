@@ -70,8 +70,8 @@ func Up(ctx context.Context, options Options) error {
 	defer unlock()
 
 	if processes := l.running(); processes != nil {
-		if l.options.WithoutProduct {
-			return nil
+		if err := processes.startAll(ctx); err != nil || l.options.WithoutProduct {
+			return err
 		}
 		// Kubernetes and Knative stay as they are: only the product changes
 		// while one works on it.
@@ -168,8 +168,11 @@ func (l *local) start(ctx context.Context, input *os.File) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait() // How it ended is in its state.
+	}()
 
 	for {
 		_, _ = io.Copy(l.options.Output, said)
@@ -177,9 +180,9 @@ func (l *local) start(ctx context.Context, input *os.File) error {
 			return nil
 		}
 		select {
-		case err := <-ended:
+		case <-ended:
 			_, _ = io.Copy(l.options.Output, said)
-			return fmt.Errorf("the cluster did not come up (%v); its logs are in %s", err, l.logs())
+			return fmt.Errorf("the cluster did not come up (%s); its logs are in %s", cmd.ProcessState, l.logs())
 		case <-ctx.Done():
 			return errors.Join(context.Cause(ctx), l.end(context.WithoutCancel(ctx)))
 		case <-time.After(100 * time.Millisecond):
@@ -215,7 +218,10 @@ func (l *local) end(ctx context.Context) error {
 		if err := s.Supervisor.signal(syscall.SIGTERM); err != nil {
 			return err
 		}
-		if !s.Supervisor.waitGone(endPatience) {
+		if !s.Supervisor.waitGone(ctx, endPatience) {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
 			l.sayf("its supervisor (process %d) does not end by itself and is killed", s.Supervisor.PID)
 			if err := s.Supervisor.signal(syscall.SIGKILL); err != nil {
 				return err
@@ -230,7 +236,7 @@ func (l *local) end(ctx context.Context) error {
 		if err := process.signal(syscall.SIGKILL); err != nil {
 			return err
 		}
-		if !process.waitGone(endPatience) {
+		if !process.waitGone(ctx, endPatience) {
 			return fmt.Errorf("%s (process %d) does not end", name, process.PID)
 		}
 	}

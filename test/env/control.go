@@ -20,13 +20,10 @@ import (
 	"time"
 )
 
-// errAsked is why a cluster ends when a client of its supervisor asks for it.
-var errAsked = errors.New("asked to")
-
 // serveControl answers the clients of the supervisor, see Processes. Whoever
 // can read the state file has the token, and that is the user who started the
 // cluster.
-func (s *supervisor) serveControl(end func(error)) (stop func(), err error) {
+func (s *supervisor) serveControl() (stop func(), err error) {
 	listener, err := net.Listen("tcp", net.JoinHostPort(loopback, "0"))
 	if err != nil {
 		return nil, err
@@ -59,7 +56,6 @@ func (s *supervisor) serveControl(end func(error)) (stop func(), err error) {
 	})
 	handle("POST /product/install", func(ctx context.Context, _ *http.Request) (any, error) { return nil, s.installProduct(ctx) })
 	handle("POST /product/uninstall", func(ctx context.Context, _ *http.Request) (any, error) { return nil, s.uninstallProduct(ctx) })
-	handle("POST /end", func(context.Context, *http.Request) (any, error) { end(errAsked); return nil, nil })
 
 	authorization := "Bearer " + s.state.Token
 	server := &http.Server{
@@ -171,6 +167,23 @@ func (p *Processes) Restart(ctx context.Context, name string, environment map[st
 	return p.act(ctx, name, "restart", environment)
 }
 
+// startAll starts what somebody has stopped and not started again.
+func (p *Processes) startAll(ctx context.Context) error {
+	all, err := p.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, process := range all {
+		if process.PID != 0 {
+			continue
+		}
+		if err := p.Start(ctx, process.Name, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // InstallProduct applies config/ and starts the product where it does not run
 // or has been built anew.
 func (p *Processes) InstallProduct(ctx context.Context) error {
@@ -180,11 +193,6 @@ func (p *Processes) InstallProduct(ctx context.Context) error {
 // UninstallProduct stops the product and deletes all of config/.
 func (p *Processes) UninstallProduct(ctx context.Context) error {
 	return p.call(ctx, http.MethodPost, "/product/uninstall", nil, nil)
-}
-
-// endCluster asks the supervisor to end everything and itself.
-func (p *Processes) endCluster(ctx context.Context) error {
-	return p.call(ctx, http.MethodPost, "/end", nil, nil)
 }
 
 func (p *Processes) act(ctx context.Context, name, action string, environment map[string]string) error {

@@ -17,7 +17,6 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 	networkingv1alpha1 "knative.dev/networking/pkg/apis/networking/v1alpha1"
@@ -84,27 +83,29 @@ func (s *supervisor) startDataPlane(ctx context.Context) error {
 		return err
 	}
 	config.QPS, config.Burst = 500, 1000
-	d, err := newDataPlane(config)
+	kube, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return err
 	}
-	return d.start(ctx, s.life)
+	serving, err := servingclient.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	networking, err := networkingclient.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	return newDataPlane(kube, serving, networking).start(ctx, s.life)
 }
 
-func newDataPlane(config *rest.Config) (*dataPlane, error) {
-	d := &dataPlane{queue: workqueue.NewTypedRateLimitingQueue(
-		// Conflicts are all that ever goes wrong, so trying again soon helps.
-		workqueue.NewTypedItemExponentialFailureRateLimiter[item](10*time.Millisecond, 2*time.Second),
-	)}
-	var err error
-	if d.kube, err = kubernetes.NewForConfig(config); err != nil {
-		return nil, err
+func newDataPlane(kube kubernetes.Interface, serving servingclient.Interface, networking networkingclient.Interface) *dataPlane {
+	return &dataPlane{
+		kube: kube, serving: serving, networking: networking,
+		queue: workqueue.NewTypedRateLimitingQueue(
+			// Conflicts are all that ever goes wrong, so trying again soon helps.
+			workqueue.NewTypedItemExponentialFailureRateLimiter[item](10*time.Millisecond, 2*time.Second),
+		),
 	}
-	if d.serving, err = servingclient.NewForConfig(config); err != nil {
-		return nil, err
-	}
-	d.networking, err = networkingclient.NewForConfig(config)
-	return d, err
 }
 
 // start returns once the caches are filled; the work goes on for life.
@@ -232,10 +233,17 @@ func (d *dataPlane) runPod(ctx context.Context, namespace, name string) error {
 	pod = pod.DeepCopy()
 	now := metav1.Now()
 	pod.Status.Phase, pod.Status.StartTime = corev1.PodRunning, &now
-	pod.Status.Conditions = nil
+	pod.Status.Conditions, pod.Status.ContainerStatuses = nil, nil
 	for _, condition := range []corev1.PodConditionType{corev1.PodScheduled, corev1.PodInitialized, corev1.ContainersReady, corev1.PodReady} {
 		pod.Status.Conditions = append(pod.Status.Conditions,
 			corev1.PodCondition{Type: condition, Status: corev1.ConditionTrue, LastTransitionTime: now})
+	}
+	started := true
+	for _, container := range pod.Spec.Containers {
+		pod.Status.ContainerStatuses = append(pod.Status.ContainerStatuses, corev1.ContainerStatus{
+			Name: container.Name, Image: container.Image, Ready: true, Started: &started,
+			State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: now}},
+		})
 	}
 	_, err = d.kube.CoreV1().Pods(namespace).UpdateStatus(ctx, pod, metav1.UpdateOptions{})
 	return err

@@ -7,6 +7,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,8 +31,11 @@ import (
 // tested is what is shipped.
 type deployment struct {
 	*appsv1.Deployment
-	name  string         // of the process
-	ports map[string]int // by the name of the container's port
+	manifest *unstructured.Unstructured
+	name     string // of the process
+	program  string // of its file in the bin directory
+	extra    map[string]string
+	ports    map[string]int // by the name of the container's port
 }
 
 // portVariables are how programs made with knative.dev/pkg, ours included,
@@ -48,37 +54,49 @@ const tokenLifetime = certificateLifetime
 // An installation is a set of manifests divided into what is applied to the
 // cluster and what runs as processes.
 type installation struct {
+	// The names of Deployments with these prefixes name the processes and,
+	// in the bin directory, their programs.
+	processPrefix, programPrefix string
+	// extra is added to the environment that the Deployments say.
+	extra map[string]string
+
 	objects     []*unstructured.Unstructured
 	deployments []*deployment
 }
 
-// newInstallation divides the manifests. The processes' names get the prefix.
-func newInstallation(manifests []*unstructured.Unstructured, prefix string, ports portBook) (*installation, error) {
-	result := &installation{}
+// divide adds the manifests.
+func (in *installation) divide(manifests []*unstructured.Unstructured, ports portBook) error {
 	for _, object := range manifests {
 		switch object.GetKind() {
-		case "HorizontalPodAutoscaler", "PodDisruptionBudget":
-			// They look after the Pods that do not exist.
+		case "HorizontalPodAutoscaler":
+			// It would complain for ever that there are no Pods to measure.
 		case "Deployment":
-			d := &deployment{Deployment: &appsv1.Deployment{}, name: prefix + object.GetName(), ports: map[string]int{}}
+			d := &deployment{
+				Deployment: &appsv1.Deployment{},
+				manifest:   object,
+				name:       in.processPrefix + object.GetName(),
+				program:    in.programPrefix + object.GetName(),
+				extra:      in.extra,
+				ports:      map[string]int{},
+			}
 			if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, d.Deployment); err != nil {
-				return nil, err
+				return err
 			}
 			if len(d.Spec.Template.Spec.Containers) != 1 {
-				return nil, fmt.Errorf("a process cannot stand in for Deployment %s: it has %d containers", d.Name, len(d.Spec.Template.Spec.Containers))
+				return fmt.Errorf("a process cannot stand in for Deployment %s: it has %d containers", d.Name, len(d.Spec.Template.Spec.Containers))
 			}
 			for name := range portVariables {
 				var err error
 				if d.ports[name], err = ports.of(d.name + " " + name); err != nil {
-					return nil, err
+					return err
 				}
 			}
-			result.deployments = append(result.deployments, d)
+			in.deployments = append(in.deployments, d)
 		default:
-			result.objects = append(result.objects, object)
+			in.objects = append(in.objects, object)
 		}
 	}
-	return result, result.redirectWebhooks()
+	return in.redirectWebhooks()
 }
 
 // redirectWebhooks leads the API server's calls of webhooks to the processes.
@@ -141,36 +159,45 @@ func isWebhookConfiguration(object *unstructured.Unstructured) bool {
 }
 
 // process describes the process that stands in for the Deployment.
-func (d *deployment) process(c *connection, program string, extra map[string]string) childSpec {
+func (d *deployment) process(c *connection, binDir string) childSpec {
 	container := d.Spec.Template.Spec.Containers[0]
-	environment := []string{
-		"KUBECONFIG=" + c.layout.kubeconfigOf(d.name),
-		// For programs of this project; those of Knative are built to listen
-		// on loopback, see loopbackEdits.
-		"PROBES_HOST=" + loopback,
-		"METRICS_PROMETHEUS_HOST=" + loopback,
-	}
+	environment := map[string]string{}
 	for _, v := range container.Env {
-		environment = append(environment, v.Name+"="+d.value(v))
+		environment[v.Name] = d.value(v)
 	}
 	for port, variable := range portVariables {
-		environment = append(environment, fmt.Sprintf("%s=%d", variable, d.ports[port]))
+		environment[variable] = fmt.Sprint(d.ports[port])
 	}
-	for name, value := range extra {
-		environment = append(environment, name+"="+value)
-	}
+	maps.Copy(environment, d.extra)
+	environment["KUBECONFIG"] = c.layout.kubeconfigOf(d.name)
+	// For programs of this project; those of Knative are built to listen on
+	// loopback, see loopbackEdits.
+	environment["PROBES_HOST"] = loopback
+	environment["METRICS_PROMETHEUS_HOST"] = loopback
+
 	return childSpec{
 		name:    d.name,
-		program: program,
+		program: filepath.Join(binDir, d.program),
 		args:    container.Args,
-		env:     environment,
+		env:     assignments(environment),
 		ports:   d.ports,
-		prepare: func(ctx context.Context) ([]string, error) { return nil, d.writeToken(ctx, c) },
+		prepare: func(ctx context.Context) error { return d.writeToken(ctx, c) },
 		ready:   d.ready,
 		// Kubernetes grants at least 30 s, and webhooks drain for 45 s so that
 		// load balancers can follow. Here nobody waits for that.
 		grace: 3 * time.Second,
 	}
+}
+
+// assignments is the form in which a process gets its environment, in an order
+// that is always the same.
+func assignments(environment map[string]string) []string {
+	var all []string
+	for name, value := range environment {
+		all = append(all, name+"="+value)
+	}
+	slices.Sort(all)
+	return all
 }
 
 // value is what the downward API would make of the variable.

@@ -4,10 +4,13 @@
 package env
 
 import (
+	"context"
 	"errors"
 	"os"
 	"syscall"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 // An identity tells one process from every other, also from a later one that
@@ -41,13 +44,11 @@ func (i identity) signal(s syscall.Signal) error {
 }
 
 // waitGone waits until the process has ended, and says whether it has.
-func (i identity) waitGone(patience time.Duration) bool {
-	for deadline := time.Now().Add(patience); i.alive(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			return false
-		}
-	}
-	return true
+func (i identity) waitGone(ctx context.Context, patience time.Duration) bool {
+	err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, patience, true, func(context.Context) (bool, error) {
+		return !i.alive(), nil
+	})
+	return err == nil
 }
 
 // self identifies the running process.

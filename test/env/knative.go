@@ -27,6 +27,13 @@ const UnreachableRegistries = "ghcr.io,docker.io,index.docker.io,quay.io,gcr.io,
 // there is never another one to hand over to.
 var quickLeases = map[string]string{"lease-duration": "6s", "renew-deadline": "4s", "retry-period": "1s"}
 
+// knativeEnvironment lifts the limits of Knative's clients and workers, which
+// are made for clusters where many share the API server. Here they would be
+// what tests of hundreds of Services wait for.
+var knativeEnvironment = map[string]string{
+	"KUBE_API_QPS": "200", "KUBE_API_BURST": "400", "K_THREADS_PER_CONTROLLER": "8",
+}
+
 // knativeManifests says where the module cache holds Knative's manifests. In
 // Knative's repository all of them are in config/core, some by symbolic links
 // into the other two modules, which a module's archive does not hold.
@@ -41,7 +48,7 @@ func knativeManifests(ctx context.Context, b builder) ([]string, error) {
 	}
 	core := filepath.Join(dirs["knative.dev/serving"], "config", "core")
 	return []string{
-		core, // Not 999-cache.yaml, see installKnative.
+		core,
 		filepath.Join(core, "200-roles"),
 		filepath.Join(core, "300-resources"),
 		filepath.Join(dirs["knative.dev/networking"], "config"),
@@ -83,11 +90,9 @@ func newKnative(manifestPaths []string, ports portBook) (*installation, error) {
 			return nil, err
 		}
 	}
-	return newInstallation(manifests, "knative-", ports)
+	in := &installation{processPrefix: "knative-", programPrefix: "knative-", extra: knativeEnvironment}
+	return in, in.divide(manifests, ports)
 }
-
-// knativeProgram is the file of the program that a process runs.
-func knativeProgram(binDir string, d *deployment) string { return filepath.Join(binDir, d.name) }
 
 // knativeServes is nil once Knative's webhooks answer: nothing tells that as
 // truly as a Service that passes through them. It is made in a dry run.
@@ -114,8 +119,3 @@ func knativeServes(ctx context.Context, i *installer) error {
 		}
 	}
 }
-
-// knativeEnvironment lifts the limits of Knative's clients, which are made for
-// clusters where many share the API server. Here they would be what tests of
-// hundreds of Services wait for.
-var knativeEnvironment = map[string]string{"KUBE_API_QPS": "200", "KUBE_API_BURST": "400"}

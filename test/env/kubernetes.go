@@ -5,15 +5,8 @@ package env
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
-	"net/http"
-	"os"
-	"path/filepath"
 	"time"
-
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 )
 
 // auditPolicy makes the API server note every finished request, because tests
@@ -78,6 +71,8 @@ func controlPlane(l layout, program string, keys *pki, ports portBook) ([]childS
 			"--peer-cert-file", keys.path("server.crt"), "--peer-key-file", keys.path("server.key"),
 			// The data dies with the cluster, so it need not survive the machine.
 			"--unsafe-no-fsync",
+			// Benchmarks keep thousands of Services with all that Knative makes of them.
+			"--quota-backend-bytes", "8589934592",
 			"--warning-unary-request-duration", "1s",
 			"--log-level", "warn",
 		},
@@ -139,75 +134,4 @@ func controlPlane(l layout, program string, keys *pki, ports portBook) ([]childS
 		},
 		grace: 5 * time.Second,
 	}}, nil
-}
-
-func probeAPIServer(ctx context.Context, config *rest.Config) error {
-	kube, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return err
-	}
-	return kube.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
-}
-
-func (p *pki) probeEtcd(ctx context.Context, url string) error {
-	certificate, err := tls.LoadX509KeyPair(p.path("etcd-client.crt"), p.path("etcd-client.key"))
-	if err != nil {
-		return err
-	}
-	return get(ctx, url+"/health", &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{certificate}})
-}
-
-// probe asks as a kubelet asks: it checks no certificate, and its name lets
-// webhooks tell its requests from admission reviews.
-func probe(ctx context.Context, url string) error {
-	return get(ctx, url, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // As kubelets do, and on loopback.
-}
-
-func get(ctx context.Context, url string, config *tls.Config) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
-	}
-	request.Header.Set("User-Agent", "kube-probe/local")
-	client := http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}}
-	response, err := client.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answered %s", url, response.Status)
-	}
-	return nil
-}
-
-// A layout knows where the files of a cluster lie below its directory.
-type layout struct{ dir string }
-
-func (l layout) state() string      { return filepath.Join(l.dir, "state.json") }
-func (l layout) lockFile() string   { return filepath.Join(l.dir, "lock") }
-func (l layout) kubeconfig() string { return filepath.Join(l.dir, "kubeconfig") }
-func (l layout) pki() string        { return filepath.Join(l.dir, "pki") }
-func (l layout) etcd() string       { return filepath.Join(l.dir, "etcd") }
-func (l layout) logs() string       { return filepath.Join(l.dir, "logs") }
-func (l layout) audit() string      { return filepath.Join(l.logs(), "audit.log") }
-func (l layout) ownLog() string     { return filepath.Join(l.logs(), "cluster.log") }
-
-// volumePlugins is a directory that the controller manager searches, and
-// creates. By default it lies where only root may write.
-func (l layout) volumePlugins() string { return filepath.Join(l.dir, "volume-plugins") }
-
-// kubeconfigOf is the kubeconfig of one of the cluster's processes.
-func (l layout) kubeconfigOf(process string) string {
-	return filepath.Join(l.dir, "kubeconfigs", process)
-}
-
-// remove takes away all that a cluster leaves but its logs.
-func (l layout) remove() error {
-	for _, path := range []string{l.kubeconfig(), filepath.Dir(l.kubeconfigOf("x")), l.etcd(), l.pki(), l.volumePlugins(), l.state()} {
-		if err := os.RemoveAll(path); err != nil {
-			return err
-		}
-	}
-	return nil
 }

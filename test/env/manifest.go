@@ -120,7 +120,7 @@ func (i *installer) apply(ctx context.Context, objects []*unstructured.Unstructu
 	slices.SortStableFunc(ordered, func(a, b *unstructured.Unstructured) int { return rank(a) - rank(b) })
 
 	for _, object := range ordered {
-		err := i.each(ctx, object, func(client dynamic.ResourceInterface) error {
+		err := i.each(object, func(client dynamic.ResourceInterface) error {
 			_, err := client.Apply(ctx, object.GetName(), object, metav1.ApplyOptions{FieldManager: fieldManager, Force: true})
 			return err
 		})
@@ -131,10 +131,23 @@ func (i *installer) apply(ctx context.Context, objects []*unstructured.Unstructu
 	return i.waitEstablished(ctx, objects)
 }
 
+// validate has the API server judge an object that is not going to be there.
+func (i *installer) validate(ctx context.Context, object *unstructured.Unstructured) error {
+	err := i.each(object, func(client dynamic.ResourceInterface) error {
+		_, err := client.Apply(ctx, object.GetName(), object,
+			metav1.ApplyOptions{FieldManager: fieldManager, Force: true, DryRun: []string{metav1.DryRunAll}})
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("applying %s %s in a dry run: %w", object.GetKind(), object.GetName(), err)
+	}
+	return nil
+}
+
 // remove deletes the objects, last first, and waits until they are gone.
 func (i *installer) remove(ctx context.Context, objects []*unstructured.Unstructured) error {
 	for _, object := range slices.Backward(objects) {
-		err := i.each(ctx, object, func(client dynamic.ResourceInterface) error {
+		err := i.each(object, func(client dynamic.ResourceInterface) error {
 			return client.Delete(ctx, object.GetName(), metav1.DeleteOptions{})
 		})
 		if err != nil && !apierrors.IsNotFound(err) && !meta.IsNoMatchError(err) {
@@ -143,7 +156,7 @@ func (i *installer) remove(ctx context.Context, objects []*unstructured.Unstruct
 	}
 	for _, object := range objects {
 		err := wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, func(ctx context.Context) (bool, error) {
-			err := i.each(ctx, object, func(client dynamic.ResourceInterface) error {
+			err := i.each(object, func(client dynamic.ResourceInterface) error {
 				_, err := client.Get(ctx, object.GetName(), metav1.GetOptions{})
 				return err
 			})
@@ -157,7 +170,7 @@ func (i *installer) remove(ctx context.Context, objects []*unstructured.Unstruct
 }
 
 // each calls f with the client for the object's resource.
-func (i *installer) each(ctx context.Context, object *unstructured.Unstructured, f func(dynamic.ResourceInterface) error) error {
+func (i *installer) each(object *unstructured.Unstructured, f func(dynamic.ResourceInterface) error) error {
 	gvk := object.GroupVersionKind()
 	mapping, err := i.mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
 	if meta.IsNoMatchError(err) {
@@ -192,7 +205,7 @@ func (i *installer) waitEstablished(ctx context.Context, objects []*unstructured
 func (i *installer) waitFor(ctx context.Context, object *unstructured.Unstructured, what string, condition func(*unstructured.Unstructured) bool) error {
 	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
 		satisfied := false
-		err := i.each(ctx, object, func(client dynamic.ResourceInterface) error {
+		err := i.each(object, func(client dynamic.ResourceInterface) error {
 			current, err := client.Get(ctx, object.GetName(), metav1.GetOptions{})
 			if err == nil {
 				satisfied = condition(current)

@@ -24,7 +24,7 @@ import (
 )
 
 // certificateLifetime outlives every cluster.
-const certificateLifetime = 7 * 24 * time.Hour
+const certificateLifetime = 365 * 24 * time.Hour
 
 // pki holds the keys of one cluster, all made for it and gone with it.
 type pki struct {

@@ -15,6 +15,9 @@ import (
 // Deployments name their packages so, and need no second list here.
 const koScheme = "ko://"
 
+// productPrefix makes names of program files from names of Deployments.
+const productPrefix = "pullsecrets-"
+
 // newProduct reads the product's installation from config/.
 func newProduct(repo string, ports portBook) (*installation, error) {
 	manifests, err := readManifests(filepath.Join(repo, "config"))
@@ -24,7 +27,8 @@ func newProduct(repo string, ports portBook) (*installation, error) {
 	if err := setConfigMapData(manifests, "config-leader-election", quickLeases); err != nil {
 		return nil, err
 	}
-	return newInstallation(manifests, "", ports)
+	in := &installation{programPrefix: productPrefix}
+	return in, in.divide(manifests, ports)
 }
 
 // productPrograms lists the programs that the Deployments of config/ run.
@@ -49,12 +53,9 @@ func productPrograms(repo string) ([]program, error) {
 				return nil, fmt.Errorf("Deployment %s: image %q is no Go package for ko", object.GetName(), image)
 			}
 			programs = append(programs, program{
-				name: productProgram(object.GetName()), module: ".", pkg: pkg, title: "the product's " + object.GetName(), loopback: true,
+				name: productPrefix + object.GetName(), module: ".", pkg: pkg, title: "the product's " + object.GetName(), loopback: true,
 			})
 		}
 	}
 	return programs, nil
 }
-
-// productProgram names the executable of the product's Deployment.
-func productProgram(deployment string) string { return "pullsecrets-" + deployment }

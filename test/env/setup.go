@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/dynamic"
@@ -116,11 +115,10 @@ func (l *local) open() (*Env, error) {
 }
 
 func existing(ctx context.Context, kubeconfig string) (*Env, error) {
-	// The kubeconfig of a local cluster lies beside what controls it.
-	if !strings.ContainsRune(kubeconfig, filepath.ListSeparator) {
-		if e, err := Open(Options{Dir: filepath.Dir(kubeconfig)}); err == nil && filepath.Base(kubeconfig) == filepath.Base(e.Kubeconfig) {
-			return e, nil
-		}
+	// It may well be that of a cluster that Up has started. What controls that
+	// one lies beside it, so the tests can do all that they can on their own.
+	if e, err := Open(Options{Dir: filepath.Dir(kubeconfig)}); err == nil && filepath.Base(e.Kubeconfig) == filepath.Base(kubeconfig) {
+		return e, nil
 	}
 	e, err := newEnv(Existing, kubeconfig)
 	if err != nil {

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,14 +24,6 @@ import (
 // busy machine.
 const startPatience = 3 * time.Minute
 
-// ServeOptions say how a supervisor runs its cluster.
-type ServeOptions struct {
-	Dir            string        // where the cluster's files lie
-	Lifetime       time.Duration // after which it ends by itself
-	WithoutProduct bool          // Kubernetes and Knative alone
-	Output         io.Writer     // for people
-}
-
 // A connection is what it takes to act on the cluster as its administrator.
 type connection struct {
 	layout layout
@@ -44,7 +35,7 @@ type connection struct {
 // A supervisor owns all processes of one cluster.
 type supervisor struct {
 	*connection
-	options   ServeOptions
+	options   Options
 	life      context.Context // ends with the cluster
 	builder   builder
 	ports     portBook
@@ -59,34 +50,32 @@ type supervisor struct {
 	children []*child // in the order of their start
 }
 
-// Serve runs a cluster until the context ends, its lifetime has passed or a
-// client asks for the end; it returns when no process is left.
-func Serve(ctx context.Context, options ServeOptions) error {
-	repo, err := findRepository()
+// Serve runs a cluster until the context ends or its lifetime has passed, and
+// returns when no process is left.
+func Serve(ctx context.Context, options Options) error {
+	l, err := newLocal(options)
 	if err != nil {
 		return err
 	}
-	if options.Dir, err = filepath.Abs(options.Dir); err != nil {
+	if err := os.MkdirAll(l.logs(), 0o755); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, options.Lifetime, errors.New("the cluster's lifetime has passed"))
+	ctx, cancel := context.WithTimeoutCause(ctx, l.options.Lifetime, errors.New("the cluster's lifetime has passed"))
 	defer cancel()
-	ctx, end := context.WithCancelCause(ctx)
-	defer end(nil)
 
 	s := &supervisor{
-		connection: &connection{layout: layout{dir: options.Dir}},
-		options:    options,
+		connection: &connection{layout: l.layout},
+		options:    l.options,
+		builder:    l.builder,
 		life:       ctx,
 		ports:      portBook{},
 	}
-	s.builder = builder{repo: repo, progress: s.sayf}
-	stopControl, err := s.serveControl(end)
+	stopControl, err := s.serveControl()
 	if err != nil {
 		return err
 	}
 	defer stopControl()
-	defer s.stopAll()
+	defer s.endAll()
 
 	if err := s.bringUp(ctx); err != nil {
 		if cause := context.Cause(ctx); cause != nil {
@@ -119,7 +108,10 @@ func (s *supervisor) bringUp(ctx context.Context) error {
 		return err
 	}
 	for _, spec := range specs {
-		if err := s.startReady(ctx, s.child(spec), nil); err != nil {
+		if err := s.run(spec); err != nil {
+			return err
+		}
+		if err := s.waitReady(ctx, spec.name); err != nil {
 			return err
 		}
 	}
@@ -142,8 +134,7 @@ func (s *supervisor) bringUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	program := func(d *deployment) string { return knativeProgram(s.builder.binDir(), d) }
-	if err := s.install(ctx, knative, program, knativeEnvironment); err != nil {
+	if err := s.install(ctx, knative); err != nil {
 		return err
 	}
 	if err := knativeServes(ctx, s.installer); err != nil {
@@ -158,26 +149,19 @@ func (s *supervisor) bringUp(ctx context.Context) error {
 	return s.installProduct(ctx)
 }
 
-// install applies the objects of an installation and starts its processes.
-func (s *supervisor) install(ctx context.Context, in *installation, program func(*deployment) string, extra map[string]string) error {
+// install applies the objects of an installation and runs its processes.
+func (s *supervisor) install(ctx context.Context, in *installation) error {
 	if err := s.installer.apply(ctx, in.objects); err != nil {
 		return err
 	}
 	for _, d := range in.deployments {
+		if err := s.installer.validate(ctx, d.manifest); err != nil {
+			return err
+		}
 		if err := d.waitAuthorized(ctx, s.connection); err != nil {
 			return err
 		}
-		s.child(d.process(s.connection, program(d), extra))
-	}
-	for _, d := range in.deployments {
-		c, err := s.find(d.name)
-		if err != nil {
-			return err
-		}
-		if c.current() != nil {
-			continue
-		}
-		if err := c.start(nil); err != nil {
+		if err := s.run(d.process(s.connection, s.builder.binDir())); err != nil {
 			return err
 		}
 	}
@@ -198,20 +182,8 @@ func (s *supervisor) installProduct(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// A program that has been built anew since takes the place of its process.
-	for _, d := range product.deployments {
-		if c, err := s.find(d.name); err == nil && c.outdated() {
-			s.sayf("%s was built anew, starting it again", d.name)
-			if err := c.end(syscall.SIGTERM); err != nil {
-				return err
-			}
-		}
-	}
 	s.product = product
-	program := func(d *deployment) string {
-		return filepath.Join(s.builder.binDir(), productProgram(d.Name))
-	}
-	return s.install(ctx, product, program, nil)
+	return s.install(ctx, product)
 }
 
 // uninstallProduct stops the product's programs and deletes all of config/.
@@ -238,12 +210,19 @@ func (s *supervisor) uninstallProduct(ctx context.Context) error {
 	return nil
 }
 
-// child makes the child known, in place of an equally named one that does not
-// run, or returns the one that does.
-func (s *supervisor) child(spec childSpec) *child {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	made := &child{
+// run makes sure that the process runs as the spec says: one that runs
+// otherwise, or whose program has been built anew, is replaced.
+func (s *supervisor) run(spec childSpec) error {
+	if old, err := s.find(spec.name); err == nil {
+		if old.runsAs(spec) {
+			return nil
+		}
+		if err := old.end(syscall.SIGTERM); err != nil {
+			return err
+		}
+		s.forget(old)
+	}
+	c := &child{
 		childSpec: spec,
 		logs:      s.layout.logs(),
 		life:      s.life,
@@ -254,17 +233,10 @@ func (s *supervisor) child(spec childSpec) *child {
 			}
 		},
 	}
-	for i, c := range s.children {
-		if c.name != spec.name {
-			continue
-		}
-		if c.current() == nil {
-			s.children[i] = made
-		}
-		return s.children[i]
-	}
-	s.children = append(s.children, made)
-	return made
+	s.mu.Lock()
+	s.children = append(s.children, c)
+	s.mu.Unlock()
+	return c.start(nil)
 }
 
 func (s *supervisor) find(name string) (*child, error) {
@@ -303,17 +275,21 @@ func (s *supervisor) waitReady(ctx context.Context, name string) error {
 	return c.waitReady(ctx)
 }
 
-// stopAll ends all processes, the last one to start first. Above all the API
-// server goes before etcd: one that has lost its etcd can hang for half an
-// hour.
-func (s *supervisor) stopAll() {
+// endAll ends all processes, the last one to start first, and removes what
+// only a running cluster needs. Above all the API server goes before etcd: one
+// that has lost its etcd can hang for half an hour.
+func (s *supervisor) endAll() {
 	s.mu.Lock()
 	children := slices.Clone(s.children)
 	s.mu.Unlock()
 	for _, c := range slices.Backward(children) {
 		if err := c.end(syscall.SIGTERM); err != nil {
 			s.sayf("ending %s: %v", c.name, err)
+			return // The state is what finds it again.
 		}
+	}
+	if err := s.layout.remove(); err != nil {
+		s.sayf("removing the cluster's files: %v", err)
 	}
 }
 
@@ -325,7 +301,6 @@ type state struct {
 	ControlURL string              `json:"controlURL"`
 	Token      string              `json:"token"`
 	Processes  map[string]identity `json:"processes"`
-	Ports      portBook            `json:"ports"`
 }
 
 func (s *supervisor) saveState() error {
@@ -337,7 +312,6 @@ func (s *supervisor) saveState() error {
 			s.state.Processes[c.name] = run.id
 		}
 	}
-	s.state.Ports = s.ports
 	content, err := json.MarshalIndent(s.state, "", "  ")
 	if err != nil {
 		return err

@@ -63,7 +63,7 @@ func run(ctx context.Context, args []string) error {
 		if *untilStdinCloses {
 			ctx = untilClosed(ctx, os.Stdin)
 		}
-		return env.Serve(ctx, env.ServeOptions{Dir: *dir, Lifetime: *lifetime, WithoutProduct: *withoutProduct, Output: os.Stdout})
+		return env.Serve(ctx, options)
 	}
 	return fmt.Errorf("%q is no command of this program", args[0])
 }
@@ -73,7 +73,7 @@ func explain(dir string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf(`The cluster is up. To look around:
+	fmt.Printf(`The cluster is up. To look around (with .cluster/bin/kubectl, if you have no kubectl):
   export KUBECONFIG=%s
   kubectl get services.serving.knative.dev --all-namespaces
 Logs are in %s.

@@ -1,0 +1,78 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+/*
+Package env gives tests and demos a cluster with the product on it: one that
+KUBECONFIG names, or a local one that it makes itself.
+
+# What a local cluster is
+
+Processes of one machine, on loopback, without containers, images or root: a
+real etcd, API server and controller manager, Knative Serving's real webhook
+and controller, and the product's programs. Nothing of admission or
+authorization is switched off, and Knative's programs and ours run with tokens
+of the ServiceAccounts that their manifests name, so the real rights are in
+force. What is missing is everything below: nodes, Knative's autoscaler and an
+ingress. A small data plane stands in for these and writes what they would
+write, so that Revisions, Routes and Services become Ready, or fail where a
+namespace asks for that, see [RevisionsLabel].
+
+Manifests come from where they are published: Knative's out of the Go module
+cache, ours from config/. A Deployment is not applied, since its Pods could
+never run. It is checked by the API server in a dry run, and a process stands
+in for it with the environment, arguments, ServiceAccount and readiness probe
+that it says. So a new program of the product needs a Deployment in config/ and
+nothing here. Three things are set differently than shipped: ports and
+addresses; the leases of leader election, which are short (six seconds), so
+that a program that was killed and started again leads again soon; and, for
+Knative alone, the limits of its clients and the registries in
+[UnreachableRegistries], whose tags it does not resolve.
+
+# Using it in tests
+
+A suite has
+
+	func TestMain(m *testing.M) { env.Main(m) }
+
+and each test takes the cluster from [Get] and a namespace of its own from
+[Env.Namespace]. A test that stops processes, counts requests or lets Revisions
+fail says so with [Env.Need]; on a cluster that cannot do that it is not run,
+and the end of the output says so. [Env.Processes] stops, kills and starts the
+cluster's processes, also with other variables in their environment, and
+[Env.Audit] tells what the API server was asked.
+
+# Using it by hand
+
+The command in cmd/cluster starts a cluster that stays until it is ended:
+
+	go run ./test/env/cmd/cluster up
+	export KUBECONFIG=.cluster/kubeconfig
+	go run ./test/env/cmd/cluster down
+
+A second "up" brings the product up to date with the working tree and leaves
+the rest as it is. The files of a cluster lie in its directory, which is
+.cluster unless told otherwise: kubeconfig, logs/ (the API server's audit.log
+among them) and what only the processes need. Programs are built into
+.cluster/bin, which all clusters of a checkout share; any number of clusters
+can run side by side, each with a directory and ports of its own.
+
+# How it holds together
+
+A supervisor process owns all other processes of its cluster. It starts again
+what ends by itself, like a kubelet, and ends when it is told to, when its
+lifetime has passed or, for a test's cluster, when the test program is gone,
+however that ended. Its children die with it. It records who they are, and
+whatever a crash leaves is ended by the next command, which never touches a
+process that is not exactly the recorded one.
+
+	build.go, loopback.go     from source to programs
+	kubernetes.go, pki.go     the control plane
+	knative.go, product.go    what is installed on it
+	deployment.go             processes in place of Deployments
+	dataplane.go              what nodes, autoscaler and ingress would do
+	supervisor.go, child.go   who runs what
+	control.go                the supervisor's clients
+	cluster.go                up and down, seen from outside
+	setup.go, testing.go      what tests see
+*/
+package env

@@ -1,0 +1,71 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package env
+
+import (
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestIdentity(t *testing.T) {
+	cmd := exec.Command("sleep", "60")
+	if err := spawn(cmd); err != nil {
+		t.Fatal(err)
+	}
+	id, err := identify(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	// A later process with the same number is somebody else's.
+	for name, other := range map[string]identity{
+		"another start":   {PID: id.PID, Started: id.Started + "0", Program: id.Program},
+		"another program": {PID: id.PID, Started: id.Started, Program: id.Program + "0"},
+		"no process":      {},
+	} {
+		if other.alive() {
+			t.Errorf("%s: taken for the process", name)
+		}
+		if err := other.signal(syscall.SIGKILL); err != nil {
+			t.Errorf("%s: signal() = %v", name, err)
+		}
+	}
+	if !id.alive() {
+		t.Fatal("the process is gone: it was signalled by an identity that is not its own")
+	}
+
+	if err := id.signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // It was killed.
+	if !id.waitGone(t.Context(), 10*time.Second) {
+		t.Error("the process is still there after it was killed")
+	}
+	if err := id.signal(syscall.SIGKILL); err != nil {
+		t.Errorf("signalling a process that is gone: %v", err)
+	}
+}
+
+// A process that has ended but whose parent has not asked how is gone for all
+// purposes here.
+func TestIdentityOfAZombie(t *testing.T) {
+	cmd := exec.Command("true")
+	if err := spawn(cmd); err != nil {
+		t.Fatal(err)
+	}
+	id := identity{PID: cmd.Process.Pid}
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		if _, err := identify(id.PID); err != nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("a process that has ended is still taken for running")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	_ = cmd.Wait()
+}
