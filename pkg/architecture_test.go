@@ -63,6 +63,10 @@ var layers = []layer{{
 	may:     core,
 	why:     "what is reported is worded in one place, apart from who reports it",
 }, {
+	pattern: "pkg/trim",
+	may:     core,
+	why:     "what caches keep is decided apart from who reads them",
+}, {
 	pattern: "pkg/probes",
 	why:     "whether a program is alive has nothing to do with what it does",
 }, {
@@ -75,11 +79,11 @@ var layers = []layer{{
 	why:     "it helps the tests of every reconciler, so it knows none of them",
 }, {
 	pattern: "pkg/reconciler/*",
-	may:     append(slices.Clone(core), "pkg/client/...", "pkg/config", "pkg/events", "SELF/resources"),
+	may:     append(slices.Clone(core), "pkg/client/...", "pkg/config", "pkg/events", "pkg/trim", "SELF/resources"),
 	why:     "reconcilers and admission never import each other: what two of them need moves down into a package named after its subject",
 }, {
 	pattern: "pkg/webhook",
-	may:     append(slices.Clone(core), "pkg/client/...", "pkg/config", "pkg/events"),
+	may:     append(slices.Clone(core), "pkg/client/...", "pkg/config", "pkg/events", "pkg/trim"),
 	why:     "reconcilers and admission never import each other: what two of them need moves down into a package named after its subject",
 }, {
 	pattern: "cmd/*",
@@ -91,11 +95,19 @@ var layers = []layer{{
 	why:     blackBox,
 }, {
 	pattern: "test/e2e/...",
-	may:     []string{"test/env", "test/e2e/...", "pkg/apis/...", "pkg/client/clientset/..."},
+	may:     []string{"test/env", "test/fleet", "test/e2e/...", "pkg/apis/...", "pkg/client/clientset/..."},
+	why:     blackBox,
+}, {
+	pattern: "test/demo",
+	may:     []string{"test/env", "pkg/apis/..."},
+	why:     blackBox,
+}, {
+	pattern: "test/fleet",
+	may:     []string{"test/env", "pkg/apis/..."},
 	why:     blackBox,
 }, {
 	pattern: "test/bench/...",
-	may:     []string{"test/env", "test/bench/...", "pkg/apis/...", "pkg/client/clientset/..."},
+	may:     []string{"test/env", "test/fleet", "test/bench/...", "pkg/apis/...", "pkg/client/clientset/..."},
 	why:     blackBox,
 }, {
 	pattern: "config",
@@ -150,6 +162,7 @@ var impure = map[string]string{
 // Kubernetes API, and how names are checked.
 var pureModules = []string{
 	"k8s.io/api/core/v1",
+	"k8s.io/apimachinery/pkg/api/resource",
 	"k8s.io/apimachinery/pkg/apis/meta/v1",
 	"k8s.io/apimachinery/pkg/labels",
 	"k8s.io/apimachinery/pkg/util/sets",
@@ -165,6 +178,7 @@ var dependencies = map[string]string{
 	"go.opentelemetry.io/otel":               "metrics, as in every Knative component",
 	"go.opentelemetry.io/otel/metric":        "metrics, as in every Knative component",
 	"go.uber.org/zap":                        "logs, as in every Knative component",
+	"gopkg.in/evanphx/json-patch.v4":         "admission applies its patch before it answers, as the API server will",
 	"k8s.io/api":                             "Namespaces, Secrets, ServiceAccounts, Events",
 	"k8s.io/apiextensions-apiserver":         "tests check the CRD",
 	"k8s.io/apimachinery":                    "object metadata, labels, the rules for names",

@@ -1,7 +1,7 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package trim_test
+package service_test
 
 import (
 	"encoding/json"
@@ -22,9 +22,9 @@ import (
 	"pullsecrets.dev/pkg/trim"
 )
 
-// TestObject checks that a trimmed object leads to the same decision, and that
+// TestTrim checks that a trimmed object leads to the same decision, and that
 // nothing which is not needed is kept.
-func TestObject(t *testing.T) {
+func TestTrim(t *testing.T) {
 	now := metav1.NewTime(time.Now().Truncate(time.Second))
 	entry := func(manager, raw string) metav1.ManagedFieldsEntry {
 		return metav1.ManagedFieldsEntry{Manager: manager, Time: &now, FieldsV1: &metav1.FieldsV1{Raw: []byte(raw)}}
