@@ -61,10 +61,10 @@ func trimMeta(o metav1.ObjectMeta, labels map[string]string, managed func(metav1
 		DeletionTimestamp: o.DeletionTimestamp, Labels: labels,
 	}
 	for key, value := range o.Annotations {
-		switch {
-		case key == pullsecrets.SecretsAnnotation, key == pullsecrets.InjectAnnotation, key == pullsecrets.ServiceAccountsAnnotation,
-			key == pullsecrets.AddedAnnotation, key == serving.UpdaterAnnotation, key == merge.EnforceMountableSecrets:
-		case key == corev1.LastAppliedConfigAnnotation:
+		switch key {
+		case pullsecrets.SecretsAnnotation, pullsecrets.InjectAnnotation, pullsecrets.ServiceAccountsAnnotation,
+			pullsecrets.AddedAnnotation, serving.UpdaterAnnotation, merge.EnforceMountableSecrets:
+		case corev1.LastAppliedConfigAnnotation:
 			if value = trimApplied(value); value == "" {
 				continue
 			}

@@ -184,11 +184,12 @@ func (r *Reconciler) converge(ctx context.Context, s *subject) reconciler.Event 
 	}
 	if sensitive(s) {
 		fresh, err := r.look(ctx, s.Service, r.live)
-		if err != nil && !apierrors.IsNotFound(err) {
+		gone := apierrors.IsNotFound(err)
+		if err != nil && !gone {
 			r.backfill.done(s.key, false)
 			return err
 		}
-		if err != nil || !fresh.result.Changed() {
+		if gone || !fresh.result.Changed() {
 			// The cache will learn it in a moment, and wake the Service.
 			r.backfill.done(s.key, false)
 			return nil
@@ -276,8 +277,8 @@ func (r *Reconciler) mayWrite(ctx context.Context, s *subject) (bool, reconciler
 		if wait == contestedPause {
 			r.metrics.contested.Add(ctx, 1)
 		}
-		no(events.InjectionContested(contested))
-		return false, controller.NewRequeueAfter(wait)
+		may, _ := no(events.InjectionContested(contested))
+		return may, controller.NewRequeueAfter(wait)
 	}
 	if !s.result.ListChanged {
 		// The ledger alone makes no Revision.

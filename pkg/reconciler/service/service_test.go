@@ -66,10 +66,11 @@ func declares(secrets string, options ...NamespaceOption) *corev1.Namespace {
 	return Namespace(ns, append([]NamespaceOption{WithNamespaceAnnotation(pullsecrets.SecretsAnnotation, secrets)}, options...)...)
 }
 
-func patch(name, body string) []clientgotesting.PatchActionImpl {
+// patch is a patch of the Service app.
+func patch(body string) []clientgotesting.PatchActionImpl {
 	return []clientgotesting.PatchActionImpl{{
 		ActionImpl: clientgotesting.ActionImpl{Namespace: ns},
-		Name:       name,
+		Name:       "app",
 		PatchType:  types.MergePatchType,
 		Patch:      []byte(body),
 	}}
@@ -96,7 +97,7 @@ var services = schema.GroupResource{Group: "serving.knative.dev", Resource: "ser
 // default unless the row has its own. OtherTestData may hold "secrets", "live"
 // (objects that the API server has otherwise than the cache) and "prepare".
 func factory() knativetesting.Factory {
-	make := makeFactory()
+	base := makeFactory()
 	return func(t *testing.T, row *knativetesting.TableRow) (controller.Reconciler, knativetesting.ActionRecorderList, knativetesting.EventList) {
 		hasDefault := slices.ContainsFunc(row.Objects, func(object runtime.Object) bool {
 			account, ok := object.(*corev1.ServiceAccount)
@@ -106,7 +107,7 @@ func factory() knativetesting.Factory {
 		if !hasDefault && row.OtherTestData["no account"] == nil {
 			whole.Objects = slices.Concat(row.Objects, []runtime.Object{ServiceAccount(ns, "default", nil)})
 		}
-		c, actions, eventList := make(t, &whole)
+		c, actions, eventList := base(t, &whole)
 		row.Ctx = whole.Ctx
 		return c, actions, eventList
 	}
@@ -171,7 +172,7 @@ func TestReconcileKind(t *testing.T) {
 			Name: "the Namespace opts in: one patch of list and ledger",
 			Key:  key, Ctx: all,
 			Objects:     []runtime.Object{Service(ns, "app", WithPullSecrets("mine")), declares("n")},
-			WantPatches: patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"mine"},{"name":"n"}]}}}}`),
+			WantPatches: patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"mine"},{"name":"n"}]}}}}`),
 			WantEvents:  []string{added("n (namespace)")},
 		},
 		{
@@ -185,7 +186,7 @@ func TestReconcileKind(t *testing.T) {
 			Name: "the Service opts in, and its own come first",
 			Key:  key, Ctx: safe,
 			Objects:     []runtime.Object{Service(ns, "app", WithAnnotation("pullsecrets.dev/secrets", "s")), declares("n")},
-			WantPatches: patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\",\"s\":\"service\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"s"},{"name":"n"}]}}}}`),
+			WantPatches: patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\",\"s\":\"service\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"s"},{"name":"n"}]}}}}`),
 			WantEvents:  []string{added("s (service), n (namespace)")},
 		},
 		{
@@ -194,7 +195,7 @@ func TestReconcileKind(t *testing.T) {
 			Objects: []runtime.Object{
 				Service(ns, "app", WithServiceAccount("builder")), declares("n"), ServiceAccount(ns, "builder", nil, "sa"), ServiceAccount(ns, "default", nil, "other"),
 			},
-			WantPatches: patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\",\"sa\":\"serviceaccount/builder\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"},{"name":"sa"}]}}}}`),
+			WantPatches: patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\",\"sa\":\"serviceaccount/builder\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"},{"name":"sa"}]}}}}`),
 			WantEvents:  []string{added("n (namespace), sa (serviceaccount/builder)")},
 		},
 		{
@@ -204,7 +205,7 @@ func TestReconcileKind(t *testing.T) {
 				Service(ns, "app"), declares("n,n2"),
 				ServiceAccount(ns, "default", map[string]string{"kubernetes.io/enforce-mountable-secrets": "true"}, "n2"),
 			},
-			WantPatches: patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n2\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n2"}]}}}}`),
+			WantPatches: patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n2\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n2"}]}}}}`),
 			WantEvents: []string{
 				added("n2 (namespace)"),
 				"Warning NotGranted ServiceAccount default has kubernetes.io/enforce-mountable-secrets and does not list n (namespace); add them to its imagePullSecrets",
@@ -216,7 +217,7 @@ func TestReconcileKind(t *testing.T) {
 			Objects: []runtime.Object{
 				Service(ns, "app", WithPullSecrets("s"), WithAnnotation("pullsecrets.dev/added", `{"s":"service"}`)), Namespace(ns),
 			},
-			WantPatches: patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":null},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":null}}}}`),
+			WantPatches: patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":null},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":null}}}}`),
 			WantEvents:  []string{"Normal SecretsRetracted Took away pull secrets s (service), which nothing declares any more"},
 		},
 		{
@@ -232,7 +233,7 @@ func TestReconcileKind(t *testing.T) {
 			Objects: []runtime.Object{
 				Service(ns, "app", WithPullSecrets("s"), WithAnnotation("pullsecrets.dev/added", `{"s":"service"}`), WithTemplateName("app-1")), declares("s"),
 			},
-			WantPatches: patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"s\":\"namespace\"}"},"resourceVersion":"7"}}`),
+			WantPatches: patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"s\":\"namespace\"}"},"resourceVersion":"7"}}`),
 		},
 		{
 			Name: "injection disabled on the Service",
@@ -260,7 +261,7 @@ func TestReconcileKind(t *testing.T) {
 			Name: "one bad item does not spoil the others",
 			Key:  key, Ctx: all,
 			Objects:     []runtime.Object{Service(ns, "app", WithAnnotation("pullsecrets.dev/secrets", "Bad/Name,s")), Namespace(ns)},
-			WantPatches: patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"s\":\"service\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"s"}]}}}}`),
+			WantPatches: patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"s\":\"service\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"s"}]}}}}`),
 			WantEvents: []string{
 				added("s (service)"),
 				`Warning InvalidAnnotation Annotation pullsecrets.dev/secrets: "Bad/Name" is not a DNS-1123 subdomain`,
@@ -310,7 +311,7 @@ func TestReconcileKind(t *testing.T) {
 			Key:  key, Ctx: all,
 			Objects:       []runtime.Object{Service(ns, "app", WithPullSecrets("mine"))},
 			OtherTestData: map[string]any{"live": []runtime.Object{declares("n"), ServiceAccount(ns, "default", nil)}},
-			WantPatches:   patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"mine"},{"name":"n"}]}}}}`),
+			WantPatches:   patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"mine"},{"name":"n"}]}}}}`),
 			WantEvents:    []string{added("n (namespace)")},
 		},
 		{
@@ -324,7 +325,7 @@ func TestReconcileKind(t *testing.T) {
 			Key:  key, Ctx: all,
 			Objects:       []runtime.Object{Service(ns, "app"), declares("n")},
 			OtherTestData: map[string]any{"live": []runtime.Object{declares("n"), ServiceAccount(ns, "default", nil, "sa")}},
-			WantPatches:   patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\",\"sa\":\"serviceaccount/default\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"},{"name":"sa"}]}}}}`),
+			WantPatches:   patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\",\"sa\":\"serviceaccount/default\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"},{"name":"sa"}]}}}}`),
 			WantEvents:    []string{added("n (namespace), sa (serviceaccount/default)")},
 		},
 		{
@@ -334,7 +335,7 @@ func TestReconcileKind(t *testing.T) {
 				Service(ns, "app", WithPullSecrets("s"), WithAnnotation("pullsecrets.dev/added", `{"s":"service"}`)), Namespace(ns),
 			},
 			OtherTestData: map[string]any{"live": []runtime.Object{declares("s"), ServiceAccount(ns, "default", nil)}},
-			WantPatches:   patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"s\":\"namespace\"}"},"resourceVersion":"7"}}`),
+			WantPatches:   patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"s\":\"namespace\"}"},"resourceVersion":"7"}}`),
 		},
 		{
 			Name: "a Namespace that has just been disabled: nothing is taken away",
@@ -364,21 +365,21 @@ func TestReconcileKind(t *testing.T) {
 			Name: "safe: a Ready Service by digest is changed",
 			Key:  key, Ctx: safe,
 			Objects:     []runtime.Object{Service(ns, "app", WithImage("ghcr.io/acme/app"+digest)), declares("n")},
-			WantPatches: patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
+			WantPatches: patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
 			WantEvents:  []string{added("n (namespace)")},
 		},
 		{
 			Name: "safe: a Service that is not Ready is changed",
 			Key:  key, Ctx: safe,
 			Objects:     []runtime.Object{Service(ns, "app", WithConfigurationsReady(corev1.ConditionFalse)), declares("n")},
-			WantPatches: patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
+			WantPatches: patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
 			WantEvents:  []string{added("n (namespace)")},
 		},
 		{
 			Name: "safe: a Service that asks for it itself is changed",
 			Key:  key, Ctx: safe,
 			Objects:     []runtime.Object{Service(ns, "app", WithAnnotation("pullsecrets.dev/inject", "declared")), declares("n")},
-			WantPatches: patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
+			WantPatches: patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
 			WantEvents:  []string{added("n (namespace)")},
 		},
 		{
@@ -399,7 +400,7 @@ func TestReconcileKind(t *testing.T) {
 			Key:  key, Ctx: all,
 			Objects:       []runtime.Object{Service(ns, "app"), declares("gone,opaque,n,unknown")},
 			OtherTestData: map[string]any{"secrets": fakeSecrets{ns + "/opaque": "Opaque", ns + "/n": corev1.SecretTypeDockercfg, ns + "/unknown": ""}},
-			WantPatches:   patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"gone\":\"namespace\",\"n\":\"namespace\",\"opaque\":\"namespace\",\"unknown\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"gone"},{"name":"opaque"},{"name":"n"},{"name":"unknown"}]}}}}`),
+			WantPatches:   patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"gone\":\"namespace\",\"n\":\"namespace\",\"opaque\":\"namespace\",\"unknown\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"gone"},{"name":"opaque"},{"name":"n"},{"name":"unknown"}]}}}}`),
 			WantEvents: []string{
 				added("gone (namespace), opaque (namespace), n (namespace), unknown (namespace)"),
 				"Warning SecretMissing Pull secret gone does not exist in namespace team; create it, or correct the annotation that declares it",
@@ -420,21 +421,21 @@ func TestReconcileKind(t *testing.T) {
 			Key:  key, Ctx: all, WantErr: true,
 			Objects:      []runtime.Object{Service(ns, "app"), declares("n")},
 			WithReactors: []clientgotesting.ReactionFunc{failPatch(apierrors.NewConflict(services, "app", errors.New("modified")))},
-			WantPatches:  patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
+			WantPatches:  patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
 		},
 		{
 			Name: "deleted between read and write",
 			Key:  key, Ctx: all,
 			Objects:      []runtime.Object{Service(ns, "app"), declares("n")},
 			WithReactors: []clientgotesting.ReactionFunc{failPatch(apierrors.NewNotFound(services, "app"))},
-			WantPatches:  patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
+			WantPatches:  patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
 		},
 		{
 			Name: "the API server is away: tried again",
 			Key:  key, Ctx: all, WantErr: true,
 			Objects:      []runtime.Object{Service(ns, "app"), declares("n")},
 			WithReactors: []clientgotesting.ReactionFunc{failPatch(apierrors.NewServiceUnavailable("away"))},
-			WantPatches:  patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
+			WantPatches:  patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
 			WantEvents:   []string{"Warning InternalError failed to patch the pull secrets of Service team/app: away"},
 		},
 		{
@@ -442,7 +443,7 @@ func TestReconcileKind(t *testing.T) {
 			Key:  key, Ctx: all,
 			Objects:      []runtime.Object{Service(ns, "app"), declares("n")},
 			WithReactors: []clientgotesting.ReactionFunc{failPatch(apierrors.NewBadRequest(`admission webhook "validation.webhook.serving.knative.dev" denied the request: validation failed`))},
-			WantPatches:  patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
+			WantPatches:  patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
 			WantEvents: []string{
 				`Warning BackfillDenied Adding pull secrets n (namespace) was refused and is not tried again until the Service changes: admission webhook "validation.webhook.serving.knative.dev" denied the request: validation failed`,
 			},
@@ -452,7 +453,7 @@ func TestReconcileKind(t *testing.T) {
 			Key:  key, Ctx: all,
 			Objects:      []runtime.Object{Service(ns, "app"), declares("n")},
 			WithReactors: []clientgotesting.ReactionFunc{failPatch(apierrors.NewForbidden(services, "app", errors.New("ValidatingAdmissionPolicy 'x' with binding 'x' denied request: no")))},
-			WantPatches:  patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
+			WantPatches:  patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
 			WantEvents: []string{
 				`Warning BackfillDenied Adding pull secrets n (namespace) was refused and is not tried again until the Service changes: services.serving.knative.dev "app" is forbidden: ValidatingAdmissionPolicy 'x' with binding 'x' denied request: no`,
 			},
@@ -462,7 +463,7 @@ func TestReconcileKind(t *testing.T) {
 			Key:  key, Ctx: all, WantErr: true,
 			Objects:      []runtime.Object{Service(ns, "app"), declares("n")},
 			WithReactors: []clientgotesting.ReactionFunc{failPatch(apierrors.NewForbidden(services, "app", errors.New("cannot patch")))},
-			WantPatches:  patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
+			WantPatches:  patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
 			WantEvents:   []string{`Warning InternalError failed to patch the pull secrets of Service team/app: services.serving.knative.dev "app" is forbidden: cannot patch`},
 		},
 		{
@@ -502,7 +503,7 @@ func TestReconcileKind(t *testing.T) {
 				Service(ns, "app"), declares("n", WithNamespaceWrite(now.Add(time.Second))),
 				Service(ns, "victim", WithAnnotation(serving.UpdaterAnnotation, user), WithConfigurationsReady(corev1.ConditionFalse), WithWrite(now)),
 			},
-			WantPatches: patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
+			WantPatches: patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
 			WantEvents:  []string{added("n (namespace)")},
 		},
 		{
@@ -512,7 +513,7 @@ func TestReconcileKind(t *testing.T) {
 				Service(ns, "app"), declares("n", WithNamespaceWrite(now)),
 				Service(ns, "broken", WithAnnotation(serving.UpdaterAnnotation, "alice"), WithConfigurationsReady(corev1.ConditionFalse)),
 			},
-			WantPatches: patch("app", `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
+			WantPatches: patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
 			WantEvents:  []string{added("n (namespace)")},
 		},
 		{
