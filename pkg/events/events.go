@@ -37,6 +37,8 @@ const (
 const (
 	// maxListed is how many entries a message lists.
 	maxListed = 8
+	// maxMessage is how long a message may be (events.k8s.io, NoteLengthLimit).
+	maxMessage = 1024
 	// maxText is how much of somebody else's message is passed on.
 	maxText = 400
 )
@@ -50,11 +52,11 @@ type Event struct {
 }
 
 func normal(reason, format string, args ...any) Event {
-	return Event{corev1.EventTypeNormal, reason, fmt.Sprintf(format, args...)}
+	return Event{corev1.EventTypeNormal, reason, cut(fmt.Sprintf(format, args...), maxMessage)}
 }
 
 func warning(reason, format string, args ...any) Event {
-	return Event{corev1.EventTypeWarning, reason, fmt.Sprintf(format, args...)}
+	return Event{corev1.EventTypeWarning, reason, cut(fmt.Sprintf(format, args...), maxMessage)}
 }
 
 // SecretsAdded tells a Service's owner what was added and why.
@@ -84,20 +86,27 @@ func NotMountable(account string, withheld []merge.Entry) Event {
 		account, entries(withheld))
 }
 
-// SecretMissing says that a declared Secret does not exist.
-func SecretMissing(namespace, name string) Event {
-	return warning(ReasonSecretMissing, "Pull secret %s does not exist in namespace %s; create it, or correct the annotation that declares it", name, namespace)
+// SecretMissing says which declared Secrets do not exist. It is one Event for
+// all of them, because client-go drops what an object has too many of.
+func SecretMissing(namespace string, names []string) Event {
+	return warning(ReasonSecretMissing, "No such pull secret in namespace %s: %s; create it, or correct the annotation that declares it", namespace, listed(names))
 }
 
-// SecretWrongType says that a declared Secret cannot be used for pulling.
-func SecretWrongType(namespace, name string, have corev1.SecretType) Event {
-	return warning(ReasonSecretWrongType, "Secret %s in namespace %s has type %s, which is not used for pulling; want %s or %s",
-		name, namespace, annotation.Quote(string(have)), corev1.SecretTypeDockerConfigJson, corev1.SecretTypeDockercfg)
+// SecretWrongType says which declared Secrets cannot be used for pulling; each is
+// a name with its type.
+func SecretWrongType(namespace string, names []string) Event {
+	return warning(ReasonSecretWrongType, "Not usable for pulling in namespace %s: %s; want type %s or %s",
+		namespace, listed(names), corev1.SecretTypeDockerConfigJson, corev1.SecretTypeDockercfg)
+}
+
+// WithType is a name with its type, for SecretWrongType.
+func WithType(name string, have corev1.SecretType) string {
+	return fmt.Sprintf("%s (type %s)", name, annotation.Quote(string(have)))
 }
 
 // NamedRevision says why a template that names its Revision is left alone.
 func NamedRevision(name string, changes string) Event {
-	return normal(ReasonNamedRevision, "The template names its Revision %s, which must not change: %s waits for the next name, or bind the ServiceAccount instead",
+	return normal(ReasonNamedRevision, "The template names its Revision %s, and Knative refuses any change under an unchanged name: %s waits; write it into the template together with the next name, or leave the name out",
 		name, changes)
 }
 
@@ -109,7 +118,7 @@ func BackfillDeferred(changes, why string) Event {
 
 // BackfillDenied passes on why the API server refuses the change.
 func BackfillDenied(changes string, err error) Event {
-	return warning(ReasonBackfillDenied, "%s was refused and is not tried again until the Service changes: %s", upperFirst(changes), cut(err.Error()))
+	return warning(ReasonBackfillDenied, "%s was refused and is not tried again until the Service changes: %s", upperFirst(changes), cut(err.Error(), maxText))
 }
 
 // BackfillPaused says which Service stopped the backfill of a Namespace.
@@ -150,18 +159,19 @@ func Changes(r merge.Result) string {
 }
 
 func entries(list []merge.Entry) string {
-	var b strings.Builder
-	for i, e := range list {
-		if i == maxListed {
-			fmt.Fprintf(&b, " and %d more", len(list)-i)
-			break
-		}
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		fmt.Fprintf(&b, "%s (%s)", e.Name, e.Origin)
+	items := make([]string, 0, len(list))
+	for _, e := range list {
+		items = append(items, fmt.Sprintf("%s (%s)", e.Name, e.Origin))
 	}
-	return b.String()
+	return listed(items)
+}
+
+// listed joins the first few items and counts the others.
+func listed(items []string) string {
+	if more := len(items) - maxListed; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(items[:maxListed], ", "), more)
+	}
+	return strings.Join(items, ", ")
 }
 
 func upperFirst(s string) string {
@@ -171,9 +181,9 @@ func upperFirst(s string) string {
 	return strings.ToUpper(s[:1]) + s[1:]
 }
 
-func cut(text string) string {
-	if runes := []rune(text); len(runes) > maxText {
-		return string(runes[:maxText]) + "…"
+func cut(text string, most int) string {
+	if runes := []rune(text); len(runes) > most {
+		return string(runes[:most-1]) + "…"
 	}
 	return text
 }

@@ -6,6 +6,7 @@ package events
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -39,8 +40,8 @@ func TestMessagesAreBounded(t *testing.T) {
 		InvalidAnnotation(problem),
 		InvalidLedger(errors.New("damaged")),
 		NotMountable("default", manyEntries(8)),
-		SecretMissing(strings.Repeat("n", 63), strings.Repeat("s", 253)),
-		SecretWrongType(strings.Repeat("n", 63), strings.Repeat("s", 253), corev1.SecretType(strings.Repeat("T\n", 300))),
+		SecretMissing(strings.Repeat("n", 63), slices.Repeat([]string{strings.Repeat("s", 63)}, 32)),
+		SecretWrongType(strings.Repeat("n", 63), slices.Repeat([]string{WithType("s", corev1.SecretType(strings.Repeat("T\n", 300)))}, 8)),
 		NamedRevision("app-1", changes),
 		BackfillDeferred(changes, "why"),
 		BackfillPaused(strings.Repeat("s", 63)),
@@ -81,7 +82,7 @@ func TestReporter(t *testing.T) {
 	object := func(uid string) *corev1.Secret {
 		return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "x", UID: types.UID(uid)}}
 	}
-	a, b := SecretMissing("ns", "a"), SecretMissing("ns", "b")
+	a, b := SecretMissing("ns", []string{"a"}), SecretMissing("ns", []string{"b"})
 	steps := []struct {
 		reason string
 		uid    string

@@ -170,17 +170,6 @@ func fromCaches(namespaces corev1listers.NamespaceLister, accounts corev1listers
 	}
 }
 
-func fromAPIServer(client kubernetes.Interface) sources {
-	return sources{
-		namespace: func(ctx context.Context, name string) (*corev1.Namespace, error) {
-			return client.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
-		},
-		account: func(ctx context.Context, namespace, name string) (*corev1.ServiceAccount, error) {
-			return client.CoreV1().ServiceAccounts(namespace).Get(ctx, name, metav1.GetOptions{})
-		},
-	}
-}
-
 func handle(fatal func(string, ...any), informer cache.SharedIndexInformer, handler cache.ResourceEventHandlerFuncs) {
 	if _, err := informer.AddEventHandler(handler); err != nil {
 		fatal("Failed to watch", "error", err)

@@ -6,6 +6,7 @@ package service
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -104,10 +105,9 @@ func (r *Reconciler) ReconcileKind(ctx context.Context, svc *servingv1.Service) 
 	}
 	event := r.converge(ctx, s)
 	told, all := r.reporter.Report(controller.GetEventRecorder(ctx), svc, topicService, s.reports)
-	// Last, because each of up to 32 Secrets is an Event of its own, and
-	// client-go drops what exceeds 25 of one object at once.
 	r.checkSecrets(ctx, s)
-	if config.FromContext(ctx).Backfill == config.BackfillReport && len(told) > 0 {
+	deferred := func(e events.Event) bool { return e.Reason == events.ReasonBackfillDeferred }
+	if config.FromContext(ctx).Backfill == config.BackfillReport && slices.ContainsFunc(told, deferred) {
 		r.metrics.countAdded(ctx, s.result.Added, pathReport)
 	}
 	if !all && event == nil {
@@ -344,17 +344,24 @@ func (r *Reconciler) checkSecrets(ctx context.Context, s *subject) {
 	if resources.Ready(s.Service) && (!s.result.ListChanged || r.memory.checked(s.Service, names)) {
 		return
 	}
-	var reports []events.Event
+	var missing, wrong []string
 	for _, name := range names {
 		secretType, exists, err := r.secrets.TypeOf(ctx, s.Namespace, name)
 		switch {
 		case err != nil:
 			logging.FromContext(ctx).Warnw("Failed to check a declared pull secret", "secret", name, "error", err)
 		case !exists:
-			reports = append(reports, events.SecretMissing(s.Namespace, name))
+			missing = append(missing, name)
 		case !usable(secretType):
-			reports = append(reports, events.SecretWrongType(s.Namespace, name, secretType))
+			wrong = append(wrong, events.WithType(name, secretType))
 		}
+	}
+	var reports []events.Event
+	if len(missing) > 0 {
+		reports = append(reports, events.SecretMissing(s.Namespace, missing))
+	}
+	if len(wrong) > 0 {
+		reports = append(reports, events.SecretWrongType(s.Namespace, wrong))
 	}
 	r.reporter.Report(controller.GetEventRecorder(ctx), s.Service, topicSecrets, reports)
 }

@@ -350,7 +350,7 @@ func TestReconcileKind(t *testing.T) {
 			Key:  key, Ctx: all,
 			Objects: []runtime.Object{Service(ns, "app", WithTemplateName("app-1")), declares("n")},
 			WantEvents: []string{
-				"Normal NamedRevision The template names its Revision app-1, which must not change: adding pull secrets n (namespace) waits for the next name, or bind the ServiceAccount instead",
+				"Normal NamedRevision The template names its Revision app-1, and Knative refuses any change under an unchanged name: adding pull secrets n (namespace) waits; write it into the template together with the next name, or leave the name out",
 			},
 		},
 		{
@@ -403,8 +403,8 @@ func TestReconcileKind(t *testing.T) {
 			WantPatches:   patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"gone\":\"namespace\",\"n\":\"namespace\",\"opaque\":\"namespace\",\"unknown\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"gone"},{"name":"opaque"},{"name":"n"},{"name":"unknown"}]}}}}`),
 			WantEvents: []string{
 				added("gone (namespace), opaque (namespace), n (namespace), unknown (namespace)"),
-				"Warning SecretMissing Pull secret gone does not exist in namespace team; create it, or correct the annotation that declares it",
-				`Warning SecretWrongType Secret opaque in namespace team has type "Opaque", which is not used for pulling; want kubernetes.io/dockerconfigjson or kubernetes.io/dockercfg`,
+				"Warning SecretMissing No such pull secret in namespace team: gone; create it, or correct the annotation that declares it",
+				`Warning SecretWrongType Not usable for pulling in namespace team: opaque (type "Opaque"); want type kubernetes.io/dockerconfigjson or kubernetes.io/dockercfg`,
 			},
 		},
 		{
@@ -414,7 +414,7 @@ func TestReconcileKind(t *testing.T) {
 				Service(ns, "app", WithPullSecrets("gone"), WithAnnotation("pullsecrets.dev/added", `{"gone":"namespace"}`), WithConfigurationsReady(corev1.ConditionFalse)),
 				declares("gone"),
 			},
-			WantEvents: []string{"Warning SecretMissing Pull secret gone does not exist in namespace team; create it, or correct the annotation that declares it"},
+			WantEvents: []string{"Warning SecretMissing No such pull secret in namespace team: gone; create it, or correct the annotation that declares it"},
 		},
 		{
 			Name: "a conflict is tried again, quietly",
