@@ -1,0 +1,214 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/test/env"
+)
+
+const (
+	// maxAnnotations is how many bytes the annotations of an object may have,
+	// keys and values taken together.
+	maxAnnotations = 256 << 10
+	// maxMessage is how long the message of an Event may be.
+	maxMessage = 1024
+	// maxReports is how many Events one bad annotation may cause.
+	maxReports = 10
+)
+
+// badSecrets are secrets annotations with something wrong in them. The good
+// names among it are honoured, and the rest is reported with these words.
+var badSecrets = []struct {
+	name, value string
+	want        []string
+	reported    string
+}{{
+	name:     "almost 256 KiB",
+	value:    "good-one," + strings.Repeat("x", maxAnnotations-2048) + ",good-two",
+	want:     []string{"good-one", "good-two"},
+	reported: `"` + strings.Repeat("x", 64) + `"…`,
+}, {
+	name:     "control characters",
+	value:    "good-one,red\x1b[31m\x00\x07,new\nline,\t good-two\n",
+	want:     []string{"good-one", "good-two"},
+	reported: `"red\x1b[31m\x00\a"`,
+}, {
+	name:     "letters that read otherwise",
+	value:    "good-one,\u202eterces,g\u043e\u043ed,good-two",
+	want:     []string{"good-one", "good-two"},
+	reported: `"\u202eterces"`,
+}, {
+	name:     "slashes",
+	value:    "good-one,kube-system/token,../../etc/passwd,good-two",
+	want:     []string{"good-one", "good-two"},
+	reported: `"kube-system/token"`,
+}, {
+	name:     "capitals",
+	value:    "good-one,GHCR,good-two",
+	want:     []string{"good-one", "good-two"},
+	reported: `"GHCR"`,
+}, {
+	name:     "JSON",
+	value:    `["good-one", "good-two"]`,
+	reported: `"[\"good-one\""`,
+}, {
+	name:     "a thousand good names",
+	value:    strings.Join(numbered("good-%04d", 1000), ","),
+	want:     numbered("good-%04d", 32),
+	reported: "at most 32 names count, the last 968 are left out",
+}, {
+	name:     "a thousand bad names",
+	value:    "good-one," + strings.Join(numbered("Bad_%04d", 1000), ",") + ",good-two",
+	want:     []string{"good-one", "good-two"},
+	reported: "992 more items are not DNS-1123 subdomains",
+}}
+
+func numbered(format string, n int) []string {
+	names := make([]string, n)
+	for i := range names {
+		names[i] = fmt.Sprintf(format, i)
+	}
+	return names
+}
+
+// One bad item does not spoil the others, on a Service or on a Namespace, and
+// is reported in a way that a person can read, however bad it is.
+func TestBadSecretsAnnotation(t *testing.T) {
+	t.Parallel()
+	before := controllerRestarts(t.Context(), t)
+	for _, bad := range badSecrets {
+		t.Run(bad.name, func(t *testing.T) {
+			t.Parallel()
+			n := newTenant(t)
+			n.apply("own-entries.yaml")
+			n.annotate("app", pullsecrets.SecretsAnnotation, bad.value)
+			n.waitForList("app", append([]string{"own-b", "own-a"}, bad.want...)...)
+			n.waitForEvent(service("app"), "InvalidAnnotation", pullsecrets.SecretsAnnotation, bad.reported)
+			n.checkReports(service("app"))
+
+			n.annotate("app", pullsecrets.SecretsAnnotation, nil)
+			n.waitForList("app", "own-b", "own-a")
+			n.annotateNamespace(pullsecrets.SecretsAnnotation, bad.value)
+			n.waitForEvent(n.namespace(), "InvalidAnnotation", pullsecrets.SecretsAnnotation, bad.reported)
+			n.settle(bad.want...)
+			n.waitForList("app", append([]string{"own-b", "own-a"}, bad.want...)...)
+			n.checkReports(n.namespace())
+		})
+	}
+	t.Cleanup(func() {
+		if after := controllerRestarts(context.WithoutCancel(t.Context()), t); after != before {
+			t.Errorf("The controller ended by itself %d times", after-before)
+		}
+	})
+}
+
+// The ledger lies open for everybody to damage or to forge. Then entries may
+// count as the owner's that were the product's, but never the reverse.
+func TestBadLedger(t *testing.T) {
+	t.Parallel()
+	for _, bad := range []struct {
+		name, ledger string
+		// reported, unless the ledger is well formed.
+		reported bool
+	}{
+		{"forged: owns what the owner wrote", `{"own-a":"service","own-b":"namespace"}`, false},
+		{"forged: names what is not there", `{"ghost":"service","kube":"clusterpullsecret/platform"}`, false},
+		{"no JSON", "ghcr=namespace", true},
+		{"not an object", `["own-a","own-b"]`, true},
+		{"not of strings", `{"own-a":1,"own-b":{"x":null}}`, true},
+		{"impossible names", `{"../own-a":"service","OWN-B":"namespace","":"service"}`, true},
+		{"unknown origins", `{"own-a":"me","own-b":"clusterpullsecret/"}`, true},
+		{"control characters", "{\"own-a\":\"service\x1b[31m\n", true},
+		{"deep", strings.Repeat(`{"own-a":`, 20000), true},
+		{"huge", hugeLedger(), false},
+	} {
+		t.Run(bad.name, func(t *testing.T) {
+			t.Parallel()
+			n := newTenant(t)
+			n.applyAs("own-entries.yaml", "app", annotated(pullsecrets.AddedAnnotation, bad.ledger))
+			n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
+			n.waitForList("app", "own-b", "own-a", "ghcr")
+			n.checkLedger("app", map[string]string{"ghcr": "namespace"})
+			if bad.reported {
+				n.waitForEvent(service("app"), "InvalidAnnotation", pullsecrets.AddedAnnotation)
+			}
+			n.settle("ghcr")
+			n.checkReports(service("app"))
+			n.checkList("app", "own-b", "own-a", "ghcr")
+		})
+	}
+}
+
+func hugeLedger() string {
+	ledger := map[string]string{}
+	for _, name := range numbered("huge-%05d", 8000) {
+		ledger[name] = "namespace"
+	}
+	return string(encode(ledger))
+}
+
+// Where the annotations leave no room for the ledger, nothing is injected, for
+// nobody could ever tell where it came from; and that is told once.
+func TestNoRoomForTheLedger(t *testing.T) {
+	t.Parallel()
+	n := newTenant(t)
+	n.apply("own-entries.yaml")
+	n.waitForReady("app")
+	used := len("example.com/filler")
+	for key, value := range n.get("app").GetAnnotations() {
+		used += len(key) + len(value)
+	}
+	n.annotate("app", "example.com/filler", strings.Repeat("x", maxAnnotations-used-10))
+	counting := n.startTally()
+
+	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
+	n.waitForEvent(service("app"), "BackfillDenied", "ghcr (namespace)", "Too long")
+	n.settle("ghcr")
+	n.checkUntouched("app")
+	n.checkList("app", "own-b", "own-a")
+	n.checkEvents(service("app"), "BackfillDenied", 1)
+	counting.checkWrites("app", 1)
+}
+
+// checkReports checks that what is said of the object's annotations is bounded
+// and can be printed.
+func (n *tenant) checkReports(object about) {
+	n.t.Helper()
+	reports := n.events(object, "InvalidAnnotation")
+	if len(reports) > maxReports {
+		n.t.Errorf("%s %s has %d Events InvalidAnnotation, want at most %d", object.kind, object.name, len(reports), maxReports)
+	}
+	for _, report := range reports {
+		if len(report.Message) >= maxMessage || !utf8.ValidString(report.Message) ||
+			strings.ContainsFunc(report.Message, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			n.t.Errorf("An Event has the message %q, want at most %d bytes that can be printed", report.Message, maxMessage)
+		}
+	}
+}
+
+// controllerRestarts returns how often the controller has ended by itself, where
+// that is known.
+func controllerRestarts(ctx context.Context, t *testing.T) int {
+	t.Helper()
+	e := env.Get(t)
+	if e.Processes == nil {
+		return 0
+	}
+	status, err := e.Processes.Get(ctx, "controller")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return status.Restarts
+}

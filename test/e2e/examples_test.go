@@ -1,0 +1,131 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"pullsecrets.dev/test/env"
+)
+
+// examples is where the documentation's examples lie, seen from here.
+const examples = "../../docs/examples"
+
+// Every example does what it says it does. It makes its own namespaces, and
+// comments in it say what becomes of its Services:
+//
+//	# expect: NAMESPACE/SERVICE: SECRET, SECRET
+func TestExamples(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob(filepath.Join(examples, "*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) == 0 {
+		t.Fatalf("%s holds no examples, want those of the documentation", examples)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			t.Parallel()
+			e := env.Get(t)
+			liftRate(t, e)
+			content, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			expectations := expectationsIn(t, string(content))
+			applyExample(t, e, file, string(content))
+			for _, want := range expectations {
+				n := &tenant{Env: e, t: t, ns: want.namespace}
+				n.waitForList(want.service, want.secrets...)
+			}
+			// What one Service does not get, its neighbours got in the meantime.
+			for _, want := range expectations {
+				n := &tenant{Env: e, t: t, ns: want.namespace}
+				n.checkList(want.service, want.secrets...)
+			}
+		})
+	}
+}
+
+// applyExample applies the file until all of it is accepted, for it may make the
+// namespaces and kinds that it uses itself, and deletes it after the test.
+func applyExample(t *testing.T, e *env.Env, file, content string) {
+	t.Helper()
+	objects := parse(t, file, content)
+	t.Cleanup(func() {
+		ctx := context.WithoutCancel(t.Context())
+		for _, object := range objects {
+			client, err := resource(e, object)
+			if err == nil {
+				err = client.Delete(ctx, object.GetName(), metav1.DeleteOptions{})
+			}
+			if err != nil && !apierrors.IsNotFound(err) {
+				t.Errorf("Deleting %s %s: %v", object.GetKind(), object.GetName(), err)
+			}
+		}
+	})
+	eventually(t, func(ctx context.Context) error {
+		var failures []error
+		for _, object := range objects {
+			failures = append(failures, apply(ctx, e, object.DeepCopy()))
+		}
+		return errors.Join(failures...)
+	})
+}
+
+// An expectation is what becomes of a Service of an example.
+type expectation struct {
+	namespace, service string
+	secrets            []string
+}
+
+// expectationsIn reads the comments. The slash and the first colon after it are
+// the separators; no secret at all is a list like any other.
+func expectationsIn(t *testing.T, content string) []expectation {
+	t.Helper()
+	var all []expectation
+	for lines := bufio.NewScanner(strings.NewReader(content)); lines.Scan(); {
+		text, found := strings.CutPrefix(lines.Text(), "# expect:")
+		if !found {
+			continue
+		}
+		want, err := parseExpectation(text)
+		if err != nil {
+			t.Fatalf("%q: %v", lines.Text(), err)
+		}
+		all = append(all, want)
+	}
+	if len(all) == 0 {
+		t.Fatal("the example does not say what it does: it has no line \"# expect: NAMESPACE/SERVICE: SECRET, SECRET\"")
+	}
+	return all
+}
+
+func parseExpectation(text string) (expectation, error) {
+	object, secrets, ok := strings.Cut(text, ":")
+	namespace, service, slash := strings.Cut(strings.TrimSpace(object), "/")
+	if !ok || !slash || namespace == "" || service == "" {
+		return expectation{}, fmt.Errorf("want NAMESPACE/SERVICE: SECRET, SECRET")
+	}
+	want := expectation{namespace: namespace, service: service}
+	for secret := range strings.SplitSeq(secrets, ",") {
+		if secret = strings.TrimSpace(secret); secret != "" {
+			want.secrets = append(want.secrets, secret)
+		}
+	}
+	return want, nil
+}

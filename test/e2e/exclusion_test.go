@@ -1,0 +1,50 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"testing"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/test/env"
+)
+
+// A Namespace with the label is left alone altogether, until the label goes.
+func TestExcludedByLabel(t *testing.T) {
+	t.Parallel()
+	n := newTenant(t, optedIn("ghcr, Not-A-Name"), env.Labelled(pullsecrets.ExcludeLabel, "true"))
+	n.applyAs("by-digest.yaml", "app", annotated(pullsecrets.SecretsAnnotation, "quay"))
+	n.waitForReady("app")
+	// Whatever the controller would do here, it would do no later than there.
+	newTenant(t).settle()
+	n.checkUntouched("app")
+	n.checkEvents(n.namespace(), "InvalidAnnotation", 0)
+
+	// Only the one value excludes, so that nobody is excluded by mistake.
+	n.labelNamespace(pullsecrets.ExcludeLabel, "false")
+	n.waitForList("app", "quay", "ghcr")
+	n.waitForEvent(n.namespace(), "InvalidAnnotation", "Not-A-Name")
+}
+
+// Operators exclude namespaces by name, and need no restart for it.
+func TestExcludedByName(t *testing.T) {
+	o := newOperator(t)
+	defer o.restore()
+	n := newTenant(t, optedIn("ghcr"))
+	n.apply("by-digest.yaml")
+	n.waitForList("app", "ghcr")
+	n.waitForReady("app")
+	counting := n.startTally()
+
+	o.set(map[string]string{excludedNamespaces: "other-*, " + n.ns[:len(n.ns)-2] + "*"})
+	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr, quay")
+	newTenant(t, optedIn("ghcr")).settle("ghcr")
+	n.checkList("app", "ghcr")
+	counting.checkWrites("app", 0)
+
+	o.set(nil)
+	n.waitForList("app", "ghcr", "quay")
+}

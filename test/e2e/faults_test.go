@@ -1,0 +1,250 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/test/env"
+	"pullsecrets.dev/test/fleet"
+)
+
+// fleetSize is how many Services a whole namespace of them has.
+const fleetSize = 200
+
+// fleetPatience is how long hundreds of Services may take, on a small machine
+// that runs everything.
+const fleetPatience = 5 * time.Minute
+
+const (
+	// kills is how often the controller is killed while it goes over a fleet,
+	// each time after it has worked for a random part of workSpan.
+	kills    = 5
+	workSpan = 300 * time.Millisecond
+	// controllerThreads is how many Services it changes at the same time.
+	controllerThreads = 8
+)
+
+// withoutPods lets Services start with no Pod, so that hundreds of them, twice,
+// cost the machine what matters here and little else. Knative's settings allow
+// that until the test ends.
+func withoutPods(t *testing.T, e *env.Env) func(int, *servingv1.Service) {
+	t.Helper()
+	set := func(ctx context.Context, value any) {
+		_, err := e.Kube.CoreV1().ConfigMaps("knative-serving").Patch(ctx, "config-autoscaler", "application/merge-patch+json",
+			encode(map[string]any{"data": map[string]any{"allow-zero-initial-scale": value}}), metav1.PatchOptions{FieldManager: user})
+		if err != nil {
+			t.Error("changing Knative's settings:", err)
+		}
+	}
+	set(t.Context(), "true")
+	t.Cleanup(func() { set(context.WithoutCancel(t.Context()), nil) })
+	// Knative's webhook learns of it in its own time, and refuses such
+	// Services until then.
+	probe := &servingv1.Service{ObjectMeta: metav1.ObjectMeta{Name: "probe"}}
+	probe.Spec.Template.Spec.Containers = []corev1.Container{{Image: fleet.Image}}
+	shape := func(_ int, svc *servingv1.Service) {
+		svc.Spec.Template.Annotations = map[string]string{"autoscaling.knative.dev/initial-scale": "0"}
+	}
+	shape(0, probe)
+	eventually(t, func(ctx context.Context) error {
+		_, err := e.Serving.ServingV1().Services(metav1.NamespaceDefault).Create(ctx, probe, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return err
+	})
+	return shape
+}
+
+// makeFleet makes that many Services whose images are given by digest, and
+// waits until they are Ready.
+func (n *tenant) makeFleet(size int, shape func(int, *servingv1.Service)) {
+	n.t.Helper()
+	if err := fleet.Create(n.t.Context(), n.Serving, n.ns, 0, size, shape); err != nil {
+		n.t.Fatal(err)
+	}
+	n.waitForFleet("are Ready", fleet.Ready)
+}
+
+func (n *tenant) waitForFleet(what string, condition func(*servingv1.Service) bool) {
+	n.t.Helper()
+	if err := fleet.Wait(n.t.Context(), n.Serving, n.ns, what, fleetPatience, condition); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// fleetWrites returns the successful writes of Services of the fleet.
+func (c tally) fleetWrites() env.Requests {
+	c.t.Helper()
+	requests, _ := c.requests()
+	return slices.DeleteFunc(requests.Writes().Of(servicesResource), func(r env.Request) bool {
+		return r.Code != http.StatusOK || !strings.HasPrefix(r.Name, fleet.Prefix)
+	})
+}
+
+// checkFleet checks that each Service of the fleet was written exactly once,
+// and has exactly one more Revision. Knative has to have looked at all of them.
+func (n *tenant) checkFleet(counting tally) {
+	n.t.Helper()
+	written := map[string]int{}
+	for _, r := range counting.fleetWrites() {
+		written[r.Name]++
+	}
+	revisions, err := n.Serving.ServingV1().Revisions(n.ns).List(n.t.Context(), metav1.ListOptions{})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	made := map[string]int{}
+	for _, revision := range revisions.Items {
+		made[revision.Labels["serving.knative.dev/service"]]++
+	}
+	list, err := n.Serving.ServingV1().Services(n.ns).List(n.t.Context(), metav1.ListOptions{})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	generations := map[string]int64{}
+	for _, svc := range list.Items {
+		generations[svc.Name] = svc.Generation
+	}
+	unanswered := 0
+	for i := range fleetSize {
+		name := fleet.Name(i)
+		if written[name] == 0 {
+			unanswered++
+		}
+		// Each change of a spec is a generation.
+		if generations[name] != 2 || made[name] != 2 || written[name] > 1 {
+			n.t.Errorf("Service %s has generation %d and %d Revisions, and was written %d times; want 2, 2 and 1",
+				name, generations[name], made[name], written[name])
+		}
+	}
+	// A write whose client is killed before the answer may be noted as failed.
+	if unanswered > kills*controllerThreads {
+		n.t.Errorf("The audit log lacks the writes of %d Services, want those at most that were under way at a kill", unanswered)
+	}
+}
+
+// TestControllerIsKilledDuringBackfill kills the controller again and again
+// while it goes over many Services. Whatever it was about to do, the next one
+// does it, and nothing is done twice.
+func TestControllerIsKilledDuringBackfill(t *testing.T) {
+	env.Get(t).Need(t, env.ProcessControl, env.RequestCounts)
+	n := newTenant(t)
+	n.makeFleet(fleetSize, withoutPods(t, n.Env))
+	t.Cleanup(func() { n.start("controller") })
+	counting := n.startTally()
+	// The same moments each time, as far as a busy machine allows.
+	random := rand.New(rand.NewPCG(1, 2))
+
+	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
+	for kill := range kills {
+		before := n.countWritten()
+		if before == fleetSize {
+			t.Errorf("All were written after %d kills already, so that %d did not happen", kill, kills-kill)
+			break
+		}
+		// It has begun to write again, and goes on for a moment.
+		eventually(t, func(context.Context) error {
+			if n.countWritten() == before {
+				return fmt.Errorf("no Service was written since the controller was started, of %d", fleetSize-before)
+			}
+			return nil
+		})
+		time.Sleep(time.Duration(random.Int64N(int64(workSpan))))
+		if err := n.Processes.Kill(t.Context(), "controller"); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("Killed the controller when %d of %d Services were written", n.countWritten(), fleetSize)
+		n.start("controller")
+	}
+
+	n.waitForFleet("have the pull secret", fleet.Has("ghcr"))
+	n.waitForFleet("have their second Revision", func(svc *servingv1.Service) bool {
+		return svc.Status.ObservedGeneration == svc.Generation && strings.HasSuffix(svc.Status.LatestCreatedRevisionName, "-00002")
+	})
+	n.settle("ghcr")
+	n.checkFleet(counting)
+}
+
+// countWritten returns how many Services of the namespace have pull secrets.
+func (n *tenant) countWritten() int {
+	n.t.Helper()
+	list, err := n.Serving.ServingV1().Services(n.ns).List(n.t.Context(), metav1.ListOptions{ResourceVersion: "0"})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	written := 0
+	for i := range list.Items {
+		if len(list.Items[i].Spec.Template.Spec.ImagePullSecrets) > 0 {
+			written++
+		}
+	}
+	return written
+}
+
+// start starts a process unless it runs.
+func (n *tenant) start(process string) {
+	n.t.Helper()
+	ctx := context.WithoutCancel(n.t.Context())
+	status, err := n.Processes.Get(ctx, process)
+	if err == nil && status.PID == 0 {
+		err = n.Processes.Start(ctx, process, nil)
+	}
+	if err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// TestAPIServerIsRestarted takes the API server away from under the controller.
+// What was declared meanwhile and what is declared later is done, once.
+func TestAPIServerIsRestarted(t *testing.T) {
+	env.Get(t).Need(t, env.ProcessControl, env.RequestCounts)
+	n := newTenant(t)
+	names := numbered("app-%d", 4)
+	for _, name := range names {
+		n.applyAs("by-digest.yaml", name)
+	}
+	n.waitForReady(names...)
+	t.Cleanup(func() { n.start("kube-apiserver"); n.start("controller") })
+
+	// The controller has heard of the opt-in, or has not, or is about to write.
+	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
+	if err := n.Processes.Kill(t.Context(), "kube-apiserver"); err != nil {
+		t.Fatal(err)
+	}
+	// Long enough for its lease to be lost, as in an outage of minutes.
+	time.Sleep(10 * time.Second)
+	if err := n.Processes.Start(t.Context(), "kube-apiserver", nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		n.waitForList(name, "ghcr")
+	}
+	n.waitForReady(names...)
+
+	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr, quay")
+	for _, name := range names {
+		n.waitForList(name, "ghcr", "quay")
+	}
+	n.waitForReady(names...)
+	n.settle("ghcr", "quay")
+	for _, name := range names {
+		n.checkRevisions(name, 3)
+	}
+	if status, err := n.Processes.Get(t.Context(), "controller"); err != nil || status.PID == 0 {
+		t.Errorf("The controller does not run: %+v, %v", status, err)
+	}
+}

@@ -1,0 +1,43 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"testing"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+)
+
+// Knative refuses every change of a template that names its Revision and keeps
+// that name. So such a Service is left alone and told how to get its pull
+// secrets, and gets them when it no longer names its Revisions.
+func TestNamedTemplateIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	n := newTenant(t)
+	n.apply("named.yaml")
+	n.waitForReady("app")
+	counting := n.startTally()
+
+	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
+	n.waitForEvent(service("app"), "NamedRevision", "app-one", "ghcr (namespace)", "the next name")
+	n.settle("ghcr")
+	n.checkUntouched("app")
+	n.checkEvents(service("app"), "NamedRevision", 1)
+
+	// The owner goes on as before.
+	n.apply("named-next.yaml")
+	n.waitForReady("app")
+	n.checkRevisions("app", 2)
+	n.waitForEvent(service("app"), "NamedRevision", "app-two")
+	n.settle("ghcr")
+	n.checkList("app")
+	counting.checkWrites("app", 0)
+
+	n.apply("unnamed.yaml")
+	n.waitForList("app", "ghcr")
+	n.checkLedger("app", map[string]string{"ghcr": "namespace"})
+	n.waitForReady("app")
+}

@@ -1,0 +1,84 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/test/env"
+)
+
+// A Revision that the product caused and that fails stops it from changing more
+// Services of the namespace, until the Namespace changes.
+func TestNamespaceIsPausedWhenItsRevisionFails(t *testing.T) {
+	env.Get(t).Need(t, env.RevisionFates)
+	o := newOperator(t)
+	defer o.restore()
+	n := newTenant(t)
+	all := []string{"app-a", "app-b", "app-c", "app-d", "app-e"}
+	for _, name := range all {
+		n.applyAs("by-digest.yaml", name)
+	}
+	n.waitForReady(all...)
+	elsewhere := newTenant(t)
+	elsewhere.apply("by-digest.yaml")
+	elsewhere.waitForReady("app")
+
+	// One every two seconds: time for the first Revision to fail.
+	o.set(map[string]string{backfillPerMinute: "30"})
+	n.labelNamespace(env.RevisionsLabel, env.RevisionsFail)
+	n.annotateNamespace(pullsecrets.SecretsAnnotation, "wrong")
+	paused := n.waitForEvent(n.namespace(), "BackfillPaused", "did not become Ready")
+	// All have had their turn when this one, which came last, has had its.
+	elsewhere.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
+	elsewhere.waitForList("app", "ghcr")
+	if got := len(n.changed(all)); got == 0 || got == len(all) {
+		t.Errorf("%d of %d Services were changed although their Revisions fail, want the backfill to stop after the first (%s)", got, len(all), paused.Message)
+	}
+	n.checkEvents(n.namespace(), "BackfillPaused", 1)
+
+	// The API server notes times in whole seconds, so that a correction in the
+	// very second of the mistake is not known to be later.
+	n.waitForNextSecond(n.changed(all))
+	o.set(nil)
+	n.labelNamespace(env.RevisionsLabel, nil)
+	n.annotateNamespace(pullsecrets.SecretsAnnotation, "right")
+	for _, name := range all {
+		n.waitForEvent(service(name), "SecretsAdded", "right (namespace)")
+	}
+	n.waitForReady(all...)
+}
+
+// changed returns those of the Services that have pull secrets.
+func (n *tenant) changed(names []string) []string {
+	n.t.Helper()
+	var changed []string
+	for _, name := range names {
+		if len(n.list(name)) > 0 {
+			changed = append(changed, name)
+		}
+	}
+	return changed
+}
+
+// waitForNextSecond waits until the second in which the product last wrote one
+// of the Services is over.
+func (n *tenant) waitForNextSecond(names []string) {
+	n.t.Helper()
+	var last metav1.Time
+	for _, name := range names {
+		for _, entry := range n.get(name).GetManagedFields() {
+			if entry.Manager == pullsecrets.FieldManager && last.Before(entry.Time) {
+				last = *entry.Time
+			}
+		}
+	}
+	time.Sleep(time.Until(last.Add(time.Second)))
+}

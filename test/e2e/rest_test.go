@@ -1,0 +1,54 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"testing"
+	"time"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/test/env"
+)
+
+// atRest is how long nothing happens.
+const atRest = 30 * time.Second
+
+// Where nothing changes, the controller writes nothing, whatever state Services
+// are in. It is not parallel, because other tests make things happen.
+func TestNothingIsWrittenAtRest(t *testing.T) {
+	env.Get(t).Need(t, env.RequestCounts)
+	n := newTenant(t)
+	n.applyAs("by-digest.yaml", "converged")
+	n.applyAs("by-tag.yaml", "deferred")
+	n.apply("named.yaml")
+	n.applyAs("by-digest.yaml", "mistaken", annotated(pullsecrets.InjectAnnotation, "false"))
+	n.waitForReady("converged", "deferred", "app", "mistaken")
+	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr, Not-A-Name")
+	n.waitForList("converged", "ghcr")
+	n.waitForReady("converged")
+	n.waitForEvent(service("converged"), "SecretMissing")
+	n.waitForEvent(service("deferred"), "BackfillDeferred")
+	n.waitForEvent(service("app"), "NamedRevision")
+	n.waitForEvent(service("mistaken"), "InvalidAnnotation")
+	n.waitForEvent(n.namespace(), "InvalidAnnotation")
+
+	mark, err := n.Audit.Mark()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Time is what this is about: that nothing happens in it.
+	select {
+	case <-time.After(atRest):
+	case <-t.Context().Done():
+	}
+	requests, err := n.Audit.Since(mark)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if writes := requests.By(env.ControllerUser).Writes(); len(writes) > 0 {
+		t.Errorf("In %s at rest the controller has written:\n%s\nwant nothing but leases", atRest, writes)
+	}
+}

@@ -1,0 +1,59 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"testing"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+)
+
+// What a Service no longer declares is taken away at once, because its owner
+// asked; and nothing but that.
+func TestServiceRetraction(t *testing.T) {
+	t.Parallel()
+	n := newTenant(t)
+	n.apply("own-entries.yaml")
+	n.waitForReady("app")
+	n.annotate("app", pullsecrets.SecretsAnnotation, "ghcr, own-a, quay")
+	n.waitForList("app", "own-b", "own-a", "ghcr", "quay")
+	n.waitForReady("app")
+
+	counting := n.startTally()
+	n.annotate("app", pullsecrets.SecretsAnnotation, "quay")
+	n.waitForList("app", "own-b", "own-a", "quay")
+	n.checkLedger("app", map[string]string{"quay": "service"})
+	n.waitForEvent(service("app"), "SecretsRetracted", "ghcr (service)")
+	counting.checkWrites("app", 1)
+
+	n.annotate("app", pullsecrets.SecretsAnnotation, nil)
+	n.waitForList("app", "own-b", "own-a")
+	n.checkLedger("app", nil)
+}
+
+// What a Namespace no longer declares stays in the Services that are there: to
+// take it away would roll out a Revision of each for no one's benefit.
+func TestNamespaceRetractionTakesNothingAway(t *testing.T) {
+	t.Parallel()
+	n := newTenant(t, optedIn("ghcr, quay"))
+	n.apply("by-digest.yaml")
+	n.waitForList("app", "ghcr", "quay")
+	n.waitForReady("app")
+	counting, generation := n.startTally(), n.get("app").GetGeneration()
+
+	n.annotateNamespace(pullsecrets.SecretsAnnotation, "quay")
+	n.settle("quay")
+	n.annotateNamespace(pullsecrets.SecretsAnnotation, nil)
+	n.settle()
+
+	n.checkList("app", "ghcr", "quay")
+	n.checkLedger("app", map[string]string{"ghcr": "namespace", "quay": "namespace"})
+	n.checkEvents(service("app"), "SecretsRetracted", 0)
+	if got := n.get("app").GetGeneration(); got != generation {
+		t.Errorf("Service app went from generation %d to %d, want no Revision for a retraction by the Namespace", generation, got)
+	}
+	counting.checkWrites("app", 0)
+}

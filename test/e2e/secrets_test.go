@@ -1,0 +1,64 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"testing"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/test/env"
+)
+
+// A Secret that does not exist or is of the wrong type is reported, and its name
+// is injected all the same: Kubernetes ignores it, and when the Secret comes or
+// is corrected, that must not cost a Revision.
+func TestMissingAndWrongSecretsAreReported(t *testing.T) {
+	t.Parallel()
+	n := newTenant(t)
+	n.apply("secrets.yaml")
+	n.apply("by-digest.yaml")
+	n.waitForReady("app")
+	counting := n.startTally()
+
+	n.annotateNamespace(pullsecrets.SecretsAnnotation, "good, absent, opaque")
+
+	n.waitForList("app", "good", "absent", "opaque")
+	n.waitForEvent(service("app"), "SecretMissing", "absent", n.ns)
+	n.waitForEvent(service("app"), "SecretWrongType", "opaque", "Opaque", "kubernetes.io/dockerconfigjson")
+	n.settle("good", "absent", "opaque")
+	n.checkEvents(service("app"), "SecretMissing", 1)
+	n.checkEvents(service("app"), "SecretWrongType", 1)
+	if requests, known := counting.requests(); known {
+		secrets := requests.Of("secrets")
+		if len(secrets) == 0 || len(secrets) != len(secrets.Verbs("get")) {
+			t.Errorf("The controller asked this of Secrets:\n%s\nwant nothing but single ones, by name", secrets)
+		}
+	}
+}
+
+// A cache of Secrets would hold every credential of the cluster, so the
+// controller may not even ask for more than one.
+func TestControllerMayNotListSecrets(t *testing.T) {
+	t.Parallel()
+	e := env.Get(t)
+	for _, verb := range []string{"list", "watch", "create", "update", "patch", "delete", "deletecollection"} {
+		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+			User:               env.ControllerUser,
+			Groups:             []string{"system:serviceaccounts", "system:serviceaccounts:" + pullsecrets.SystemNamespace, "system:authenticated"},
+			ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: verb, Resource: "secrets", Namespace: metav1.NamespaceDefault},
+		}}
+		answer, err := e.Kube.AuthorizationV1().SubjectAccessReviews().Create(t.Context(), review, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if answer.Status.Allowed {
+			t.Errorf("The controller may %s Secrets (%s), want it to get single ones at most", verb, answer.Status.Reason)
+		}
+	}
+}
