@@ -1,0 +1,232 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	servingclient "knative.dev/serving/pkg/client/clientset/versioned"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/test/env"
+	"pullsecrets.dev/test/fleet"
+)
+
+const (
+	ourNamespace  = "bench-controller"
+	bareNamespace = "bench-bare"
+	patience      = 5 * time.Minute
+)
+
+// backfill compares the controller with a loop that only sends the patches.
+// Both have an equal set of Services, and in each round all of them get their
+// first pull secret. Knative's controller stands still meanwhile: the
+// Revisions that it would make cost the machine far more than the patches, on
+// both sides alike, and would hide the difference.
+func backfill(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
+	if err := e.Processes.Stop(ctx, "knative-controller"); err != nil {
+		return err
+	}
+	// Another one in each round, because the controller is not to take what
+	// happens between the rounds for somebody who keeps removing its entries.
+	names := make([]string, s.rounds)
+	for round := range names {
+		names[round] = fmt.Sprintf("%s-%d", secretName, round+1)
+	}
+	notef("backfill: making 2 x %d Services", s.services)
+	for _, namespace := range []string{ourNamespace, bareNamespace} {
+		if err := makeNamespace(ctx, e, namespace, names...); err != nil {
+			return err
+		}
+		if err := makeReadyServices(ctx, e, namespace, s.services); err != nil {
+			return err
+		}
+	}
+	concurrency, err := threads(ctx, e)
+	if err != nil {
+		return err
+	}
+	// The bare client is not slowed down by limits of its own.
+	config := rest.CopyConfig(e.Config)
+	config.QPS = -1
+	bare, err := servingclient.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+
+	fmt.Fprintf(out, "\nBackfill of %d Services, %d at a time, no limit per minute (Services per second)\n", s.services, concurrency)
+	fmt.Fprintf(out, "  %-8s %12s %12s %8s\n", "round", "controller", "bare client", "ratio")
+	mark, err := e.Audit.Mark()
+	if err != nil {
+		return err
+	}
+	var ours, bares, ratios []float64
+	for round, name := range names {
+		var our, other time.Duration
+		sides := []func() error{
+			func() (err error) { our, err = controllerRound(ctx, e, s.services, name); return err },
+			func() (err error) { other, err = bareRound(ctx, e, bare, s.services, concurrency, name); return err },
+		}
+		if round%2 == 1 {
+			slices.Reverse(sides)
+		}
+		for _, side := range sides {
+			notef("backfill: round %d", round+1)
+			if err := side(); err != nil {
+				return err
+			}
+		}
+		ourSpeed, bareSpeed := float64(s.services)/our.Seconds(), float64(s.services)/other.Seconds()
+		ours, bares, ratios = append(ours, ourSpeed), append(bares, bareSpeed), append(ratios, ourSpeed/bareSpeed)
+		fmt.Fprintf(out, "  %-8d %12.0f %12.0f %8.2f\n", round+1, ourSpeed, bareSpeed, ourSpeed/bareSpeed)
+	}
+	fmt.Fprintf(out, "  %-8s %12.0f %12.0f %8.2f\n", "median", median(ours), median(bares), median(ratios))
+	return writes(ctx, e, s.services*s.rounds, mark, out)
+}
+
+// controllerRound declares the name for the namespace and returns how long the
+// controller takes to bring it into all Services.
+func controllerRound(ctx context.Context, e *env.Env, n int, name string) (time.Duration, error) {
+	if err := withoutPullSecrets(ctx, e, ourNamespace, n); err != nil {
+		return 0, err
+	}
+	mark, err := e.Audit.Mark()
+	if err != nil {
+		return 0, err
+	}
+	start := time.Now()
+	if err := optIn(ctx, e, ourNamespace, name); err != nil {
+		return 0, err
+	}
+	return lastPatch(ctx, e, mark, ourNamespace, n, start)
+}
+
+// withoutPullSecrets puts the namespace back to what it was before it declared
+// any.
+func withoutPullSecrets(ctx context.Context, e *env.Env, namespace string, n int) error {
+	if err := optIn(ctx, e, namespace); err != nil {
+		return err
+	}
+	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:null}},"spec":{"template":{"spec":{"imagePullSecrets":null}}}}`, pullsecrets.AddedAnnotation)
+	return fleet.Each(ctx, n, 16, func(ctx context.Context, i int) error {
+		_, err := e.Serving.ServingV1().Services(namespace).Patch(ctx, fleet.Name(i), types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+		return err
+	})
+}
+
+// bareRound sends the very patches that the controller would, from as many
+// goroutines, and nothing else.
+func bareRound(ctx context.Context, e *env.Env, client servingclient.Interface, n, concurrency int, name string) (time.Duration, error) {
+	if err := withoutPullSecrets(ctx, e, bareNamespace, n); err != nil {
+		return 0, err
+	}
+	services, err := client.ServingV1().Services(bareNamespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return 0, err
+	}
+	patches := make([][]byte, n)
+	for i, svc := range services.Items {
+		patches[i] = fmt.Appendf(nil,
+			`{"metadata":{"annotations":{%q:"{\"%s\":\"namespace\"}"},"resourceVersion":%q},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":%q}]}}}}`,
+			pullsecrets.AddedAnnotation, name, svc.ResourceVersion, name)
+	}
+	mark, err := e.Audit.Mark()
+	if err != nil {
+		return 0, err
+	}
+	start := time.Now()
+	err = fleet.Each(ctx, n, concurrency, func(ctx context.Context, i int) error {
+		_, err := client.ServingV1().Services(bareNamespace).Patch(ctx, services.Items[i].Name, types.MergePatchType, patches[i],
+			metav1.PatchOptions{FieldManager: pullsecrets.FieldManager})
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return lastPatch(ctx, e, mark, bareNamespace, n, start)
+}
+
+// lastPatch waits for n patches of Services in the namespace and returns when,
+// after the start, the API server had answered the last one.
+func lastPatch(ctx context.Context, e *env.Env, mark env.Mark, namespace string, n int, start time.Time) (time.Duration, error) {
+	for deadline := time.Now().Add(patience); ; {
+		requests, err := e.Audit.Since(mark)
+		if err != nil {
+			return 0, err
+		}
+		patches := requests.Of("services.serving.knative.dev").In(namespace).Verbs("patch")
+		if len(patches) >= n {
+			last := slices.MaxFunc(patches, func(a, b env.Request) int { return a.At.Compare(b.At) })
+			return last.At.Sub(start), nil
+		}
+		if time.Now().After(deadline) {
+			return 0, fmt.Errorf("%d of %d Services in %s were patched within %s", len(patches), n, namespace, patience)
+		}
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-time.After(time.Second): // Looking costs the machine something, too.
+		}
+	}
+}
+
+// writes prints what the controller has written for so many changes that were
+// due, and fails unless that is exactly one patch each. Events tell people and
+// are counted apart.
+func writes(ctx context.Context, e *env.Env, due int, mark env.Mark, out io.Writer) error {
+	if err := eventsWritten(ctx, e, mark, due); err != nil {
+		return err
+	}
+	requests, err := e.Audit.Since(mark)
+	if err != nil {
+		return err
+	}
+	all := requests.By(env.ControllerUser).Writes()
+	patches, events := all.Of("services.serving.knative.dev").Verbs("patch"), all.Of("events")
+	others := len(all) - len(patches) - len(events)
+	fmt.Fprintf(out, "  API writes per Service and change: %.3f (%d patches for %d changes), Events: %d, anything else: %d\n",
+		float64(len(patches))/float64(due), len(patches), due, len(events), others)
+	if len(patches) != due || others != 0 {
+		return fmt.Errorf("want exactly one write for each of %d changes:\n%s", due, all)
+	}
+	return nil
+}
+
+// eventsWritten waits until one Event for each change is written, or none has
+// come for a while: they follow the patches at their own pace.
+func eventsWritten(ctx context.Context, e *env.Env, mark env.Mark, due int) error {
+	for before, quiet := -1, 0; quiet < 3; {
+		requests, err := e.Audit.Since(mark)
+		if err != nil {
+			return err
+		}
+		now := len(requests.By(env.ControllerUser).Of("events"))
+		if now >= due {
+			return nil
+		}
+		if now == before {
+			quiet++
+		} else {
+			before, quiet = now, 0
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Second):
+		}
+	}
+	return nil
+}
+
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
+}

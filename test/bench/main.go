@@ -1,0 +1,178 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Command bench measures what the product promises: how fast it changes
+// existing Services compared with the bare client that the API server would
+// allow, how often it writes, what it asks for at rest, and how much memory it
+// takes. It runs on a local cluster of its own, a fresh one for each part, and
+// prints tables of plain text.
+//
+// It exits with 1 if a count is not as promised. Speeds and sizes depend on the
+// machine and are only printed.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/test/env"
+)
+
+// settings are what the flags say.
+type settings struct {
+	dir            string
+	parts          string
+	quick          bool
+	services       int
+	rounds         int
+	restServices   int
+	rest           time.Duration
+	memoryServices int
+}
+
+// A part of the benchmark gets a fresh cluster and writes its table.
+type part struct {
+	name string
+	run  func(ctx context.Context, e *env.Env, s settings, out io.Writer) error
+}
+
+var parts = []part{{"backfill", backfill}, {"rest", atRest}, {"memory", memory}}
+
+func main() {
+	var s settings
+	flag.StringVar(&s.dir, "dir", ".cluster/bench", "`directory` of the local cluster")
+	flag.StringVar(&s.parts, "parts", "backfill,rest,memory", "which `parts` to run, separated by commas")
+	flag.BoolVar(&s.quick, "quick", false, "small numbers: whether it works rather than how well")
+	flag.IntVar(&s.services, "services", 500, "backfill: how many Services, for each of the two sides")
+	flag.IntVar(&s.rounds, "rounds", 4, "backfill: how many rounds; each side goes first in every other one")
+	flag.IntVar(&s.restServices, "rest-services", 50, "rest: how many Services")
+	flag.DurationVar(&s.rest, "rest", time.Minute, "rest: for how long requests are counted")
+	flag.IntVar(&s.memoryServices, "memory-services", 5000, "memory: how many Services")
+	flag.Parse()
+	if s.quick {
+		// What was asked for explicitly stays.
+		given := map[string]bool{}
+		flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
+		for name, value := range map[string]string{"services": "60", "rounds": "2", "rest-services": "10", "rest": "10s", "memory-services": "300"} {
+			if !given[name] {
+				_ = flag.Set(name, value) // The values are constants.
+			}
+		}
+	}
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, s)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, s settings) error {
+	// A benchmark stops processes and fills the cluster, so it never runs on
+	// somebody else's.
+	if err := os.Unsetenv("KUBECONFIG"); err != nil {
+		return err
+	}
+	chosen := strings.Split(s.parts, ",")
+	for _, name := range chosen {
+		if !slices.ContainsFunc(parts, func(p part) bool { return p.name == name }) {
+			return fmt.Errorf("%q is no part of the benchmark; there are backfill, rest and memory", name)
+		}
+	}
+	start := time.Now()
+	fmt.Printf("Measured with %d CPUs (%s/%s), API server, etcd and Knative on the same machine.\n", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH)
+	var broken error
+	for _, p := range parts {
+		if !slices.Contains(chosen, p.name) {
+			continue
+		}
+		if err := onFreshCluster(ctx, s, p); err != nil {
+			broken = errors.Join(broken, fmt.Errorf("%s: %w", p.name, err))
+			if ctx.Err() != nil {
+				break
+			}
+		}
+	}
+	notef("the benchmark took %s", time.Since(start).Round(time.Second))
+	return broken
+}
+
+func onFreshCluster(ctx context.Context, s settings, p part) (err error) {
+	notef("%s: starting a cluster", p.name)
+	e, err := env.Setup(ctx, env.Options{Dir: s.dir, Output: io.Discard})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, e.Close(context.WithoutCancel(ctx))) }()
+	if err := unlimitedBackfill(ctx, e); err != nil {
+		return err
+	}
+	var table strings.Builder
+	err = p.run(ctx, e, s, &table)
+	fmt.Print(table.String())
+	return err
+}
+
+// notef tells whoever waits what goes on, apart from the tables.
+func notef(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "# "+format+"\n", args...)
+}
+
+// unlimitedBackfill lifts the limit that spares clusters the rush which is
+// measured here.
+func unlimitedBackfill(ctx context.Context, e *env.Env) error {
+	_, err := e.Kube.CoreV1().ConfigMaps(pullsecrets.SystemNamespace).Patch(ctx, "config-pullsecrets", types.MergePatchType,
+		[]byte(`{"data":{"backfill-per-minute":"0"}}`), metav1.PatchOptions{})
+	return err
+}
+
+// secretName is the pull secret that exists in each namespace made here.
+const secretName = "ghcr"
+
+// makeNamespace makes a namespace with its default ServiceAccount and the pull
+// secrets.
+func makeNamespace(ctx context.Context, e *env.Env, name string, secrets ...string) error {
+	if _, err := e.Kube.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
+		return err
+	}
+	for _, secret := range secrets {
+		_, err := e.Kube.CoreV1().Secrets(name).Create(ctx, &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Name: secret},
+			Type:       corev1.SecretTypeDockerConfigJson,
+			StringData: map[string]string{corev1.DockerConfigJsonKey: `{"auths":{"ghcr.io":{"username":"robot","password":"not-a-real-one"}}}`},
+		}, metav1.CreateOptions{})
+		if err != nil {
+			return err
+		}
+	}
+	return wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+		_, err := e.Kube.CoreV1().ServiceAccounts(name).Get(ctx, "default", metav1.GetOptions{})
+		return err == nil, nil
+	})
+}
+
+// optIn annotates the namespace with the names of pull secrets; without any, it
+// declares none.
+func optIn(ctx context.Context, e *env.Env, namespace string, names ...string) error {
+	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, pullsecrets.SecretsAnnotation, strings.Join(names, ","))
+	_, err := e.Kube.CoreV1().Namespaces().Patch(ctx, namespace, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+	return err
+}

@@ -1,0 +1,170 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"pullsecrets.dev/test/env"
+	"pullsecrets.dev/test/fleet"
+)
+
+// perNamespace is how many Services a namespace gets.
+const perNamespace = 100
+
+// memory looks at the controller's resident memory without Services and with
+// many. Knative's controller stands still: what it would make of them does not
+// reach ours.
+func memory(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
+	if err := e.Processes.Stop(ctx, "knative-controller"); err != nil {
+		return err
+	}
+	type row struct {
+		when string
+		size footprint
+	}
+	var rows []row
+	look := func(when string) error {
+		size, err := settled(ctx, e)
+		rows = append(rows, row{when, size})
+		return err
+	}
+	if err := look("without Services"); err != nil {
+		return err
+	}
+
+	namespaces := (s.memoryServices + perNamespace - 1) / perNamespace
+	namespace := func(i int) string { return fmt.Sprintf("bench-memory-%02d", i) }
+	notef("memory: making %d Services", s.memoryServices)
+	for i := range namespaces {
+		if err := makeNamespace(ctx, e, namespace(i), secretName); err != nil {
+			return err
+		}
+		if err := makeReadyServices(ctx, e, namespace(i), min(perNamespace, s.memoryServices-i*perNamespace)); err != nil {
+			return err
+		}
+	}
+	if err := look("with the Services"); err != nil {
+		return err
+	}
+
+	notef("memory: opting them in")
+	for i := range namespaces {
+		if err := optIn(ctx, e, namespace(i), secretName); err != nil {
+			return err
+		}
+	}
+	for i := range namespaces {
+		if err := fleet.Wait(ctx, e.Serving, namespace(i), "have the pull secret", patience, fleet.Has(secretName)); err != nil {
+			return err
+		}
+	}
+	if err := look("after all of them were changed"); err != nil {
+		return err
+	}
+	if err := e.Processes.Restart(ctx, "controller", nil); err != nil {
+		return err
+	}
+	if err := look("after a restart"); err != nil {
+		return err
+	}
+
+	fmt.Fprintf(out, "\nResident memory of the controller, %d Services in %d namespaces (MiB)\n", s.memoryServices, namespaces)
+	fmt.Fprintf(out, "  %-32s %8s %8s\n", "", "now", "peak")
+	for _, r := range rows {
+		fmt.Fprintf(out, "  %-32s %8.0f %8.0f\n", r.when, mebi(r.size.now), mebi(r.size.peak))
+	}
+	last := rows[len(rows)-1].size
+	fmt.Fprintf(out, "  each Service takes %.1f KiB\n", float64(last.now-rows[0].size.now)/1024/float64(s.memoryServices))
+	return nil
+}
+
+// A footprint is in bytes.
+type footprint struct{ now, peak int64 }
+
+func mebi(n int64) float64 { return float64(n) / (1 << 20) }
+
+// settled returns the controller's footprint once it does not change any more:
+// Go gives memory back with a delay.
+func settled(ctx context.Context, e *env.Env) (footprint, error) {
+	var before footprint
+	for steady, deadline := 0, time.Now().Add(time.Minute); ; {
+		now, err := residentMemory(ctx, e)
+		if err != nil {
+			return now, err
+		}
+		if difference := now.now - before.now; max(difference, -difference) < 1<<20 {
+			steady++
+		} else {
+			steady = 0
+		}
+		if steady == 10 || time.Now().After(deadline) {
+			return now, nil
+		}
+		before = now
+		select {
+		case <-ctx.Done():
+			return now, ctx.Err()
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+func residentMemory(ctx context.Context, e *env.Env) (size footprint, err error) {
+	pid, err := controllerPID(ctx, e)
+	if err != nil {
+		return size, err
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return size, fmt.Errorf("reading the controller's memory, which needs Linux: %w", err)
+	}
+	for line := range strings.Lines(string(status)) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 || fields[0] != "VmRSS:" && fields[0] != "VmHWM:" {
+			continue
+		}
+		kibi, err := strconv.ParseInt(fields[1], 10, 64)
+		if err != nil {
+			return size, err
+		}
+		if fields[0] == "VmRSS:" {
+			size.now = kibi << 10
+		} else {
+			size.peak = kibi << 10
+		}
+	}
+	return size, nil
+}
+
+// threads is how many Services the controller works on at a time, according to
+// the environment that it was started with.
+func threads(ctx context.Context, e *env.Env) (int, error) {
+	pid, err := controllerPID(ctx, e)
+	if err != nil {
+		return 0, err
+	}
+	environment, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	if err != nil {
+		return 0, fmt.Errorf("reading the controller's environment, which needs Linux: %w", err)
+	}
+	for variable := range bytes.SplitSeq(environment, []byte{0}) {
+		if value, found := bytes.CutPrefix(variable, []byte("K_THREADS_PER_CONTROLLER=")); found {
+			return strconv.Atoi(string(value))
+		}
+	}
+	return 0, fmt.Errorf("the controller was started without K_THREADS_PER_CONTROLLER")
+}
+
+func controllerPID(ctx context.Context, e *env.Env) (int, error) {
+	status, err := e.Processes.Get(ctx, "controller")
+	return status.PID, err
+}

@@ -1,0 +1,151 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+)
+
+// An act does or checks one thing.
+type act func(ctx context.Context, d *demo) error
+
+// kubectl shows a command, runs it and shows what it answers.
+func kubectl(args ...string) act {
+	return func(ctx context.Context, d *demo) error {
+		fmt.Printf("\n$ kubectl %s\n", quoted(args))
+		output, err := d.kubectl(ctx, args...)
+		fmt.Print(output)
+		return err
+	}
+}
+
+var showServices = kubectl("get", "ksvc", "-n", namespace, "-o", "custom-columns-file="+files+"services.columns")
+
+// showEvents shows what the product has told about an object.
+func showEvents(object string) act {
+	ours := fields.AndSelectors(
+		fields.OneTermEqualSelector("involvedObject.name", object),
+		fields.OneTermEqualSelector("source", "pullsecrets-controller"),
+	)
+	return kubectl("get", "events", "-n", namespace, "--field-selector", ours.String(), "-o", "custom-columns-file="+files+"events.columns")
+}
+
+// expectService expects a Service with these pull secrets, separated by commas,
+// that is Ready with the Revision of that number.
+func expectService(name, pullSecrets string, number int) act {
+	revision := fmt.Sprintf("%s-%05d", name, number)
+	expected := fmt.Sprintf("%s has the pull secrets [%s] and is Ready with Revision %s", name, pullSecrets, revision)
+	return expect(expected, func(ctx context.Context, d *demo) (string, bool, error) {
+		svc, err := d.Serving.ServingV1().Services(namespace).Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return "", false, err
+		}
+		var names []string
+		for _, ref := range svc.Spec.Template.Spec.ImagePullSecrets {
+			names = append(names, ref.Name)
+		}
+		secrets, latest := strings.Join(names, ","), svc.Status.LatestReadyRevisionName
+		ready := svc.Status.ObservedGeneration == svc.Generation && svc.IsReady()
+		seen := fmt.Sprintf("%s has the pull secrets [%s], its last Revision to be Ready is %q, Ready now: %t", name, secrets, latest, ready)
+		return seen, ready && secrets == pullSecrets && latest == revision, nil
+	})
+}
+
+// expectEvent expects an Event on an object of the demo, with that part in its
+// message.
+func expectEvent(object, reason, part string) act {
+	expected := fmt.Sprintf("an Event %s on %s says %q", reason, object, part)
+	return expect(expected, func(ctx context.Context, d *demo) (string, bool, error) {
+		list, err := d.Kube.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{
+			FieldSelector: fields.OneTermEqualSelector("involvedObject.name", object).String(),
+		})
+		if err != nil {
+			return "", false, err
+		}
+		var seen []string
+		for _, event := range list.Items {
+			if event.Reason == reason && strings.Contains(event.Message, part) {
+				return "", true, nil
+			}
+			seen = append(seen, event.Reason+": "+event.Message)
+		}
+		return fmt.Sprintf("Events %q", seen), false, nil
+	})
+}
+
+// expectLedger expects what the product says that it added to a Service.
+func expectLedger(name, ledger string) act {
+	return expect("the ledger of "+name+" is "+ledger, func(ctx context.Context, d *demo) (string, bool, error) {
+		svc, err := d.Serving.ServingV1().Services(namespace).Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return "", false, err
+		}
+		seen := svc.Annotations[pullsecrets.AddedAnnotation]
+		return seen, seen == ledger, nil
+	})
+}
+
+// expectRevisions expects exactly so many Revisions.
+func expectRevisions(n int) act {
+	return expect(fmt.Sprintf("there are %d Revisions", n), func(ctx context.Context, d *demo) (string, bool, error) {
+		list, err := d.Serving.ServingV1().Revisions(namespace).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return "", false, err
+		}
+		return fmt.Sprintf("%d Revisions", len(list.Items)), len(list.Items) == n, nil
+	})
+}
+
+// waitForAccount waits until Kubernetes has made the ServiceAccount that the
+// next step changes.
+func waitForAccount(ctx context.Context, d *demo) error {
+	return wait(ctx, d, "the namespace gets its default ServiceAccount", func(ctx context.Context, d *demo) (string, bool, error) {
+		_, err := d.Kube.CoreV1().ServiceAccounts(namespace).Get(ctx, "default", metav1.GetOptions{})
+		return "", err == nil, err
+	})
+}
+
+// A look returns what is seen, and whether that is what was expected.
+type look func(ctx context.Context, d *demo) (seen string, as bool, err error)
+
+// expect waits until something is so, and tells that it is.
+func expect(expected string, look look) act {
+	return func(ctx context.Context, d *demo) error {
+		if err := wait(ctx, d, expected, look); err != nil {
+			return err
+		}
+		fmt.Println("  true:", expected)
+		return nil
+	}
+}
+
+func wait(ctx context.Context, d *demo, expected string, look look) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	last := "nothing"
+	for {
+		seen, as, err := look(ctx, d)
+		switch {
+		case as:
+			return nil
+		case err == nil:
+			last = seen
+		case ctx.Err() == nil:
+			last = err.Error()
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("\n  expected: %s\n  seen:     %s", expected, last)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}

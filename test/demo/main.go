@@ -1,0 +1,143 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Command demo plays the product's main job for a person to watch, on the local
+// cluster that it brings up if need be: a team has Services from a private
+// registry, and the platform team gives them their pull secrets.
+//
+// What it prints is what it runs, with the real kubectl, and after each step it
+// checks that the cluster is as the story says. If it is not, the demo says what
+// was expected and what was seen, and exits with 1. It can be run again and
+// again, and leaves its namespace there to look around in.
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+
+	"pullsecrets.dev/test/env"
+)
+
+const (
+	defaultDir = ".cluster"
+	// namespace is where the demo happens.
+	namespace = "demo-shop"
+	// files is where what it applies and prints with is found, from the root
+	// of the repository.
+	files = "test/demo/"
+	// kubectlProgram holds kubectl, among others.
+	kubectlProgram = ".cluster/bin/kubernetes"
+	// patience is how long the demo waits for what should happen.
+	patience = time.Minute
+)
+
+func main() {
+	dir := flag.String("dir", defaultDir, "`directory` of the local cluster")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, *dir)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "\nThe demo has FAILED:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, dir string) error {
+	if _, err := os.Stat(files + "services.yaml"); err != nil {
+		return errors.New("start it in the root of the repository, as \"make demo\" does")
+	}
+	if err := env.Up(ctx, env.Options{Dir: dir}); err != nil {
+		return err
+	}
+	e, err := env.Open(env.Options{Dir: dir})
+	if err != nil {
+		return err
+	}
+	d := &demo{Env: e}
+	if err := d.cleanUp(ctx); err != nil {
+		return err
+	}
+	for i, step := range story {
+		fmt.Printf("\n=== %d of %d: %s\n", i+1, len(story), step.title)
+		if step.text != "" {
+			fmt.Println(step.text)
+		}
+		for _, act := range step.acts {
+			if err := act(ctx, d); err != nil {
+				return fmt.Errorf("step %d (%s): %w", i+1, step.title, err)
+			}
+		}
+	}
+	return d.sayGoodbye(dir)
+}
+
+// A demo is one run.
+type demo struct {
+	*env.Env
+}
+
+// cleanUp removes what an earlier run has left.
+func (d *demo) cleanUp(ctx context.Context) error {
+	_, err := d.kubectl(ctx, "delete", "namespace", namespace, "--ignore-not-found", "--timeout=2m")
+	return err
+}
+
+// kubectl runs the kubectl that the local cluster is built with, which is
+// there wherever the cluster is.
+func (d *demo) kubectl(ctx context.Context, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, kubectlProgram, append([]string{"kubectl"}, args...)...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+d.Kubeconfig)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return stdout.String(), fmt.Errorf("kubectl %s: %w\n%s", quoted(args), err, stderr.String())
+	}
+	return stdout.String(), nil
+}
+
+var plain = regexp.MustCompile(`^[\w./:=,@%+-]+$`)
+
+// quoted is the command as one types it into a shell.
+func quoted(args []string) string {
+	words := make([]string, len(args))
+	for i, word := range args {
+		if words[i] = word; !plain.MatchString(word) {
+			words[i] = "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+func (d *demo) sayGoodbye(dir string) error {
+	stop := "make cluster-down"
+	if dir != defaultDir {
+		stop = "go run ./test/env/cmd/cluster down --dir " + dir
+	}
+	kubectl, err := filepath.Abs(kubectlProgram)
+	if err != nil {
+		return err
+	}
+	fmt.Printf(`
+=== All of it was true. To look around:
+
+  export KUBECONFIG=%s
+  alias kubectl='%s kubectl'     # if you have none
+  kubectl -n %s get ksvc,revisions,events
+
+The settings are in ConfigMap config-pullsecrets in namespace pullsecrets-system.
+To stop the cluster: %s
+`, d.Kubeconfig, kubectl, namespace, stop)
+	return nil
+}

@@ -1,0 +1,109 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package fleet makes many Knative Services at once, for tests and benchmarks
+// of what happens to hundreds of them.
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/util/workqueue"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+	servingclient "knative.dev/serving/pkg/client/clientset/versioned"
+)
+
+// Image is given by digest, so that backfill takes it for safe to change.
+var Image = "ghcr.io/acme/app@sha256:" + strings.Repeat("0123456789abcdef", 4)
+
+// workers is how many requests are on their way at the same time.
+const workers = 16
+
+// Each calls f for 0 to n-1, several at a time, and returns the first error.
+func Each(ctx context.Context, n, workers int, f func(ctx context.Context, i int) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	workqueue.ParallelizeUntil(ctx, workers, n, func(i int) {
+		if err := f(ctx, i); err != nil {
+			cancel(err)
+		}
+	})
+	return context.Cause(ctx)
+}
+
+// Prefix is what the names of all Services of a fleet begin with.
+const Prefix = "fleet-"
+
+// Name is that of the i-th Service of a fleet.
+func Name(i int) string { return fmt.Sprintf("%s%04d", Prefix, i) }
+
+// Create makes the Services from number first up to, but not including, number
+// end. Shape, unless it is nil, may change each of them before.
+func Create(ctx context.Context, client servingclient.Interface, namespace string, first, end int, shape func(i int, svc *servingv1.Service)) error {
+	return Each(ctx, end-first, workers, func(ctx context.Context, i int) error {
+		i += first
+		svc := &servingv1.Service{ObjectMeta: metav1.ObjectMeta{Name: Name(i)}}
+		svc.Spec.Template.Spec.Containers = []corev1.Container{{Image: Image}}
+		if shape != nil {
+			shape(i, svc)
+		}
+		if _, err := client.ServingV1().Services(namespace).Create(ctx, svc, metav1.CreateOptions{}); err != nil {
+			return fmt.Errorf("making Service %s/%s: %w", namespace, svc.Name, err)
+		}
+		return nil
+	})
+}
+
+// Wait waits until all Services of the namespace satisfy the condition; what
+// names it in the error.
+func Wait(ctx context.Context, client servingclient.Interface, namespace, what string, patience time.Duration, condition func(*servingv1.Service) bool) error {
+	var total int
+	var missing []string
+	err := wait.PollUntilContextTimeout(ctx, 200*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+		// Version 0 is answered from the API server's cache, which spares it
+		// and etcd, and is never far behind.
+		list, err := client.ServingV1().Services(namespace).List(ctx, metav1.ListOptions{ResourceVersion: "0"})
+		if err != nil {
+			// The API server may be away for a while: some tests see to that.
+			return false, nil //nolint:nilerr // The patience ends it.
+		}
+		total, missing = len(list.Items), nil
+		for i := range list.Items {
+			if !condition(&list.Items[i]) {
+				missing = append(missing, list.Items[i].Name)
+			}
+		}
+		return len(missing) == 0, nil
+	})
+	if err != nil {
+		return fmt.Errorf("waiting until all Services of %s %s: %w; %d of %d do not: %v", namespace, what, err, len(missing), total, missing[:min(len(missing), 5)])
+	}
+	return nil
+}
+
+// Ready is a condition for Wait: the Service is Ready as it is now.
+func Ready(svc *servingv1.Service) bool {
+	return svc.Status.ObservedGeneration == svc.Generation && svc.IsReady()
+}
+
+// Has is a condition for Wait: the Service has exactly these pull secrets.
+func Has(names ...string) func(*servingv1.Service) bool {
+	return func(svc *servingv1.Service) bool {
+		refs := svc.Spec.Template.Spec.ImagePullSecrets
+		if len(refs) != len(names) {
+			return false
+		}
+		for i, name := range names {
+			if refs[i].Name != name {
+				return false
+			}
+		}
+		return true
+	}
+}
