@@ -32,7 +32,8 @@ lint: $(BIN)/golangci-lint ## go vet and the linters of .golangci.yaml, in every
 	go vet -tags=e2e ./...
 	$(BIN)/golangci-lint run ./...
 	cd test/tools && $(BIN)/golangci-lint run ./...
-	cd test/controlplane && $(BIN)/golangci-lint run ./...
+	@# With the flags of its build, so that Kubernetes is compiled once.
+	cd test/controlplane && CGO_ENABLED=0 GOFLAGS="$(GOFLAGS) -trimpath" $(BIN)/golangci-lint run ./...
 
 .PHONY: unit
 unit: ## Unit tests, with the race detector where there is a C compiler for it.
@@ -55,8 +56,8 @@ fuzz: ## Fuzz the pure core, half a minute for each target.
 	done
 
 .PHONY: bench
-bench: ## Measure the figures that the README quotes.
-	go run ./test/bench
+bench: ## Measure the figures that the README quotes; BENCH=-quick for a look.
+	go run ./test/bench $(BENCH)
 	go test -run '^$$' -bench . ./pkg/...
 
 ##@ The local cluster
