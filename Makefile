@@ -28,12 +28,10 @@ test: lint unit verify release-test ## Run every check and test, the end-to-end 
 ##@ One part of it
 
 .PHONY: lint
-lint: $(BIN)/golangci-lint ## go vet and the linters of .golangci.yaml, in every module that code is written in.
+lint: $(BIN)/golangci-lint ## go vet and the linters of .golangci.yaml, in the product and the tools.
 	go vet -tags=e2e ./...
 	$(BIN)/golangci-lint run ./...
 	cd test/tools && $(BIN)/golangci-lint run ./...
-	@# With the flags of its build, so that Kubernetes is compiled once.
-	cd test/controlplane && CGO_ENABLED=0 GOFLAGS="$(GOFLAGS) -trimpath" $(BIN)/golangci-lint run ./...
 
 .PHONY: unit
 unit: ## Unit tests, with the race detector where there is a C compiler for it.
