@@ -10,6 +10,7 @@ import (
 	"context"
 	"maps"
 
+	"go.uber.org/zap"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -26,6 +27,7 @@ import (
 	"knative.dev/pkg/controller"
 	"knative.dev/pkg/logging"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+	servinginformers "knative.dev/serving/pkg/client/informers/externalversions/serving/v1"
 	servingclient "knative.dev/serving/pkg/client/injection/client"
 	serviceinformer "knative.dev/serving/pkg/client/injection/informers/serving/v1/service"
 	servicereconciler "knative.dev/serving/pkg/client/injection/reconciler/serving/v1/service"
@@ -85,80 +87,108 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 	r.backfill = newBackfill(impl.EnqueueKey)
 	go r.backfill.run(ctx)
 
-	wakeNamespace := func(namespace string) {
-		all, err := services.Lister().Services(namespace).List(labels.Everything())
-		if err != nil {
-			logger.Errorw("Failed to list the Services of a namespace", "namespace", namespace, "error", err)
-		}
-		for _, svc := range all {
-			impl.Enqueue(svc)
-		}
-	}
+	w := wiring{impl: impl, services: services, user: user, logger: logger}
+	w.watchServices()
+	w.watchNamespaces(namespaces.Informer(), r.reporter)
+	w.watchAccounts(accounts.Informer())
+	return impl
+}
 
-	// A Service wakes itself. One whose failed Revision has come up, or which is
-	// deleted, ends the pause of its namespace and wakes the others there.
-	handle(logger.Fatalw, services.Informer(), cache.ResourceEventHandlerFuncs{
-		AddFunc: impl.Enqueue,
+// wiring is who is woken, and by what it is found.
+type wiring struct {
+	impl     *controller.Impl
+	services servinginformers.ServiceInformer
+	user     string
+	logger   *zap.SugaredLogger
+}
+
+// watchServices: a Service wakes itself. One whose failed Revision has come up,
+// or which is deleted, ends the pause of its namespace and wakes the others there.
+func (w wiring) watchServices() {
+	w.handle(w.services.Informer(), cache.ResourceEventHandlerFuncs{
+		AddFunc: w.impl.Enqueue,
 		UpdateFunc: func(before, after any) {
-			impl.Enqueue(after)
+			w.impl.Enqueue(after)
 			was, is := before.(*servingv1.Service), after.(*servingv1.Service)
-			if resources.CausedFailure(was, user) && !resources.CausedFailure(is, user) {
-				wakeNamespace(is.Namespace)
+			if resources.CausedFailure(was, w.user) && !resources.CausedFailure(is, w.user) {
+				w.wakeNamespace(is.Namespace)
 			}
 		},
 		DeleteFunc: func(object any) {
-			impl.Enqueue(object)
-			if gone, ok := object.(cache.DeletedFinalStateUnknown); ok {
-				object = gone.Obj
-			}
-			if was, ok := object.(*servingv1.Service); ok && resources.CausedFailure(was, user) {
-				wakeNamespace(was.Namespace)
+			w.impl.Enqueue(object)
+			if was, ok := last(object).(*servingv1.Service); ok && resources.CausedFailure(was, w.user) {
+				w.wakeNamespace(was.Namespace)
 			}
 		},
 	})
+}
 
-	// A Namespace wakes its Services when it is there, and when something
-	// changes by which it declares, is excluded or ends a pause.
-	handle(logger.Fatalw, namespaces.Informer(), cache.ResourceEventHandlerFuncs{
-		AddFunc: func(object any) { wakeNamespace(object.(*corev1.Namespace).Name) },
+// watchNamespaces: a Namespace wakes its Services when it is there, and when
+// something changes by which it declares, is excluded or ends a pause.
+func (w wiring) watchNamespaces(informer cache.SharedIndexInformer, reporter *events.Reporter) {
+	w.handle(informer, cache.ResourceEventHandlerFuncs{
+		AddFunc: func(object any) { w.wakeNamespace(object.(*corev1.Namespace).Name) },
 		UpdateFunc: func(before, after any) {
 			was, is := before.(*corev1.Namespace), after.(*corev1.Namespace)
 			if !maps.Equal(was.Annotations, is.Annotations) || !maps.Equal(was.Labels, is.Labels) {
-				wakeNamespace(is.Name)
+				w.wakeNamespace(is.Name)
 			}
 		},
 		DeleteFunc: func(object any) {
-			if gone, ok := object.(cache.DeletedFinalStateUnknown); ok {
-				object = gone.Obj
-			}
-			if namespace, ok := object.(*corev1.Namespace); ok {
-				r.reporter.Forget(types.NamespacedName{Namespace: namespace.Name, Name: namespace.Name}, topicPaused)
+			if namespace, ok := last(object).(*corev1.Namespace); ok {
+				reporter.Forget(types.NamespacedName{Namespace: namespace.Name, Name: namespace.Name}, topicPaused)
 			}
 		},
 	})
+}
 
-	// A ServiceAccount wakes the Services that run as it when its own pull
-	// secrets change, which Services may have to carry.
-	wakeAccount := func(object any) {
-		account := object.(*corev1.ServiceAccount)
-		users, err := services.Informer().GetIndexer().ByIndex(accountIndex, account.Namespace+"/"+account.Name)
-		if err != nil {
-			logger.Errorw("Failed to list the Services of a ServiceAccount", "namespace", account.Namespace, "name", account.Name, "error", err)
-		}
-		for _, svc := range users {
-			impl.Enqueue(svc)
-		}
-	}
-	handle(logger.Fatalw, accounts.Informer(), cache.ResourceEventHandlerFuncs{
-		AddFunc: wakeAccount,
+// watchAccounts: a ServiceAccount wakes the Services that run as it when its own
+// pull secrets change, which Services may have to carry.
+func (w wiring) watchAccounts(informer cache.SharedIndexInformer) {
+	w.handle(informer, cache.ResourceEventHandlerFuncs{
+		AddFunc: w.wakeUsers,
 		UpdateFunc: func(before, after any) {
 			was, is := before.(*corev1.ServiceAccount), after.(*corev1.ServiceAccount)
 			if !equality.Semantic.DeepEqual(was.ImagePullSecrets, is.ImagePullSecrets) || !maps.Equal(was.Annotations, is.Annotations) {
-				wakeAccount(after)
+				w.wakeUsers(after)
 			}
 		},
 	})
-	return impl
+}
+
+func (w wiring) wakeNamespace(namespace string) {
+	all, err := w.services.Lister().Services(namespace).List(labels.Everything())
+	if err != nil {
+		w.logger.Errorw("Failed to list the Services of a namespace", "namespace", namespace, "error", err)
+	}
+	for _, svc := range all {
+		w.impl.Enqueue(svc)
+	}
+}
+
+func (w wiring) wakeUsers(object any) {
+	account := object.(*corev1.ServiceAccount)
+	users, err := w.services.Informer().GetIndexer().ByIndex(accountIndex, account.Namespace+"/"+account.Name)
+	if err != nil {
+		w.logger.Errorw("Failed to list the Services of a ServiceAccount", "namespace", account.Namespace, "name", account.Name, "error", err)
+	}
+	for _, svc := range users {
+		w.impl.Enqueue(svc)
+	}
+}
+
+func (w wiring) handle(informer cache.SharedIndexInformer, handler cache.ResourceEventHandlerFuncs) {
+	if _, err := informer.AddEventHandler(handler); err != nil {
+		w.logger.Fatalw("Failed to watch", "error", err)
+	}
+}
+
+// last is a deleted object as it was seen last.
+func last(object any) any {
+	if gone, ok := object.(cache.DeletedFinalStateUnknown); ok {
+		return gone.Obj
+	}
+	return object
 }
 
 func fromCaches(namespaces corev1listers.NamespaceLister, accounts corev1listers.ServiceAccountLister) sources {
@@ -167,12 +197,6 @@ func fromCaches(namespaces corev1listers.NamespaceLister, accounts corev1listers
 		account: func(_ context.Context, namespace, name string) (*corev1.ServiceAccount, error) {
 			return accounts.ServiceAccounts(namespace).Get(name)
 		},
-	}
-}
-
-func handle(fatal func(string, ...any), informer cache.SharedIndexInformer, handler cache.ResourceEventHandlerFuncs) {
-	if _, err := informer.AddEventHandler(handler); err != nil {
-		fatal("Failed to watch", "error", err)
 	}
 }
 
