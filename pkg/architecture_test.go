@@ -67,6 +67,10 @@ var layers = []layer{{
 	may:     core,
 	why:     "what caches keep is decided apart from who reads them",
 }, {
+	pattern: "pkg/metrics",
+	may:     core,
+	why:     "what several programs count is counted in the same way",
+}, {
 	pattern: "pkg/probes",
 	why:     "whether a program is alive has nothing to do with what it does",
 }, {
@@ -79,11 +83,11 @@ var layers = []layer{{
 	why:     "it helps the tests of every reconciler, so it knows none of them",
 }, {
 	pattern: "pkg/reconciler/*",
-	may:     append(slices.Clone(core), "pkg/client/...", "pkg/config", "pkg/events", "pkg/trim", "SELF/resources"),
+	may:     append(slices.Clone(core), "pkg/client/...", "pkg/config", "pkg/events", "pkg/metrics", "pkg/trim", "SELF/resources"),
 	why:     "reconcilers and admission never import each other: what two of them need moves down into a package named after its subject",
 }, {
 	pattern: "pkg/webhook",
-	may:     append(slices.Clone(core), "pkg/client/...", "pkg/config", "pkg/events", "pkg/trim"),
+	may:     append(slices.Clone(core), "pkg/client/...", "pkg/config", "pkg/events", "pkg/metrics", "pkg/trim"),
 	why:     "reconcilers and admission never import each other: what two of them need moves down into a package named after its subject",
 }, {
 	pattern: "cmd/*",

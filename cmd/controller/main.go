@@ -5,8 +5,12 @@
 package main
 
 import (
+	"context"
 	"log"
 
+	"k8s.io/client-go/rest"
+	"knative.dev/pkg/configmap"
+	"knative.dev/pkg/controller"
 	"knative.dev/pkg/injection/sharedmain"
 	"knative.dev/pkg/signals"
 
@@ -23,7 +27,15 @@ func main() {
 		}
 	}()
 	sharedmain.MainWithContext(sharedmain.WithHealthProbesDisabled(ctx), "controller",
-		service.NewController,
+		newServiceController,
 		namespace.NewController,
 	)
+}
+
+// newServiceController stops the program from logging the warnings with which
+// the API server answers its patches: they are about what the owner of the Service
+// wrote, who has been given them. By now sharedmain has set its own handler.
+func newServiceController(ctx context.Context, cmw configmap.Watcher) *controller.Impl {
+	rest.SetDefaultWarningHandler(rest.NoWarnings{})
+	return service.NewController(ctx, cmw)
 }

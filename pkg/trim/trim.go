@@ -126,13 +126,14 @@ func whoAndWhen(entry metav1.ManagedFieldsEntry) *metav1.ManagedFieldsEntry {
 }
 
 // ownersOfList keeps the entries of those who own an item of the list, with
-// that part of their fields, and when the product wrote last.
+// that part of their fields, and when everybody wrote last, statuses apart.
 func ownersOfList(entry metav1.ManagedFieldsEntry) *metav1.ManagedFieldsEntry {
-	if entry.Manager == pullsecrets.FieldManager {
-		return whoAndWhen(entry)
-	}
-	if entry.FieldsV1 == nil || !strings.Contains(string(entry.FieldsV1.Raw), `"f:imagePullSecrets"`) {
+	if entry.Subresource != "" {
 		return nil
+	}
+	if entry.Manager == pullsecrets.FieldManager || entry.FieldsV1 == nil ||
+		!strings.Contains(string(entry.FieldsV1.Raw), `"f:imagePullSecrets"`) {
+		return whoAndWhen(entry)
 	}
 	type fields struct {
 		Spec struct {

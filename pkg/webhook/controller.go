@@ -26,6 +26,7 @@ import (
 	servingclient "knative.dev/serving/pkg/client/injection/client"
 
 	"pullsecrets.dev/pkg/config"
+	"pullsecrets.dev/pkg/metrics"
 	"pullsecrets.dev/pkg/trim"
 )
 
@@ -53,7 +54,7 @@ func NewServiceController(readiness *Readiness) injection.ControllerConstructor 
 				logger.Fatalw("Failed to trim what is cached", "error", err)
 			}
 		}
-		metrics, err := newMetrics()
+		added, err := metrics.NewAdded()
 		if err != nil {
 			logger.Fatalw("Failed to make metrics", "error", err)
 		}
@@ -74,7 +75,7 @@ func NewServiceController(readiness *Readiness) injection.ControllerConstructor 
 			kube:    kubeclient.Get(ctx),
 			serving: servingclient.Get(ctx),
 			config:  store,
-			metrics: metrics,
+			added:   added,
 		}
 		readiness.needs("the caches of Namespaces and ServiceAccounts", admission.ready)
 		readiness.needs("the certificate", func() bool {

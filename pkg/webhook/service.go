@@ -5,7 +5,6 @@ package webhook
 
 import (
 	"context"
-
 	"fmt"
 	"time"
 
@@ -22,6 +21,7 @@ import (
 	"pullsecrets.dev/pkg/annotation"
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/merge"
+	"pullsecrets.dev/pkg/metrics"
 )
 
 // liveTimeout bounds what is asked of the API server within one request, which
@@ -42,7 +42,7 @@ type Services struct {
 	kube    kubernetes.Interface
 	serving servingclient.Interface
 	config  *config.Store
-	metrics metrics
+	added   metrics.Added
 }
 
 var _ webhook.AdmissionController = (*Services)(nil)
@@ -83,6 +83,9 @@ func (s *Services) admit(ctx context.Context, request *admissionv1.AdmissionRequ
 	if d == nil {
 		return nil
 	}
+	if _, err := merge.ParseLedger(requested.ledger()); err != nil && (old == nil || old.ledger() != requested.ledger()) {
+		response.Warnings = append(response.Warnings, warnLedger(err))
+	}
 	change, err := s.decide(ctx, request.Namespace, old, requested, *d)
 	if err != nil {
 		return nil //nolint:nilerr // A list of another shape is for the API server to refuse.
@@ -100,7 +103,7 @@ func (s *Services) admit(ctx context.Context, request *admissionv1.AdmissionRequ
 	response.Patch, response.PatchType = patch, &patchType
 	response.AuditAnnotations = audit(change.result)
 	if request.DryRun == nil || !*request.DryRun {
-		s.metrics.countAdded(ctx, change.result.Added)
+		s.added.Count(ctx, change.result.Added, metrics.Admission)
 	}
 	return nil
 }

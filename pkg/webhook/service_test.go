@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"pullsecrets.dev/pkg/config"
+	"pullsecrets.dev/pkg/metrics"
 	. "pullsecrets.dev/pkg/reconciler/testing"
 )
 
@@ -42,7 +43,7 @@ type world struct {
 func (w world) services(t testing.TB) *Services {
 	t.Helper()
 	listers := NewListers(w.cached)
-	m, err := newMetrics()
+	m, err := metrics.NewAdded()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,8 +65,8 @@ func (w world) services(t testing.TB) *Services {
 		namespaces: listers.Namespaces(), accounts: listers.ServiceAccounts(),
 		ready: func() bool { return !w.cold },
 		kube:  kube, serving: serving,
-		config:  config.NewStore(logtesting.TestLogger(t)),
-		metrics: m,
+		config: config.NewStore(logtesting.TestLogger(t)),
+		added:  m,
 	}
 }
 
@@ -180,6 +181,18 @@ func TestAdmit(t *testing.T) {
 			requested: `{metadata: {generateName: app-}, spec: {template: {spec: {containers: [{image: x}]}}}}`,
 			change:    func(r *admissionv1.AdmissionRequest) { r.Name = "" },
 			want:      `n | {"n":"namespace"}`,
+		},
+		{
+			reason: "create: a ledger that is none is said to be so", world: declares,
+			requested: strings.Replace(bare, "name: app", "name: app, annotations: {pullsecrets.dev/added: 'n=namespace'}", 1),
+			want:      `n | {"n":"namespace"}`,
+			warnings:  []string{"pullsecrets.dev/added is ignored: want a JSON object of entry names and their origins"},
+		},
+		{
+			reason: "update: a ledger that was none before is not spoken of again", world: world{cached: []runtime.Object{team()}},
+			old:       strings.Replace(bare, "name: app", "name: app, annotations: {pullsecrets.dev/added: 'n=namespace'}", 1),
+			requested: strings.Replace(bare, "name: app", "name: app, annotations: {pullsecrets.dev/added: 'n=namespace'}", 1),
+			want:      " | n=namespace",
 		},
 		{
 			reason: "create: nothing declared", world: world{cached: []runtime.Object{team()}}, requested: bare, want: " | ",

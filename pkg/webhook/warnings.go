@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"pullsecrets.dev/pkg/annotation"
+	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/merge"
 )
 
@@ -26,6 +27,10 @@ func warn(format string, args ...any) string {
 
 func warnInvalid(problem annotation.Problem) string {
 	return warn("%s", strings.TrimPrefix(problem.Error(), "annotation "))
+}
+
+func warnLedger(err error) string {
+	return warn("%s is ignored: %v", pullsecrets.AddedAnnotation, err)
 }
 
 func warnInvalidNamespace(name string) string {

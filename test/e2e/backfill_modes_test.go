@@ -17,7 +17,7 @@ import (
 func TestBackfillModes(t *testing.T) {
 	o := newOperator(t)
 	defer o.restore()
-	reported, silent := newTenant(t), newTenant(t)
+	reported, silent := newTenant(t, withoutAdmission), newTenant(t, withoutAdmission)
 	for _, n := range []*tenant{reported, silent} {
 		n.applyAs("by-digest.yaml", "pinned")
 		n.applyAs("by-tag.yaml", "tagged")

@@ -91,7 +91,7 @@ func TestBadSecretsAnnotation(t *testing.T) {
 	for _, bad := range badSecrets {
 		t.Run(bad.name, func(t *testing.T) {
 			t.Parallel()
-			n := newTenant(t)
+			n := newTenant(t, withoutAdmission)
 			n.apply("own-entries.yaml")
 			n.annotate("app", pullsecrets.SecretsAnnotation, bad.value)
 			n.waitForList("app", append([]string{"own-b", "own-a"}, bad.want...)...)
@@ -136,7 +136,7 @@ func TestBadLedger(t *testing.T) {
 	} {
 		t.Run(bad.name, func(t *testing.T) {
 			t.Parallel()
-			n := newTenant(t)
+			n := newTenant(t, withoutAdmission)
 			n.applyAs("own-entries.yaml", "app", annotated(pullsecrets.AddedAnnotation, bad.ledger))
 			n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
 			n.waitForList("app", "own-b", "own-a", "ghcr")
@@ -163,7 +163,7 @@ func hugeLedger() string {
 // nobody could ever tell where it came from; and that is told once.
 func TestNoRoomForTheLedger(t *testing.T) {
 	t.Parallel()
-	n := newTenant(t)
+	n := newTenant(t, withoutAdmission)
 	n.apply("own-entries.yaml")
 	n.waitForReady("app")
 	used := len("example.com/filler")

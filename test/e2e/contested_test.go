@@ -18,7 +18,7 @@ import (
 // owner told, until its annotations change.
 func TestContestedServiceIsLeftAlone(t *testing.T) {
 	t.Parallel()
-	n := newTenant(t)
+	n := newTenant(t, withoutAdmission)
 	counting := n.startTally()
 	n.applyAs("by-digest.yaml", "app", annotated(pullsecrets.SecretsAnnotation, "ghcr"))
 	removals := 0

@@ -15,7 +15,7 @@ import (
 // of a Namespace, and takes nothing away.
 func TestInjectDisabled(t *testing.T) {
 	t.Parallel()
-	n := newTenant(t)
+	n := newTenant(t, withoutAdmission)
 	n.applyAs("by-digest.yaml", "opted-out", annotated(pullsecrets.InjectAnnotation, "disabled"))
 	n.applyAs("by-digest.yaml", "app")
 	n.waitForReady("opted-out", "app")
@@ -49,7 +49,7 @@ func TestInvalidInject(t *testing.T) {
 	for name, value := range map[string]string{"capital": "Disabled", "false": "false", "empty": ""} {
 		t.Run(name+" on a Service", func(t *testing.T) {
 			t.Parallel()
-			n := newTenant(t)
+			n := newTenant(t, withoutAdmission)
 			n.applyAs("by-digest.yaml", "app", annotated(pullsecrets.SecretsAnnotation, "ghcr"))
 			n.waitForList("app", "ghcr")
 			n.waitForReady("app")
@@ -69,7 +69,7 @@ func TestInvalidInject(t *testing.T) {
 		})
 		t.Run(name+" on a Namespace", func(t *testing.T) {
 			t.Parallel()
-			n := newTenant(t, optedIn("ghcr"))
+			n := newTenant(t, withoutAdmission, optedIn("ghcr"))
 			n.apply("by-digest.yaml")
 			n.waitForList("app", "ghcr")
 			n.waitForReady("app")

@@ -15,7 +15,7 @@ import (
 // owner's from then on, and is never taken away.
 func TestEntryThatTheOwnerWritesDownIsTheirs(t *testing.T) {
 	t.Parallel()
-	n := newTenant(t)
+	n := newTenant(t, withoutAdmission)
 	n.applyAs("by-digest.yaml", "app", annotated(pullsecrets.SecretsAnnotation, "ghcr, quay"))
 	n.waitForList("app", "ghcr", "quay")
 	n.checkLedger("app", map[string]string{"ghcr": "service", "quay": "service"})

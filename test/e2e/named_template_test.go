@@ -16,7 +16,7 @@ import (
 // secrets, and gets them when it no longer names its Revisions.
 func TestNamedTemplateIsLeftAlone(t *testing.T) {
 	t.Parallel()
-	n := newTenant(t)
+	n := newTenant(t, withoutAdmission)
 	n.apply("named.yaml")
 	n.waitForReady("app")
 	counting := n.startTally()

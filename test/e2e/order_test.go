@@ -30,7 +30,7 @@ func TestOrder(t *testing.T) {
 // when the annotations change their order, nor when the owner orders the list.
 func TestOrderAloneIsNeverWritten(t *testing.T) {
 	t.Parallel()
-	n := newTenant(t, optedIn("ns-a, ns-b"))
+	n := newTenant(t, withoutAdmission, optedIn("ns-a, ns-b"))
 	n.applyAs("own-entries.yaml", "app", annotated(pullsecrets.SecretsAnnotation, "svc-a, svc-b"))
 	n.waitForList("app", "own-b", "own-a", "svc-a", "svc-b", "ns-a", "ns-b")
 	n.waitForReady("app")

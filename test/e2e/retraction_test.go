@@ -15,7 +15,7 @@ import (
 // asked; and nothing but that.
 func TestServiceRetraction(t *testing.T) {
 	t.Parallel()
-	n := newTenant(t)
+	n := newTenant(t, withoutAdmission)
 	n.apply("own-entries.yaml")
 	n.waitForReady("app")
 	n.annotate("app", pullsecrets.SecretsAnnotation, "ghcr, own-a, quay")
@@ -38,7 +38,7 @@ func TestServiceRetraction(t *testing.T) {
 // take it away would roll out a Revision of each for no one's benefit.
 func TestNamespaceRetractionTakesNothingAway(t *testing.T) {
 	t.Parallel()
-	n := newTenant(t, optedIn("ghcr, quay"))
+	n := newTenant(t, withoutAdmission, optedIn("ghcr, quay"))
 	n.apply("by-digest.yaml")
 	n.waitForList("app", "ghcr", "quay")
 	n.waitForReady("app")

@@ -20,7 +20,7 @@ import (
 // is corrected, that must not cost a Revision.
 func TestMissingAndWrongSecretsAreReported(t *testing.T) {
 	t.Parallel()
-	n := newTenant(t)
+	n := newTenant(t, withoutAdmission)
 	n.apply("secrets.yaml")
 	n.apply("by-digest.yaml")
 	n.waitForReady("app")

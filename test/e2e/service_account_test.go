@@ -15,7 +15,7 @@ import (
 // So they come along with the first entry, or that would take them away.
 func TestServiceAccountEntriesAreCarried(t *testing.T) {
 	t.Parallel()
-	n := newTenant(t)
+	n := newTenant(t, withoutAdmission)
 	n.apply("service-accounts.yaml")
 	n.waitForReady("on-default", "on-robot", "with-own")
 	counting := n.startTally()
@@ -41,7 +41,7 @@ func TestServiceAccountEntriesAreCarried(t *testing.T) {
 // to the Pods again.
 func TestServiceAccountEntriesLeaveWithTheLast(t *testing.T) {
 	t.Parallel()
-	n := newTenant(t)
+	n := newTenant(t, withoutAdmission)
 	n.apply("service-accounts.yaml")
 	n.waitForReady("on-robot")
 
@@ -60,7 +60,7 @@ func TestServiceAccountEntriesLeaveWithTheLast(t *testing.T) {
 // anything else than it lists. So nothing else is injected, and that is told.
 func TestEnforcedServiceAccount(t *testing.T) {
 	t.Parallel()
-	n := newTenant(t)
+	n := newTenant(t, withoutAdmission)
 	n.apply("enforced-account.yaml")
 	n.waitForReady("app")
 

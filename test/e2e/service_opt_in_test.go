@@ -15,7 +15,7 @@ import (
 // is given by tag: its owner asks for the Revision.
 func TestServiceOptIn(t *testing.T) {
 	t.Parallel()
-	n := newTenant(t)
+	n := newTenant(t, withoutAdmission)
 	n.apply("by-tag.yaml")
 	n.applyAs("by-tag.yaml", "neighbour")
 	n.waitForReady("app", "neighbour")

@@ -29,33 +29,46 @@ const (
 	backfillPerMinute  = "backfill-per-minute"
 )
 
-// lifted counts the tests that go on while the rate is lifted.
-var lifted struct {
-	sync.Mutex
-	tests  int
-	before any
+// whileWanted is something that is done for as long as any test wants it.
+type whileWanted struct {
+	mu    sync.Mutex
+	tests int
+	undo  func(context.Context, *testing.T)
 }
+
+// want does it, unless another test has had it done, until the test ends.
+func (w *whileWanted) want(t *testing.T, do func() (undo func(context.Context, *testing.T))) {
+	t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.tests == 0 {
+		w.undo = do()
+	}
+	w.tests++
+	t.Cleanup(func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.tests--; w.tests == 0 {
+			w.undo(context.WithoutCancel(t.Context()), t)
+		}
+	})
+}
+
+var lifted whileWanted
 
 // liftRate takes the limit of the backfill away for as long as any test wants
 // that: one Service a second would be what the suite waits for most. A Service
 // that comes before the controller knows is late by a second and nothing else.
 func liftRate(t *testing.T, e *env.Env) {
 	t.Helper()
-	lifted.Lock()
-	defer lifted.Unlock()
-	if lifted.tests == 0 {
-		lifted.before = nil
+	lifted.want(t, func() func(context.Context, *testing.T) {
+		var before any
 		if value, found := readSettings(t.Context(), t, e)[backfillPerMinute]; found {
-			lifted.before = value
+			before = value
 		}
 		writeSettings(t.Context(), t, e, map[string]any{backfillPerMinute: "0"})
-	}
-	lifted.tests++
-	t.Cleanup(func() {
-		lifted.Lock()
-		defer lifted.Unlock()
-		if lifted.tests--; lifted.tests == 0 {
-			writeSettings(context.WithoutCancel(t.Context()), t, e, map[string]any{backfillPerMinute: lifted.before})
+		return func(ctx context.Context, t *testing.T) {
+			writeSettings(ctx, t, e, map[string]any{backfillPerMinute: before})
 		}
 	})
 }

@@ -59,6 +59,7 @@ func newTenant(t *testing.T, options ...env.NamespaceOption) *tenant {
 	t.Helper()
 	e := env.Get(t)
 	liftRate(t, e)
+	openBypass(t, e)
 	return &tenant{Env: e, t: t, ns: e.Namespace(t, options...)}
 }
 
@@ -347,12 +348,12 @@ func (n *tenant) checkEvents(object about, reason string, want int) {
 
 // settle waits until the controller has handled everything that the tenant has
 // written up to now: it makes one more Service, which has to get the pull
-// secrets that the Namespace declares. Whatever else should have happened in
+// secrets that the Namespace declares, by the controller alone. Whatever else should have happened in
 // the namespace has happened before.
 func (n *tenant) settle(declared ...string) {
 	n.t.Helper()
 	name := "marker-" + rand.String(5)
-	n.applyAs("by-digest.yaml", name, annotated(pullsecrets.SecretsAnnotation, name))
+	n.applyAs("by-digest.yaml", name, unadmitted, annotated(pullsecrets.SecretsAnnotation, name))
 	n.waitForList(name, append([]string{name}, declared...)...)
 }
 

@@ -43,6 +43,14 @@ var standing = []program{
 	{name: "knative-webhook", module: knativeModule, pkg: "knative.dev/serving/cmd/webhook", title: "Knative's webhook", loopback: true},
 }
 
+// writers are programs by which people write to clusters. Tests use them, so
+// they are built when one asks, see Tool.
+var writers = map[string]program{
+	binKubectl:   {name: binKubernetes, module: "test/controlplane", pkg: ".", title: "kubectl", versionOf: "k8s.io/kubernetes"},
+	"kn":         {name: "kn", module: "test/writers/kn", pkg: "knative.dev/client/cmd/kn", title: "kn"},
+	"flux-apply": {name: "flux-apply", module: "test/writers/flux", pkg: ".", title: "Flux's apply engine"},
+}
+
 // buildDirPattern names the directories in which builds are under way.
 const buildDirPattern = ".build-*"
 

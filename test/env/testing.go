@@ -78,6 +78,30 @@ func Get(t testing.TB) *Env {
 	return shared.env
 }
 
+// building lets one test at a time build a program.
+var building sync.Mutex
+
+// Tool returns the path of a program by which people write to clusters: kubectl,
+// kn or flux-apply. It is built from source, which the first time takes minutes.
+func Tool(t testing.TB, name string) string {
+	t.Helper()
+	building.Lock()
+	defer building.Unlock()
+	p, known := writers[name]
+	if !known {
+		t.Fatalf("There is no program %s", name)
+	}
+	repo, err := findRepository()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := builder{repo: repo, progress: t.Logf}
+	if err := b.build(t.Context(), []program{p}); err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(b.binDir(), name)
+}
+
 // A Capability is what not every cluster offers.
 type Capability string
 

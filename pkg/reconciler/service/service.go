@@ -27,6 +27,7 @@ import (
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/events"
 	"pullsecrets.dev/pkg/merge"
+	"pullsecrets.dev/pkg/metrics"
 	"pullsecrets.dev/pkg/reconciler/service/resources"
 )
 
@@ -55,7 +56,7 @@ type Reconciler struct {
 	backfill *backfill
 	memory   memory
 	reporter *events.Reporter
-	metrics  metrics
+	metrics  recorded
 }
 
 // sources reads what declares.
@@ -108,7 +109,7 @@ func (r *Reconciler) ReconcileKind(ctx context.Context, svc *servingv1.Service) 
 	r.checkSecrets(ctx, s)
 	deferred := func(e events.Event) bool { return e.Reason == events.ReasonBackfillDeferred }
 	if config.FromContext(ctx).Backfill == config.BackfillReport && slices.ContainsFunc(told, deferred) {
-		r.metrics.countAdded(ctx, s.result.Added, pathReport)
+		r.metrics.added.Count(ctx, s.result.Added, metrics.Report)
 	}
 	if !all && event == nil {
 		return controller.NewRequeueAfter(untold)
@@ -231,12 +232,23 @@ func (r *Reconciler) write(ctx context.Context, s *subject) reconciler.Event {
 		return fmt.Errorf("failed to patch the pull secrets of Service %s: %w", s.key, err)
 	}
 	r.memory.wrote(s.Service, s.result)
-	r.metrics.countAdded(ctx, s.result.Added, pathBackfill)
+	path := metrics.Backfill
+	if missed(s) {
+		path = metrics.Missed
+	}
+	r.metrics.added.Count(ctx, s.result.Added, path)
 	recorder := controller.GetEventRecorder(ctx)
 	for _, e := range happened(s.result) {
 		recorder.Event(s.Service, e.Type, e.Reason, e.Message)
 	}
 	return nil
+}
+
+// missed tells whether admission should have made the change, because the Service
+// was written after what declares it in the Namespace.
+func missed(s *subject) bool {
+	owner := lastWrite(s.ManagedFields, func(e metav1.ManagedFieldsEntry) bool { return e.Manager != pullsecrets.FieldManager })
+	return owner.After(lastWrite(s.namespace.ManagedFields, func(metav1.ManagedFieldsEntry) bool { return true }))
 }
 
 // happened are the Events of a change that was written.

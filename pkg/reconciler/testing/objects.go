@@ -81,6 +81,11 @@ func WithWrite(at time.Time) ServiceOption {
 	}
 }
 
+// WithOwnersWrite notes a write of the Service's owner at a time.
+func WithOwnersWrite(at time.Time) ServiceOption {
+	return func(svc *servingv1.Service) { svc.ManagedFields = append(svc.ManagedFields, managed("kubectl", at)) }
+}
+
 // NamespaceOption changes a Namespace under construction.
 type NamespaceOption func(*corev1.Namespace)
 

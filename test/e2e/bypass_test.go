@@ -1,0 +1,128 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/util/retry"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/test/env"
+)
+
+// The API server does not call the product's webhook for Services that have this
+// label, nor for those in namespaces that have it. To these it is as if there
+// were an outage, and the reconciler alone serves them.
+const (
+	bypassLabel = "e2e.test/admission"
+	bypassValue = "away"
+
+	// injectWebhook is the product's MutatingWebhookConfiguration for Services.
+	injectWebhook = "inject.pullsecrets.dev"
+)
+
+// withoutAdmission is a Namespace in which the reconciler alone serves.
+var withoutAdmission = env.Labelled(bypassLabel, bypassValue)
+
+// unadmitted is an edit that has the reconciler alone serve the object.
+func unadmitted(object *unstructured.Unstructured) {
+	labels := object.GetLabels()
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	labels[bypassLabel] = bypassValue
+	object.SetLabels(labels)
+}
+
+var bypass whileWanted
+
+// openBypass lets the API server heed the bypassLabel for as long as any test
+// wants that.
+func openBypass(t *testing.T, e *env.Env) {
+	t.Helper()
+	bypass.want(t, func() func(context.Context, *testing.T) {
+		expression := metav1.LabelSelectorRequirement{Key: bypassLabel, Operator: metav1.LabelSelectorOpNotIn, Values: []string{bypassValue}}
+		changeWebhook(t.Context(), t, e, func(wh *admissionregistrationv1.MutatingWebhook) {
+			for _, selector := range []*metav1.LabelSelector{wh.NamespaceSelector, wh.ObjectSelector} {
+				selector.MatchExpressions = append(without(selector.MatchExpressions), expression)
+			}
+		})
+		waitForBypass(t, e)
+		return func(ctx context.Context, t *testing.T) {
+			changeWebhook(ctx, t, e, func(wh *admissionregistrationv1.MutatingWebhook) {
+				for _, selector := range []*metav1.LabelSelector{wh.NamespaceSelector, wh.ObjectSelector} {
+					selector.MatchExpressions = without(selector.MatchExpressions)
+				}
+			})
+		}
+	})
+}
+
+// without leaves the bypass out, which a test that was killed may have left.
+func without(expressions []metav1.LabelSelectorRequirement) []metav1.LabelSelectorRequirement {
+	var others []metav1.LabelSelectorRequirement
+	for _, e := range expressions {
+		if e.Key != bypassLabel {
+			others = append(others, e)
+		}
+	}
+	return others
+}
+
+func changeWebhook(ctx context.Context, t *testing.T, e *env.Env, change func(*admissionregistrationv1.MutatingWebhook)) {
+	t.Helper()
+	client := e.Kube.AdmissionregistrationV1().MutatingWebhookConfigurations()
+	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		configuration, err := client.Get(ctx, injectWebhook, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		change(&configuration.Webhooks[0])
+		_, err = client.Update(ctx, configuration, metav1.UpdateOptions{FieldManager: user})
+		return err
+	})
+	if err != nil {
+		t.Fatal("Changing the webhook configuration: ", err)
+	}
+}
+
+// waitForBypass waits until the API server calls the webhook for others and for
+// them alone: that is what its own watch has to tell it.
+func waitForBypass(t *testing.T, e *env.Env) {
+	t.Helper()
+	make := func(ctx context.Context, edits ...func(*unstructured.Unstructured)) ([]string, error) {
+		object := manifests(t, e, "by-digest.yaml")[0]
+		object.SetName("bypass")
+		annotated(pullsecrets.SecretsAnnotation, "ghcr")(object)
+		for _, edit := range edits {
+			edit(object)
+		}
+		made, err := e.Dynamic.Resource(services).Namespace(metav1.NamespaceDefault).
+			Create(ctx, object, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if err != nil {
+			return nil, err
+		}
+		return pullSecretsOf(made), nil
+	}
+	eventually(t, func(ctx context.Context) error {
+		bypassed, err := make(ctx, unadmitted)
+		admitted, err2 := make(ctx)
+		if err := errors.Join(err, err2); err != nil {
+			return err
+		}
+		if len(bypassed) != 0 || len(admitted) != 1 {
+			return fmt.Errorf("a Service with the label %s gets %q and one without it %q, want nothing and ghcr", bypassLabel, bypassed, admitted)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,58 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Command flux-apply applies the objects on its standard input as Flux's
+// kustomize-controller does: by Flux's own engine, which looks for drift in a dry
+// run first, and writes only if it finds some. For each object it prints what it
+// did: created, configured or unchanged.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+
+	"github.com/fluxcd/pkg/ssa"
+	ssautils "github.com/fluxcd/pkg/ssa/utils"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// owner is the field manager of kustomize-controller.
+var owner = ssa.Owner{Field: "kustomize-controller", Group: "kustomize.toolkit.fluxcd.io"}
+
+func main() {
+	kubeconfig := flag.String("kubeconfig", "", "file that names the cluster")
+	user := flag.String("as", "", "user to impersonate")
+	flag.Parse()
+	if err := apply(context.Background(), *kubeconfig, *user); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func apply(ctx context.Context, kubeconfig, user string) error {
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return err
+	}
+	config.Impersonate = rest.ImpersonationConfig{UserName: user}
+	objects, err := ssautils.ReadObjects(os.Stdin)
+	if err != nil {
+		return err
+	}
+	c, err := client.New(config, client.Options{})
+	if err != nil {
+		return err
+	}
+	changes, err := ssa.NewResourceManager(c, nil, owner).ApplyAllStaged(ctx, objects, ssa.DefaultApplyOptions())
+	if err != nil {
+		return err
+	}
+	for _, entry := range changes.Entries {
+		fmt.Println(entry.Subject, entry.Action)
+	}
+	return nil
+}
