@@ -78,15 +78,21 @@ func Get(t testing.TB) *Env {
 	return shared.env
 }
 
-// building lets one test at a time build a program.
-var building sync.Mutex
+// tools are the programs that were built for tests, by name.
+var tools struct {
+	mu    sync.Mutex
+	paths map[string]string
+}
 
 // Tool returns the path of a program by which people write to clusters: kubectl,
 // kn or flux-apply. It is built from source, which the first time takes minutes.
 func Tool(t testing.TB, name string) string {
 	t.Helper()
-	building.Lock()
-	defer building.Unlock()
+	tools.mu.Lock()
+	defer tools.mu.Unlock()
+	if path, built := tools.paths[name]; built {
+		return path
+	}
 	p, known := writers[name]
 	if !known {
 		t.Fatalf("There is no program %s", name)
@@ -99,7 +105,11 @@ func Tool(t testing.TB, name string) string {
 	if err := b.build(t.Context(), []program{p}); err != nil {
 		t.Fatal(err)
 	}
-	return filepath.Join(b.binDir(), name)
+	if tools.paths == nil {
+		tools.paths = make(map[string]string)
+	}
+	tools.paths[name] = filepath.Join(b.binDir(), name)
+	return tools.paths[name]
 }
 
 // A Capability is what not every cluster offers.

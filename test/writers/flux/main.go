@@ -15,7 +15,6 @@ import (
 
 	"github.com/fluxcd/pkg/ssa"
 	ssautils "github.com/fluxcd/pkg/ssa/utils"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -25,20 +24,18 @@ var owner = ssa.Owner{Field: "kustomize-controller", Group: "kustomize.toolkit.f
 
 func main() {
 	kubeconfig := flag.String("kubeconfig", "", "file that names the cluster")
-	user := flag.String("as", "", "user to impersonate")
 	flag.Parse()
-	if err := apply(context.Background(), *kubeconfig, *user); err != nil {
+	if err := apply(context.Background(), *kubeconfig); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func apply(ctx context.Context, kubeconfig, user string) error {
+func apply(ctx context.Context, kubeconfig string) error {
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		return err
 	}
-	config.Impersonate = rest.ImpersonationConfig{UserName: user}
 	objects, err := ssautils.ReadObjects(os.Stdin)
 	if err != nil {
 		return err

@@ -1,0 +1,76 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"os/exec"
+	"path/filepath"
+
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"pullsecrets.dev/test/env"
+)
+
+// A person works in the tenant's namespace, by the programs that people use.
+type person struct {
+	*tenant
+	name       string
+	kubeconfig string
+}
+
+// person returns somebody who may do everything.
+func (n *tenant) person(name string) *person {
+	n.t.Helper()
+	config, err := clientcmd.LoadFromFile(n.Kubeconfig)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	context := config.Contexts[config.CurrentContext]
+	context.Namespace = n.ns
+	auth := config.AuthInfos[context.AuthInfo]
+	auth.Impersonate, auth.ImpersonateGroups = name, []string{"system:masters"}
+	if err := clientcmdapi.FlattenConfig(config); err != nil {
+		n.t.Fatal(err)
+	}
+	p := &person{tenant: n, name: name, kubeconfig: filepath.Join(n.t.TempDir(), name)}
+	if err := clientcmd.WriteToFile(*config, p.kubeconfig); err != nil {
+		n.t.Fatal(err)
+	}
+	return p
+}
+
+// client returns the cluster as the person sees it.
+func (p *person) client() *env.Env {
+	p.t.Helper()
+	e, err := p.As(p.name, "system:masters")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return e
+}
+
+// run runs kubectl, kn or flux-apply as the person, with an input, and returns
+// what it prints.
+func (p *person) run(input []byte, tool string, args ...string) string {
+	p.t.Helper()
+	output, err := p.try(input, tool, args...)
+	if err != nil {
+		p.t.Fatalf("%s: %s %q: %v\n%s", p.name, tool, args, err, output)
+	}
+	return output
+}
+
+func (p *person) try(input []byte, tool string, args ...string) (string, error) {
+	p.t.Helper()
+	cmd := exec.CommandContext(p.t.Context(), env.Tool(p.t, tool), args...)
+	// A home of its own keeps out what the real one configures.
+	cmd.Env = []string{"KUBECONFIG=" + p.kubeconfig, "HOME=" + filepath.Dir(p.kubeconfig)}
+	cmd.Stdin = bytes.NewReader(input)
+	output, err := cmd.CombinedOutput()
+	return string(output), err
+}
