@@ -407,3 +407,13 @@ func (c tally) checkWrites(service string, want int) {
 		c.t.Errorf("The controller has written Service %s %d times, want %d patches:\n%s", service, len(writes), want, writes)
 	}
 }
+
+// checkContains checks that a text has all these parts.
+func checkContains(t *testing.T, text string, parts ...string) {
+	t.Helper()
+	for _, part := range parts {
+		if !strings.Contains(text, part) {
+			t.Errorf("%q does not say %q", text, part)
+		}
+	}
+}
