@@ -106,7 +106,7 @@ func WithType(name string, have corev1.SecretType) string {
 
 // NamedRevision says why a template that names its Revision is left alone.
 func NamedRevision(name string, changes string) Event {
-	return normal(ReasonNamedRevision, "The template names its Revision %s, and Knative refuses any change under an unchanged name: %s waits; write it into the template together with the next name, or leave the name out",
+	return normal(ReasonNamedRevision, "The template names its Revision %s, and Knative refuses any change under an unchanged name: %s comes with the next name",
 		name, changes)
 }
 

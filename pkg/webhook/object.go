@@ -94,6 +94,18 @@ func (o *object) names() ([]string, error) {
 	return names, nil
 }
 
+// skeleton is the object without all that a patch of ours is not about.
+func (o *object) skeleton() map[string]any {
+	metadata, spec := map[string]any{}, map[string]any{}
+	if o.Metadata.Annotations != nil {
+		metadata["annotations"] = o.Metadata.Annotations
+	}
+	if list, ok := o.podSpec()["imagePullSecrets"]; ok {
+		spec["imagePullSecrets"] = list
+	}
+	return map[string]any{"metadata": metadata, "spec": map[string]any{"template": map[string]any{"spec": spec}}}
+}
+
 func (o *object) ledger() string { return o.Metadata.Annotations[pullsecrets.AddedAnnotation] }
 
 // side is the Service as the pure core sees it.

@@ -58,8 +58,9 @@ func makePatch(o *object, list []any, ledger string) []operation {
 // verify applies a patch as the API server will, and looks at what comes out. A
 // patch that does not apply would be an error 500 for the user whatever the
 // failure policy says, and an object that is refused because of us would be our
-// fault too.
-func verify(raw []byte, ops []operation) ([]byte, error) {
+// fault too. It is applied to those parts of the object that it is about, so that
+// its cost does not grow with the rest. size is that of the whole object.
+func verify(o *object, size int, ops []operation) ([]byte, error) {
 	text, err := json.Marshal(ops)
 	if err != nil {
 		return nil, fmt.Errorf("the patch is no JSON: %w", err)
@@ -68,21 +69,25 @@ func verify(raw []byte, ops []operation) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the patch does not parse: %w", err)
 	}
-	patched, err := patch.Apply(raw)
+	before, err := json.Marshal(o.skeleton())
+	if err != nil {
+		return nil, fmt.Errorf("the Service is no JSON: %w", err)
+	}
+	after, err := patch.Apply(before)
 	if err != nil {
 		return nil, fmt.Errorf("the patch does not apply: %w", err)
 	}
-	if len(patched) > maxObject {
+	if size+len(after)-len(before) > maxObject {
 		return nil, errors.New("the Service is too large")
 	}
-	o, err := decode(patched)
+	patched, err := decode(after)
 	if err != nil {
 		return nil, err
 	}
-	if err := validation.ValidateAnnotationsSize(o.Metadata.Annotations); err != nil {
+	if err := validation.ValidateAnnotationsSize(patched.Metadata.Annotations); err != nil {
 		return nil, errors.New("the annotations are too large")
 	}
-	names, err := o.names()
+	names, err := patched.names()
 	if err != nil {
 		return nil, err
 	}

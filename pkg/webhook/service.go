@@ -95,7 +95,7 @@ func (s *Services) admit(ctx context.Context, request *admissionv1.AdmissionRequ
 	if change.leave || len(ops) == 0 {
 		return nil
 	}
-	patch, err := verify(request.Object.Raw, ops)
+	patch, err := verify(requested, len(request.Object.Raw), ops)
 	if err != nil {
 		return err
 	}

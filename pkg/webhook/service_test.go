@@ -443,29 +443,6 @@ func FuzzAdmit(f *testing.F) {
 	})
 }
 
-func BenchmarkAdmit(b *testing.B) {
-	var cached []runtime.Object
-	for i := range 5000 {
-		name := fmt.Sprint("team-", i)
-		cached = append(cached, Namespace(name, WithNamespaceAnnotation("pullsecrets.dev/secrets", "n,more")), ServiceAccount(name, "default", nil, "sa"))
-	}
-	services := world{cached: cached}.services(b)
-	for _, bb := range []struct{ name, old, requested string }{
-		{"create", "", bare}, {"update unchanged", has, bare}, {"update changed", has, bare2},
-	} {
-		b.Run(bb.name, func(b *testing.B) {
-			r := request(b, bb.old, bb.requested)
-			r.Namespace = "team-2500"
-			b.ReportAllocs()
-			for b.Loop() {
-				if !services.Admit(b.Context(), r).Allowed {
-					b.Fatal("refused")
-				}
-			}
-		})
-	}
-}
-
 func TestOperationsMarshal(t *testing.T) {
 	// An empty value would be left out of an operation that needs one.
 	for _, op := range makePatch(mustDecode(t, bare), []any{map[string]any{"name": "n"}}, `{"n":"namespace"}`) {

@@ -12,7 +12,6 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/rest"
 	servingclient "knative.dev/serving/pkg/client/clientset/versioned"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
@@ -54,10 +53,7 @@ func backfill(ctx context.Context, e *env.Env, s settings, out io.Writer) error 
 	if err != nil {
 		return err
 	}
-	// The bare client is not slowed down by limits of its own.
-	config := rest.CopyConfig(e.Config)
-	config.QPS = -1
-	bare, err := servingclient.NewForConfig(config)
+	bare, err := unlimited(e)
 	if err != nil {
 		return err
 	}

@@ -3,9 +3,9 @@
 
 // Command bench measures what the product promises: how fast it changes
 // existing Services compared with the bare client that the API server would
-// allow, how often it writes, what it asks for at rest, and how much memory it
-// takes. It runs on a local cluster of its own, a fresh one for each part, and
-// prints tables of plain text.
+// allow, how often it writes, what it asks for at rest, how much memory it
+// takes, and what its webhook adds to a request. It runs on a local cluster of
+// its own, a fresh one for each part, and prints tables of plain text.
 //
 // It exits with 1 if a count is not as promised. Speeds and sizes depend on the
 // machine and are only printed.
@@ -29,6 +29,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/rest"
+	servingclient "knative.dev/serving/pkg/client/clientset/versioned"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/test/env"
@@ -44,6 +46,10 @@ type settings struct {
 	restServices   int
 	rest           time.Duration
 	memoryServices int
+
+	admissionNamespaces int
+	admissionPairs      int
+	admissionServices   int
 }
 
 // A part of the benchmark gets a fresh cluster and writes its table.
@@ -52,24 +58,30 @@ type part struct {
 	run  func(ctx context.Context, e *env.Env, s settings, out io.Writer) error
 }
 
-var parts = []part{{"backfill", backfill}, {"rest", atRest}, {"memory", memory}}
+var parts = []part{{"backfill", backfill}, {"rest", atRest}, {"memory", memory}, {"admission", admission}}
 
 func main() {
 	var s settings
 	flag.StringVar(&s.dir, "dir", ".cluster/bench", "`directory` of the local cluster")
-	flag.StringVar(&s.parts, "parts", "backfill,rest,memory", "which `parts` to run, separated by commas")
+	flag.StringVar(&s.parts, "parts", "backfill,rest,memory,admission", "which `parts` to run, separated by commas")
 	flag.BoolVar(&s.quick, "quick", false, "small numbers: whether it works rather than how well")
 	flag.IntVar(&s.services, "services", 500, "backfill: how many Services, for each of the two sides")
 	flag.IntVar(&s.rounds, "rounds", 4, "backfill: how many rounds; each side goes first in every other one")
 	flag.IntVar(&s.restServices, "rest-services", 50, "rest: how many Services")
 	flag.DurationVar(&s.rest, "rest", time.Minute, "rest: for how long requests are counted")
 	flag.IntVar(&s.memoryServices, "memory-services", 5000, "memory: how many Services")
+	flag.IntVar(&s.admissionNamespaces, "admission-namespaces", 5000, "admission: how many Namespaces")
+	flag.IntVar(&s.admissionPairs, "admission-pairs", 400, "admission: how many Services are created, with the webhook and without")
+	flag.IntVar(&s.admissionServices, "admission-services", 50000, "admission: about how many Services the webhook is asked at full load")
 	flag.Parse()
 	if s.quick {
 		// What was asked for explicitly stays.
 		given := map[string]bool{}
 		flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
-		for name, value := range map[string]string{"services": "60", "rounds": "2", "rest-services": "10", "rest": "10s", "memory-services": "300"} {
+		for name, value := range map[string]string{
+			"services": "60", "rounds": "2", "rest-services": "10", "rest": "10s", "memory-services": "300",
+			"admission-namespaces": "300", "admission-pairs": "50", "admission-services": "3000",
+		} {
 			if !given[name] {
 				_ = flag.Set(name, value) // The values are constants.
 			}
@@ -94,7 +106,7 @@ func run(ctx context.Context, s settings) error {
 	chosen := strings.Split(s.parts, ",")
 	for _, name := range chosen {
 		if !slices.ContainsFunc(parts, func(p part) bool { return p.name == name }) {
-			return fmt.Errorf("%q is no part of the benchmark; there are backfill, rest and memory", name)
+			return fmt.Errorf("%q is no part of the benchmark; there are backfill, rest, memory and admission", name)
 		}
 	}
 	start := time.Now()
@@ -129,6 +141,13 @@ func onFreshCluster(ctx context.Context, s settings, p part) (err error) {
 	err = p.run(ctx, e, s, &table)
 	fmt.Print(table.String())
 	return err
+}
+
+// unlimited is a client that is not slowed down by limits of its own.
+func unlimited(e *env.Env) (servingclient.Interface, error) {
+	config := rest.CopyConfig(e.Config)
+	config.QPS = -1
+	return servingclient.NewForConfig(config)
 }
 
 // notef tells whoever waits what goes on, apart from the tables.

@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/discovery/cached/memory"
@@ -194,9 +195,32 @@ func (i *installer) waitEstablished(ctx context.Context, objects []*unstructured
 			continue
 		}
 		established := func(o *unstructured.Unstructured) bool { return conditionIs(o, "Established", "True") }
-		if err := i.waitFor(ctx, object, "is served", established); err != nil {
+		if err := i.waitFor(ctx, object, "is established", established); err != nil {
 			return err
 		}
+		if err := i.waitServed(ctx, object); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// waitServed waits until discovery knows the kind that a CRD defines, which may
+// be a moment after the CRD is established.
+func (i *installer) waitServed(ctx context.Context, crd *unstructured.Unstructured) error {
+	group, _, _ := unstructured.NestedString(crd.Object, "spec", "group")
+	name, _, _ := unstructured.NestedString(crd.Object, "spec", "names", "kind")
+	kind := schema.GroupKind{Group: group, Kind: name}
+	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
+		_, err := i.mapper.RESTMapping(kind)
+		if meta.IsNoMatchError(err) {
+			i.mapper.Reset()
+			return false, nil
+		}
+		return err == nil, err
+	})
+	if err != nil {
+		return fmt.Errorf("waiting until %s is served: %w", kind, err)
 	}
 	return nil
 }

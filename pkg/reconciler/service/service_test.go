@@ -350,7 +350,7 @@ func TestReconcileKind(t *testing.T) {
 			Key:  key, Ctx: all,
 			Objects: []runtime.Object{Service(ns, "app", WithTemplateName("app-1")), declares("n")},
 			WantEvents: []string{
-				"Normal NamedRevision The template names its Revision app-1, and Knative refuses any change under an unchanged name: adding pull secrets n (namespace) waits; write it into the template together with the next name, or leave the name out",
+				"Normal NamedRevision The template names its Revision app-1, and Knative refuses any change under an unchanged name: adding pull secrets n (namespace) comes with the next name",
 			},
 		},
 		{
