@@ -22,6 +22,12 @@ import (
 // all, so a Service that is near the limit is left alone.
 const maxObject = 1 << 20
 
+// annotationsRoom is how many bytes of the annotations' limit a patch must leave
+// free. Knative's webhook, which comes after ours, adds the names of users, and
+// Knative copies the annotations of a Service to its Route and Ingress and adds
+// more there.
+const annotationsRoom = 16 << 10
+
 const listPath = "/spec/template/spec/imagePullSecrets"
 
 // operation is one operation of a JSON patch (RFC 6902).
@@ -84,7 +90,7 @@ func verify(o *object, size int, ops []operation) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := validation.ValidateAnnotationsSize(patched.Metadata.Annotations); err != nil {
+	if annotationsSize(patched.Metadata.Annotations) > validation.TotalAnnotationSizeLimitB-annotationsRoom {
 		return nil, errors.New("the annotations are too large")
 	}
 	names, err := patched.names()
@@ -95,6 +101,16 @@ func verify(o *object, size int, ops []operation) ([]byte, error) {
 		return nil, errors.New("the list has repeated or empty names")
 	}
 	return text, nil
+}
+
+// annotationsSize is what the API server's limit is about: the bytes of all keys
+// and values (validation.ValidateAnnotationsSize in apimachinery).
+func annotationsSize(annotations map[string]string) int {
+	size := 0
+	for key, value := range annotations {
+		size += len(key) + len(value)
+	}
+	return size
 }
 
 // entries are the items of a list of names: those that the request or the old

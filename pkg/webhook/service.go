@@ -11,6 +11,7 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/kubernetes"
 	corev1listers "k8s.io/client-go/listers/core/v1"
 	"knative.dev/pkg/logging"
@@ -192,6 +193,11 @@ func (s *Services) decide(ctx context.Context, namespace string, old, requested 
 	side, err := requested.side()
 	if err != nil {
 		return nil, err
+	}
+	if sets.New(side.List...).Len() != len(side.List) {
+		// A list with repeated names is for the API server to refuse. A patch
+		// would mend it, and hide the mistake from its owner.
+		return &change{leave: true}, nil
 	}
 	if old == nil {
 		if d.Hold {

@@ -195,6 +195,16 @@ func TestAdmit(t *testing.T) {
 			want:      " | n=namespace",
 		},
 		{
+			reason: "create: a list with repeated names is for the API server to refuse", world: declares,
+			requested: strings.Replace(bare, "containers:", "imagePullSecrets: [{name: own}, {name: own}], containers:", 1),
+			want:      "own own | ",
+		},
+		{
+			reason: "update: a list with repeated names is for the API server to refuse", world: declares, old: has,
+			requested: strings.Replace(bare2, "containers:", "imagePullSecrets: [{name: own}, {name: own}], containers:", 1),
+			want:      "own own | ",
+		},
+		{
 			reason: "create: nothing declared", world: world{cached: []runtime.Object{team()}}, requested: bare, want: " | ",
 		},
 		{

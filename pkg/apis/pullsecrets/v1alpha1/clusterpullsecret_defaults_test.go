@@ -4,6 +4,7 @@
 package v1alpha1
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -30,6 +31,13 @@ func TestSetDefaults(t *testing.T) {
 		want: &ClusterPullSecret{
 			ObjectMeta: metav1.ObjectMeta{Name: "ghcr"},
 			Spec:       ClusterPullSecretSpec{SecretName: "registry", DeletionPolicy: DeletionPolicyRetain},
+		},
+	}, {
+		name: "a name that is too long for a copy is left to validation",
+		in:   &ClusterPullSecret{ObjectMeta: metav1.ObjectMeta{Name: strings.Repeat("x", 64)}},
+		want: &ClusterPullSecret{
+			ObjectMeta: metav1.ObjectMeta{Name: strings.Repeat("x", 64)},
+			Spec:       ClusterPullSecretSpec{DeletionPolicy: DeletionPolicyDelete},
 		},
 	}, {
 		name: "a name that the API server has not made yet is not guessed",
