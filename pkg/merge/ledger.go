@@ -58,6 +58,26 @@ func (o Origin) valid() bool {
 	return false
 }
 
+// maxAnnotations is how many bytes the keys and values of an object's annotations
+// may have in total (TotalAnnotationSizeLimitB in apimachinery's
+// pkg/api/validation), and room is how many of them the product leaves free:
+// Knative notes the names of users after us, copies the annotations of a Service
+// to its Route and Ingress, and adds more there.
+const (
+	maxAnnotations = 256 << 10
+	room           = 16 << 10
+)
+
+// HasRoom tells whether a Service with these annotations may have a ledger. Where
+// it may not, nothing is injected, because nobody could tell where it came from.
+func HasRoom(annotations map[string]string) bool {
+	size := 0
+	for key, value := range annotations {
+		size += len(key) + len(value)
+	}
+	return size <= maxAnnotations-room
+}
+
 // Ledger maps the name of each entry that the product added to its origin.
 type Ledger map[string]Origin
 

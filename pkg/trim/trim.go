@@ -33,8 +33,22 @@ func Object(object any) (any, error) {
 	return object, nil
 }
 
+// full marks a trimmed Service whose annotations had no room for a ledger. No
+// object on the API server has it.
+const full = "trim." + pullsecrets.GroupName + "/full"
+
+// IsFull tells whether the annotations of a Service have no room for a ledger,
+// also where they have been trimmed.
+func IsFull(svc *servingv1.Service) bool {
+	_, marked := svc.Annotations[full]
+	return marked || !merge.HasRoom(svc.Annotations)
+}
+
 func trimService(o *servingv1.Service) *servingv1.Service {
 	t := &servingv1.Service{ObjectMeta: trimMeta(o.ObjectMeta, nil, ownersOfList)}
+	if !merge.HasRoom(o.Annotations) {
+		metav1.SetMetaDataAnnotation(&t.ObjectMeta, full, "")
+	}
 	t.Generation = o.Generation
 	t.Spec.Template.Name = o.Spec.Template.Name
 	spec, from := &t.Spec.Template.Spec, &o.Spec.Template.Spec

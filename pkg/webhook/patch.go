@@ -11,22 +11,16 @@ import (
 	"strings"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
-	"k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/util/sets"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/merge"
 )
 
 // maxObject is how large an object may be after our patch. etcd takes 1.5 MiB by
 // default and the API server stores more than it was sent, managedFields above
 // all, so a Service that is near the limit is left alone.
 const maxObject = 1 << 20
-
-// annotationsRoom is how many bytes of the annotations' limit a patch must leave
-// free. Knative's webhook, which comes after ours, adds the names of users, and
-// Knative copies the annotations of a Service to its Route and Ingress and adds
-// more there.
-const annotationsRoom = 16 << 10
 
 const listPath = "/spec/template/spec/imagePullSecrets"
 
@@ -90,7 +84,7 @@ func verify(o *object, size int, ops []operation) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if annotationsSize(patched.Metadata.Annotations) > validation.TotalAnnotationSizeLimitB-annotationsRoom {
+	if !merge.HasRoom(patched.Metadata.Annotations) {
 		return nil, errors.New("the annotations are too large")
 	}
 	names, err := patched.names()
@@ -101,16 +95,6 @@ func verify(o *object, size int, ops []operation) ([]byte, error) {
 		return nil, errors.New("the list has repeated or empty names")
 	}
 	return text, nil
-}
-
-// annotationsSize is what the API server's limit is about: the bytes of all keys
-// and values (validation.ValidateAnnotationsSize in apimachinery).
-func annotationsSize(annotations map[string]string) int {
-	size := 0
-	for key, value := range annotations {
-		size += len(key) + len(value)
-	}
-	return size
 }
 
 // entries are the items of a list of names: those that the request or the old

@@ -174,12 +174,12 @@ func TestNoRoomForTheLedger(t *testing.T) {
 	counting := n.startTally()
 
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
-	n.waitForEvent(service("app"), "BackfillDenied", "ghcr (namespace)", "Too long")
+	n.waitForEvent(service("app"), "BackfillDenied", "ghcr (namespace)", "annotations are too large")
 	n.settle("ghcr")
 	n.checkUntouched("app")
 	n.checkList("app", "own-b", "own-a")
 	n.checkEvents(service("app"), "BackfillDenied", 1)
-	counting.checkWrites("app", 1)
+	counting.checkWrites("app", 0)
 }
 
 // checkReports checks that what is said of the object's annotations is bounded

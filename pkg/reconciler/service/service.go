@@ -5,6 +5,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -29,6 +30,7 @@ import (
 	"pullsecrets.dev/pkg/merge"
 	"pullsecrets.dev/pkg/metrics"
 	"pullsecrets.dev/pkg/reconciler/service/resources"
+	"pullsecrets.dev/pkg/trim"
 )
 
 // Topics of what is reported of an object.
@@ -284,6 +286,8 @@ func (r *Reconciler) mayWrite(ctx context.Context, s *subject) (bool, reconciler
 		return no(events.BackfillDeferred(changes, verdict.Why))
 	case r.memory.wasDenied(s.Service):
 		return no()
+	case len(s.result.Added) > 0 && trim.IsFull(s.Service):
+		return no(events.BackfillDenied(changes, errors.New("its annotations are too large, and leave no room for "+pullsecrets.AddedAnnotation)))
 	}
 	if contested, wait := r.memory.contested(s.Service, s.result); wait > 0 {
 		if wait == contestedPause {

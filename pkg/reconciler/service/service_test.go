@@ -449,6 +449,14 @@ func TestReconcileKind(t *testing.T) {
 			},
 		},
 		{
+			Name: "annotations without room for a ledger: told, not written",
+			Key:  key, Ctx: all,
+			Objects: []runtime.Object{Service(ns, "app", WithAnnotation("x", strings.Repeat("x", 256<<10-100))), declares("n")},
+			WantEvents: []string{
+				`Warning BackfillDenied Adding pull secrets n (namespace) was refused and is not tried again until the Service changes: its annotations are too large, and leave no room for pullsecrets.dev/added`,
+			},
+		},
+		{
 			Name: "a policy refuses: told, not tried again",
 			Key:  key, Ctx: all,
 			Objects:      []runtime.Object{Service(ns, "app"), declares("n")},
