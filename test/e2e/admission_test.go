@@ -22,9 +22,9 @@ func TestFirstRevisionHasPullSecrets(t *testing.T) {
 	alice.run(manifest(alice, []string{"own"}, first), "kubectl", "apply", "-f", "-")
 	n.checkList("app", "own", "ghcr", "quay")
 	n.checkLedger("app", map[string]string{"ghcr": "namespace", "quay": "namespace"})
-	n.checkUsers("app", "alice", "alice")
+	n.checkUsers("alice", "alice")
 	n.waitForReady("app")
-	n.checkPods("app", "own", "ghcr", "quay")
+	n.checkPods("own", "ghcr", "quay")
 	n.settle("ghcr", "quay", "of-default")
 	n.checkRevisions("app", 1)
 	counting.checkWrites("app", 0)
@@ -44,11 +44,11 @@ func TestOwnAnnotationIsFollowedAtOnce(t *testing.T) {
 	bob.run(nil, "kubectl", "annotate", "kservice", "app", pullsecrets.SecretsAnnotation+"=ghcr,quay")
 	n.checkList("app", "ghcr", "quay")
 	n.checkLedger("app", map[string]string{"ghcr": "service", "quay": "service"})
-	n.checkUsers("app", "alice", "bob")
+	n.checkUsers("alice", "bob")
 
 	alice.run(nil, "kubectl", "annotate", "--overwrite", "kservice", "app", pullsecrets.SecretsAnnotation+"=quay")
 	n.checkList("app", "quay")
-	n.checkUsers("app", "alice", "alice")
+	n.checkUsers("alice", "alice")
 
 	bob.run(nil, "kubectl", "annotate", "kservice", "app", pullsecrets.InjectAnnotation+"=disabled")
 	n.checkList("app")
@@ -89,8 +89,8 @@ func TestNamedTemplate(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t)
 	alice := n.person("alice")
-	named := func(name string) string {
-		return alice.run(encode(namedManifest(alice, name)), "kubectl", "apply", "-f", "-")
+	named := func(name string) {
+		alice.run(encode(namedManifest(alice, name)), "kubectl", "apply", "-f", "-")
 	}
 	named("app-one")
 	n.checkList("app")
@@ -130,7 +130,7 @@ func TestNamedTemplate(t *testing.T) {
 	n.checkList("app", "ghcr", "quay")
 	n.waitForReady("app")
 	n.checkRevisions("app", 3)
-	n.checkUsers("app", "alice", "alice")
+	n.checkUsers("alice", "alice")
 }
 
 // namedManifest is the Service app with a name for its Revision, and another

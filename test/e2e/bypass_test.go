@@ -100,7 +100,7 @@ func changeWebhook(ctx context.Context, t *testing.T, e *env.Env, change func(*a
 // them alone: that is what its own watch has to tell it.
 func waitForBypass(t *testing.T, e *env.Env) {
 	t.Helper()
-	make := func(ctx context.Context, edits ...func(*unstructured.Unstructured)) ([]string, error) {
+	ask := func(ctx context.Context, edits ...func(*unstructured.Unstructured)) ([]string, error) {
 		object := manifests(t, e, "by-digest.yaml")[0]
 		object.SetName("bypass")
 		annotated(pullsecrets.SecretsAnnotation, "ghcr")(object)
@@ -115,8 +115,8 @@ func waitForBypass(t *testing.T, e *env.Env) {
 		return pullSecretsOf(made), nil
 	}
 	eventually(t, func(ctx context.Context) error {
-		bypassed, err := make(ctx, unadmitted)
-		admitted, err2 := make(ctx)
+		bypassed, err := ask(ctx, unadmitted)
+		admitted, err2 := ask(ctx)
 		if err := errors.Join(err, err2); err != nil {
 			return err
 		}

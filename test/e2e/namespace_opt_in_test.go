@@ -36,7 +36,7 @@ func TestNamespaceOptIn(t *testing.T) {
 	n.waitForReady("app")
 	n.settle("ghcr", "quay")
 	n.checkRevisions("app", 2)
-	n.checkPods("app", "ghcr", "quay")
+	n.checkPods("ghcr", "quay")
 	n.checkEvents(service("app"), "SecretsAdded", 1)
 	counting.checkWrites("app", 1)
 }
@@ -49,7 +49,7 @@ func TestNamespaceOptInReachesNewServices(t *testing.T) {
 	n.waitForList("app", "ghcr")
 	n.checkLedger("app", map[string]string{"ghcr": "namespace"})
 	n.waitForReady("app")
-	n.checkPods("app", "ghcr")
+	n.checkPods("ghcr")
 }
 
 // checkFieldManager checks that the list's entries and the ledger are the
@@ -70,11 +70,11 @@ func (n *tenant) checkFieldManager(service string) {
 	n.t.Errorf("Service %s has no fields of the manager %s", service, pullsecrets.FieldManager)
 }
 
-// checkPods checks that the Pods of the Service's newest Revision are made with
-// these pull secrets. The Service has to be Ready.
-func (n *tenant) checkPods(service string, want ...string) {
+// checkPods checks that the Pods of the newest Revision of the Service app are made
+// with these pull secrets. The Service has to be Ready.
+func (n *tenant) checkPods(want ...string) {
 	n.t.Helper()
-	s, err := n.Serving.ServingV1().Services(n.ns).Get(n.t.Context(), service, metav1.GetOptions{})
+	s, err := n.Serving.ServingV1().Services(n.ns).Get(n.t.Context(), "app", metav1.GetOptions{})
 	if err != nil {
 		n.t.Fatal(err)
 	}

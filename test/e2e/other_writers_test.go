@@ -115,10 +115,10 @@ func TestOtherWriters(t *testing.T) {
 			w.create(s.people[0], first)
 			s.generation = n.get("app").GetGeneration()
 			s.check("after it was made")
-			n.checkUsers("app", "alice", "alice")
+			n.checkUsers("alice", "alice")
 			s.writeAgain()
 			if !w.stamps {
-				n.checkUsers("app", "alice", "alice")
+				n.checkUsers("alice", "alice")
 			}
 
 			// The Namespace declares more, which the controller sees to. Then all
@@ -131,7 +131,7 @@ func TestOtherWriters(t *testing.T) {
 			w.write(s.people[1], second)
 			s.generation++
 			s.check("after a real change")
-			n.checkUsers("app", "alice", "bob")
+			n.checkUsers("alice", "bob")
 			n.waitForReady("app")
 			n.checkRevisions("app", int(s.generation))
 		})
@@ -168,14 +168,14 @@ func (s *story) check(when string) {
 	}
 }
 
-// checkUsers checks whom Knative notes as the one who made the Service and the
-// one who changed it last.
-func (n *tenant) checkUsers(service, creator, lastModifier string) {
+// checkUsers checks whom Knative notes as the one who made the Service app and
+// the one who changed it last.
+func (n *tenant) checkUsers(creator, lastModifier string) {
 	n.t.Helper()
-	annotations := n.get(service).GetAnnotations()
+	annotations := n.get("app").GetAnnotations()
 	for key, want := range map[string]string{"serving.knative.dev/creator": creator, "serving.knative.dev/lastModifier": lastModifier} {
 		if got := annotations[key]; got != want {
-			n.t.Errorf("Service %s has %s %q, want %q", service, key, got, want)
+			n.t.Errorf("Service app has %s %q, want %q", key, got, want)
 		}
 	}
 }

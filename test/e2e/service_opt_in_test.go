@@ -29,7 +29,7 @@ func TestServiceOptIn(t *testing.T) {
 	n.waitForReady("app")
 	n.settle()
 	n.checkRevisions("app", 2)
-	n.checkPods("app", "ghcr")
+	n.checkPods("ghcr")
 	counting.checkWrites("app", 1)
 	n.checkUntouched("neighbour")
 }

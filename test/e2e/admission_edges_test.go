@@ -1,0 +1,978 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/rand"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/retry"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/test/env"
+)
+
+// maxWarningLength is how many characters a warning of the product may have.
+const maxWarningLength = 120
+
+// An answer is what the API server said to one request: the object as it was
+// stored, which no controller had time to change, or why it was refused.
+type answer struct {
+	object   *unstructured.Unstructured
+	err      error
+	warnings []string
+}
+
+// HandleWarningHeader implements rest.WarningHandler.
+func (a *answer) HandleWarningHeader(_ int, _ string, text string) {
+	a.warnings = append(a.warnings, text)
+}
+
+// ask sends one request about Services of the namespace.
+func (n *tenant) ask(request func(dynamic.ResourceInterface) (*unstructured.Unstructured, error)) *answer {
+	n.t.Helper()
+	a := &answer{}
+	config := rest.CopyConfig(n.Config)
+	config.WarningHandler = a
+	client, err := dynamic.NewForConfig(config)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	a.object, a.err = request(client.Resource(services).Namespace(n.ns))
+	return a
+}
+
+// askToCreate sends the one Service of a file.
+func (n *tenant) askToCreate(file string, dryRun []string, edits ...func(*unstructured.Unstructured)) *answer {
+	n.t.Helper()
+	object := manifests(n.t, n.Env, file)[0]
+	for _, edit := range edits {
+		edit(object)
+	}
+	return n.ask(func(client dynamic.ResourceInterface) (*unstructured.Unstructured, error) {
+		return client.Create(n.t.Context(), object, metav1.CreateOptions{FieldManager: user, DryRun: dryRun})
+	})
+}
+
+// askToPatch is "kubectl patch --type merge" of a Service or of a subresource.
+func (n *tenant) askToPatch(service string, change map[string]any, subresources ...string) *answer {
+	n.t.Helper()
+	return n.ask(func(client dynamic.ResourceInterface) (*unstructured.Unstructured, error) {
+		return client.Patch(n.t.Context(), service, types.MergePatchType, encode(change), metav1.PatchOptions{FieldManager: user}, subresources...)
+	})
+}
+
+var dryRun = []string{metav1.DryRunAll}
+
+// code is the HTTP status of an answer.
+func (a *answer) code() int {
+	var status apierrors.APIStatus
+	switch {
+	case errors.As(a.err, &status):
+		return int(status.Status().Code)
+	case a.err != nil:
+		return 0
+	}
+	return http.StatusOK
+}
+
+// succeeded ends the test unless the request did.
+func (a *answer) succeeded(t *testing.T) *answer {
+	t.Helper()
+	if a.err != nil {
+		text := a.err.Error()
+		t.Fatalf("The request was refused: %s", text[:min(len(text), 500)])
+	}
+	return a
+}
+
+// checkList checks the pull secrets in the answer.
+func (a *answer) checkList(t *testing.T, want ...string) {
+	t.Helper()
+	if got := pullSecretsOf(a.object); !slices.Equal(got, want) {
+		t.Errorf("The answer has imagePullSecrets %q, want %q", got, want)
+	}
+}
+
+// checkLedger checks the ledger in the answer; the empty one is no annotation.
+func (a *answer) checkLedger(t *testing.T, want string) {
+	t.Helper()
+	if got, found := a.object.GetAnnotations()[pullsecrets.AddedAnnotation]; got != want || found != (want != "") {
+		t.Errorf("The answer has the ledger %.200q, want %q", got, want)
+	}
+}
+
+// checkWarned checks that there is one warning with all these parts.
+func (a *answer) checkWarned(t *testing.T, parts ...string) {
+	t.Helper()
+	if !slices.ContainsFunc(a.warnings, func(w string) bool {
+		return !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(w, part) })
+	}) {
+		t.Errorf("The warnings are %q, want one with %q", a.warnings, parts)
+	}
+}
+
+// warned tells whether a warning has this part.
+func (a *answer) warned(part string) bool {
+	return slices.ContainsFunc(a.warnings, func(w string) bool { return strings.Contains(w, part) })
+}
+
+// checkWarnings checks that whatever the product says is short and can be
+// printed. Knative warns too, in the same words where the product is away.
+func (n *tenant) checkWarnings(a *answer) {
+	n.t.Helper()
+	knatives := n.askToCreate("by-digest.yaml", dryRun, unadmitted, named("probe-warnings")).succeeded(n.t).warnings
+	for _, w := range a.warnings {
+		if !slices.Contains(knatives, w) && (utf8.RuneCountInString(w) > maxWarningLength || !utf8.ValidString(w) ||
+			strings.ContainsFunc(w, func(r rune) bool { return !unicode.IsPrint(r) })) {
+			n.t.Errorf("A warning says %q, want at most %d characters that can be printed", w, maxWarningLength)
+		}
+	}
+}
+
+// named is an edit that sets the name.
+func named(name string) func(*unstructured.Unstructured) {
+	return func(object *unstructured.Unstructured) { object.SetName(name) }
+}
+
+// listed is an edit that sets the items of imagePullSecrets.
+func listed(items ...any) func(*unstructured.Unstructured) {
+	return func(object *unstructured.Unstructured) {
+		if err := unstructured.SetNestedSlice(object.Object, items, "spec", "template", "spec", "imagePullSecrets"); err != nil {
+			panic(err)
+		}
+	}
+}
+
+// padded is an edit that gives the container a variable of that many bytes.
+func padded(size int) func(*unstructured.Unstructured) {
+	return func(object *unstructured.Unstructured) {
+		containers, _, _ := unstructured.NestedSlice(object.Object, "spec", "template", "spec", "containers")
+		containers[0].(map[string]any)["env"] = []any{map[string]any{"name": "PAD", "value": strings.Repeat("x", size)}}
+		if err := unstructured.SetNestedSlice(object.Object, containers, "spec", "template", "spec", "containers"); err != nil {
+			panic(err)
+		}
+	}
+}
+
+// restricted is an edit that meets the Pod Security Standard of that name.
+func restricted(object *unstructured.Unstructured) {
+	containers, _, _ := unstructured.NestedSlice(object.Object, "spec", "template", "spec", "containers")
+	containers[0].(map[string]any)["securityContext"] = map[string]any{
+		"allowPrivilegeEscalation": false, "runAsNonRoot": true,
+		"capabilities":   map[string]any{"drop": []any{"ALL"}},
+		"seccompProfile": map[string]any{"type": "RuntimeDefault"},
+	}
+	if err := unstructured.SetNestedSlice(object.Object, containers, "spec", "template", "spec", "containers"); err != nil {
+		panic(err)
+	}
+}
+
+// labelled is a change of a label, of which the product has nothing to say.
+func labelled(value string) map[string]any {
+	return map[string]any{"metadata": map[string]any{"labels": map[string]any{"example.com/label": value}}}
+}
+
+// released is a change of the template, which takes up whatever is due.
+func released() map[string]any {
+	return map[string]any{"spec": map[string]any{"template": map[string]any{"metadata": map[string]any{"annotations": map[string]any{"example.com/release": "two"}}}}}
+}
+
+// waitUntilDeclared waits until the webhook knows what the Namespace declares.
+func (n *tenant) waitUntilDeclared(names ...string) {
+	n.t.Helper()
+	eventually(n.t, func(context.Context) error {
+		a := n.askToCreate("by-digest.yaml", dryRun, named("probe-declared")).succeeded(n.t)
+		if got := pullSecretsOf(a.object); !slices.Equal(got, names) {
+			return fmt.Errorf("a new Service gets %q at admission, want %q", got, names)
+		}
+		return nil
+	})
+}
+
+// annotationsSize is how many bytes of the limit the annotations take.
+func annotationsSize(object *unstructured.Unstructured) int {
+	size := 0
+	for key, value := range object.GetAnnotations() {
+		size += len(key) + len(value)
+	}
+	return size
+}
+
+// Annotations have a limit of 256 KiB in total, and a Service that keeps to it
+// is accepted, however little room it leaves for the ledger. Knative's own
+// annotations, which come after ours, need room too. Where there is none for the
+// ledger, nothing is injected, because nobody could tell where it came from, and
+// the user is told.
+func TestAnnotationsThatAreNearlyFull(t *testing.T) {
+	t.Parallel()
+	n := newTenant(t, optedIn("ghcr"))
+	knatives := annotationsSize(n.askToCreate("by-digest.yaml", dryRun, unadmitted).succeeded(t).object)
+	ours := len(pullsecrets.AddedAnnotation) + len(addedGHCR)
+	for _, left := range []int{0, 1, ours - 1, ours, ours + knatives - 1, ours + knatives, 64 << 10} {
+		t.Run(fmt.Sprintf("%d bytes left", left), func(t *testing.T) {
+			full := filled(knatives + left)
+			n.askToCreate("by-digest.yaml", dryRun, full, unadmitted).succeeded(t)
+			a := n.askToCreate("by-digest.yaml", dryRun, full).succeeded(t)
+			switch size := annotationsSize(a.object); {
+			case len(pullSecretsOf(a.object)) > 0:
+				a.checkList(t, "ghcr")
+				a.checkLedger(t, addedGHCR)
+			case left >= 64<<10 || size != maxAnnotations-left:
+				t.Errorf("The annotations have %d bytes, and nothing was injected", size)
+			default:
+				a.checkLedger(t, "")
+				a.checkWarned(t, "pull secrets were not injected", "annotations")
+			}
+			n.checkWarnings(a)
+		})
+	}
+}
+
+// Knative copies the annotations of a Service to what it makes of it, and adds
+// some there. A Service that leaves just enough room for these runs without the
+// product, so it has to run with it.
+func TestAnnotationsThatKnativeHasRoomFor(t *testing.T) {
+	t.Parallel()
+	admitted, bare := newTenant(t, optedIn("ghcr")), newTenant(t, withoutAdmission)
+	sample := bare.askToCreate("by-digest.yaml", nil, named("app-0")).succeeded(t)
+	bare.waitForReady("app-0")
+	ingress, err := bare.Dynamic.Resource(ingresses).Namespace(bare.ns).Get(t.Context(), "app-0", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Names of namespaces differ in nothing that would be written there.
+	knatives := max(annotationsSize(ingress), annotationsSize(sample.object))
+	for _, n := range []*tenant{bare, admitted} { // That it runs without the product comes first.
+		n.askToCreate("by-digest.yaml", nil, named("app-1"), filled(knatives)).succeeded(t)
+		n.waitForReady("app-1")
+	}
+	// Nor does the reconciler take the room away afterwards.
+	admitted.settle("ghcr")
+	admitted.waitForReady("app-1")
+}
+
+var ingresses = schema.GroupVersionResource{Group: "networking.internal.knative.dev", Version: "v1alpha1", Resource: "ingresses"}
+
+// addedGHCR is the ledger where the Namespace declares ghcr.
+const addedGHCR = `{"ghcr":"namespace"}`
+
+// filled is an edit that fills the annotations up, but for so many bytes.
+func filled(left int) func(*unstructured.Unstructured) {
+	const key = "example.com/filler"
+	return annotated(key, strings.Repeat("x", maxAnnotations-len(key)-left))
+}
+
+// Whatever somebody writes into the annotation of a Service: the Service is
+// made, the good names are in it from the beginning, and the person who wrote
+// the bad ones reads about them where the mistake was made.
+func TestBadSecretsAnnotationAtAdmission(t *testing.T) {
+	t.Parallel()
+	n := newTenant(t)
+	for i, bad := range badSecrets {
+		t.Run(bad.name, func(t *testing.T) {
+			a := n.askToCreate("own-entries.yaml", nil, named(fmt.Sprintf("app-%d", i)), annotated(pullsecrets.SecretsAnnotation, bad.value)).succeeded(t)
+			a.checkList(t, append([]string{"own-b", "own-a"}, bad.want...)...)
+			a.checkWarned(t, pullsecrets.SecretsAnnotation+": ", bad.reported)
+			n.checkWarnings(a)
+		})
+	}
+}
+
+// forgedLedgers are what a user may write into the ledger, by mistake or not.
+var forgedLedgers = []struct {
+	name, ledger string
+	malformed    bool
+}{
+	{"owns what the owner wrote", `{"own-a":"service","own-b":"namespace"}`, false},
+	{"names what is not there", `{"ghost":"service","kube":"clusterpullsecret/platform"}`, false},
+	{"another origin", `{"ghcr":"clusterpullsecret/platform","own-a":"serviceaccount/default"}`, false},
+	{"empty object", `{}`, false},
+	{"null", `null`, false},
+	{"no JSON", "ghcr=namespace", true},
+	{"not an object", `["own-a","own-b"]`, true},
+	{"not of strings", `{"own-a":1,"own-b":{"x":null}}`, true},
+	{"impossible names", `{"../own-a":"service","OWN-B":"namespace","":"service"}`, true},
+	{"unknown origins", `{"own-a":"me","own-b":"clusterpullsecret/"}`, true},
+	{"control characters", "{\"own-a\":\"service\x1b[31m\n", true},
+	{"deep", strings.Repeat(`{"own-a":`, 20000), true},
+	{"huge", hugeLedger(), false},
+}
+
+// A forged ledger takes nothing from anybody: not at a create, where there is no
+// older one to go by, and not at an update, where the old one is the truth and
+// is put back, with a new Revision neither asked for nor made.
+func TestForgedLedgerAtAdmission(t *testing.T) {
+	t.Parallel()
+	n := newTenant(t, optedIn("ghcr"))
+	for i, forged := range forgedLedgers {
+		t.Run(forged.name, func(t *testing.T) {
+			check := func(a *answer, generation int64) {
+				t.Helper()
+				a.succeeded(t).checkList(t, "own-b", "own-a", "ghcr")
+				a.checkLedger(t, addedGHCR)
+				if got := a.object.GetGeneration(); got != generation {
+					t.Errorf("The answer has generation %d, want %d", got, generation)
+				}
+				if got := a.warned(pullsecrets.AddedAnnotation + " is ignored"); got != forged.malformed {
+					t.Errorf("The warnings are %q, want one about the ledger: %t", a.warnings, forged.malformed)
+				}
+				n.checkWarnings(a)
+			}
+			name := fmt.Sprintf("app-%d", i)
+			check(n.askToCreate("own-entries.yaml", nil, named(name), annotated(pullsecrets.AddedAnnotation, forged.ledger)), 1)
+			forge := annotations(pullsecrets.AddedAnnotation, forged.ledger)
+			check(n.askToPatch(name, forge), 1)
+
+			release := released()
+			maps.Copy(release, forge)
+			check(n.askToPatch(name, release), 2)
+		})
+	}
+}
+
+// A list with repeated or empty names is for Kubernetes and Knative to judge,
+// and they say the same with the product as without it. What they accept keeps
+// every name that the user wrote.
+func TestOddListsAreJudgedAsWithoutTheProduct(t *testing.T) {
+	t.Parallel()
+	admitted, bare := newTenant(t, optedIn("ghcr")), newTenant(t, withoutAdmission)
+	for _, n := range []*tenant{admitted, bare} {
+		n.askToCreate("own-entries.yaml", nil, named("existing")).succeeded(t)
+	}
+	entry := func(name string) any { return map[string]any{"name": name} }
+	for _, odd := range []struct {
+		name  string
+		items []any
+	}{
+		{"repeated", []any{entry("own-a"), entry("own-a")}},
+		{"repeated apart", []any{entry("own-a"), entry("own-b"), entry("own-a")}},
+		{"one that the Namespace declares, repeated", []any{entry("ghcr"), entry("ghcr")}},
+		{"empty name", []any{entry("")}},
+		{"empty names", []any{entry("own-a"), entry(""), entry("")}},
+		{"no name", []any{map[string]any{}}},
+		{"no names", []any{map[string]any{}, map[string]any{}}},
+		{"no list", []any{}},
+		{"null", []any{nil}},
+		{"a number", []any{int64(1)}},
+		{"a name that is a number", []any{map[string]any{"name": int64(1)}}},
+		{"no Secret's name", []any{entry("Not/A Name")}},
+	} {
+		t.Run(odd.name, func(t *testing.T) {
+			for what, ask := range map[string]func(*tenant) *answer{
+				"create": func(n *tenant) *answer { return n.askToCreate("by-digest.yaml", dryRun, listed(odd.items...)) },
+				"update": func(n *tenant) *answer {
+					change := encode(templateSpec(map[string]any{"imagePullSecrets": odd.items}))
+					return n.ask(func(client dynamic.ResourceInterface) (*unstructured.Unstructured, error) {
+						return client.Patch(t.Context(), "existing", types.MergePatchType, change, metav1.PatchOptions{FieldManager: user, DryRun: dryRun})
+					})
+				},
+			} {
+				with, without := ask(admitted), ask(bare)
+				if with.code() != without.code() || fmt.Sprint(with.err) != fmt.Sprint(without.err) {
+					t.Errorf("%s: with the product %d: %v; without it %d: %v", what, with.code(), with.err, without.code(), without.err)
+					continue
+				}
+				if with.err != nil {
+					continue
+				}
+				want := slices.DeleteFunc(pullSecretsOf(without.object), func(name string) bool { return name == "" })
+				with.checkList(t, append(want, "ghcr")...)
+			}
+		})
+	}
+}
+
+// A Service of any size gets the same answer as without the product: the limits
+// of the API server and of its store are theirs to tell. A large one that is
+// accepted is at worst left to the reconciler, and the user is told.
+func TestLargeServicesAreAnsweredAsWithoutTheProduct(t *testing.T) {
+	t.Parallel()
+	admitted, bare := newTenant(t, optedIn("ghcr")), newTenant(t, withoutAdmission)
+	codes := map[int]bool{}
+	for i, size := range []int{1<<20 - 4<<10, 1200 << 10, 2 << 20, 3<<20 - 2<<10, 3 << 20} {
+		t.Run(fmt.Sprintf("%d KiB", size>>10), func(t *testing.T) {
+			ask := func(n *tenant) *answer {
+				name := fmt.Sprintf("app-%d", i)
+				a := n.askToCreate("by-digest.yaml", nil, named(name), padded(size))
+				if a.err == nil {
+					n.remove(name) // Knative need not work on it.
+				}
+				return a
+			}
+			with, without := ask(admitted), ask(bare)
+			codes[with.code()] = true
+			if with.code() != without.code() {
+				t.Fatalf("With the product the answer is %d: %.300s; without it %d: %.300s", with.code(), fmt.Sprint(with.err), without.code(), fmt.Sprint(without.err))
+			}
+			if with.err == nil && !with.warned("pull secrets were not injected") {
+				with.checkList(t, "ghcr")
+			}
+			admitted.checkWarnings(with)
+		})
+	}
+	if !codes[http.StatusOK] || len(codes) < 2 {
+		t.Errorf("The answers were %v, want some sizes accepted and some refused: the test has tested nothing", codes)
+	}
+}
+
+func (n *tenant) remove(service string) {
+	n.t.Helper()
+	if err := n.Dynamic.Resource(services).Namespace(n.ns).Delete(n.t.Context(), service, metav1.DeleteOptions{}); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// A Service that is being deleted goes its way: whoever holds it by a finalizer
+// may write to it and let it go, and it gets nothing any more.
+func TestServiceThatIsBeingDeleted(t *testing.T) {
+	t.Parallel()
+	n := newTenant(t, optedIn("ghcr"))
+	const name, first, second = "app", "example.com/first", "example.com/second"
+	held := func(finalizers ...any) map[string]any {
+		return map[string]any{"metadata": map[string]any{"finalizers": finalizers}}
+	}
+	release := held()
+	n.askToCreate("by-digest.yaml", nil, func(object *unstructured.Unstructured) { object.SetFinalizers([]string{first, second}) }).succeeded(t).checkList(t, "ghcr")
+	client := n.Dynamic.Resource(services).Namespace(n.ns)
+	t.Cleanup(func() {
+		_, err := client.Patch(context.WithoutCancel(t.Context()), name, types.MergePatchType, encode(release), metav1.PatchOptions{FieldManager: user})
+		if err != nil && !apierrors.IsNotFound(err) {
+			t.Error(err)
+		}
+	})
+	n.remove(name)
+	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr, quay")
+	n.waitUntilDeclared("ghcr", "quay")
+
+	for _, change := range []map[string]any{labelled("one"), released(), held(second)} {
+		a := n.askToPatch(name, change).succeeded(t)
+		a.checkList(t, "ghcr")
+		a.checkLedger(t, addedGHCR)
+	}
+	n.askToPatch(name, release).succeeded(t)
+	eventually(t, func(ctx context.Context) error {
+		_, err := client.Get(ctx, name, metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err):
+			return nil
+		case err == nil:
+			return errors.New("the deleted Service is still there")
+		}
+		return err
+	})
+}
+
+// A Service whose name the API server is to make up has its pull secrets from
+// the beginning like any other.
+func TestGeneratedName(t *testing.T) {
+	t.Parallel()
+	n := newTenant(t, optedIn("ghcr"))
+	a := n.askToCreate("by-digest.yaml", nil, func(object *unstructured.Unstructured) {
+		object.SetName("")
+		object.SetGenerateName("app-")
+	}).succeeded(t)
+	a.checkList(t, "ghcr")
+	if name := a.object.GetName(); !strings.HasPrefix(name, "app-") || len(name) == len("app-") {
+		t.Errorf("The Service has the name %q, want one that begins with app-", name)
+	}
+}
+
+// Knative writes the status of Services all the time, and the product has no
+// part in that. The annotation of this Service is one that the webhook warns of
+// whenever it is asked.
+func TestStatusIsNotAdmitted(t *testing.T) {
+	t.Parallel()
+	n := newTenant(t)
+	n.askToCreate("by-tag.yaml", nil, annotated(pullsecrets.SecretsAnnotation, "quay, Not-A-Name")).succeeded(t).checkList(t, "quay")
+	n.waitForReady("app")
+	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
+	n.waitUntilDeclared("ghcr")
+
+	asked := n.askToPatch("app", labelled("one")).succeeded(t)
+	asked.checkWarned(t, "Not-A-Name")
+	a := n.askToPatch("app", map[string]any{"status": map[string]any{"annotations": map[string]any{"example.com/note": "x"}}}, "status").succeeded(t)
+	if a.warned("Not-A-Name") {
+		t.Errorf("The webhook was called for a status: it warns %q", a.warnings)
+	}
+	if got, _, _ := unstructured.NestedString(a.object.Object, "status", "annotations", "example.com/note"); got != "x" {
+		t.Errorf("The status has the note %q, want it written", got)
+	}
+	if !reflect.DeepEqual(a.object.Object["spec"], asked.object.Object["spec"]) || !maps.Equal(a.object.GetAnnotations(), asked.object.GetAnnotations()) {
+		t.Errorf("A write of the status has changed the Service from\n%v to\n%v", asked.object, a.object)
+	}
+	for _, rule := range n.injectRules() {
+		if !slices.Equal(rule.Resources, []string{"services"}) {
+			t.Errorf("The API server calls the webhook for %q, want services alone", rule.Resources)
+		}
+	}
+}
+
+func (n *tenant) injectRules() []admissionregistrationv1.RuleWithOperations {
+	n.t.Helper()
+	configuration, err := n.Kube.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(n.t.Context(), injectWebhook, metav1.GetOptions{})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return configuration.Webhooks[0].Rules
+}
+
+// A dry run tells what would happen, the pull secrets included, and leaves
+// nothing behind.
+func TestDryRun(t *testing.T) {
+	t.Parallel()
+	n := newTenant(t, optedIn("ghcr, quay"))
+	own := annotated(pullsecrets.SecretsAnnotation, "partner")
+	dry := n.askToCreate("own-entries.yaml", dryRun, own).succeeded(t)
+	dry.checkList(t, "own-b", "own-a", "partner", "ghcr", "quay")
+	if _, err := n.Dynamic.Resource(services).Namespace(n.ns).Get(t.Context(), "app", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("After a dry run, reading the Service: %v; want that there is none", err)
+	}
+	earnest := n.askToCreate("own-entries.yaml", nil, own).succeeded(t)
+	if !reflect.DeepEqual(dry.object.Object["spec"], earnest.object.Object["spec"]) || !maps.Equal(dry.object.GetAnnotations(), earnest.object.GetAnnotations()) {
+		t.Errorf("The dry run made\n%v, and in earnest it is\n%v", dry.object, earnest.object)
+	}
+}
+
+// What changes no template is nobody's release. After the Namespace has declared
+// more, a label, an annotation, a moved traffic target and the whole object
+// written back are answered as they are without the product, and make no
+// Revision; the next change of the template brings what is due.
+func TestChangesBesideTheTemplateAreLeftAlone(t *testing.T) {
+	t.Parallel()
+	admitted, bare := newTenant(t), newTenant(t, withoutAdmission)
+	for _, n := range []*tenant{admitted, bare} {
+		n.askToCreate("by-tag.yaml", nil).succeeded(t)
+		n.waitForReady("app")
+		n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
+		// The reconciler has looked, and leaves this Service to its owner.
+		n.waitForEvent(service("app"), "BackfillDeferred", "ghcr (namespace)")
+	}
+	admitted.waitUntilDeclared("ghcr")
+
+	for _, change := range []map[string]any{
+		labelled("one"),
+		annotations("example.com/note", "x"),
+		{"spec": map[string]any{"traffic": []any{map[string]any{"revisionName": "app-00001", "percent": 100, "tag": "old"}}}},
+		{"spec": map[string]any{"traffic": []any{map[string]any{"latestRevision": true, "percent": 100}}}},
+	} {
+		with, without := admitted.askToPatch("app", change).succeeded(t), bare.askToPatch("app", change).succeeded(t)
+		if got, want := compared(with), compared(without); got != want {
+			t.Errorf("After %s with the product the Service is\n%s, without it\n%s", encode(change), got, want)
+		}
+	}
+	if got, want := compared(admitted.writeBack("app")), compared(bare.writeBack("app")); got != want {
+		t.Errorf("Written back, with the product the Service is\n%s, without it\n%s", got, want)
+	}
+	for _, n := range []*tenant{admitted, bare} {
+		n.waitForReady("app")
+		n.checkRevisions("app", 1)
+	}
+	admitted.askToPatch("app", released()).succeeded(t).checkList(t, "ghcr")
+}
+
+// writeBack is "kubectl replace" of what was read, with another label.
+func (n *tenant) writeBack(service string) (a *answer) {
+	n.t.Helper()
+	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		object := n.get(service)
+		object.SetLabels(map[string]string{"example.com/label": "two"})
+		a = n.ask(func(client dynamic.ResourceInterface) (*unstructured.Unstructured, error) {
+			return client.Update(n.t.Context(), object, metav1.UpdateOptions{FieldManager: user})
+		})
+		return a.err
+	})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return a
+}
+
+// compared is an answer's object without what differs between any two.
+func compared(a *answer) string {
+	object := a.object.DeepCopy()
+	delete(object.Object, "status")
+	for _, field := range []string{"namespace", "uid", "resourceVersion", "creationTimestamp", "managedFields"} {
+		unstructured.RemoveNestedField(object.Object, "metadata", field)
+	}
+	text, err := json.MarshalIndent(object.Object, "", " ")
+	if err != nil {
+		panic(err)
+	}
+	return string(text)
+}
+
+// The same holds for a Service that has got pull secrets already: a label brings
+// nothing new, and who drops them from the list while writing one, not knowing
+// of them, makes no Revision.
+func TestLabelsBringNothingNew(t *testing.T) {
+	t.Parallel()
+	n := newTenant(t, optedIn("ghcr"))
+	n.askToCreate("by-tag.yaml", nil).succeeded(t).checkList(t, "ghcr")
+	n.waitForReady("app")
+	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr, quay")
+	n.waitForEvent(service("app"), "BackfillDeferred", "quay (namespace)")
+	n.waitUntilDeclared("ghcr", "quay")
+
+	dropped := labelled("two")
+	dropped["spec"] = map[string]any{"template": map[string]any{"spec": map[string]any{"imagePullSecrets": nil}}}
+	for _, change := range []map[string]any{labelled("one"), dropped} {
+		a := n.askToPatch("app", change).succeeded(t)
+		a.checkList(t, "ghcr")
+		a.checkLedger(t, addedGHCR)
+		if got := a.object.GetGeneration(); got != 1 {
+			t.Errorf("After %s the Service has generation %d, want 1", encode(change), got)
+		}
+	}
+	n.waitForReady("app")
+	n.checkRevisions("app", 1)
+	n.askToPatch("app", released()).succeeded(t).checkList(t, "ghcr", "quay")
+}
+
+// Who takes a Namespace out takes it out of admission too, whatever it declares,
+// until the label goes.
+func TestExcludedNamespaceIsNotAdmitted(t *testing.T) {
+	t.Parallel()
+	n := newTenant(t, optedIn("ghcr"), env.Labelled(pullsecrets.ExcludeLabel, pullsecrets.ExcludeValue))
+	a := n.askToCreate("by-digest.yaml", nil, annotated(pullsecrets.SecretsAnnotation, "quay, Not-A-Name")).succeeded(t)
+	a.checkList(t)
+	if a.warned("Not-A-Name") {
+		t.Errorf("In an excluded Namespace the product warns %q", a.warnings)
+	}
+	n.labelNamespace(pullsecrets.ExcludeLabel, nil)
+	n.waitUntilDeclared("ghcr")
+}
+
+// The API server does not even call the webhook for what is excluded: the
+// platform's own namespaces must come up while the webhook is away, without
+// waiting for it. Every other namespace is called for.
+func TestExcludedNamespacesAreNotCalledFor(t *testing.T) {
+	t.Parallel()
+	n := newTenant(t, env.Labelled(pullsecrets.ExcludeLabel, "false"))
+	excluded := newTenant(t, env.Labelled(pullsecrets.ExcludeLabel, pullsecrets.ExcludeValue))
+	configuration, err := n.Kube.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(t.Context(), injectWebhook, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	selector, err := metav1.LabelSelectorAsSelector(configuration.Webhooks[0].NamespaceSelector)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{
+		n.ns: true, metav1.NamespaceDefault: true, excluded.ns: false,
+		pullsecrets.SystemNamespace: false, pullsecrets.SourcesNamespace: false,
+		"kube-system": false, "knative-serving": false,
+	} {
+		namespace, err := n.Kube.CoreV1().Namespaces().Get(t.Context(), name, metav1.GetOptions{})
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if got := selector.Matches(labels.Set(namespace.Labels)); got != want {
+			t.Errorf("The API server calls the webhook for Services in %s: %t, want %t; the selector is %s", name, got, want, selector)
+		}
+	}
+	for _, name := range []string{pullsecrets.SystemNamespace, pullsecrets.SourcesNamespace} {
+		own := &tenant{Env: n.Env, t: t, ns: name}
+		own.askToCreate("by-digest.yaml", dryRun, annotated(pullsecrets.SecretsAnnotation, "ghcr"), restricted).succeeded(t).checkList(t)
+	}
+}
+
+var clusterPullSecrets = schema.GroupVersionResource{Group: pullsecrets.GroupName, Version: "v1alpha1", Resource: "clusterpullsecrets"}
+
+// clusterPullSecret has nothing wrong with it, and leaves out all that it may.
+func clusterPullSecret(name string, edits ...func(spec map[string]any)) *unstructured.Unstructured {
+	spec := map[string]any{
+		"secretRef":         map[string]any{"namespace": pullsecrets.SourcesNamespace, "name": "robot"},
+		"namespaceSelector": map[string]any{"matchLabels": map[string]any{"e2e.test/nobody": "here"}},
+	}
+	for _, edit := range edits {
+		edit(spec)
+	}
+	return &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": clusterPullSecrets.GroupVersion().String(), "kind": "ClusterPullSecret",
+		"metadata": map[string]any{"name": name}, "spec": spec,
+	}}
+}
+
+// A ClusterPullSecret says no more than it must. What it leaves out is filled in
+// when it is made, so that everybody reads the same from it.
+func TestClusterPullSecretIsDefaulted(t *testing.T) {
+	t.Parallel()
+	e := env.Get(t)
+	client, name := e.Dynamic.Resource(clusterPullSecrets), "e2e-"+rand.String(8)
+	t.Cleanup(func() {
+		if err := client.Delete(context.WithoutCancel(t.Context()), name, metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
+	check := func(made *unstructured.Unstructured, err error, want map[string]string) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for field, want := range want {
+			if got, _, _ := unstructured.NestedString(made.Object, "spec", field); got != want {
+				t.Errorf("The ClusterPullSecret has spec.%s: %q, want %q", field, got, want)
+			}
+		}
+	}
+	made, err := client.Create(t.Context(), clusterPullSecret(name), metav1.CreateOptions{FieldManager: user})
+	check(made, err, map[string]string{"secretName": name, "deletionPolicy": "Delete"})
+
+	said := map[string]string{"secretName": "ghcr.io", "deletionPolicy": "Retain"}
+	made, err = client.Patch(t.Context(), name, types.MergePatchType, encode(map[string]any{"spec": said}), metav1.PatchOptions{FieldManager: user})
+	check(made, err, said)
+
+	made, err = client.Patch(t.Context(), name, types.MergePatchType, encode(map[string]any{"spec": map[string]any{"secretName": nil, "deletionPolicy": nil}}), metav1.PatchOptions{FieldManager: user})
+	check(made, err, map[string]string{"secretName": name, "deletionPolicy": "Delete"})
+}
+
+// A mistake in a ClusterPullSecret is refused while it is being made, and the
+// message names the field: what it grants is a credential.
+func TestInvalidClusterPullSecretIsRefused(t *testing.T) {
+	t.Parallel()
+	e := env.Get(t)
+	client, name := e.Dynamic.Resource(clusterPullSecrets), "e2e-"+rand.String(8)
+	set := func(value any, fields ...string) func(map[string]any) {
+		return func(spec map[string]any) {
+			if err := unstructured.SetNestedField(spec, value, fields...); err != nil {
+				panic(err)
+			}
+		}
+	}
+	long := "e2e-" + strings.Repeat("x", 60)
+	for _, mistake := range []struct {
+		what, name string
+		edit       func(map[string]any)
+		want       string
+	}{
+		{"a source in the installation's namespace", name, set(pullsecrets.SystemNamespace, "secretRef", "namespace"), "spec.secretRef.namespace"},
+		{"no source", name, func(spec map[string]any) { delete(spec, "secretRef") }, "spec.secretRef"},
+		{"a source without a name", name, set("", "secretRef", "name"), "spec.secretRef.name"},
+		{"a source whose name is none", name, set("Robot", "secretRef", "name"), "spec.secretRef.name"},
+		{"no selector", name, func(spec map[string]any) { delete(spec, "namespaceSelector") }, "spec.namespaceSelector"},
+		{"a selector with a value that no label has", name, set("not a value", "namespaceSelector", "matchLabels", "team"), "spec.namespaceSelector.matchLabels"},
+		{"a selector with an unknown operator", name, set([]any{map[string]any{"key": "team", "operator": "Is"}}, "namespaceSelector", "matchExpressions"), "spec.namespaceSelector.matchExpressions[0].operator"},
+		{"a selector without the values that it needs", name, set([]any{map[string]any{"key": "team", "operator": "In"}}, "namespaceSelector", "matchExpressions"), "spec.namespaceSelector.matchExpressions[0].values"},
+		{"a name of copies with capitals", name, set("GHCR", "secretName"), "spec.secretName"},
+		{"a name of copies that no label can have", name, set(long, "secretName"), "spec.secretName"},
+		{"a name that no label can have", long, func(map[string]any) {}, "metadata.name"},
+		{"an unknown deletionPolicy", name, set("delete", "deletionPolicy"), "spec.deletionPolicy"},
+		{"a ServiceAccount whose name is none", name, set([]any{"build-*"}, "always", "serviceAccounts"), "spec.always.serviceAccounts[0]"},
+		{"a ServiceAccount that is listed twice", name, set([]any{"default", "default"}, "always", "serviceAccounts"), "spec.always.serviceAccounts[1]"},
+	} {
+		t.Run(mistake.what, func(t *testing.T) {
+			_, err := client.Create(t.Context(), clusterPullSecret(mistake.name, mistake.edit), metav1.CreateOptions{FieldManager: user, DryRun: dryRun})
+			if !apierrors.IsInvalid(err) && !apierrors.IsBadRequest(err) || !strings.Contains(err.Error(), mistake.want) {
+				t.Errorf("Making it: %v; want it refused with a message that names %s", err, mistake.want)
+			}
+		})
+	}
+	if _, err := client.Create(t.Context(), clusterPullSecret(name), metav1.CreateOptions{FieldManager: user, DryRun: dryRun}); err != nil {
+		t.Errorf("The same without a mistake: %v", err)
+	}
+}
+
+// An accepted ClusterPullSecret cannot be made invalid later either.
+func TestClusterPullSecretStaysValid(t *testing.T) {
+	t.Parallel()
+	e := env.Get(t)
+	client, name := e.Dynamic.Resource(clusterPullSecrets), "e2e-"+rand.String(8)
+	t.Cleanup(func() {
+		if err := client.Delete(context.WithoutCancel(t.Context()), name, metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
+	before, err := client.Create(t.Context(), clusterPullSecret(name), metav1.CreateOptions{FieldManager: user})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, mistake := range []struct {
+		change map[string]any
+		want   string
+	}{
+		{map[string]any{"secretRef": map[string]any{"namespace": pullsecrets.SystemNamespace}}, "spec.secretRef.namespace"},
+		{map[string]any{"namespaceSelector": nil}, "spec.namespaceSelector"},
+		{map[string]any{"namespaceSelector": map[string]any{"matchLabels": map[string]any{"team": "not a value"}}}, "spec.namespaceSelector.matchLabels"},
+	} {
+		_, err := client.Patch(t.Context(), name, types.MergePatchType, encode(map[string]any{"spec": mistake.change}), metav1.PatchOptions{FieldManager: user})
+		if err == nil || !strings.Contains(err.Error(), mistake.want) {
+			t.Errorf("Changing it by %s: %v; want it refused with a message that names %s", encode(mistake.change), err, mistake.want)
+		}
+	}
+	after, err := client.Get(t.Context(), name, metav1.GetOptions{})
+	if err != nil || !reflect.DeepEqual(before.Object["spec"], after.Object["spec"]) {
+		t.Errorf("After mistakes that were refused it is %v, %v; want %v", after, err, before)
+	}
+}
+
+// Who makes a mistake, or asks for what cannot be, reads about it in the answer
+// to the request, as kubectl and kn print it: short enough to be shown whole.
+func TestWarnings(t *testing.T) {
+	t.Parallel()
+	t.Run("an invalid item", func(t *testing.T) {
+		t.Parallel()
+		n := newTenant(t)
+		a := n.askToCreate("by-digest.yaml", nil, annotated(pullsecrets.SecretsAnnotation, "ghcr, Not-A-Name")).succeeded(t)
+		a.checkList(t, "ghcr")
+		a.checkWarned(t, pullsecrets.SecretsAnnotation, `"Not-A-Name"`, "is not a DNS-1123 subdomain")
+		n.checkWarnings(a)
+	})
+	t.Run("a Service's invalid inject", func(t *testing.T) {
+		t.Parallel()
+		n := newTenant(t, optedIn("ghcr"))
+		a := n.askToCreate("by-digest.yaml", nil, annotated(pullsecrets.InjectAnnotation, "false"+strings.Repeat("\x1b", 100))).succeeded(t)
+		a.checkList(t)
+		a.checkWarned(t, pullsecrets.InjectAnnotation, `"false`)
+		n.checkWarnings(a)
+	})
+	t.Run("a Namespace's invalid inject", func(t *testing.T) {
+		t.Parallel()
+		n := newTenant(t, optedIn("ghcr"), env.Annotated(pullsecrets.InjectAnnotation, "true"))
+		a := n.askToCreate("by-digest.yaml", nil).succeeded(t)
+		a.checkList(t)
+		a.checkWarned(t, "Namespace "+n.ns, pullsecrets.InjectAnnotation)
+		n.checkWarnings(a)
+	})
+	t.Run("a Revision name that is unchanged", func(t *testing.T) {
+		t.Parallel()
+		n := newTenant(t)
+		n.apply("named.yaml")
+		n.waitForReady("app")
+		n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
+		n.waitUntilDeclared("ghcr")
+		a := n.askToPatch("app", labelled("one")).succeeded(t)
+		a.checkList(t)
+		a.checkWarned(t, "Revision name app-one is unchanged", "ghcr", "the next name")
+		n.checkWarnings(a)
+
+		many := numbered(strings.Repeat("long-", 40)+"%d", 32)
+		n.annotateNamespace(pullsecrets.SecretsAnnotation, strings.Join(many, ","))
+		n.waitUntilDeclared(many...)
+		a = n.askToPatch("app", labelled("two")).succeeded(t)
+		a.checkWarned(t, "Revision name app-one is unchanged")
+		n.checkWarnings(a)
+	})
+}
+
+// The webhook hears of every Service of the cluster and is reached by the API
+// server, so it has next to no rights: whoever took it over would get its own
+// certificate, and not one credential, and could write nothing of anybody's.
+func TestWebhookRights(t *testing.T) {
+	t.Parallel()
+	n := newTenant(t)
+	n.apply("secrets.yaml")
+	n.apply("by-digest.yaml")
+	webhook, err := n.As(webhookUser, "system:serviceaccounts", "system:serviceaccounts:"+pullsecrets.SystemNamespace, "system:authenticated")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const certificate = "pullsecrets-webhook-certs"
+	ctx, secrets := t.Context(), webhook.Kube.CoreV1().Secrets
+	only := metav1.ListOptions{FieldSelector: "metadata.name=" + certificate}
+	if _, err := secrets(pullsecrets.SystemNamespace).Get(ctx, certificate, metav1.GetOptions{}); err != nil {
+		t.Errorf("Reading its own certificate: %v", err)
+	}
+	if _, err := secrets(pullsecrets.SystemNamespace).List(ctx, only); err != nil {
+		t.Errorf("Listing its own certificate: %v", err)
+	}
+	forbidden := func(what string, err error) {
+		t.Helper()
+		if !apierrors.IsForbidden(err) {
+			t.Errorf("As the webhook, %s: %v; want it forbidden", what, err)
+		}
+	}
+	for _, namespace := range []string{n.ns, pullsecrets.SourcesNamespace, pullsecrets.SystemNamespace, "knative-serving", "kube-system", metav1.NamespaceAll} {
+		if namespace != metav1.NamespaceAll {
+			_, err := secrets(namespace).Get(ctx, "ghcr", metav1.GetOptions{})
+			forbidden("reading a Secret in "+namespace, err)
+		}
+		_, err := secrets(namespace).List(ctx, metav1.ListOptions{})
+		forbidden("listing Secrets in "+namespace, err)
+		_, err = secrets(namespace).Watch(ctx, metav1.ListOptions{})
+		forbidden("watching Secrets in "+namespace, err)
+		if namespace != pullsecrets.SystemNamespace {
+			_, err = secrets(namespace).List(ctx, only)
+			forbidden("listing Secrets of that name in "+namespace, err)
+		}
+	}
+	n.checkWritesForbidden(webhook, forbidden)
+}
+
+// checkWritesForbidden tries to write what is not the webhook's. Every attempt
+// is a dry run, lest a right that is there does any harm.
+func (n *tenant) checkWritesForbidden(webhook *env.Env, forbidden func(string, error)) {
+	n.t.Helper()
+	patch := metav1.PatchOptions{DryRun: dryRun}
+	for _, object := range []struct {
+		group, version, resource, namespace, name string
+	}{
+		{"serving.knative.dev", "v1", "services", n.ns, "app"},
+		{"serving.knative.dev", "v1", "revisions", n.ns, "app-00001"},
+		{"", "v1", "namespaces", "", n.ns},
+		{"", "v1", "namespaces", "", pullsecrets.SystemNamespace},
+		{"", "v1", "serviceaccounts", n.ns, "default"},
+		{"", "v1", "serviceaccounts", pullsecrets.SystemNamespace, "controller"},
+		{"", "v1", "secrets", n.ns, "ghcr"},
+		{"", "v1", "secrets", pullsecrets.SystemNamespace, "another"},
+		{"", "v1", "configmaps", pullsecrets.SystemNamespace, settingsName},
+		{"admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations", "", "webhook.serving.knative.dev"},
+		{"admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations", "", "validation.webhook.serving.knative.dev"},
+		{"rbac.authorization.k8s.io", "v1", "clusterroles", "", "pullsecrets-webhook"},
+		{"rbac.authorization.k8s.io", "v1", "roles", pullsecrets.SystemNamespace, "webhook"},
+		{pullsecrets.GroupName, "v1alpha1", "clusterpullsecrets", "", "any"},
+	} {
+		gvr := schema.GroupVersionResource{Group: object.group, Version: object.version, Resource: object.resource}
+		var client dynamic.ResourceInterface = webhook.Dynamic.Resource(gvr)
+		if object.namespace != "" {
+			client = webhook.Dynamic.Resource(gvr).Namespace(object.namespace)
+		}
+		what := fmt.Sprintf("%s %s/%s", object.resource, object.namespace, object.name)
+		whole := &unstructured.Unstructured{Object: map[string]any{"metadata": map[string]any{"name": object.name}}}
+		whole.SetGroupVersionKind(gvr.GroupVersion().WithKind("Any"))
+		_, err := client.Create(n.t.Context(), whole, metav1.CreateOptions{DryRun: dryRun})
+		forbidden("creating "+what, err)
+		_, err = client.Update(n.t.Context(), whole, metav1.UpdateOptions{DryRun: dryRun})
+		forbidden("updating "+what, err)
+		_, err = client.Patch(n.t.Context(), object.name, types.MergePatchType, encode(labelled("x")), patch)
+		forbidden("patching "+what, err)
+		forbidden("deleting "+what, client.Delete(n.t.Context(), object.name, metav1.DeleteOptions{DryRun: dryRun}))
+	}
+	_, err := webhook.Kube.CoreV1().ServiceAccounts(pullsecrets.SystemNamespace).
+		Patch(n.t.Context(), "webhook", types.MergePatchType, encode(labelled("x")), patch, "token")
+	forbidden("making a token of its own", err)
+	// Its own it may keep up to date, and no more than that.
+	own := webhook.Kube.AdmissionregistrationV1().MutatingWebhookConfigurations()
+	configuration, err := own.Get(n.t.Context(), injectWebhook, metav1.GetOptions{})
+	if err == nil {
+		_, err = own.Update(n.t.Context(), configuration, metav1.UpdateOptions{DryRun: dryRun})
+	}
+	if err != nil && !apierrors.IsConflict(err) {
+		n.t.Errorf("Updating its own configuration: %v", err)
+	}
+	forbidden("deleting its own configuration", own.Delete(n.t.Context(), injectWebhook, metav1.DeleteOptions{DryRun: dryRun}))
+}

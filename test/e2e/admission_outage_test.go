@@ -1,0 +1,409 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/util/retry"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/test/env"
+	"pullsecrets.dev/test/fleet"
+)
+
+const (
+	// streamers is how many people create Services at the same time, and
+	// streamPace how long it is from one Service to the next: often enough that
+	// some are under way whatever happens, and no more than the machine can run.
+	streamers  = 6
+	streamPace = 40 * time.Millisecond
+	// phase is how many Services are made before the next thing happens.
+	phase = 40
+	// coldStarts is how often the webhook starts anew while Services are made.
+	coldStarts = 3
+
+	webhookRole = "pullsecrets-webhook"
+	webhookUser = "system:serviceaccount:pullsecrets-system:webhook"
+)
+
+// A stream is people who create Services without a pause, whatever becomes of
+// the product, and note what each request was answered.
+type stream struct {
+	*tenant
+	shape func(int, *servingv1.Service)
+	stop  context.CancelFunc
+	work  sync.WaitGroup
+
+	mu      sync.Mutex
+	next    int
+	made    map[string]bool // Whether the answer had the pull secret already.
+	refused []error
+}
+
+func (n *tenant) startStream(shape func(int, *servingv1.Service)) *stream {
+	n.t.Helper()
+	ctx, stop := context.WithCancel(n.t.Context())
+	s := &stream{tenant: n, shape: shape, stop: stop, made: map[string]bool{}}
+	pace := time.NewTicker(streamPace)
+	n.t.Cleanup(func() { s.end(); pace.Stop() })
+	for range streamers {
+		s.work.Go(func() {
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-pace.C:
+					s.create()
+				}
+			}
+		})
+	}
+	return s
+}
+
+// create makes the next Service. It is not interrupted by the end of the
+// stream: what was sent is answered.
+func (s *stream) create() {
+	s.mu.Lock()
+	i := s.next
+	s.next++
+	s.mu.Unlock()
+	svc := &servingv1.Service{ObjectMeta: metav1.ObjectMeta{Name: fleet.Name(i)}}
+	svc.Spec.Template.Spec.Containers = []corev1.Container{{Image: fleet.Image}}
+	s.shape(i, svc)
+	made, err := s.Serving.ServingV1().Services(s.ns).Create(s.t.Context(), svc, metav1.CreateOptions{})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		s.refused = append(s.refused, err)
+		return
+	}
+	s.made[svc.Name] = len(made.Spec.Template.Spec.ImagePullSecrets) > 0
+}
+
+// state returns how many Services were made, and how many of them had the pull
+// secret when they were.
+func (s *stream) state() (made, admitted int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, had := range s.made {
+		if had {
+			admitted++
+		}
+	}
+	return len(s.made), admitted
+}
+
+// waitForMore waits until that many more Services were made.
+func (s *stream) waitForMore(more int) {
+	s.t.Helper()
+	before, _ := s.state()
+	eventually(s.t, func(context.Context) error {
+		if made, _ := s.state(); made < before+more {
+			return fmt.Errorf("%d more Services were made, want %d", made-before, more)
+		}
+		return nil
+	})
+}
+
+// end ends the stream and returns what the requests were answered.
+func (s *stream) end() (made map[string]bool) {
+	s.stop()
+	s.work.Wait()
+	return s.made
+}
+
+// checkMakesUp ends the stream and checks that no request was refused, and that
+// the reconciler has made up for exactly those that were not served: one write
+// for each of them and none for the others.
+func (s *stream) checkMakesUp(counting tally) {
+	s.t.Helper()
+	made := s.end()
+	for _, err := range s.refused {
+		s.t.Errorf("A Service was refused: %v", err)
+	}
+	s.waitForFleet("have the pull secret", fleet.Has("ghcr"))
+	s.settle("ghcr")
+
+	written := map[string]int{}
+	for _, r := range counting.fleetWrites() {
+		written[r.Name]++
+	}
+	_, admitted := s.state()
+	s.t.Logf("%d Services were made: %d got their pull secret at admission, %d by the controller", len(made), admitted, len(written))
+	for _, name := range slices.Sorted(maps.Keys(made)) {
+		want := 1
+		if made[name] {
+			want = 0
+		}
+		if written[name] != want {
+			s.t.Errorf("Service %s had its pull secret at admission: %t; the controller has written it %d times, want %d", name, made[name], written[name], want)
+		}
+	}
+}
+
+// checkAdmits checks that a new Service gets its pull secret in the request that
+// makes it.
+func (n *tenant) checkAdmits(name string) {
+	n.t.Helper()
+	if got := pullSecretsOf(n.create("by-digest.yaml", name)); !slices.Equal(got, []string{"ghcr"}) {
+		n.t.Errorf("Service %s was made with imagePullSecrets %q, want ghcr", name, got)
+	}
+}
+
+// create makes the one Service of a file and returns it as the request was
+// answered, which no controller had time to change.
+func (n *tenant) create(file, name string) *unstructured.Unstructured {
+	n.t.Helper()
+	object := manifests(n.t, n.Env, file)[0]
+	object.SetName(name)
+	made, err := n.Dynamic.Resource(services).Namespace(n.ns).Create(n.t.Context(), object, metav1.CreateOptions{FieldManager: user})
+	if err != nil {
+		n.t.Fatalf("Making Service %s: %v", name, err)
+	}
+	return made
+}
+
+// The webhook dies under load. Nobody's request is refused for it: a Service
+// without pull secrets for a while is better than no Service. The reconciler
+// gives the pull secrets to those that were missed, and to them alone, because
+// each such write is a Revision. When the webhook is back, new Services have
+// them from the beginning again.
+func TestWebhookIsKilledUnderLoad(t *testing.T) {
+	env.Get(t).Need(t, env.ProcessControl, env.RequestCounts)
+	n := newTenant(t, optedIn("ghcr"))
+	shape := withoutPods(t, n.Env)
+	t.Cleanup(func() { n.start("webhook") })
+	counting := n.startTally()
+	s := n.startStream(shape)
+
+	s.waitForMore(phase)
+	if made, admitted := s.state(); admitted != made {
+		t.Errorf("%d of %d Services had their pull secret when they were made, want all: the webhook was there", admitted, made)
+	}
+	if err := n.Processes.Kill(t.Context(), "webhook"); err != nil {
+		t.Fatal(err)
+	}
+	s.waitForMore(streamers) // What was under way may have been served before.
+	_, before := s.state()
+	s.waitForMore(phase)
+	if _, after := s.state(); after != before {
+		t.Errorf("%d Services got their pull secret at admission while the webhook was away: the test has tested nothing", after-before)
+	}
+	n.start("webhook")
+	s.waitForMore(phase)
+
+	s.checkMakesUp(counting)
+	n.checkAdmits("later")
+}
+
+// The webhook starts anew under load, as in a rollout of a single replica. While
+// it knows nothing yet, it neither refuses nor guesses: it leaves the Services
+// to the reconciler.
+func TestWebhookStartsUnderLoad(t *testing.T) {
+	env.Get(t).Need(t, env.ProcessControl, env.RequestCounts)
+	n := newTenant(t, optedIn("ghcr"))
+	shape := withoutPods(t, n.Env)
+	t.Cleanup(func() { n.start("webhook") })
+	counting := n.startTally()
+	s := n.startStream(shape)
+
+	for range coldStarts {
+		s.waitForMore(phase / 2)
+		if err := n.Processes.Restart(t.Context(), "webhook", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.waitForMore(phase / 2)
+
+	s.checkMakesUp(counting)
+	n.checkAdmits("later")
+}
+
+// A replica of the webhook is not ready before it knows all Namespaces and
+// ServiceAccounts, so that a rollout does not replace replicas that know with
+// one that does not. Here it cannot know, because it lacks the right to list
+// ServiceAccounts. That does not keep anybody from creating Services either.
+func TestWebhookIsReadyWhenItKnowsAll(t *testing.T) {
+	env.Get(t).Need(t, env.ProcessControl)
+	n := newTenant(t, optedIn("ghcr"))
+	t.Cleanup(func() { n.start("webhook") })
+	restore := hideAccounts(t, n.Env)
+	if err := n.Processes.Stop(t.Context(), "webhook"); err != nil {
+		t.Fatal(err)
+	}
+	started := make(chan error, 1)
+	go func() { started <- n.Processes.Start(t.Context(), "webhook", nil) }()
+
+	eventually(t, func(ctx context.Context) error {
+		code, body, err := readiness(ctx, n.Env, "webhook")
+		if err == nil && (code != http.StatusServiceUnavailable || !strings.Contains(body, "the caches of Namespaces and ServiceAccounts")) {
+			err = fmt.Errorf("the readiness probe answers %d %q, want 503 that names the caches", code, body)
+		}
+		return err
+	})
+	n.applyAs("by-digest.yaml", "early")
+	n.waitForList("early", "ghcr") // By the reconciler.
+	if code, body, err := readiness(t.Context(), n.Env, "webhook"); code != http.StatusServiceUnavailable {
+		t.Errorf("The readiness probe answers %d %q, %v; want 503 as long as the webhook cannot list ServiceAccounts", code, body, err)
+	}
+
+	restore()
+	if err := <-started; err != nil {
+		t.Fatal("Starting the webhook: ", err)
+	}
+	n.checkAdmits("late")
+}
+
+// readiness asks the readiness probe of a process.
+func readiness(ctx context.Context, e *env.Env, process string) (code int, body string, err error) {
+	status, err := e.Processes.Get(ctx, process)
+	if err != nil {
+		return 0, "", err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/readiness", status.Ports["probes"]), nil)
+	if err != nil {
+		return 0, "", err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0, "", err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	return response.StatusCode, string(text), err
+}
+
+// hideAccounts takes the right to see ServiceAccounts from the webhook, until it
+// is restored or the test ends.
+func hideAccounts(t *testing.T, e *env.Env) (restore func()) {
+	t.Helper()
+	role, err := e.Kube.RbacV1().ClusterRoles().Get(t.Context(), webhookRole, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules := role.Rules
+	set := func(rules []rbacv1.PolicyRule) {
+		ctx := context.WithoutCancel(t.Context())
+		err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+			role, err := e.Kube.RbacV1().ClusterRoles().Get(ctx, webhookRole, metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			role.Rules = rules
+			_, err = e.Kube.RbacV1().ClusterRoles().Update(ctx, role, metav1.UpdateOptions{FieldManager: user})
+			return err
+		})
+		if err != nil {
+			t.Error("Changing the rights of the webhook: ", err)
+		}
+	}
+	set(slices.DeleteFunc(slices.Clone(rules), func(r rbacv1.PolicyRule) bool { return slices.Contains(r.Resources, "serviceaccounts") }))
+	t.Cleanup(func() { set(rules) })
+	webhook, err := e.As(webhookUser)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func(ctx context.Context) error {
+		_, err := webhook.Kube.CoreV1().ServiceAccounts("").List(ctx, metav1.ListOptions{Limit: 1})
+		switch {
+		case apierrors.IsForbidden(err):
+			return nil
+		case err == nil:
+			return errors.New("the webhook may still list ServiceAccounts")
+		}
+		return err
+	})
+	return func() { set(rules) }
+}
+
+// A mistake in the settings is refused while it is being made, with the setting
+// and what is wrong with it, and everything goes on as before. An operator who
+// had to find it in a log would find it too late.
+func TestInvalidSettingsAreRefused(t *testing.T) {
+	o := newOperator(t)
+	defer o.restore()
+	n := newTenant(t, withoutAdmission)
+	n.applyAs("by-tag.yaml", "tagged")
+	n.waitForReady("tagged")
+	o.set(map[string]string{backfill: "report"})
+	before := readSettings(t.Context(), t, n.Env)
+
+	for _, mistake := range []struct {
+		name, key, value string
+		want             []string
+	}{
+		{settingsName, backfill, "sometimes", []string{"backfill", `"sometimes"`, "is none of safe, all, report and disabled"}},
+		{settingsName, backfillPerMinute, "-1", []string{"backfill-per-minute", `"-1"`, "want 0 (no limit) or more"}},
+		{settingsName, excludedNamespaces, "team-[", []string{"excluded-namespaces", `"team-["`, "is not a glob"}},
+		{settingsName, "source-namespaces", pullsecrets.SystemNamespace, []string{"source-namespaces", "cannot hold sources"}},
+		{settingsName, "_example", "backfill: all", []string{"_example"}},
+		{"config-logging", "loglevel.controller", "loud", []string{"invalid logging level: loud"}},
+		{"config-leader-election", "lease-duration", "soon", []string{"lease-duration", `"soon"`}},
+	} {
+		attempt := dryRun
+		if mistake.key == backfill {
+			attempt = nil // In earnest: should it be accepted, it is put back in the end.
+		}
+		err := n.applySetting(mistake.name, mistake.key, mistake.value, attempt...)
+		if !apierrors.IsBadRequest(err) {
+			t.Errorf("Applying %s: %q to %s: %v; want it refused as a bad request", mistake.key, mistake.value, mistake.name, err)
+			continue
+		}
+		for _, want := range mistake.want {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("Applying %s: %q to %s is refused with %q, which lacks %q", mistake.key, mistake.value, mistake.name, err, want)
+			}
+		}
+	}
+	if after := readSettings(t.Context(), t, n.Env); !maps.Equal(after, before) {
+		t.Errorf("The settings have become %v, want them left as they were: %v", after, before)
+	}
+	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
+	n.waitForEvent(service("tagged"), "BackfillDeferred", "backfill: report")
+
+	for _, good := range [][3]string{{"config-logging", "loglevel.controller", "debug"}, {"config-leader-election", "lease-duration", "60s"}} {
+		if err := n.applySetting(good[0], good[1], good[2], metav1.DryRunAll); err != nil {
+			t.Errorf("Applying %s: %q to %s: %v", good[1], good[2], good[0], err)
+		}
+	}
+	if err := n.applySetting(settingsName, backfill, "all"); err != nil {
+		t.Fatal(err)
+	}
+	n.waitForList("tagged", "ghcr")
+}
+
+// applySetting is "kubectl apply --server-side" of a ConfigMap with one setting.
+func (n *tenant) applySetting(name, key, value string, dryRun ...string) error {
+	object := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "v1", "kind": "ConfigMap",
+		"metadata": map[string]any{"namespace": pullsecrets.SystemNamespace, "name": name},
+		"data":     map[string]any{key: value},
+	}}
+	client, err := resource(n.Env, object)
+	if err != nil {
+		return err
+	}
+	_, err = client.Apply(n.t.Context(), name, object, metav1.ApplyOptions{FieldManager: user, Force: true, DryRun: dryRun})
+	return err
+}
