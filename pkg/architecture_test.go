@@ -47,6 +47,10 @@ var layers = []layer{{
 	may:     core,
 	why:     pure,
 }, {
+	pattern: "pkg/grant",
+	may:     core,
+	why:     pure,
+}, {
 	pattern: "pkg/merge",
 	may:     core,
 	why:     pure,
@@ -126,7 +130,7 @@ var layers = []layer{{
 }}
 
 // core is the API and what is pure.
-var core = []string{"pkg/apis/...", "pkg/annotation", "pkg/dockerconfig", "pkg/merge"}
+var core = []string{"pkg/apis/...", "pkg/annotation", "pkg/dockerconfig", "pkg/grant", "pkg/merge"}
 
 const (
 	pure     = "the rules are pure, so that admission, reconcilers and tests can never disagree about them"
@@ -163,8 +167,10 @@ var impure = map[string]string{
 }
 
 // pureModules is what the pure core may import of others: the words of the
-// Kubernetes API, and how names are checked.
+// Kubernetes API, how names are checked, and how images are named.
 var pureModules = []string{
+	"github.com/distribution/reference",
+	"github.com/google/go-containerregistry/pkg/name",
 	"k8s.io/api/core/v1",
 	"k8s.io/apimachinery/pkg/api/resource",
 	"k8s.io/apimachinery/pkg/apis/meta/v1",
@@ -177,21 +183,23 @@ var pureModules = []string{
 // dependencies are the modules that the product may require by itself, each
 // with its reason. Whoever installs us, installs these.
 var dependencies = map[string]string{
-	"github.com/google/go-cmp":               "tests compare whole values",
-	"github.com/google/go-containerregistry": "image names are parsed as Knative's tag resolution parses them",
-	"go.opentelemetry.io/otel":               "metrics, as in every Knative component",
-	"go.opentelemetry.io/otel/metric":        "metrics, as in every Knative component",
-	"go.uber.org/zap":                        "logs, as in every Knative component",
-	"gopkg.in/evanphx/json-patch.v4":         "admission applies its patch before it answers, as the API server will",
-	"k8s.io/api":                             "Namespaces, Secrets, ServiceAccounts, Events",
-	"k8s.io/apiextensions-apiserver":         "tests check the CRD",
-	"k8s.io/apimachinery":                    "object metadata, labels, the rules for names",
-	"k8s.io/client-go":                       "talks to the API server",
-	"k8s.io/code-generator":                  "generates pkg/client; see hack/tools.go",
-	"knative.dev/networking":                 "the local cluster of the tests answers in the place of an ingress",
-	"knative.dev/pkg":                        "the framework of controllers, webhooks and their configuration",
-	"knative.dev/serving":                    "the Services that this is about",
-	"sigs.k8s.io/yaml":                       "tests read manifests",
+	"github.com/distribution/reference":                           "image names are parsed as the kubelet parses them",
+	"github.com/google/go-cmp":                                    "tests compare whole values",
+	"github.com/google/go-containerregistry":                      "image names are parsed as Knative's tag resolution parses them",
+	"github.com/google/go-containerregistry/pkg/authn/kubernetes": "tests compare pkg/dockerconfig with the keychain of Knative's tag resolution",
+	"go.opentelemetry.io/otel":                                    "metrics, as in every Knative component",
+	"go.opentelemetry.io/otel/metric":                             "metrics, as in every Knative component",
+	"go.uber.org/zap":                                             "logs, as in every Knative component",
+	"gopkg.in/evanphx/json-patch.v4":                              "admission applies its patch before it answers, as the API server will",
+	"k8s.io/api":                                                  "Namespaces, Secrets, ServiceAccounts, Events",
+	"k8s.io/apiextensions-apiserver":                              "tests check the CRD",
+	"k8s.io/apimachinery":                                         "object metadata, labels, the rules for names",
+	"k8s.io/client-go":                                            "talks to the API server",
+	"k8s.io/code-generator":                                       "generates pkg/client; see hack/tools.go",
+	"knative.dev/networking":                                      "the local cluster of the tests answers in the place of an ingress",
+	"knative.dev/pkg":                                             "the framework of controllers, webhooks and their configuration",
+	"knative.dev/serving":                                         "the Services that this is about",
+	"sigs.k8s.io/yaml":                                            "tests read manifests",
 }
 
 // listed is what "go list" says about a package.

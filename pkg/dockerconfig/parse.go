@@ -1,0 +1,209 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package dockerconfig
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Parse reads the docker config of a Secret. The error is a [WrongTypeError] or
+// an [InvalidError].
+//
+// It is stricter than the readers where they would skip an entry, take it for
+// no credential or disagree about it, because such an entry is a mistake that
+// would only come to light when an image is pulled. Where the readers agree it
+// reads as they do: names of fields in any case, and of keys and fields that
+// stand twice the last, if all of them are good.
+func Parse(secretType corev1.SecretType, data map[string][]byte) (Config, error) {
+	var (
+		key  string
+		read func(*parser, []byte) error
+	)
+	switch secretType {
+	case corev1.SecretTypeDockerConfigJson:
+		key, read = corev1.DockerConfigJsonKey, (*parser).configJSON
+	case corev1.SecretTypeDockercfg:
+		key, read = corev1.DockerConfigKey, (*parser).auths
+	default:
+		return Config{}, &WrongTypeError{Type: secretType}
+	}
+	p := &parser{key: key, entries: map[string]credential{}}
+	text, found := data[key]
+	switch {
+	case !found:
+		return Config{}, p.invalid("the Secret has no such key")
+	case len(text) == 0:
+		return Config{}, p.invalid("expected a docker config, it is empty")
+	}
+	if err := p.checkJSON(text); err != nil {
+		return Config{}, err
+	}
+	if err := read(p, text); err != nil {
+		return Config{}, err
+	}
+	return p.config()
+}
+
+// parser gathers the entries of one config.
+type parser struct {
+	key     string
+	number  int // of the entry that is looked at, from 1.
+	entries map[string]credential
+}
+
+// invalid is an error about the config as a whole.
+func (p *parser) invalid(reason string) error {
+	return &InvalidError{Key: p.key, Reason: reason}
+}
+
+// checkJSON tells where the text stops being JSON. What encoding/json says
+// about it quotes the text, and is left out.
+func (p *parser) checkJSON(text []byte) error {
+	var (
+		all    json.RawMessage
+		syntax *json.SyntaxError
+	)
+	switch err := json.Unmarshal(text, &all); {
+	case err == nil:
+	case errors.As(err, &syntax):
+		return p.invalid(fmt.Sprintf("expected JSON, it is none from byte %d on", syntax.Offset))
+	default:
+		return p.invalid("expected JSON")
+	}
+	if !isObject(text) {
+		return p.invalid("expected a JSON object")
+	}
+	return nil
+}
+
+// occurrences holds each value of a field that stands in an object, because
+// what stands twice is read twice.
+type occurrences []json.RawMessage
+
+// UnmarshalJSON adds one more.
+func (o *occurrences) UnmarshalJSON(text []byte) error {
+	*o = append(*o, bytes.Clone(text))
+	return nil
+}
+
+// configJSON reads what kubernetes.io/dockerconfigjson holds.
+func (p *parser) configJSON(text []byte) error {
+	var config struct {
+		Auths       occurrences `json:"auths"`
+		CredsStore  occurrences `json:"credsStore"`
+		CredHelpers occurrences `json:"credHelpers"`
+		HTTPHeaders occurrences `json:"HttpHeaders"`
+	}
+	if json.Unmarshal(text, &config) != nil {
+		return p.invalid("expected a JSON object")
+	}
+	// Before the entries, because those whose credentials are kept elsewhere
+	// are empty, and that would be the less helpful thing to say.
+	for _, field := range []struct {
+		name   string
+		values occurrences
+	}{{"credsStore", config.CredsStore}, {"credHelpers", config.CredHelpers}} {
+		for _, value := range field.values {
+			if v := string(value); v != "null" && v != `""` && !isEmptyObject(value) {
+				return p.invalid(field.name + " names a program of the machine where the config was made, which no node runs; expected the credentials themselves, in auths")
+			}
+		}
+	}
+	for _, value := range config.HTTPHeaders {
+		// The kubelet refuses the whole Secret otherwise: config.go:40-44.
+		if json.Unmarshal(value, &map[string]string{}) != nil {
+			return p.invalid("HttpHeaders: expected an object of strings")
+		}
+	}
+	if len(config.Auths) == 0 {
+		return p.invalid(`expected {"auths": {...}}, there is no auths`)
+	}
+	for _, value := range config.Auths {
+		if string(value) == "null" {
+			clear(p.entries) // As encoding/json does with the readers' maps.
+			continue
+		}
+		if !isObject(value) {
+			return p.invalid("auths: expected an object with an entry for each registry")
+		}
+		if err := p.auths(value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// auths reads an object with an entry for each registry, which is also all that
+// kubernetes.io/dockercfg holds.
+func (p *parser) auths(text []byte) error {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	if _, err := decoder.Token(); err != nil {
+		return p.invalid("expected a JSON object")
+	}
+	for decoder.More() {
+		token, err := decoder.Token()
+		key, ok := token.(string)
+		if err != nil || !ok {
+			return p.invalid("expected a JSON object")
+		}
+		var value json.RawMessage
+		if decoder.Decode(&value) != nil {
+			return p.invalid("expected a JSON object")
+		}
+		p.number++
+		if err := p.entry(key, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// entry reads one entry.
+func (p *parser) entry(key string, value []byte) error {
+	fail := func(reason string) error {
+		return &InvalidError{Key: p.key, Entry: nameOf(key, p.number), Reason: reason}
+	}
+	if _, reason := registryOf(key); reason != "" {
+		return fail(reason)
+	}
+	c, reason := credentialOf(value)
+	if reason != "" {
+		return fail(reason)
+	}
+	p.entries[key] = c
+	return nil
+}
+
+// config puts the entries together, and refuses two credentials for one
+// registry: each reader gathers the entries out of a map, so which of the two
+// comes first is chance (keyring.go:136-173, keychain.go:182-215), and tag
+// resolution takes none but the first.
+func (p *parser) config() (Config, error) {
+	if len(p.entries) == 0 {
+		return Config{}, p.invalid("expected at least one entry")
+	}
+	config, ambiguous := newConfig(p.entries)
+	if ambiguous != "" {
+		return Config{}, &InvalidError{
+			Key: p.key, Entry: nameOf(ambiguous, 0),
+			Reason: "two keys stand for this registry, with different credentials; expected one",
+		}
+	}
+	return config, nil
+}
+
+// isObject tells whether the text, which is JSON, is an object.
+func isObject(text []byte) bool {
+	return bytes.HasPrefix(bytes.TrimLeft(text, " \t\r\n"), []byte("{"))
+}
+
+func isEmptyObject(text []byte) bool {
+	var members map[string]json.RawMessage
+	return isObject(text) && json.Unmarshal(text, &members) == nil && len(members) == 0
+}

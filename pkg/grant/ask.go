@@ -1,0 +1,54 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package grant
+
+import (
+	"slices"
+
+	"k8s.io/apimachinery/pkg/util/sets"
+
+	"pullsecrets.dev/pkg/annotation"
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+)
+
+// Asks is what the annotations in one Namespace ask for. It is about copies, so
+// inject: disabled asks for no less: that is about Services.
+type Asks struct {
+	// Names of Secrets, in annotations of the Namespace and of its Services.
+	Names sets.Set[string]
+	// All: inject: auto on the Namespace asks for all that is granted.
+	All bool
+	// Images of Services that ask by inject: auto for what covers them.
+	Images sets.Set[string]
+}
+
+// NewAsks returns what a Namespace asks for by its own annotations.
+func NewAsks(namespace annotation.Namespace) Asks {
+	return Asks{Names: sets.New(namespace.Secrets...), All: namespace.Inject == annotation.Auto, Images: sets.New[string]()}
+}
+
+// AddService adds what a Service asks for, whose template has these images.
+func (a Asks) AddService(service annotation.Service, images []string) {
+	a.Names.Insert(service.Secrets...)
+	if service.Inject == annotation.Auto {
+		a.Images.Insert(images...)
+	}
+}
+
+// Wanted returns those of the granted ClusterPullSecrets of which the Namespace
+// shall have a copy, by name. covers tells whether one holds a credential for an
+// image.
+func (g Grants) Wanted(asks Asks, covers func(cps *v1alpha1.ClusterPullSecret, image string) bool) []*v1alpha1.ClusterPullSecret {
+	return slices.DeleteFunc(slices.Clone(g.Serving), func(cps *v1alpha1.ClusterPullSecret) bool {
+		if cps.Spec.Always != nil || asks.All || asks.Names.Has(SecretName(cps)) {
+			return false
+		}
+		for image := range asks.Images {
+			if covers(cps, image) {
+				return false
+			}
+		}
+		return true
+	})
+}

@@ -1,0 +1,41 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package grant
+
+import (
+	"slices"
+
+	"pullsecrets.dev/pkg/annotation"
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	"pullsecrets.dev/pkg/merge"
+)
+
+// Layers returns the granted ClusterPullSecrets that a Service with these images
+// gets by the policy, beyond what annotations name: those with always.services,
+// and with inject: auto those that hold a credential for one of the images.
+func (g Grants) Layers(policy annotation.Policy, images []string, covers func(cps *v1alpha1.ClusterPullSecret, image string) bool) (always, auto []merge.Grant) {
+	for _, cps := range g.Serving {
+		entry := merge.Grant{ClusterPullSecret: cps.Name, Secret: SecretName(cps)}
+		if policy.Always && cps.Spec.Always != nil && cps.Spec.Always.Services {
+			always = append(always, entry)
+		}
+		if policy.Auto && slices.ContainsFunc(images, func(image string) bool { return covers(cps, image) }) {
+			auto = append(auto, entry)
+		}
+	}
+	return always, auto
+}
+
+// Bound returns the granted ClusterPullSecrets that a ServiceAccount is bound to
+// by always.serviceAccounts.
+func (g Grants) Bound(account string) []merge.Grant {
+	var bound []merge.Grant
+	for _, cps := range g.Serving {
+		if cps.Spec.Always != nil && (slices.Contains(cps.Spec.Always.ServiceAccounts, account) ||
+			slices.Contains(cps.Spec.Always.ServiceAccounts, v1alpha1.AllServiceAccounts)) {
+			bound = append(bound, merge.Grant{ClusterPullSecret: cps.Name, Secret: SecretName(cps)})
+		}
+	}
+	return bound
+}
