@@ -115,10 +115,10 @@ func TestOtherWriters(t *testing.T) {
 			w.create(s.people[0], first)
 			s.generation = n.get("app").GetGeneration()
 			s.check("after it was made")
-			n.checkUsers("alice", "alice")
+			n.checkUsers("alice")
 			s.writeAgain()
 			if !w.stamps {
-				n.checkUsers("alice", "alice")
+				n.checkUsers("alice")
 			}
 
 			// The Namespace declares more, which the controller sees to. Then all
@@ -131,7 +131,7 @@ func TestOtherWriters(t *testing.T) {
 			w.write(s.people[1], second)
 			s.generation++
 			s.check("after a real change")
-			n.checkUsers("alice", "bob")
+			n.checkUsers("bob")
 			n.waitForReady("app")
 			n.checkRevisions("app", int(s.generation))
 		})
@@ -168,12 +168,12 @@ func (s *story) check(when string) {
 	}
 }
 
-// checkUsers checks whom Knative notes as the one who made the Service app and
-// the one who changed it last.
-func (n *tenant) checkUsers(creator, lastModifier string) {
+// checkUsers checks whom Knative notes as the one who made the Service app, which
+// is always alice, and as the one who changed it last.
+func (n *tenant) checkUsers(lastModifier string) {
 	n.t.Helper()
 	annotations := n.get("app").GetAnnotations()
-	for key, want := range map[string]string{"serving.knative.dev/creator": creator, "serving.knative.dev/lastModifier": lastModifier} {
+	for key, want := range map[string]string{"serving.knative.dev/creator": "alice", "serving.knative.dev/lastModifier": lastModifier} {
 		if got := annotations[key]; got != want {
 			n.t.Errorf("Service app has %s %q, want %q", key, got, want)
 		}
