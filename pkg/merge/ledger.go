@@ -65,7 +65,7 @@ func (o Origin) valid() bool {
 // to its Route and Ingress, and adds more there.
 const (
 	maxAnnotations = 256 << 10
-	room           = 16 << 10
+	room           = 1 << 10
 )
 
 // HasRoom tells whether a Service with these annotations may have a ledger. Where

@@ -73,8 +73,11 @@ func eventually(t *testing.T, holds func(ctx context.Context) error) {
 	t.Helper()
 	var missing error
 	err := wait.PollUntilContextTimeout(t.Context(), glance, patience, true, func(ctx context.Context) (bool, error) {
-		missing = holds(ctx)
-		return missing == nil, nil
+		err := holds(ctx)
+		if err == nil || ctx.Err() == nil {
+			missing = err // At the deadline it would only say that there is one.
+		}
+		return err == nil, nil
 	})
 	if err != nil {
 		t.Fatalf("After %s still: %v", patience, missing)
