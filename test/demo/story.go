@@ -72,6 +72,20 @@ that checkout had is not in its ledger: it is the team's own, and stays first.`,
 		},
 	},
 	{
+		title: "New Services have them from their first Revision on",
+		text: `The webhook adds them in the request that creates the Service. And the manifests
+of before, applied once more without any list, change nothing.`,
+		acts: []act{
+			kubectl("apply", "-n", namespace, "-f", files+"newcomer.yaml"),
+			expectService("search", "ghcr,mirror", 1),
+			kubectl("apply", "-n", namespace, "-f", files+"services.yaml"),
+			expectService("catalog", "ghcr,mirror", 2),
+			expectService("checkout", "partner,ghcr", 2),
+			expectService("cart", "ghcr,mirror", 2),
+			showServices,
+		},
+	},
+	{
 		title: "A typo is reported, and the good names work",
 		text: `my_quay cannot be the name of a Secret. And quay can, but there is no such
 Secret yet: the Services get the name all the same, so that the Secret may come
@@ -92,7 +106,7 @@ later without one more Revision.`,
 		title: "Each change was one Revision, and not one more",
 		acts: []act{
 			kubectl("get", "revisions", "-n", namespace, "-o", "custom-columns-file="+files+"revisions.columns"),
-			expectRevisions(9),
+			expectRevisions(10),
 		},
 	},
 }
