@@ -423,9 +423,10 @@ func TestRightsHaveLimits(t *testing.T) {
 					t.Errorf("%s: %s may %s, which is a way to every other right", m.file, name, verb)
 				}
 			}
-			if slices.Contains(rule.Resources, "secrets") && len(rule.ResourceNames) == 0 &&
-				(slices.Contains(rule.Verbs, "list") || slices.Contains(rule.Verbs, "watch")) {
-				t.Errorf("%s: %s may list or watch Secrets, and would hold every credential of the cluster in memory", m.file, name)
+			// The controller keeps the copies in all namespaces. Nobody else may see
+			// more Secrets than it can name.
+			if slices.Contains(rule.Resources, "secrets") && len(rule.ResourceNames) == 0 && name != "pullsecrets-controller" {
+				t.Errorf("%s: %s has rights to Secrets that it does not name", m.file, name)
 			}
 			if slices.Contains(rule.APIGroups, "serving.knative.dev") {
 				for _, verb := range []string{"create", "update", "delete", "deletecollection"} {

@@ -71,6 +71,17 @@ var layers = []layer{{
 	may:     core,
 	why:     "what caches keep is decided apart from who reads them",
 }, {
+	pattern: "pkg/catalog",
+	may:     append(slices.Clone(core), "pkg/client/listers/..."),
+	why:     "what is granted is looked up in the same way by every program",
+}, {
+	pattern: "pkg/contest",
+	why:     "when to stop is decided alike for every kind of object",
+}, {
+	pattern: "pkg/source",
+	may:     core,
+	why:     "credentials are read in one place, which holds them no longer than a copy takes",
+}, {
 	pattern: "pkg/metrics",
 	may:     core,
 	why:     "what several programs count is counted in the same way",
@@ -83,15 +94,15 @@ var layers = []layer{{
 	why:     "what a reconciler makes is computed without a cluster, so that it can be tested without one",
 }, {
 	pattern: "pkg/reconciler/testing",
-	may:     append(slices.Clone(core), "pkg/client/..."),
+	may:     append(slices.Clone(core), "pkg/client/...", "pkg/trim"),
 	why:     "it helps the tests of every reconciler, so it knows none of them",
 }, {
 	pattern: "pkg/reconciler/*",
-	may:     append(slices.Clone(core), "pkg/client/...", "pkg/config", "pkg/events", "pkg/metrics", "pkg/trim", "SELF/resources"),
+	may:     append(slices.Clone(core), "pkg/catalog", "pkg/client/...", "pkg/config", "pkg/contest", "pkg/events", "pkg/metrics", "pkg/source", "pkg/trim", "SELF/resources"),
 	why:     "reconcilers and admission never import each other: what two of them need moves down into a package named after its subject",
 }, {
 	pattern: "pkg/webhook",
-	may:     append(slices.Clone(core), "pkg/client/...", "pkg/config", "pkg/events", "pkg/metrics", "pkg/trim"),
+	may:     append(slices.Clone(core), "pkg/catalog", "pkg/client/...", "pkg/config", "pkg/events", "pkg/metrics", "pkg/trim"),
 	why:     "reconcilers and admission never import each other: what two of them need moves down into a package named after its subject",
 }, {
 	pattern: "cmd/*",

@@ -9,18 +9,22 @@ import (
 	"log"
 
 	"k8s.io/client-go/rest"
+	filteredfactory "knative.dev/pkg/client/injection/kube/informers/factory/filtered"
 	"knative.dev/pkg/configmap"
 	"knative.dev/pkg/controller"
 	"knative.dev/pkg/injection/sharedmain"
 	"knative.dev/pkg/signals"
 
 	"pullsecrets.dev/pkg/probes"
+	"pullsecrets.dev/pkg/reconciler/clusterpullsecret"
 	"pullsecrets.dev/pkg/reconciler/namespace"
 	"pullsecrets.dev/pkg/reconciler/service"
+	"pullsecrets.dev/pkg/source"
 )
 
 func main() {
-	ctx := signals.NewContext()
+	// Of all Secrets, the copies alone are watched.
+	ctx := filteredfactory.WithSelectors(signals.NewContext(), source.Copies)
 	go func() {
 		if err := probes.Serve(ctx, probes.Always); err != nil {
 			log.Fatal("Failed to serve health probes: ", err)
@@ -29,6 +33,7 @@ func main() {
 	sharedmain.MainWithContext(sharedmain.WithHealthProbesDisabled(ctx), "controller",
 		newServiceController,
 		namespace.NewController,
+		clusterpullsecret.NewController,
 	)
 }
 

@@ -91,8 +91,11 @@ func (c Config) Copy() []byte {
 // Digest is the same for two configs exactly if their copies are: a cache that
 // keeps it need not keep the config. It is made from the credentials alone,
 // which may be short enough to be guessed from it, so it is not to be shown.
-func (c Config) Digest() string {
-	sum := sha256.Sum256(c.Copy())
+func (c Config) Digest() string { return DigestOf(c.Copy()) }
+
+// DigestOf is the Digest of the config whose copy this is.
+func DigestOf(copied []byte) string {
+	sum := sha256.Sum256(copied)
 	return hex.EncodeToString(sum[:])
 }
 

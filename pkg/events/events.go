@@ -32,6 +32,9 @@ const (
 	ReasonBackfillDenied     = "BackfillDenied"
 	ReasonBackfillPaused     = "BackfillPaused"
 	ReasonInjectionContested = "InjectionContested"
+	ReasonNameConflict       = "NameConflict"
+	ReasonSourceInvalid      = "SourceInvalid"
+	ReasonDistributed        = "Distributed"
 )
 
 const (
@@ -86,6 +89,25 @@ func NotMountable(account string, withheld []merge.Entry) Event {
 		account, entries(withheld))
 }
 
+// NotGranted says which declared names are those of copies that the namespace may
+// not have.
+func NotGranted(namespace string, names []string) Event {
+	return warning(ReasonNotGranted, "No ClusterPullSecret grants namespace %s what it declares: %s; have the namespace selected, create Secrets of those names, or correct the annotation",
+		namespace, listed(names))
+}
+
+// WithClusterPullSecret is the name of a copy with the ClusterPullSecret that it
+// belongs to, for NotGranted and CopyMissing.
+func WithClusterPullSecret(name, clusterPullSecret string) string {
+	return fmt.Sprintf("%s (%s)", name, merge.FromClusterPullSecret(clusterPullSecret))
+}
+
+// CopyMissing says which copies cannot be made yet, because there is nothing to
+// make them from.
+func CopyMissing(namespace string, names []string) Event {
+	return warning(ReasonSecretMissing, "No copy in namespace %s yet, because the source is not ready: %s; it comes by itself when the source is", namespace, listed(names))
+}
+
 // SecretMissing says which declared Secrets do not exist. It is one Event for
 // all of them, because client-go drops what an object has too many of.
 func SecretMissing(namespace string, names []string) Event {
@@ -123,12 +145,47 @@ func BackfillDenied(changes string, err error) Event {
 
 // BackfillPaused says which Service stopped the backfill of a Namespace.
 func BackfillPaused(service string) Event {
-	return warning(ReasonBackfillPaused, "No further Service of the Namespace is changed, because the Revision that added pull secrets to Service %s did not become Ready; it goes on when that does, or when the Namespace changes", service)
+	return warning(ReasonBackfillPaused, "No further Service of the Namespace is changed, because the Revision that added pull secrets to Service %s did not become Ready; it goes on when that does, or when the Namespace or a ClusterPullSecret that serves it changes", service)
 }
 
 // InjectionContested says that somebody keeps undoing what is declared.
 func InjectionContested(names []merge.Entry) Event {
 	return warning(ReasonInjectionContested, "Somebody keeps removing pull secrets %s; left alone for an hour, or until the annotations of the Service change", entries(names))
+}
+
+// BindingContested says that somebody keeps undoing what is declared for a
+// ServiceAccount.
+func BindingContested(names []merge.Entry) Event {
+	return warning(ReasonInjectionContested, "Somebody keeps removing pull secrets %s; left alone for an hour", entries(names))
+}
+
+// Happened are the Events of a change that was written.
+func Happened(result merge.Result) []Event {
+	var all []Event
+	if len(result.Added) > 0 {
+		all = append(all, SecretsAdded(result.Added))
+	}
+	if len(result.Taken) > 0 {
+		all = append(all, SecretsRetracted(result.Taken))
+	}
+	return all
+}
+
+// NameConflict says that Secrets of the user's stand where copies should.
+func NameConflict(namespace string, names []string) Event {
+	return warning(ReasonNameConflict, "Secrets of namespace %s have the names of copies and are left alone: %s; rename them, or label them %s=%s and %s=NAME to have them taken over",
+		namespace, listed(names), pullsecrets.ManagedByLabel, pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel)
+}
+
+// SourceInvalid says what is wrong with a source. The message is that of the
+// condition SourceReady, which names the bad entry and never quotes a credential.
+func SourceInvalid(message string) Event {
+	return warning(ReasonSourceInvalid, "%s; the copies stay as they are", message)
+}
+
+// Distributed says that the copies hold what the source holds.
+func Distributed(version string, synced, wanted int) Event {
+	return normal(ReasonDistributed, "%d of %d namespaces have a copy of the source's version %s", synced, wanted, version)
 }
 
 // InItsOwn returns a Namespace that Events can be recorded on: an Event lies in

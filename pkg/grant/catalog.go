@@ -97,6 +97,23 @@ func (g Grants) Named(secret string) *v1alpha1.ClusterPullSecret {
 	return nil
 }
 
+// Withheld returns the ClusterPullSecret that has this name for its copies and does
+// not serve a Namespace with these labels, or nil where another one serves it under
+// the name, or where none has the name. Of several it is the oldest.
+func (c Catalog) Withheld(secret string, namespaceLabels map[string]string) *v1alpha1.ClusterPullSecret {
+	var withheld *v1alpha1.ClusterPullSecret
+	for _, o := range c.offers {
+		switch {
+		case o.secret != secret:
+		case o.selector.Matches(labels.Set(namespaceLabels)):
+			return nil
+		case withheld == nil:
+			withheld = o.ClusterPullSecret
+		}
+	}
+	return withheld
+}
+
 // IsSource tells whether a Secret is the very source of a ClusterPullSecret. In
 // its own namespace under its own name the source serves, and no copy is made.
 func IsSource(cps *v1alpha1.ClusterPullSecret, namespace, secret string) bool {

@@ -198,6 +198,32 @@ func TestLawsOfGrants(t *testing.T) {
 	}
 }
 
+func TestWithheld(t *testing.T) {
+	red := map[string]string{"team": "red"}
+	for _, test := range []struct {
+		reason string
+		all    []*v1alpha1.ClusterPullSecret
+		want   string
+	}{
+		{"nobody has the name", []*v1alpha1.ClusterPullSecret{offered("pull", "other", "blue", 1)}, ""},
+		{"it serves", []*v1alpha1.ClusterPullSecret{offered("ghcr", "pull", "red", 1)}, ""},
+		{"it serves others", []*v1alpha1.ClusterPullSecret{offered("ghcr", "pull", "blue", 1)}, "ghcr"},
+		{"of several, the oldest", []*v1alpha1.ClusterPullSecret{offered("new", "pull", "blue", 1), offered("old", "pull", "green", 2)}, "old"},
+		{"another one serves under the name", []*v1alpha1.ClusterPullSecret{offered("old", "pull", "blue", 2), offered("new", "pull", "red", 1)}, ""},
+		{"one that is being deleted withholds nothing", []*v1alpha1.ClusterPullSecret{offered("ghcr", "pull", "blue", 1, deleting)}, ""},
+	} {
+		t.Run(test.reason, func(t *testing.T) {
+			got := ""
+			if cps := NewCatalog(test.all).Withheld("pull", red); cps != nil {
+				got = cps.Name
+			}
+			if got != test.want {
+				t.Errorf("Withheld() = %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
 func TestIsSource(t *testing.T) {
 	cps := offered("ghcr", "", "", 1)
 	if !IsSource(cps, "sources", "ghcr") || IsSource(cps, "team", "ghcr") || IsSource(cps, "sources", "other") {

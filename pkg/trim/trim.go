@@ -15,18 +15,22 @@ import (
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/dockerconfig"
 	"pullsecrets.dev/pkg/merge"
 )
 
 // Object is a transform for informers (cache.TransformFunc) of Services,
-// Namespaces and ServiceAccounts. What is cached is never written back, every
-// write being a patch, so nothing is lost by it.
+// Namespaces, ServiceAccounts and Secrets. Of the first three, what is cached is
+// never written back, every write being a patch, so nothing is lost by it. A Secret
+// that is cached is a copy of ours, and all of it is ours to write.
 func Object(object any) (any, error) {
 	switch o := object.(type) {
 	case *servingv1.Service:
 		return trimService(o), nil
 	case *corev1.Namespace:
 		return &corev1.Namespace{ObjectMeta: trimMeta(o.ObjectMeta, o.Labels, whoDeclares)}, nil
+	case *corev1.Secret:
+		return trimSecret(o), nil
 	case *corev1.ServiceAccount:
 		return &corev1.ServiceAccount{ObjectMeta: trimMeta(o.ObjectMeta, nil, nothing), ImagePullSecrets: o.ImagePullSecrets}, nil
 	}
@@ -58,6 +62,21 @@ func trimService(o *servingv1.Service) *servingv1.Service {
 	t.Status.ObservedGeneration = o.Status.ObservedGeneration
 	t.Status.Conditions = o.Status.Conditions
 	t.Status.LatestReadyRevisionName = o.Status.LatestReadyRevisionName
+	return t
+}
+
+// trimSecret keeps digests in the place of the data: no credential stays in a
+// cache. Applied configurations go, because they may hold one too.
+func trimSecret(o *corev1.Secret) *corev1.Secret {
+	t := &corev1.Secret{ObjectMeta: *o.ObjectMeta.DeepCopy(), Type: o.Type, Immutable: o.Immutable}
+	t.ManagedFields = nil
+	delete(t.Annotations, corev1.LastAppliedConfigAnnotation)
+	for key, value := range o.Data {
+		if t.Data == nil {
+			t.Data = make(map[string][]byte, len(o.Data))
+		}
+		t.Data[key] = []byte(dockerconfig.DigestOf(value))
+	}
 	return t
 }
 

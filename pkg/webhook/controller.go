@@ -25,6 +25,8 @@ import (
 	"knative.dev/pkg/webhook"
 	servingclient "knative.dev/serving/pkg/client/injection/client"
 
+	"pullsecrets.dev/pkg/catalog"
+	clusterpullsecretinformer "pullsecrets.dev/pkg/client/injection/informers/pullsecrets/v1alpha1/clusterpullsecret"
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/metrics"
 	"pullsecrets.dev/pkg/trim"
@@ -48,11 +50,16 @@ func NewServiceController(readiness *Readiness) injection.ControllerConstructor 
 	return func(ctx context.Context, cmw configmap.Watcher) *controller.Impl {
 		logger := logging.FromContext(ctx)
 		namespaces, accounts := namespaceinformer.Get(ctx), accountinformer.Get(ctx)
+		clusterPullSecrets := clusterpullsecretinformer.Get(ctx)
 		secrets, webhooks := secretinformer.Get(ctx), mutatinginformer.Get(ctx)
 		for _, informer := range []cache.SharedIndexInformer{namespaces.Informer(), accounts.Informer()} {
 			if err := informer.SetTransform(trim.Object); err != nil {
 				logger.Fatalw("Failed to trim what is cached", "error", err)
 			}
+		}
+		granted, err := catalog.New(clusterPullSecrets.Informer(), clusterPullSecrets.Lister())
+		if err != nil {
+			logger.Fatalw("Failed to follow ClusterPullSecrets", "error", err)
 		}
 		added, err := metrics.NewAdded()
 		if err != nil {
@@ -71,13 +78,16 @@ func NewServiceController(readiness *Readiness) injection.ControllerConstructor 
 		admission.registration.config = store
 		admission.Services = Services{
 			namespaces: namespaces.Lister(), accounts: accounts.Lister(),
-			ready:   func() bool { return namespaces.Informer().HasSynced() && accounts.Informer().HasSynced() },
+			catalog: granted.Get,
+			ready: func() bool {
+				return namespaces.Informer().HasSynced() && accounts.Informer().HasSynced() && clusterPullSecrets.Informer().HasSynced()
+			},
 			kube:    kubeclient.Get(ctx),
 			serving: servingclient.Get(ctx),
 			config:  store,
 			added:   added,
 		}
-		readiness.needs("the caches of Namespaces and ServiceAccounts", admission.ready)
+		readiness.needs("the caches of Namespaces, ServiceAccounts and ClusterPullSecrets", admission.ready)
 		readiness.needs("the certificate", func() bool {
 			secret, err := secrets.Lister().Secrets(system.Namespace()).Get(r.secretName)
 			return err == nil && len(secret.Data) > 0

@@ -53,6 +53,21 @@ func (o *object) serviceAccount() string {
 	return name
 }
 
+// images are the images of the template's containers, in no special order.
+func (o *object) images() []string {
+	var images []string
+	for _, field := range []string{"initContainers", "containers"} {
+		containers, _ := o.podSpec()[field].([]any)
+		for _, item := range containers {
+			container, _ := item.(map[string]any)
+			if image, ok := container["image"].(string); ok {
+				images = append(images, image)
+			}
+		}
+	}
+	return images
+}
+
 // revisionName is the template's metadata.name.
 func (o *object) revisionName() string {
 	metadata, _ := o.Spec.Template["metadata"].(map[string]any)

@@ -20,7 +20,9 @@ import (
 	servingclient "knative.dev/serving/pkg/client/clientset/versioned"
 
 	"pullsecrets.dev/pkg/annotation"
+	"pullsecrets.dev/pkg/catalog"
 	"pullsecrets.dev/pkg/config"
+	"pullsecrets.dev/pkg/grant"
 	"pullsecrets.dev/pkg/merge"
 	"pullsecrets.dev/pkg/metrics"
 )
@@ -38,6 +40,8 @@ type Services struct {
 
 	namespaces corev1listers.NamespaceLister
 	accounts   corev1listers.ServiceAccountLister
+	// catalog tells what ClusterPullSecrets grant now.
+	catalog func() (grant.Catalog, error)
 	// ready tells whether the listers have everything.
 	ready   func() bool
 	kube    kubernetes.Interface
@@ -79,7 +83,7 @@ func (s *Services) admit(ctx context.Context, request *admissionv1.AdmissionRequ
 			return nil //nolint:nilerr // An old object of another shape is not ours to judge.
 		}
 	}
-	d, warnings := s.declared(ctx, request.Namespace, requested)
+	d, warnings := s.declared(ctx, request.Namespace, old, requested)
 	response.Warnings = append(response.Warnings, warnings...)
 	if d == nil {
 		return nil
@@ -123,7 +127,7 @@ func controllerUser() string { return "system:serviceaccount:" + system.Namespac
 // declared finds out what a Service should have, with warnings about what was
 // asked for and does not count. It returns nil for a Service that is none of
 // our business. What cannot be found out adds nothing and takes nothing away.
-func (s *Services) declared(ctx context.Context, name string, requested *object) (*merge.Declared, []string) {
+func (s *Services) declared(ctx context.Context, name string, old, requested *object) (*merge.Declared, []string) {
 	unknown := &merge.Declared{Hold: true}
 	if !s.ready() {
 		return unknown, nil
@@ -145,7 +149,14 @@ func (s *Services) declared(ctx context.Context, name string, requested *object)
 	if policy.Hold && ofService.Inject == annotation.Unset {
 		warnings = append(warnings, warnInvalidNamespace(name))
 	}
+	all, err := s.catalog()
+	if err != nil {
+		logging.FromContext(ctx).Infow("What is granted is left to the reconciler", "error", err)
+		return unknown, warnings
+	}
+	granted := all.For(namespace.Labels)
 	d := merge.Declare(policy, ofNamespace, ofService, merge.Account{})
+	d.Always, d.Auto = granted.Layers(policy, requested.images(), catalog.Covers)
 	if d.Hold || len(d.Names()) == 0 {
 		return &d, warnings
 	}
@@ -159,6 +170,12 @@ func (s *Services) declared(ctx context.Context, name string, requested *object)
 		account = nil
 	}
 	d.Account = merge.AccountOf(accountName, account)
+	if withheld := notGranted(all, namespace, d.Names()); len(withheld) > 0 {
+		warnings = append(warnings, warnNotGranted(name, withheld))
+	}
+	if coming := onTheirWay(granted, namespace, ofNamespace, d.Names(), old.asks(), requested.asks()); len(coming) > 0 {
+		warnings = append(warnings, warnOnTheirWay(name, coming))
+	}
 	return &d, warnings
 }
 

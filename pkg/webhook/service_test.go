@@ -24,6 +24,7 @@ import (
 	servingfake "knative.dev/serving/pkg/client/clientset/versioned/fake"
 	"sigs.k8s.io/yaml"
 
+	"pullsecrets.dev/pkg/catalog"
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/metrics"
 	. "pullsecrets.dev/pkg/reconciler/testing"
@@ -47,6 +48,10 @@ func (w world) services(t testing.TB) *Services {
 	if err != nil {
 		t.Fatal(err)
 	}
+	granted, err := catalog.New(nil, listers.ClusterPullSecrets())
+	if err != nil {
+		t.Fatal(err)
+	}
 	var kubeObjects, servingObjects []runtime.Object
 	for _, object := range w.live {
 		if _, ok := object.(*servingv1.Revision); ok {
@@ -63,8 +68,9 @@ func (w world) services(t testing.TB) *Services {
 	}
 	return &Services{
 		namespaces: listers.Namespaces(), accounts: listers.ServiceAccounts(),
-		ready: func() bool { return !w.cold },
-		kube:  kube, serving: serving,
+		catalog: granted.Get,
+		ready:   func() bool { return !w.cold },
+		kube:    kube, serving: serving,
 		config: config.NewStore(logtesting.TestLogger(t)),
 		added:  m,
 	}

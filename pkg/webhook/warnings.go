@@ -45,6 +45,14 @@ func warnWithheld(account string, withheld []merge.Entry) string {
 	return warn("ServiceAccount %s does not list pull secrets %s and lets Pods name no others", account, names(withheld))
 }
 
+func warnNotGranted(namespace string, withheld []string) string {
+	return warn("namespace %s is not selected by the ClusterPullSecrets of pull secrets %s", namespace, strings.Join(withheld, ", "))
+}
+
+func warnOnTheirWay(namespace string, coming []string) string {
+	return warn("copies may still be on their way to namespace %s: pull secrets %s", namespace, strings.Join(coming, ", "))
+}
+
 func warnNotInjected(err error) string {
 	return warn("pull secrets were not injected: %v", err)
 }

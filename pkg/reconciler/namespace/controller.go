@@ -1,21 +1,46 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package namespace looks after what Namespaces declare. It tells their owners
-// which items of their annotations do not count.
+// Package namespace brings Namespaces to what is granted to them and what they
+// declare: it keeps their copies of credentials, and tells their owners which items
+// of their annotations do not count.
 package namespace
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
 
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	corev1listers "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/tools/cache"
+	kubeclient "knative.dev/pkg/client/injection/kube/client"
 	namespaceinformer "knative.dev/pkg/client/injection/kube/informers/core/v1/namespace"
+	secretinformer "knative.dev/pkg/client/injection/kube/informers/core/v1/secret/filtered"
+	accountinformer "knative.dev/pkg/client/injection/kube/informers/core/v1/serviceaccount"
 	namespacereconciler "knative.dev/pkg/client/injection/kube/reconciler/core/v1/namespace"
 	"knative.dev/pkg/configmap"
 	"knative.dev/pkg/controller"
 	"knative.dev/pkg/logging"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+	servingclient "knative.dev/serving/pkg/client/injection/client"
+	serviceinformer "knative.dev/serving/pkg/client/injection/informers/serving/v1/service"
 
+	"pullsecrets.dev/pkg/annotation"
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	"pullsecrets.dev/pkg/catalog"
+	client "pullsecrets.dev/pkg/client/injection/client"
+	clusterpullsecretinformer "pullsecrets.dev/pkg/client/injection/informers/pullsecrets/v1alpha1/clusterpullsecret"
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/events"
+	"pullsecrets.dev/pkg/source"
+	"pullsecrets.dev/pkg/trim"
 )
 
 // agentName is the source of the Events.
@@ -24,8 +49,23 @@ const agentName = "pullsecrets-controller"
 // NewController wires the reconciler to what wakes it.
 func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl {
 	logger := logging.FromContext(ctx)
-	namespaces := namespaceinformer.Get(ctx)
-	r := &Reconciler{reporter: events.NewReporter()}
+	namespaces, services, serviceAccounts := namespaceinformer.Get(ctx), serviceinformer.Get(ctx), accountinformer.Get(ctx)
+	secrets, clusterPullSecrets := secretinformer.Get(ctx, source.Copies), clusterpullsecretinformer.Get(ctx)
+	if err := secrets.Informer().SetTransform(trim.Object); err != nil {
+		logger.Fatalw("Failed to trim what is cached", "error", err)
+	}
+	all, err := catalog.New(clusterPullSecrets.Informer(), clusterPullSecrets.Lister())
+	if err != nil {
+		logger.Fatalw("Failed to follow ClusterPullSecrets", "error", err)
+	}
+	kube := kubeclient.Get(ctx)
+	reporter := events.NewReporter()
+	r := &Reconciler{reporter: reporter, accounts: &accounts{kube: kube, lister: serviceAccounts.Lister(), reporter: reporter}, copies: &copies{
+		kube: kube, serving: servingclient.Get(ctx), client: client.Get(ctx),
+		catalog: all, sources: source.NewReader(kube), clusterPullSecrets: clusterPullSecrets.Lister(),
+		secrets: secrets.Lister(), services: services.Lister(), accounts: serviceAccounts.Lister(),
+		labelsOf: labelsBy(kube),
+	}}
 	impl := namespacereconciler.NewImpl(ctx, r, func(impl *controller.Impl) controller.Options {
 		store := config.NewStore(logger.Named("config-store"), func(string, any) {
 			impl.GlobalResync(namespaces.Informer())
@@ -33,9 +73,124 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 		store.WatchConfigs(cmw)
 		return controller.Options{ConfigStore: store, AgentName: agentName, SkipStatusUpdates: true}
 	})
-	// A Namespace wakes itself.
-	if _, err := namespaces.Informer().AddEventHandler(controller.HandleAll(impl.Enqueue)); err != nil {
-		logger.Fatalw("Failed to watch Namespaces", "error", err)
+	handle := func(informer cache.SharedIndexInformer, handler cache.ResourceEventHandler) {
+		if _, err := informer.AddEventHandler(handler); err != nil {
+			logger.Fatalw("Failed to watch", "error", err)
+		}
 	}
+	w := waking{impl: impl, namespaces: namespaces.Lister()}
+	handle(namespaces.Informer(), controller.HandleAll(impl.Enqueue))
+	handle(secrets.Informer(), controller.HandleAll(w.wakeItsOwn))
+	handle(clusterPullSecrets.Informer(), cache.ResourceEventHandlerFuncs{
+		AddFunc: func(object any) { w.wakeSelected(object.(*v1alpha1.ClusterPullSecret)) },
+		UpdateFunc: func(before, after any) {
+			was, is := before.(*v1alpha1.ClusterPullSecret), after.(*v1alpha1.ClusterPullSecret)
+			if grantsOtherwise(was, is) {
+				w.wakeSelected(was)
+				w.wakeSelected(is)
+			}
+		},
+		DeleteFunc: func(object any) {
+			if cps, ok := last(object).(*v1alpha1.ClusterPullSecret); ok {
+				w.wakeSelected(cps)
+			}
+		},
+	})
+	handle(services.Informer(), cache.ResourceEventHandlerFuncs{
+		AddFunc: w.wakeItsOwn,
+		UpdateFunc: func(before, after any) {
+			if asksOtherwise(before.(*servingv1.Service), after.(*servingv1.Service)) {
+				w.wakeItsOwn(after)
+			}
+		},
+		DeleteFunc: w.wakeItsOwn,
+	})
+	handle(serviceAccounts.Informer(), cache.ResourceEventHandlerFuncs{
+		AddFunc: w.wakeItsOwn,
+		UpdateFunc: func(before, after any) {
+			was, is := before.(*corev1.ServiceAccount), after.(*corev1.ServiceAccount)
+			if !equality.Semantic.DeepEqual(was.ImagePullSecrets, is.ImagePullSecrets) || !maps.Equal(was.Annotations, is.Annotations) {
+				w.wakeItsOwn(after)
+			}
+		},
+		DeleteFunc: w.wakeItsOwn,
+	})
 	return impl
+}
+
+// waking is who is woken.
+type waking struct {
+	impl       *controller.Impl
+	namespaces corev1listers.NamespaceLister
+}
+
+// wakeItsOwn wakes the Namespace of an object.
+func (w waking) wakeItsOwn(object any) {
+	if o, ok := last(object).(metav1.Object); ok {
+		w.impl.EnqueueKey(types.NamespacedName{Name: o.GetNamespace()})
+	}
+}
+
+// wakeSelected wakes the Namespaces that a ClusterPullSecret selects. Those that it
+// selects no more are among what it selected before.
+func (w waking) wakeSelected(cps *v1alpha1.ClusterPullSecret) {
+	selector, err := metav1.LabelSelectorAsSelector(cps.Spec.NamespaceSelector)
+	if err != nil {
+		return // It grants nothing.
+	}
+	all, _ := w.namespaces.List(selector) // A cache does not fail.
+	for _, namespace := range all {
+		w.impl.EnqueueKey(types.NamespacedName{Name: namespace.Name})
+	}
+}
+
+// grantsOtherwise tells whether a ClusterPullSecret changed in what Namespaces go
+// by: not in the counts of its status, which change with every copy.
+func grantsOtherwise(was, is *v1alpha1.ClusterPullSecret) bool {
+	ready := func(c *v1alpha1.ClusterPullSecret) bool {
+		return c.Status.GetCondition(v1alpha1.ClusterPullSecretConditionSourceReady).IsTrue()
+	}
+	return !equality.Semantic.DeepEqual(was.Spec, is.Spec) || was.DeletionTimestamp.IsZero() != is.DeletionTimestamp.IsZero() ||
+		ready(was) != ready(is) || !slices.Equal(was.Status.Registries, is.Status.Registries) || versionOf(was) != versionOf(is)
+}
+
+func versionOf(cps *v1alpha1.ClusterPullSecret) string {
+	if cps.Status.Source == nil {
+		return ""
+	}
+	return cps.Status.Source.ResourceVersion
+}
+
+// asksOtherwise tells whether a Service changed in what its Namespace needs copies
+// for.
+func asksOtherwise(was, is *servingv1.Service) bool {
+	before, after := annotation.ForService(was.Annotations), annotation.ForService(is.Annotations)
+	return !slices.Equal(before.Secrets, after.Secrets) || before.Inject != after.Inject ||
+		!slices.Equal(catalog.Images(was), catalog.Images(is)) ||
+		!equality.Semantic.DeepEqual(was.Spec.Template.Spec.ImagePullSecrets, is.Spec.Template.Spec.ImagePullSecrets)
+}
+
+// labelsBy asks the API server for the metadata of a Secret alone, so that no
+// credential is sent.
+func labelsBy(kube kubernetes.Interface) func(context.Context, string, string) (map[string]string, error) {
+	return func(ctx context.Context, namespace, name string) (map[string]string, error) {
+		raw, err := kube.CoreV1().RESTClient().Get().Namespace(namespace).Resource("secrets").Name(name).
+			SetHeader("Accept", "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1").Do(ctx).Raw()
+		if err != nil {
+			return nil, err
+		}
+		var found metav1.PartialObjectMetadata
+		if err := json.Unmarshal(raw, &found); err != nil {
+			return nil, fmt.Errorf("Secret %s/%s: the API server's metadata does not parse: %w", namespace, name, err)
+		}
+		return found.Labels, nil
+	}
+}
+
+// last is a deleted object as it was seen last.
+func last(object any) any {
+	if gone, ok := object.(cache.DeletedFinalStateUnknown); ok {
+		return gone.Obj
+	}
+	return object
 }

@@ -5,6 +5,7 @@ package namespace
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,15 +19,22 @@ import (
 	"pullsecrets.dev/pkg/events"
 )
 
-const topicAnnotations = "annotations"
+// Topics of what is reported of a Namespace.
+const (
+	topicAnnotations = "annotations"
+	topicConflicts   = "conflicts"
+)
 
 // untold is when a Namespace is looked at again whose Events had to wait.
 const untold = 30 * time.Second
 
-// Reconciler tells the owner of a Namespace what is wrong with its annotations.
-// It writes nothing but Events.
+// Reconciler brings a Namespace to what is granted to it and what it declares. A
+// Namespace is one piece of work, so that a rotation runs in parallel over all of
+// them.
 type Reconciler struct {
 	reporter *events.Reporter
+	copies   *copies
+	accounts *accounts
 }
 
 var (
@@ -34,23 +42,58 @@ var (
 	_ reconciler.OnDeletionInterface = (*Reconciler)(nil)
 )
 
-// ReconcileKind reports each item of the annotations that does not count.
+// ReconcileKind writes the copies of the Namespace, binds its ServiceAccounts, and
+// reports each item of its annotations that does not count.
 func (r *Reconciler) ReconcileKind(ctx context.Context, namespace *corev1.Namespace) reconciler.Event {
-	var reports []events.Event
-	if !config.FromContext(ctx).Excludes(namespace.Name, namespace.Labels) {
-		for _, problem := range annotation.ForNamespace(namespace.Annotations).Problems {
-			reports = append(reports, events.InvalidAnnotation(problem))
-		}
+	if !namespace.DeletionTimestamp.IsZero() {
+		return nil // It goes with all that is in it.
 	}
-	if _, all := r.reporter.Report(controller.GetEventRecorder(ctx), events.InItsOwn(namespace), topicAnnotations, reports); !all {
-		return controller.NewRequeueAfter(untold)
+	o, err := r.converge(ctx, namespace)
+	if !r.report(ctx, namespace, o) {
+		o.lookAgain(untold)
+	}
+	if err != nil {
+		return err
+	}
+	if o.again > 0 {
+		return controller.NewRequeueAfter(o.again)
 	}
 	return nil
+}
+
+// converge keeps copies and ServiceAccounts, each as far as it goes. An excluded
+// Namespace is left alone but for its copies, which go.
+func (r *Reconciler) converge(ctx context.Context, namespace *corev1.Namespace) (outcome, error) {
+	o, grants, err := r.copies.converge(ctx, namespace)
+	if !config.FromContext(ctx).Excludes(namespace.Name, namespace.Labels) {
+		err = errors.Join(err, r.accounts.converge(ctx, namespace, grants, &o))
+	}
+	return o, err
+}
+
+// report tells the owner what does not count and what is in the way. It returns
+// false if not all could be told yet.
+func (r *Reconciler) report(ctx context.Context, namespace *corev1.Namespace, o outcome) bool {
+	recorder, object := controller.GetEventRecorder(ctx), events.InItsOwn(namespace)
+	var problems, conflicts []events.Event
+	if !config.FromContext(ctx).Excludes(namespace.Name, namespace.Labels) {
+		for _, problem := range annotation.ForNamespace(namespace.Annotations).Problems {
+			problems = append(problems, events.InvalidAnnotation(problem))
+		}
+		if len(o.conflicts) > 0 {
+			conflicts = append(conflicts, events.NameConflict(namespace.Name, o.conflicts))
+		}
+	}
+	_, first := r.reporter.Report(recorder, object, topicAnnotations, problems)
+	_, second := r.reporter.Report(recorder, object, topicConflicts, conflicts)
+	return first && second
 }
 
 // ObserveDeletion forgets a Namespace that is gone.
 func (r *Reconciler) ObserveDeletion(_ context.Context, key types.NamespacedName) error {
 	// Reports are noted under the Namespace's own namespace; see InItsOwn.
-	r.reporter.Forget(types.NamespacedName{Namespace: key.Name, Name: key.Name}, topicAnnotations)
+	r.reporter.Forget(types.NamespacedName{Namespace: key.Name, Name: key.Name}, topicAnnotations, topicConflicts)
+	r.copies.repairs.forget(key.Name)
+	r.accounts.forget(key.Name)
 	return nil
 }

@@ -11,25 +11,60 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
 	kubeclient "knative.dev/pkg/client/injection/kube/client"
 	_ "knative.dev/pkg/client/injection/kube/informers/core/v1/namespace/fake"
+	_ "knative.dev/pkg/client/injection/kube/informers/core/v1/secret/filtered/fake"
+	_ "knative.dev/pkg/client/injection/kube/informers/core/v1/serviceaccount/fake"
+	filteredfactory "knative.dev/pkg/client/injection/kube/informers/factory/filtered"
+	_ "knative.dev/pkg/client/injection/kube/informers/factory/filtered/fake"
 	namespacereconciler "knative.dev/pkg/client/injection/kube/reconciler/core/v1/namespace"
 	"knative.dev/pkg/configmap"
 	"knative.dev/pkg/controller"
 	"knative.dev/pkg/logging"
 	knativetesting "knative.dev/pkg/reconciler/testing"
+	servingclient "knative.dev/serving/pkg/client/injection/client"
+	_ "knative.dev/serving/pkg/client/injection/informers/serving/v1/service/fake"
 
+	"pullsecrets.dev/pkg/catalog"
+	client "pullsecrets.dev/pkg/client/injection/client"
+	_ "pullsecrets.dev/pkg/client/injection/informers/pullsecrets/v1alpha1/clusterpullsecret/fake"
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/events"
 	. "pullsecrets.dev/pkg/reconciler/testing"
+	"pullsecrets.dev/pkg/source"
 )
 
 func factory() knativetesting.Factory {
 	return MakeFactory(func(ctx context.Context, listers *Listers, _ *knativetesting.TableRow) controller.Reconciler {
-		r := &Reconciler{reporter: events.NewReporter()}
+		all, err := catalog.New(noInformer{}, listers.ClusterPullSecrets())
+		if err != nil {
+			panic(err)
+		}
+		kube := kubeclient.Get(ctx)
+		reporter := events.NewReporter()
+		r := &Reconciler{reporter: reporter, accounts: &accounts{kube: kube, lister: listers.ServiceAccounts(), reporter: reporter}, copies: &copies{
+			kube: kube, serving: servingclient.Get(ctx), client: client.Get(ctx),
+			catalog: all, sources: source.NewReader(kube), clusterPullSecrets: listers.ClusterPullSecrets(),
+			secrets: listers.Copies(), services: listers.Services(), accounts: listers.ServiceAccounts(),
+			labelsOf: func(ctx context.Context, namespace, name string) (map[string]string, error) {
+				secret, err := kube.CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
+				if err != nil {
+					return nil, err
+				}
+				return secret.Labels, nil
+			},
+		}}
 		return namespacereconciler.NewReconciler(ctx, logging.FromContext(ctx), kubeclient.Get(ctx), listers.Namespaces(),
 			controller.GetEventRecorder(ctx), r, controller.Options{SkipStatusUpdates: true})
 	})
+}
+
+// noInformer is one whose objects never change.
+type noInformer struct{ cache.SharedIndexInformer }
+
+func (noInformer) AddEventHandler(cache.ResourceEventHandler) (cache.ResourceEventHandlerRegistration, error) {
+	return nil, nil
 }
 
 func TestReconcileKind(t *testing.T) {
@@ -73,14 +108,16 @@ func TestToldOnce(t *testing.T) {
 }
 
 func TestForgets(t *testing.T) {
-	r := &Reconciler{reporter: events.NewReporter()}
+	r := &Reconciler{reporter: events.NewReporter(), copies: &copies{}, accounts: &accounts{}}
 	if err := r.ObserveDeletion(t.Context(), types.NamespacedName{Name: "team"}); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestNewController(t *testing.T) {
-	ctx, _ := knativetesting.SetupFakeContext(t)
+	ctx, _ := knativetesting.SetupFakeContext(t, func(ctx context.Context) context.Context {
+		return filteredfactory.WithSelectors(ctx, source.Copies)
+	})
 	cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: config.Name, Namespace: "knative-testing"}}
 	if impl := NewController(ctx, configmap.NewStaticWatcher(cm)); impl == nil {
 		t.Error("NewController() = nil")

@@ -9,6 +9,7 @@ package service
 import (
 	"context"
 	"maps"
+	"slices"
 
 	"go.uber.org/zap"
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -17,11 +18,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/kubernetes"
 	corev1listers "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
 	kubeclient "knative.dev/pkg/client/injection/kube/client"
 	namespaceinformer "knative.dev/pkg/client/injection/kube/informers/core/v1/namespace"
+	secretinformer "knative.dev/pkg/client/injection/kube/informers/core/v1/secret/filtered"
 	accountinformer "knative.dev/pkg/client/injection/kube/informers/core/v1/serviceaccount"
 	"knative.dev/pkg/configmap"
 	"knative.dev/pkg/controller"
@@ -33,10 +36,14 @@ import (
 	servicereconciler "knative.dev/serving/pkg/client/injection/reconciler/serving/v1/service"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	"pullsecrets.dev/pkg/catalog"
+	clusterpullsecretinformer "pullsecrets.dev/pkg/client/injection/informers/pullsecrets/v1alpha1/clusterpullsecret"
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/events"
 	"pullsecrets.dev/pkg/merge"
 	"pullsecrets.dev/pkg/reconciler/service/resources"
+	"pullsecrets.dev/pkg/source"
 	"pullsecrets.dev/pkg/trim"
 )
 
@@ -49,9 +56,10 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 	services := serviceinformer.Get(ctx)
 	namespaces := namespaceinformer.Get(ctx)
 	accounts := accountinformer.Get(ctx)
+	copies, clusterPullSecrets := secretinformer.Get(ctx, source.Copies), clusterpullsecretinformer.Get(ctx)
 	user := whoAmI(ctx, kubeclient.Get(ctx))
 
-	for _, informer := range []cache.SharedIndexInformer{services.Informer(), namespaces.Informer(), accounts.Informer()} {
+	for _, informer := range []cache.SharedIndexInformer{services.Informer(), namespaces.Informer(), accounts.Informer(), copies.Informer()} {
 		if err := informer.SetTransform(trim.Object); err != nil {
 			logger.Fatalw("Failed to trim what is cached", "error", err)
 		}
@@ -64,12 +72,19 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 		logger.Fatalw("Failed to make metrics", "error", err)
 	}
 
+	granted, err := catalog.New(clusterPullSecrets.Informer(), clusterPullSecrets.Lister())
+	if err != nil {
+		logger.Fatalw("Failed to follow ClusterPullSecrets", "error", err)
+	}
+
+	secrets := newSecretTable(kubeclient.Get(ctx).CoreV1().RESTClient())
 	r := &Reconciler{
 		serving:  servingclient.Get(ctx),
 		cached:   fromCaches(namespaces.Lister(), accounts.Lister()),
 		live:     fromAPIServer(kubeclient.Get(ctx)),
 		failed:   failedIn(services.Informer().GetIndexer()),
-		secrets:  newSecretTable(kubeclient.Get(ctx).CoreV1().RESTClient()),
+		secrets:  secrets,
+		catalog:  granted.Get,
 		reporter: events.NewReporter(),
 		metrics:  metrics,
 	}
@@ -91,6 +106,8 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 	w.watchServices()
 	w.watchNamespaces(namespaces.Informer(), r.reporter)
 	w.watchAccounts(accounts.Informer())
+	w.watchGrants(clusterPullSecrets.Informer(), namespaces.Lister())
+	w.watchCopies(copies.Informer(), secrets.forget)
 	return impl
 }
 
@@ -156,13 +173,80 @@ func (w wiring) watchAccounts(informer cache.SharedIndexInformer) {
 	})
 }
 
-func (w wiring) wakeNamespace(namespace string) {
+// watchGrants: a ClusterPullSecret wakes the Services of the Namespaces that it
+// selects, or selected, when what it grants to Services changes. That may be every
+// Service there is, so they take the slow lane.
+func (w wiring) watchGrants(informer cache.SharedIndexInformer, namespaces corev1listers.NamespaceLister) {
+	wake := func(all ...*v1alpha1.ClusterPullSecret) {
+		woken := sets.New[string]()
+		for _, cps := range all {
+			selector, err := metav1.LabelSelectorAsSelector(cps.Spec.NamespaceSelector)
+			if err != nil {
+				continue // It grants nothing.
+			}
+			selected, err := namespaces.List(selector)
+			if err != nil {
+				w.logger.Errorw("Failed to list the Namespaces of a ClusterPullSecret", "name", cps.Name, "error", err)
+			}
+			for _, namespace := range selected {
+				woken.Insert(namespace.Name)
+			}
+		}
+		for namespace := range woken {
+			w.wake(namespace, w.impl.EnqueueSlow)
+		}
+	}
+	w.handle(informer, cache.ResourceEventHandlerFuncs{
+		AddFunc: func(object any) { wake(object.(*v1alpha1.ClusterPullSecret)) },
+		UpdateFunc: func(before, after any) {
+			was, is := before.(*v1alpha1.ClusterPullSecret), after.(*v1alpha1.ClusterPullSecret)
+			if grantsOtherwise(was, is) {
+				wake(was, is)
+			}
+		},
+		DeleteFunc: func(object any) {
+			if was, ok := last(object).(*v1alpha1.ClusterPullSecret); ok {
+				wake(was)
+			}
+		},
+	})
+}
+
+// grantsOtherwise tells whether a ClusterPullSecret changed in what it grants to
+// Services: not in the counts of its status, which change with every copy.
+func grantsOtherwise(was, is *v1alpha1.ClusterPullSecret) bool {
+	return !equality.Semantic.DeepEqual(was.Spec, is.Spec) || was.DeletionTimestamp.IsZero() != is.DeletionTimestamp.IsZero() ||
+		!slices.Equal(was.Status.Registries, is.Status.Registries)
+}
+
+// watchCopies: a copy wakes the Services of its namespace when it has come, for
+// which those wait that shall name it, and when it is gone.
+func (w wiring) watchCopies(informer cache.SharedIndexInformer, forget func(namespace, name string)) {
+	w.handle(informer, cache.ResourceEventHandlerDetailedFuncs{
+		AddFunc: func(object any, isInInitialList bool) {
+			// At the start every Service is looked at anyway.
+			if secret, ok := object.(*corev1.Secret); ok && !isInInitialList {
+				w.wakeNamespace(secret.Namespace)
+			}
+		},
+		DeleteFunc: func(object any) {
+			if secret, ok := last(object).(*corev1.Secret); ok {
+				forget(secret.Namespace, secret.Name)
+				w.wakeNamespace(secret.Namespace)
+			}
+		},
+	})
+}
+
+func (w wiring) wakeNamespace(namespace string) { w.wake(namespace, w.impl.Enqueue) }
+
+func (w wiring) wake(namespace string, enqueue func(any)) {
 	all, err := w.services.Lister().Services(namespace).List(labels.Everything())
 	if err != nil {
 		w.logger.Errorw("Failed to list the Services of a namespace", "namespace", namespace, "error", err)
 	}
 	for _, svc := range all {
-		w.impl.Enqueue(svc)
+		enqueue(svc)
 	}
 }
 
@@ -177,7 +261,7 @@ func (w wiring) wakeUsers(object any) {
 	}
 }
 
-func (w wiring) handle(informer cache.SharedIndexInformer, handler cache.ResourceEventHandlerFuncs) {
+func (w wiring) handle(informer cache.SharedIndexInformer, handler cache.ResourceEventHandler) {
 	if _, err := informer.AddEventHandler(handler); err != nil {
 		w.logger.Fatalw("Failed to watch", "error", err)
 	}

@@ -4,6 +4,7 @@
 package service
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -14,7 +15,10 @@ import (
 	clientgotesting "k8s.io/client-go/testing"
 	kubefake "knative.dev/pkg/client/injection/kube/client/fake"
 	_ "knative.dev/pkg/client/injection/kube/informers/core/v1/namespace/fake"
+	_ "knative.dev/pkg/client/injection/kube/informers/core/v1/secret/filtered/fake"
 	_ "knative.dev/pkg/client/injection/kube/informers/core/v1/serviceaccount/fake"
+	filteredfactory "knative.dev/pkg/client/injection/kube/informers/factory/filtered"
+	_ "knative.dev/pkg/client/injection/kube/informers/factory/filtered/fake"
 	"knative.dev/pkg/configmap"
 	"knative.dev/pkg/controller"
 	knativetesting "knative.dev/pkg/reconciler/testing"
@@ -22,15 +26,22 @@ import (
 	servingfake "knative.dev/serving/pkg/client/injection/client/fake"
 	_ "knative.dev/serving/pkg/client/injection/informers/serving/v1/service/fake"
 
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	clientfake "pullsecrets.dev/pkg/client/injection/client/fake"
+	_ "pullsecrets.dev/pkg/client/injection/informers/pullsecrets/v1alpha1/clusterpullsecret/fake"
 	"pullsecrets.dev/pkg/config"
 	. "pullsecrets.dev/pkg/reconciler/testing"
+	"pullsecrets.dev/pkg/source"
 )
 
 // TestWakes checks who is enqueued by what.
 func TestWakes(t *testing.T) {
-	ctx, cancel, informers := knativetesting.SetupFakeContextWithCancel(t)
+	ctx, cancel, informers := knativetesting.SetupFakeContextWithCancel(t, func(ctx context.Context) context.Context {
+		return filteredfactory.WithSelectors(ctx, source.Copies)
+	})
 	defer cancel()
-	kube, serving := kubefake.Get(ctx), servingfake.Get(ctx)
+	kube, serving, grants := kubefake.Get(ctx), servingfake.Get(ctx), clientfake.Get(ctx).PullsecretsV1alpha1().ClusterPullSecrets()
 	kube.PrependReactor("create", "selfsubjectreviews", func(clientgotesting.Action) (bool, runtime.Object, error) {
 		return true, &authenticationv1.SelfSubjectReview{Status: authenticationv1.SelfSubjectReviewStatus{UserInfo: authenticationv1.UserInfo{Username: user}}}, nil
 	})
@@ -40,10 +51,12 @@ func TestWakes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	team := declares("n")
+	team, other := declares("n", WithNamespaceLabel("team", "a")), Namespace("other", WithNamespaceLabel("team", "b"))
 	account := ServiceAccount(ns, "builder", nil)
-	if _, err := kube.CoreV1().Namespaces().Create(ctx, team, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
+	for _, namespace := range []*corev1.Namespace{team, other} {
+		if _, err := kube.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if _, err := kube.CoreV1().ServiceAccounts(ns).Create(ctx, account, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
@@ -110,6 +123,42 @@ func TestWakes(t *testing.T) {
 	woken("a Service whose Revision fails", "team/victim")
 	update(t, func() error { return serving.ServingV1().Services(ns).Delete(ctx, "victim", metav1.DeleteOptions{}) })
 	woken("the deletion of what a namespace is paused for", "team/built", "team/victim")
+
+	cps := ClusterPullSecret("ghcr", func(cps *v1alpha1.ClusterPullSecret) {
+		cps.Spec.NamespaceSelector.MatchLabels = map[string]string{"team": "a"}
+	})
+	change := func(what string, edit func(*v1alpha1.ClusterPullSecret), want ...string) {
+		t.Helper()
+		cps = cps.DeepCopy()
+		edit(cps)
+		update(t, func() error {
+			_, err := grants.Update(ctx, cps, metav1.UpdateOptions{})
+			return err
+		})
+		woken(what, want...)
+	}
+	update(t, func() error {
+		_, err := grants.Create(ctx, cps, metav1.CreateOptions{})
+		return err
+	})
+	woken("a ClusterPullSecret that selects a namespace", "team/built")
+	change("other counts", func(cps *v1alpha1.ClusterPullSecret) { cps.Status.Namespaces = &v1alpha1.NamespaceCounts{Synced: 1} })
+	change("other registries", func(cps *v1alpha1.ClusterPullSecret) { cps.Status.Registries = []string{"ghcr.io"} }, "team/built")
+	change("another selector", func(cps *v1alpha1.ClusterPullSecret) { cps.Spec.NamespaceSelector.MatchLabels["team"] = "b" }, "team/built", "other/app")
+
+	copied := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "other", Name: "ghcr", Labels: map[string]string{
+		pullsecrets.ManagedByLabel: pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel: "ghcr",
+	}}}
+	update(t, func() error {
+		_, err := kube.CoreV1().Secrets("other").Create(ctx, copied, metav1.CreateOptions{})
+		return err
+	})
+	woken("a copy that has come", "other/app")
+	update(t, func() error { return kube.CoreV1().Secrets("other").Delete(ctx, "ghcr", metav1.DeleteOptions{}) })
+	woken("a copy that is gone", "other/app")
+
+	update(t, func() error { return grants.Delete(ctx, "ghcr", metav1.DeleteOptions{}) })
+	woken("a ClusterPullSecret that is gone", "other/app")
 }
 
 func update(t *testing.T, f func() error) {

@@ -13,15 +13,8 @@ import (
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/contest"
 	"pullsecrets.dev/pkg/merge"
-)
-
-const (
-	// contestedRounds within contestedWindow are how often an entry is put
-	// back before the Service is left alone for contestedPause.
-	contestedRounds = 3
-	contestedWindow = 10 * time.Minute
-	contestedPause  = time.Hour
 )
 
 // memory is what the reconciler remembers of its own writes. It guards against
@@ -38,10 +31,8 @@ type history struct {
 	asked [2]string
 	// added are the names that were added already.
 	added sets.Set[string]
-	// rounds are the times at which a name was put back.
-	rounds []time.Time
-	// contested is when the Service was given up for the time being.
-	contested time.Time
+	// contest counts how often names were put back.
+	contest contest.Contest
 	// denied is the generation whose change the API server refused.
 	denied int64
 	// relabelled: the ledger alone was written before.
@@ -76,23 +67,10 @@ func (m *memory) contested(svc *servingv1.Service, r merge.Result) ([]merge.Entr
 	if len(back) == 0 && (r.ListChanged || !h.relabelled) {
 		return nil, 0
 	}
-	if !h.contested.IsZero() {
-		if left := time.Until(h.contested.Add(contestedPause)); left > 0 {
-			return back, left
-		}
-		h.contested, h.rounds = time.Time{}, nil
+	if left := h.contest.Left(time.Now()); left > 0 {
+		return back, left
 	}
-	recent := 0
-	for _, at := range h.rounds {
-		if time.Since(at) < contestedWindow {
-			recent++
-		}
-	}
-	if recent < contestedRounds {
-		return nil, 0
-	}
-	h.contested = time.Now()
-	return back, contestedPause
+	return nil, 0
 }
 
 // putBack lists what would be added although it was added before: by this
@@ -114,10 +92,7 @@ func (m *memory) wrote(svc *servingv1.Service, r merge.Result) {
 	defer m.mu.Unlock()
 	h := m.recall(svc)
 	if len(putBack(h, svc, r)) > 0 || !r.ListChanged && h.relabelled {
-		h.rounds = append(h.rounds, time.Now())
-		if len(h.rounds) > contestedRounds {
-			h.rounds = h.rounds[1:]
-		}
+		h.contest.Note(time.Now())
 	}
 	h.relabelled = h.relabelled || !r.ListChanged
 	for _, e := range r.Added {

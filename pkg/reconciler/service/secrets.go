@@ -64,6 +64,11 @@ func (t secretTable) TypeOf(ctx context.Context, namespace, name string) (corev1
 	return secretType, exists, err
 }
 
+// forget makes the next question about a Secret go to the API server.
+func (t secretTable) forget(namespace, name string) {
+	t.usable.Remove(types.NamespacedName{Namespace: namespace, Name: name})
+}
+
 func (t secretTable) read(ctx context.Context, namespace, name string) (corev1.SecretType, bool, error) {
 	raw, err := t.client.Get().Namespace(namespace).Resource("secrets").Name(name).
 		SetHeader("Accept", tableOfOne).Param("includeObject", string(metav1.IncludeNone)).

@@ -97,6 +97,13 @@ func TestSecretTableRemembers(t *testing.T) {
 			if got := asked.Load(); got != want+1 {
 				t.Errorf("the API server was asked %d times, want %d for one Secret and 1 for the other", got, want)
 			}
+			table.forget("team", "ghcr")
+			if _, _, err := table.TypeOf(t.Context(), "team", "ghcr"); err != nil {
+				t.Error(err)
+			}
+			if got := asked.Load(); got != want+2 {
+				t.Errorf("the API server was asked %d times, want it to be asked again for a Secret that was forgotten", got)
+			}
 		})
 	}
 }

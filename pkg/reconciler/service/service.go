@@ -25,8 +25,12 @@ import (
 
 	"pullsecrets.dev/pkg/annotation"
 	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	"pullsecrets.dev/pkg/catalog"
 	"pullsecrets.dev/pkg/config"
+	"pullsecrets.dev/pkg/contest"
 	"pullsecrets.dev/pkg/events"
+	"pullsecrets.dev/pkg/grant"
 	"pullsecrets.dev/pkg/merge"
 	"pullsecrets.dev/pkg/metrics"
 	"pullsecrets.dev/pkg/reconciler/service/resources"
@@ -37,6 +41,7 @@ import (
 const (
 	topicService = "service"
 	topicSecrets = "secrets"
+	topicGrants  = "grants"
 	topicPaused  = "backfill"
 )
 
@@ -54,6 +59,8 @@ type Reconciler struct {
 	// product made and which failed.
 	failed  func(namespace string) ([]*servingv1.Service, error)
 	secrets secretTypes
+	// catalog tells what ClusterPullSecrets grant now.
+	catalog func() (grant.Catalog, error)
 
 	backfill *backfill
 	memory   memory
@@ -78,6 +85,8 @@ type subject struct {
 	key       types.NamespacedName
 	namespace *corev1.Namespace
 	asked     annotation.Service
+	offered   grant.Catalog
+	granted   grant.Grants
 	current   merge.Current
 	declared  merge.Declared
 	result    merge.Result
@@ -123,7 +132,7 @@ func (r *Reconciler) ReconcileKind(ctx context.Context, svc *servingv1.Service) 
 func (r *Reconciler) ObserveDeletion(_ context.Context, key types.NamespacedName) error {
 	r.backfill.done(key, false)
 	r.memory.forget(key)
-	r.reporter.Forget(key, topicService, topicSecrets)
+	r.reporter.Forget(key, topicService, topicSecrets, topicGrants)
 	return nil
 }
 
@@ -160,7 +169,12 @@ func (r *Reconciler) look(ctx context.Context, svc *servingv1.Service, from sour
 	if s.current, err = resources.Current(svc); err != nil {
 		s.report(events.InvalidLedger(err))
 	}
+	if s.offered, err = r.catalog(); err != nil {
+		return nil, err
+	}
+	s.granted = s.offered.For(s.namespace.Labels)
 	s.declared = merge.Declare(policy, namespace, s.asked, merge.Account{})
+	s.declared.Always, s.declared.Auto = s.granted.Layers(policy, catalog.Images(svc), catalog.Covers)
 	if len(s.declared.Names()) > 0 {
 		name := merge.AccountName(svc.Spec.Template.Spec.ServiceAccountName)
 		account, err := from.account(ctx, svc.Namespace, name)
@@ -197,7 +211,11 @@ func (r *Reconciler) converge(ctx context.Context, s *subject) reconciler.Event 
 			r.backfill.done(s.key, false)
 			return nil
 		}
-		s.declared, s.result = fresh.declared, fresh.result
+		s.granted, s.declared, s.result = fresh.granted, fresh.declared, fresh.result
+		if awaits, err := r.awaitsCopy(ctx, s); awaits || err != nil {
+			r.backfill.done(s.key, false)
+			return err
+		}
 	}
 	return r.write(ctx, s)
 }
@@ -240,29 +258,47 @@ func (r *Reconciler) write(ctx context.Context, s *subject) reconciler.Event {
 	}
 	r.metrics.added.Count(ctx, s.result.Added, path)
 	recorder := controller.GetEventRecorder(ctx)
-	for _, e := range happened(s.result) {
+	for _, e := range events.Happened(s.result) {
 		recorder.Event(s.Service, e.Type, e.Reason, e.Message)
 	}
 	return nil
 }
 
-// missed tells whether admission should have made the change, because the Service
-// was written after what declares it in the Namespace.
-func missed(s *subject) bool {
-	owner := lastWrite(s.ManagedFields, func(e metav1.ManagedFieldsEntry) bool { return e.Manager != pullsecrets.FieldManager })
-	return owner.After(lastWrite(s.namespace.ManagedFields, func(metav1.ManagedFieldsEntry) bool { return true }))
+// awaitsCopy tells whether a name is to be added of which the copy does not exist
+// yet: a Revision that names it now could fail for want of it. The copy wakes the
+// Service when it is there. What no ClusterPullSecret serves is for its owner to
+// make, now or later, and a Secret of the user's under the name serves as well.
+func (r *Reconciler) awaitsCopy(ctx context.Context, s *subject) (bool, error) {
+	for _, e := range s.result.Added {
+		if s.copied(e.Name) == nil {
+			continue
+		}
+		_, exists, err := r.secrets.TypeOf(ctx, s.Namespace, e.Name)
+		if err != nil {
+			return false, fmt.Errorf("failed to look for the copy %s/%s: %w", s.Namespace, e.Name, err)
+		}
+		if !exists {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
-// happened are the Events of a change that was written.
-func happened(result merge.Result) []events.Event {
-	var all []events.Event
-	if len(result.Added) > 0 {
-		all = append(all, events.SecretsAdded(result.Added))
+// copied returns the ClusterPullSecret that a Secret of this name is a copy of, or
+// nil.
+func (s *subject) copied(name string) *v1alpha1.ClusterPullSecret {
+	cps := s.granted.Named(name)
+	if cps == nil || grant.IsSource(cps, s.Namespace, name) {
+		return nil
 	}
-	if len(result.Taken) > 0 {
-		all = append(all, events.SecretsRetracted(result.Taken))
-	}
-	return all
+	return cps
+}
+
+// missed tells whether admission should have made the change, because the Service
+// was written after what declares it.
+func missed(s *subject) bool {
+	owner := lastWrite(s.ManagedFields, func(e metav1.ManagedFieldsEntry) bool { return e.Manager != pullsecrets.FieldManager })
+	return owner.After(lastDeclared(s.namespace, s.granted))
 }
 
 // mayWrite tells whether the change may be written now. The order of the
@@ -290,7 +326,7 @@ func (r *Reconciler) mayWrite(ctx context.Context, s *subject) (bool, reconciler
 		return no(events.BackfillDenied(changes, errors.New("its annotations are too large, and leave no room for "+pullsecrets.AddedAnnotation)))
 	}
 	if contested, wait := r.memory.contested(s.Service, s.result); wait > 0 {
-		if wait == contestedPause {
+		if wait == contest.Pause {
 			r.metrics.contested.Add(ctx, 1)
 		}
 		may, _ := no(events.InjectionContested(contested))
@@ -300,7 +336,7 @@ func (r *Reconciler) mayWrite(ctx context.Context, s *subject) (bool, reconciler
 		// The ledger alone makes no Revision.
 		return true, nil
 	}
-	culprit, err := r.paused(s.namespace)
+	culprit, err := r.paused(s.namespace, s.granted)
 	if err != nil {
 		return false, err
 	}
@@ -312,17 +348,21 @@ func (r *Reconciler) mayWrite(ctx context.Context, s *subject) (bool, reconciler
 	if culprit != "" {
 		return no()
 	}
+	if awaits, err := r.awaitsCopy(ctx, s); awaits || err != nil {
+		may, _ := no()
+		return may, err
+	}
 	return r.backfill.ask(s.key, !resources.Ready(s.Service), cfg.BackfillPerMinute), nil
 }
 
-// paused returns the name of a Service whose Revision the product made after
-// the Namespace changed last, and which failed; or nothing.
-func (r *Reconciler) paused(namespace *corev1.Namespace) (string, error) {
+// paused returns the name of a Service whose Revision the product made after the
+// Namespace, or what is granted to it, changed last, and which failed; or nothing.
+func (r *Reconciler) paused(namespace *corev1.Namespace, granted grant.Grants) (string, error) {
 	failed, err := r.failed(namespace.Name)
 	if err != nil {
 		return "", fmt.Errorf("failed to look for failed Services of Namespace %s: %w", namespace.Name, err)
 	}
-	changed := lastWrite(namespace.ManagedFields, func(e metav1.ManagedFieldsEntry) bool { return e.Subresource == "" })
+	changed := lastDeclared(namespace, granted)
 	culprit := ""
 	for _, svc := range failed {
 		ours := lastWrite(svc.ManagedFields, func(e metav1.ManagedFieldsEntry) bool { return e.Manager == pullsecrets.FieldManager })
@@ -332,6 +372,19 @@ func (r *Reconciler) paused(namespace *corev1.Namespace) (string, error) {
 		}
 	}
 	return culprit, nil
+}
+
+// lastDeclared is when somebody wrote the Namespace last, or a ClusterPullSecret
+// that serves it, statuses apart.
+func lastDeclared(namespace *corev1.Namespace, granted grant.Grants) time.Time {
+	whole := func(e metav1.ManagedFieldsEntry) bool { return e.Subresource == "" }
+	last := lastWrite(namespace.ManagedFields, whole)
+	for _, cps := range granted.Serving {
+		if at := lastWrite(cps.ManagedFields, whole); at.After(last) {
+			last = at
+		}
+	}
+	return last
 }
 
 // lastWrite is when the API server noted the last write of certain managers. It
@@ -350,36 +403,69 @@ func lastWrite(managed []metav1.ManagedFieldsEntry, of func(metav1.ManagedFields
 // used. Neither keeps a name out of the list: Kubernetes ignores such an entry,
 // and a Secret that comes later must not cost a Revision. It looks while the
 // Service is not Ready, and once whenever a change is due, whether or not that
-// may be written.
+// may be written; and always for names of copies that the namespace may not have,
+// because what is granted can be withdrawn from a Service that nobody touches.
 func (r *Reconciler) checkSecrets(ctx context.Context, s *subject) {
 	names := s.declared.Names()
-	if len(names) == 0 {
-		r.reporter.Report(controller.GetEventRecorder(ctx), s.Service, topicSecrets, nil)
-		return
-	}
-	if resources.Ready(s.Service) && (!s.result.ListChanged || r.memory.checked(s.Service, names)) {
-		return
-	}
-	var missing, wrong []string
+	all := len(names) == 0 || !resources.Ready(s.Service) || s.result.ListChanged && !r.memory.checked(s.Service, names)
+	var found findings
 	for _, name := range names {
+		withheld := s.offered.Withheld(name, s.namespace.Labels)
+		if !all && withheld == nil {
+			continue
+		}
 		secretType, exists, err := r.secrets.TypeOf(ctx, s.Namespace, name)
 		switch {
 		case err != nil:
 			logging.FromContext(ctx).Warnw("Failed to check a declared pull secret", "secret", name, "error", err)
-		case !exists:
-			missing = append(missing, name)
-		case !usable(secretType):
-			wrong = append(wrong, events.WithType(name, secretType))
+		case exists && !usable(secretType):
+			found.wrong = append(found.wrong, events.WithType(name, secretType))
+		case exists:
+		case withheld != nil:
+			found.withheld = append(found.withheld, events.WithClusterPullSecret(name, withheld.Name))
+		default:
+			found.miss(name, s.copied(name))
 		}
 	}
+	recorder := controller.GetEventRecorder(ctx)
+	if r.reporter.Report(recorder, s.Service, topicGrants, found.grants(s.Namespace)); all {
+		r.reporter.Report(recorder, s.Service, topicSecrets, found.secrets(s.Namespace))
+	}
+}
+
+// findings are what is wrong with the Secrets that a Service declares.
+type findings struct{ withheld, missing, late, wrong []string }
+
+// miss notes a Secret that does not exist. A copy comes by itself, which is worth
+// telling only where that can take long.
+func (f *findings) miss(name string, copyOf *v1alpha1.ClusterPullSecret) {
+	switch {
+	case copyOf == nil:
+		f.missing = append(f.missing, name)
+	case !copyOf.Status.GetCondition(v1alpha1.ClusterPullSecretConditionSourceReady).IsTrue():
+		f.late = append(f.late, events.WithClusterPullSecret(name, copyOf.Name))
+	}
+}
+
+func (f *findings) grants(namespace string) []events.Event {
+	if len(f.withheld) == 0 {
+		return nil
+	}
+	return []events.Event{events.NotGranted(namespace, f.withheld)}
+}
+
+func (f *findings) secrets(namespace string) []events.Event {
 	var reports []events.Event
-	if len(missing) > 0 {
-		reports = append(reports, events.SecretMissing(s.Namespace, missing))
+	if len(f.missing) > 0 {
+		reports = append(reports, events.SecretMissing(namespace, f.missing))
 	}
-	if len(wrong) > 0 {
-		reports = append(reports, events.SecretWrongType(s.Namespace, wrong))
+	if len(f.late) > 0 {
+		reports = append(reports, events.CopyMissing(namespace, f.late))
 	}
-	r.reporter.Report(controller.GetEventRecorder(ctx), s.Service, topicSecrets, reports)
+	if len(f.wrong) > 0 {
+		reports = append(reports, events.SecretWrongType(namespace, f.wrong))
+	}
+	return reports
 }
 
 // refused tells whether the API server will never take this patch: an admission

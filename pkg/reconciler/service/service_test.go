@@ -30,8 +30,11 @@ import (
 	servicereconciler "knative.dev/serving/pkg/client/injection/reconciler/serving/v1/service"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/catalog"
 	"pullsecrets.dev/pkg/config"
+	"pullsecrets.dev/pkg/contest"
 	"pullsecrets.dev/pkg/events"
+	"pullsecrets.dev/pkg/grant"
 	"pullsecrets.dev/pkg/merge"
 	. "pullsecrets.dev/pkg/reconciler/testing"
 )
@@ -113,6 +116,15 @@ func factory() knativetesting.Factory {
 	}
 }
 
+// granted is the catalogue of the ClusterPullSecrets of a row.
+func granted(listers *Listers) func() (grant.Catalog, error) {
+	all, err := catalog.New(nil, listers.ClusterPullSecrets())
+	if err != nil {
+		panic(err)
+	}
+	return all.Get
+}
+
 func makeFactory() knativetesting.Factory {
 	return MakeFactory(func(ctx context.Context, listers *Listers, row *knativetesting.TableRow) controller.Reconciler {
 		m, err := newMetrics()
@@ -124,6 +136,7 @@ func makeFactory() knativetesting.Factory {
 			cached:   fromCaches(listers.Namespaces(), listers.ServiceAccounts()),
 			live:     fromAPIServer(kubeclient.Get(ctx)),
 			secrets:  existing,
+			catalog:  granted(listers),
 			reporter: events.NewReporter(),
 			backfill: newBackfill(func(types.NamespacedName) {}),
 			metrics:  m,
@@ -501,7 +514,7 @@ func TestReconcileKind(t *testing.T) {
 				Service(ns, "victim", WithAnnotation(serving.UpdaterAnnotation, user), WithConfigurationsReady(corev1.ConditionFalse), WithWrite(now)),
 			},
 			WantEvents: []string{
-				"Warning BackfillPaused No further Service of the Namespace is changed, because the Revision that added pull secrets to Service victim did not become Ready; it goes on when that does, or when the Namespace changes",
+				"Warning BackfillPaused No further Service of the Namespace is changed, because the Revision that added pull secrets to Service victim did not become Ready; it goes on when that does, or when the Namespace or a ClusterPullSecret that serves it changes",
 			},
 		},
 		{
@@ -545,15 +558,15 @@ func TestContested(t *testing.T) {
 	rounds := 0
 	for range 10 {
 		if err := c.Reconcile(row.Ctx, row.Key); err != nil {
-			if ok, wait := controller.IsRequeueKey(err); !ok || wait != contestedPause {
-				t.Fatalf("Reconcile() = %v, want a pause of %v", err, contestedPause)
+			if ok, wait := controller.IsRequeueKey(err); !ok || wait != contest.Pause {
+				t.Fatalf("Reconcile() = %v, want a pause of %v", err, contest.Pause)
 			}
 			break
 		}
 		rounds++
 	}
 	// The first one is no round: nobody had removed anything before.
-	if want := 1 + contestedRounds; rounds != want {
+	if want := 1 + contest.Rounds; rounds != want {
 		t.Errorf("wrote %d times before giving up, want %d", rounds, want)
 	}
 	all, err := actions.ActionsByVerb()
@@ -580,10 +593,10 @@ func TestContested(t *testing.T) {
 func TestContestedEnds(t *testing.T) {
 	var m memory
 	contest := func(svc *servingv1.Service) {
-		for range contestedRounds + 1 {
+		for range contest.Rounds + 1 {
 			m.wrote(svc, result)
 		}
-		if names, wait := m.contested(svc, result); len(names) == 0 || wait != contestedPause {
+		if names, wait := m.contested(svc, result); len(names) == 0 || wait != contest.Pause {
 			t.Fatalf("contested() = %v, %v, want a pause", names, wait)
 		}
 	}
@@ -631,7 +644,7 @@ func BenchmarkReconcileKind(b *testing.B) {
 			listers := NewListers([]runtime.Object{declares("n"), Namespace("other"), ServiceAccount(ns, "default", nil)})
 			r := &Reconciler{
 				cached: fromCaches(listers.Namespaces(), listers.ServiceAccounts()), reporter: events.NewReporter(),
-				backfill: newBackfill(func(types.NamespacedName) {}),
+				backfill: newBackfill(func(types.NamespacedName) {}), catalog: granted(listers),
 			}
 			ctx := with(config.BackfillAll, 0)
 			b.ReportAllocs()

@@ -16,6 +16,7 @@ import (
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
 	"pullsecrets.dev/pkg/annotation"
+	"pullsecrets.dev/pkg/catalog"
 	"pullsecrets.dev/pkg/merge"
 	. "pullsecrets.dev/pkg/reconciler/service/resources"
 	. "pullsecrets.dev/pkg/reconciler/testing"
@@ -40,6 +41,7 @@ func TestTrim(t *testing.T) {
 		entry("pullsecrets", `{"f:spec":{"f:template":{"f:spec":{"f:imagePullSecrets":{"k:{\"name\":\"n\"}":{}}}}}}`),
 		entry("controller", `{"f:status":{}}`),
 	}
+	svc.Spec.Template.Spec.InitContainers = []corev1.Container{{Image: "quay.io/acme/setup:v1"}}
 	svc.Spec.Template.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "LARGE", Value: strings.Repeat("x", 1000)}}
 	before := svc.DeepCopy()
 
@@ -55,6 +57,7 @@ func TestTrim(t *testing.T) {
 		"current":  {first(Current(svc)), first(Current(got))},
 		"ready":    {Ready(svc), Ready(got)},
 		"pinned":   {Pinned(svc), Pinned(got)},
+		"images":   {catalog.Images(svc), catalog.Images(got)},
 		"account":  {svc.Spec.Template.Spec.ServiceAccountName, got.Spec.Template.Spec.ServiceAccountName},
 		"asked":    {annotation.ForService(svc.Annotations), annotation.ForService(got.Annotations)},
 		"template": {svc.Spec.Template.Name, got.Spec.Template.Name},

@@ -27,6 +27,13 @@ import (
 	fakeservingclientset "knative.dev/serving/pkg/client/clientset/versioned/fake"
 	fakeservingclient "knative.dev/serving/pkg/client/injection/client/fake"
 	servinglisters "knative.dev/serving/pkg/client/listers/serving/v1"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	fakepullsecretsclientset "pullsecrets.dev/pkg/client/clientset/versioned/fake"
+	fakepullsecretsclient "pullsecrets.dev/pkg/client/injection/client/fake"
+	pullsecretslisters "pullsecrets.dev/pkg/client/listers/pullsecrets/v1alpha1"
+	"pullsecrets.dev/pkg/trim"
 )
 
 // eventBuffer is how many Events one reconciliation may record.
@@ -40,7 +47,7 @@ type Listers struct {
 // NewListers returns listers of objects.
 func NewListers(objects []runtime.Object) *Listers {
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{fakekubeclientset.AddToScheme, fakeservingclientset.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{fakekubeclientset.AddToScheme, fakeservingclientset.AddToScheme, fakepullsecretsclientset.AddToScheme} {
 		if err := add(scheme); err != nil {
 			panic(err)
 		}
@@ -68,6 +75,31 @@ func (l *Listers) ServiceAccounts() corev1listers.ServiceAccountLister {
 	return corev1listers.NewServiceAccountLister(l.Indexer(&corev1.ServiceAccount{}))
 }
 
+// ClusterPullSecrets lists ClusterPullSecrets.
+func (l *Listers) ClusterPullSecrets() pullsecretslisters.ClusterPullSecretLister {
+	return pullsecretslisters.NewClusterPullSecretLister(l.Indexer(&v1alpha1.ClusterPullSecret{}))
+}
+
+// Copies lists the Secrets with both of our labels, as the informer keeps them: with
+// digests for data.
+func (l *Listers) Copies() corev1listers.SecretLister {
+	copies := cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc})
+	for _, object := range l.Indexer(&corev1.Secret{}).List() {
+		secret := object.(*corev1.Secret)
+		if secret.Labels[pullsecrets.ManagedByLabel] != pullsecrets.ManagedByValue || secret.Labels[pullsecrets.ClusterPullSecretLabel] == "" {
+			continue
+		}
+		trimmed, err := trim.Object(secret)
+		if err != nil {
+			panic(err)
+		}
+		if err := copies.Add(trimmed); err != nil {
+			panic(err)
+		}
+	}
+	return corev1listers.NewSecretLister(copies)
+}
+
 // MakeFactory returns a factory that gives each row clients and listers of the
 // row's objects, and a reconciler made by ctor that is the leader.
 func MakeFactory(ctor func(context.Context, *Listers, *knativetesting.TableRow) controller.Reconciler) knativetesting.Factory {
@@ -80,6 +112,7 @@ func MakeFactory(ctor func(context.Context, *Listers, *knativetesting.TableRow) 
 		ctx = logging.WithLogger(ctx, logtesting.TestLogger(t))
 		ctx, kube := fakekubeclient.With(ctx, listers.sorter.ObjectsForSchemeFunc(fakekubeclientset.AddToScheme)...)
 		ctx, serving := fakeservingclient.With(ctx, listers.sorter.ObjectsForSchemeFunc(fakeservingclientset.AddToScheme)...)
+		ctx, pullsecrets := fakepullsecretsclient.With(ctx, listers.sorter.ObjectsForSchemeFunc(fakepullsecretsclientset.AddToScheme)...)
 		recorder := record.NewFakeRecorder(eventBuffer)
 		ctx = controller.WithEventRecorder(ctx, recorder)
 
@@ -93,7 +126,8 @@ func MakeFactory(ctor func(context.Context, *Listers, *knativetesting.TableRow) 
 		for _, reactor := range row.WithReactors {
 			kube.PrependReactor("*", "*", reactor)
 			serving.PrependReactor("*", "*", reactor)
+			pullsecrets.PrependReactor("*", "*", reactor)
 		}
-		return c, knativetesting.ActionRecorderList{kube, serving}, knativetesting.EventList{Recorder: recorder}
+		return c, knativetesting.ActionRecorderList{kube, serving, pullsecrets}, knativetesting.EventList{Recorder: recorder}
 	}
 }

@@ -4,6 +4,7 @@
 package testing
 
 import (
+	"context"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,6 +15,7 @@ import (
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 )
 
 // ServiceOption changes a Service under construction.
@@ -119,6 +121,25 @@ func ServiceAccount(namespace, name string, annotations map[string]string, secre
 		ObjectMeta:       metav1.ObjectMeta{Namespace: namespace, Name: name, Annotations: annotations},
 		ImagePullSecrets: refs(secrets),
 	}
+}
+
+// ClusterPullSecretOption changes a ClusterPullSecret under construction.
+type ClusterPullSecretOption func(*v1alpha1.ClusterPullSecret)
+
+// ClusterPullSecret makes one whose source pullsecrets-sources/NAME was found good
+// at version 7, and which every namespace may have.
+func ClusterPullSecret(name string, options ...ClusterPullSecretOption) *v1alpha1.ClusterPullSecret {
+	cps := &v1alpha1.ClusterPullSecret{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name), Generation: 1}}
+	cps.Spec.SecretRef = v1alpha1.SecretReference{Namespace: pullsecrets.SourcesNamespace, Name: name}
+	cps.Spec.NamespaceSelector = &metav1.LabelSelector{}
+	cps.SetDefaults(context.Background())
+	cps.Status.InitializeConditions()
+	cps.Status.MarkSourceReady()
+	cps.Status.Source = &v1alpha1.SourceStatus{ResourceVersion: "7"}
+	for _, option := range options {
+		option(cps)
+	}
+	return cps
 }
 
 func refs(names []string) []corev1.LocalObjectReference {

@@ -1,0 +1,192 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package clusterpullsecret
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	corev1listers "k8s.io/client-go/listers/core/v1"
+	"knative.dev/pkg/controller"
+	"knative.dev/pkg/reconciler"
+	servinglisters "knative.dev/serving/pkg/client/listers/serving/v1"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	"pullsecrets.dev/pkg/catalog"
+	clusterpullsecretreconciler "pullsecrets.dev/pkg/client/injection/reconciler/pullsecrets/v1alpha1/clusterpullsecret"
+	"pullsecrets.dev/pkg/config"
+	"pullsecrets.dev/pkg/dockerconfig"
+	"pullsecrets.dev/pkg/events"
+	"pullsecrets.dev/pkg/grant"
+	"pullsecrets.dev/pkg/source"
+)
+
+// remaining is when a deleted ClusterPullSecret is looked at again whose copies are
+// being taken away. Their going wakes it too.
+const remaining = 5 * time.Second
+
+// Reconciler checks the source of a ClusterPullSecret and tells in its status how
+// far the copies have come, which the Namespace reconciler writes.
+type Reconciler struct {
+	sources *source.Reader
+	// watch follows a source; see sourceWatches.
+	watch func(v1alpha1.SecretReference)
+
+	catalog            *catalog.Catalog
+	clusterPullSecrets lister
+
+	namespaces corev1listers.NamespaceLister
+	services   servinglisters.ServiceLister
+	// secrets are the Secrets with our label, with digests for data.
+	secrets corev1listers.SecretLister
+	probe   prober
+	stalled stalls
+	now     func() time.Time
+}
+
+var (
+	_ clusterpullsecretreconciler.Interface = (*Reconciler)(nil)
+	_ clusterpullsecretreconciler.Finalizer = (*Reconciler)(nil)
+	_ reconciler.OnDeletionInterface        = (*Reconciler)(nil)
+)
+
+// ReconcileKind brings the status up to date.
+func (r *Reconciler) ReconcileKind(ctx context.Context, cps *v1alpha1.ClusterPullSecret) reconciler.Event {
+	if err := r.checkSource(ctx, cps); err != nil {
+		return err
+	}
+	again, err := r.count(ctx, cps)
+	if err != nil {
+		return err
+	}
+	if again > 0 {
+		return controller.NewRequeueAfter(again)
+	}
+	return nil
+}
+
+// checkSource says whether the source is good. What is known of the last good one
+// stays in the status, because the copies stay too.
+func (r *Reconciler) checkSource(ctx context.Context, cps *v1alpha1.ClusterPullSecret) error {
+	ref, status := cps.Spec.SecretRef, &cps.Status
+	if !config.FromContext(ctx).AllowsSource(ref.Namespace) {
+		status.MarkSourceNotAllowed(ref, fmt.Sprintf("namespace %s is none of source-namespaces", ref.Namespace))
+		return nil
+	}
+	r.watch(ref)
+	facts, err := r.sources.Read(ctx, ref)
+	var (
+		missing   *source.NotFoundError
+		copied    *source.CopyError
+		wrongType *dockerconfig.WrongTypeError
+		invalid   *dockerconfig.InvalidError
+	)
+	switch {
+	case errors.As(err, &missing):
+		status.MarkSourceNotFound(ref)
+	case errors.As(err, &copied):
+		status.MarkSourceNotAllowed(ref, copied.Error())
+	case errors.As(err, &wrongType):
+		status.MarkSourceWrongType(ref, wrongType.Type)
+	case errors.As(err, &invalid):
+		before := status.GetCondition(v1alpha1.ClusterPullSecretConditionSourceReady)
+		status.MarkSourceInvalid(ref, invalid.Error())
+		if after := status.GetCondition(v1alpha1.ClusterPullSecretConditionSourceReady); before == nil || before.Message != after.Message {
+			e := events.SourceInvalid(after.Message)
+			controller.GetEventRecorder(ctx).Event(cps, e.Type, e.Reason, e.Message)
+		}
+	case err != nil:
+		return err
+	default:
+		status.MarkSourceReady()
+		status.Registries = facts.Registries
+		if changed, err := r.changed(cps, facts); err != nil {
+			return err
+		} else if changed {
+			status.Source = &v1alpha1.SourceStatus{ResourceVersion: facts.ResourceVersion, LastChanged: new(metav1.NewTime(r.now()))}
+		}
+		r.sources.Know(ref, status.Source.ResourceVersion, facts)
+	}
+	return nil
+}
+
+// changed tells whether the source holds something else than at the version that
+// the status names. A source that was only labelled has not changed, and costs no
+// write of any copy.
+func (r *Reconciler) changed(cps *v1alpha1.ClusterPullSecret, facts source.Facts) (bool, error) {
+	status := cps.Status.Source
+	if status == nil {
+		return true, nil
+	}
+	if status.ResourceVersion == facts.ResourceVersion {
+		return false, nil
+	}
+	if known, ok := r.sources.Known(cps.Spec.SecretRef, status.ResourceVersion); ok {
+		return known.Digest != facts.Digest, nil
+	}
+	// This process has just started: the copies of that version know what it was.
+	// One that was written since the source changed holds what it holds now, so
+	// they count only if they agree.
+	copies, err := r.copiesOf(cps.Name)
+	if err != nil {
+		return false, err
+	}
+	changed := true
+	for _, copied := range copies {
+		if copied.Annotations[pullsecrets.SourceResourceVersionAnnotation] != status.ResourceVersion {
+			continue
+		}
+		if string(copied.Data[corev1.DockerConfigJsonKey]) != facts.Digest {
+			return true, nil
+		}
+		changed = false
+	}
+	return changed, nil
+}
+
+// copiesOf are the Secrets that are labelled as copies of a ClusterPullSecret.
+func (r *Reconciler) copiesOf(name string) ([]*corev1.Secret, error) {
+	copies, err := r.secrets.List(labels.SelectorFromSet(labels.Set{
+		pullsecrets.ManagedByLabel: pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel: name,
+	}))
+	if err != nil {
+		return nil, fmt.Errorf("failed to list the copies of ClusterPullSecret %s: %w", name, err)
+	}
+	return copies, nil
+}
+
+// FinalizeKind holds a deleted ClusterPullSecret until the Namespace reconciler has
+// taken its copies away, or our labels off them. Namespaces that are going take
+// theirs along, and are not waited for.
+func (r *Reconciler) FinalizeKind(_ context.Context, cps *v1alpha1.ClusterPullSecret) reconciler.Event {
+	copies, err := r.copiesOf(cps.Name)
+	if err != nil {
+		return err
+	}
+	all := list(r.clusterPullSecrets)
+	for _, copied := range copies {
+		if slices.ContainsFunc(all, func(cps *v1alpha1.ClusterPullSecret) bool { return grant.IsSource(cps, copied.Namespace, copied.Name) }) {
+			continue // Whoever put our labels on a source has made no copy of it, and nobody takes it away.
+		}
+		namespace, err := r.namespaces.Get(copied.Namespace)
+		if err == nil && namespace.DeletionTimestamp.IsZero() {
+			return controller.NewRequeueAfter(remaining)
+		}
+	}
+	return nil
+}
+
+// ObserveDeletion forgets a ClusterPullSecret that is gone.
+func (r *Reconciler) ObserveDeletion(_ context.Context, key types.NamespacedName) error {
+	r.stalled.forget(key.Name)
+	return nil
+}

@@ -1,0 +1,165 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package clusterpullsecret looks after ClusterPullSecrets: whether their sources
+// are good, and how far the copies have come.
+package clusterpullsecret
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/client-go/tools/cache"
+	kubeclient "knative.dev/pkg/client/injection/kube/client"
+	namespaceinformer "knative.dev/pkg/client/injection/kube/informers/core/v1/namespace"
+	secretinformer "knative.dev/pkg/client/injection/kube/informers/core/v1/secret/filtered"
+	"knative.dev/pkg/configmap"
+	"knative.dev/pkg/controller"
+	"knative.dev/pkg/logging"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+	serviceinformer "knative.dev/serving/pkg/client/injection/informers/serving/v1/service"
+
+	"pullsecrets.dev/pkg/annotation"
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	"pullsecrets.dev/pkg/catalog"
+	clusterpullsecretinformer "pullsecrets.dev/pkg/client/injection/informers/pullsecrets/v1alpha1/clusterpullsecret"
+	clusterpullsecretreconciler "pullsecrets.dev/pkg/client/injection/reconciler/pullsecrets/v1alpha1/clusterpullsecret"
+	"pullsecrets.dev/pkg/config"
+	"pullsecrets.dev/pkg/source"
+	"pullsecrets.dev/pkg/trim"
+)
+
+// agentName is the source of the Events.
+const agentName = "pullsecrets-controller"
+
+// settle is how long events of copies and Namespaces are collected before the
+// status is counted anew, so that thousands of copies are not thousands of writes.
+const settle = time.Second
+
+// NewController wires the reconciler to what wakes it.
+func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl {
+	logger := logging.FromContext(ctx)
+	informer := clusterpullsecretinformer.Get(ctx)
+	namespaces, services := namespaceinformer.Get(ctx), serviceinformer.Get(ctx)
+	secrets := secretinformer.Get(ctx, source.Copies)
+	if err := secrets.Informer().SetTransform(trim.Object); err != nil {
+		logger.Fatalw("Failed to trim what is cached", "error", err)
+	}
+	all, err := catalog.New(informer.Informer(), informer.Lister())
+	if err != nil {
+		logger.Fatalw("Failed to follow ClusterPullSecrets", "error", err)
+	}
+	watches := &sourceWatches{client: kubeclient.Get(ctx)}
+	r := &Reconciler{
+		sources: source.NewReader(kubeclient.Get(ctx)),
+		watch:   func(ref v1alpha1.SecretReference) { watches.follow(ctx, ref) },
+		catalog: all, clusterPullSecrets: informer.Lister(),
+		namespaces: namespaces.Lister(), services: services.Lister(), secrets: secrets.Lister(),
+		probe: probeBy(kubeclient.Get(ctx)),
+		now:   time.Now,
+	}
+	impl := clusterpullsecretreconciler.NewImpl(ctx, r, func(impl *controller.Impl) controller.Options {
+		store := config.NewStore(logger.Named("config-store"), func(string, any) { impl.GlobalResync(informer.Informer()) })
+		store.WatchConfigs(cmw)
+		return controller.Options{ConfigStore: store, AgentName: agentName}
+	})
+	w := waking{impl, informer.Lister()}
+	watches.changed = w.dependents
+	handle := func(informer cache.SharedIndexInformer, handler cache.ResourceEventHandler) {
+		if _, err := informer.AddEventHandler(handler); err != nil {
+			logger.Fatalw("Failed to watch", "error", err)
+		}
+	}
+	handle(informer.Informer(), controller.HandleAll(impl.Enqueue))
+	handle(informer.Informer(), cache.ResourceEventHandlerFuncs{
+		UpdateFunc: func(before, after any) {
+			watches.keep(sourcesOf(informer.Lister()))
+			if before.(*v1alpha1.ClusterPullSecret).Generation != after.(*v1alpha1.ClusterPullSecret).Generation {
+				w.all(after) // What it grants no more, another one with its secretName may grant.
+			}
+		},
+		DeleteFunc: func(object any) {
+			watches.keep(sourcesOf(informer.Lister()))
+			w.all(object)
+		},
+	})
+	handle(secrets.Informer(), controller.HandleAll(w.owner))
+	// What is wanted changes with labels and annotations, of which the caches keep
+	// little else.
+	handle(namespaces.Informer(), controller.HandleAll(w.all))
+	handle(services.Informer(), cache.ResourceEventHandlerFuncs{
+		AddFunc: w.all,
+		UpdateFunc: func(before, after any) {
+			if asksOtherwise(before.(*servingv1.Service), after.(*servingv1.Service)) {
+				w.all(after)
+			}
+		},
+		DeleteFunc: w.all,
+	})
+	return impl
+}
+
+// waking is who is woken.
+type waking struct {
+	impl   *controller.Impl
+	lister lister
+}
+
+func (w waking) soon(name string) {
+	w.impl.EnqueueKeyAfter(types.NamespacedName{Name: name}, settle)
+}
+
+// all wakes all ClusterPullSecrets, whatever has happened.
+func (w waking) all(any) {
+	for _, cps := range list(w.lister) {
+		w.soon(cps.Name)
+	}
+}
+
+// owner wakes the ClusterPullSecret that a Secret is a copy of.
+func (w waking) owner(object any) {
+	if gone, ok := object.(cache.DeletedFinalStateUnknown); ok {
+		object = gone.Obj
+	}
+	if secret, ok := object.(*corev1.Secret); ok {
+		w.soon(source.Owner(secret))
+	}
+}
+
+// dependents wakes the ClusterPullSecrets of a source.
+func (w waking) dependents(ref v1alpha1.SecretReference) {
+	for _, cps := range list(w.lister) {
+		if cps.Spec.SecretRef == ref {
+			w.impl.Enqueue(cps)
+		}
+	}
+}
+
+// asksOtherwise tells whether a Service changed in what it asks for. A copy that
+// comes tells of itself, but one that something is in the way of does not.
+func asksOtherwise(was, is *servingv1.Service) bool {
+	before, after := annotation.ForService(was.Annotations), annotation.ForService(is.Annotations)
+	return !slices.Equal(before.Secrets, after.Secrets) || before.Inject != after.Inject || !slices.Equal(catalog.Images(was), catalog.Images(is))
+}
+
+type lister interface {
+	List(selector labels.Selector) ([]*v1alpha1.ClusterPullSecret, error)
+}
+
+func list(l lister) []*v1alpha1.ClusterPullSecret {
+	all, _ := l.List(labels.Everything()) // A cache does not fail.
+	return all
+}
+
+func sourcesOf(l lister) sets.Set[v1alpha1.SecretReference] {
+	refs := sets.New[v1alpha1.SecretReference]()
+	for _, cps := range list(l) {
+		refs.Insert(cps.Spec.SecretRef)
+	}
+	return refs
+}

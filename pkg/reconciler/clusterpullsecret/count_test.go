@@ -1,0 +1,223 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package clusterpullsecret
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	knativetesting "knative.dev/pkg/reconciler/testing"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	. "pullsecrets.dev/pkg/reconciler/testing"
+)
+
+// conflicting, refused and broke are what there is to find out about namespaces.
+func conflicting(namespace string) failure {
+	return failure{NamespaceFailure: v1alpha1.NamespaceFailure{Namespace: namespace, Reason: v1alpha1.ReasonNameConflict}, conflict: true, theirs: true}
+}
+
+func refused(namespace string) failure {
+	return failure{NamespaceFailure: v1alpha1.NamespaceFailure{Namespace: namespace, Reason: string(metav1.StatusReasonForbidden)}, theirs: true}
+}
+
+func broke(namespace string) failure {
+	return failure{NamespaceFailure: v1alpha1.NamespaceFailure{Namespace: namespace, Reason: string(metav1.StatusReasonInternalError)}}
+}
+
+// stalled is a row's data in which these namespaces have been without their copies
+// for as long as one is patient, and why.
+func stalled(failures ...failure) map[string]any {
+	return prepared(func(r *Reconciler) {
+		var missing []string
+		why := make(map[string]failure)
+		for _, f := range failures {
+			missing = append(missing, f.Namespace)
+			why[f.Namespace] = f
+		}
+		slices.Sort(missing)
+		stalling(r, patience, missing...)
+		r.probe = func(_ context.Context, namespace, name string) failure {
+			if name != "ghcr" {
+				panic("another Secret was asked about: " + name)
+			}
+			return why[namespace]
+		}
+	})
+}
+
+func notDistributed(namespaces int) ClusterPullSecretOption {
+	return func(cps *v1alpha1.ClusterPullSecret) { cps.Status.MarkDistributionFailed(namespaces) }
+}
+
+// TestCounts lists what is counted, and where.
+func TestCounts(t *testing.T) {
+	excluded := WithNamespaceLabel(pullsecrets.ExcludeLabel, pullsecrets.ExcludeValue)
+	elsewhere := func(cps *v1alpha1.ClusterPullSecret) {
+		cps.Spec.NamespaceSelector.MatchLabels = map[string]string{"team": "other"}
+	}
+	runRows(t, knativetesting.TableTest{
+		{
+			Name: "selected, wanted and synced, and nothing where nothing is granted",
+			Objects: []runtime.Object{
+				asks("team"), asks("kube-system"), asks("hidden", excluded), asks("going", going), Namespace("indifferent"), Namespace("served"),
+				Service("served", "app", WithAnnotation(pullsecrets.SecretsAnnotation, "ghcr")),
+				steady(), sourceOf("7", one), copied("team", "7", one), copied("served", "7", one), copied("indifferent", "7", one),
+			},
+			WantStatusUpdates: status(counted(3, 2, 2, 0, 0)),
+		}, {
+			Name:              "no longer selected",
+			Objects:           []runtime.Object{asks("team"), steady(elsewhere), sourceOf("7", one), copied("team", "7", one)},
+			WantStatusUpdates: status(elsewhere, counted(0, 0, 0, 0, 0)),
+		}, {
+			Name: "in its own namespace the source serves", Ctx: allowing("team"),
+			Objects: []runtime.Object{
+				asks("team"), steady(func(c *v1alpha1.ClusterPullSecret) { c.Spec.SecretRef.Namespace = "team" }), dockerConfig("team", "ghcr", "7", one),
+			},
+		}, {
+			Name: "copies of an older version, of another one, and the user's are none",
+			Objects: []runtime.Object{
+				asks("a"), asks("b"), asks("c"), asks("team"), steady(), sourceOf("7", one), copied("team", "7", one),
+				copied("a", "6", one), dockerConfig("b", "ghcr", "3", one), dockerConfig("c", "ghcr", "3", one, ours, func(s *corev1.Secret) {
+					s.Labels[pullsecrets.ClusterPullSecretLabel] = "other"
+					s.Annotations = map[string]string{pullsecrets.SourceResourceVersionAnnotation: "7"}
+				}),
+			},
+			WantStatusUpdates: status(counted(4, 4, 1, 0, 0), distributing), WantErr: true,
+		}, {
+			Name:    "as long as one is patient, nobody is asked why",
+			Objects: []runtime.Object{asks("team"), steady(distributing, counted(1, 1, 0, 0, 0)), sourceOf("7", one)},
+			OtherTestData: prepared(func(r *Reconciler) {
+				stalling(r, patience-time.Nanosecond, "team")
+			}), WantErr: true,
+		}, {
+			Name:              "patience is for each set of missing copies",
+			Objects:           []runtime.Object{asks("team"), steady(), sourceOf("7", one)},
+			OtherTestData:     stalled(conflicting("other"), conflicting("team")),
+			WantStatusUpdates: status(distributing, counted(1, 1, 0, 0, 0)), WantErr: true,
+		}, {
+			Name:          "distributed: told",
+			Objects:       []runtime.Object{asks("team"), steady(distributing, counted(1, 1, 0, 0, 0)), sourceOf("7", one), copied("team", "7", one)},
+			OtherTestData: stalled(refused("team")), WantStatusUpdates: status(),
+			WantEvents: []string{"Normal Distributed 1 of 1 namespaces have a copy of the source's version 7"},
+		}, {
+			Name:              "still distributed: not told again",
+			Objects:           []runtime.Object{asks("team"), asks("more"), steady(), sourceOf("7", one), copied("team", "7", one), copied("more", "7", one)},
+			WantStatusUpdates: status(counted(2, 2, 2, 0, 0)),
+		}, {
+			Name:              "the source is lost: the copies count as before",
+			Objects:           []runtime.Object{asks("team"), steady(), copied("team", "7", one)},
+			WantStatusUpdates: status(lost),
+		},
+	})
+}
+
+// TestFailures lists what is told of copies that do not come.
+func TestFailures(t *testing.T) {
+	var many []failure
+	var objects []runtime.Object
+	var listed []v1alpha1.NamespaceFailure
+	for i := range v1alpha1.MaxFailures + 2 {
+		// In another order than they are to be told.
+		namespace := fmt.Sprintf("team-%02d", (i*5)%(v1alpha1.MaxFailures+2))
+		many, objects = append(many, broke(namespace)), append(objects, asks(namespace))
+		if i < v1alpha1.MaxFailures {
+			listed = append(listed, broke(fmt.Sprintf("team-%02d", i)).NamespaceFailure)
+		}
+	}
+	runRows(t, knativetesting.TableTest{
+		{
+			Name:              "what tenants cause leaves it distributed",
+			Objects:           []runtime.Object{asks("a"), asks("b"), asks("team"), steady(distributing), sourceOf("7", one), copied("team", "7", one)},
+			OtherTestData:     stalled(refused("b"), conflicting("a")),
+			WantStatusUpdates: status(counted(3, 3, 1, 1, 1), failed(conflicting("a").NamespaceFailure, refused("b").NamespaceFailure)),
+			WantEvents:        []string{"Normal Distributed 1 of 3 namespaces have a copy of the source's version 7"}, WantErr: true,
+		}, {
+			Name:              "what they do not cause does not",
+			Objects:           []runtime.Object{asks("a"), asks("b"), steady(), sourceOf("7", one)},
+			OtherTestData:     stalled(broke("b"), conflicting("a")),
+			WantStatusUpdates: status(counted(2, 2, 0, 1, 1), failed(conflicting("a").NamespaceFailure, broke("b").NamespaceFailure), notDistributed(1)), WantErr: true,
+		}, {
+			Name: "the same again: nothing is written",
+			Objects: []runtime.Object{
+				asks("a"), steady(counted(1, 1, 0, 1, 0), failed(conflicting("a").NamespaceFailure)), sourceOf("7", one),
+			},
+			OtherTestData: stalled(conflicting("a")), WantErr: true,
+		}, {
+			Name:              "the first ten are told, and all are counted",
+			Objects:           append(objects, steady(), sourceOf("7", one)),
+			OtherTestData:     stalled(many...),
+			WantStatusUpdates: status(counted(12, 12, 0, 0, 12), failed(listed...), notDistributed(12)), WantErr: true,
+		}, {
+			Name:              "they are over",
+			Objects:           []runtime.Object{asks("a"), steady(counted(1, 1, 0, 0, 1), failed(broke("a").NamespaceFailure), notDistributed(1)), sourceOf("7", one), copied("a", "7", one)},
+			WantStatusUpdates: status(),
+			WantEvents:        []string{"Normal Distributed 1 of 1 namespaces have a copy of the source's version 7"},
+		},
+	})
+}
+
+// elder is an older ClusterPullSecret with the same name for its copies.
+func elder(name, team string) *v1alpha1.ClusterPullSecret {
+	return ClusterPullSecret(name, func(cps *v1alpha1.ClusterPullSecret) {
+		cps.Spec.SecretName, cps.CreationTimestamp = "ghcr", metav1.NewTime(earlier)
+		if team != "" {
+			cps.Spec.NamespaceSelector.MatchLabels = map[string]string{"team": team}
+		}
+	})
+}
+
+func younger(cps *v1alpha1.ClusterPullSecret) { cps.CreationTimestamp = metav1.NewTime(noon) }
+
+// TestNameConflict lists what becomes of a secretName that two have.
+func TestNameConflict(t *testing.T) {
+	contested := func(cps *v1alpha1.ClusterPullSecret) { cps.Status.MarkNameConflict("ghcr", "elder") }
+	red, blue := WithNamespaceLabel("team", "red"), WithNamespaceLabel("team", "blue")
+	runRows(t, knativetesting.TableTest{
+		{
+			Name:              "the older serves where both select",
+			Objects:           []runtime.Object{asks("a", red), asks("b", blue), elder("elder", "red"), steady(younger), sourceOf("7", one), copied("b", "7", one)},
+			WantStatusUpdates: status(younger, counted(2, 1, 1, 0, 0), contested),
+		}, {
+			Name:    "of the same age, the first by name does",
+			Objects: []runtime.Object{asks("a"), elder("elder", ""), steady(func(c *v1alpha1.ClusterPullSecret) { c.CreationTimestamp = metav1.NewTime(earlier) }), sourceOf("7", one)},
+			WantStatusUpdates: status(func(c *v1alpha1.ClusterPullSecret) { c.CreationTimestamp = metav1.NewTime(earlier) },
+				counted(1, 0, 0, 0, 0), contested),
+		}, {
+			Name:              "it is over",
+			Objects:           []runtime.Object{asks("a"), steady(younger, contested), sourceOf("7", one), copied("a", "7", one)},
+			WantStatusUpdates: status(younger),
+			WantEvents:        []string{"Normal Distributed 1 of 1 namespaces have a copy of the source's version 7"},
+		},
+	})
+}
+
+// Whichever namespace is counted first, the same one of several older ones is told:
+// a status that came out otherwise each time would be written for ever.
+func TestNameConflictIsStable(t *testing.T) {
+	a, b := Namespace("a", WithNamespaceLabel("team", "red")), Namespace("b", WithNamespaceLabel("team", "blue"))
+	cps := steady(younger)
+	row := knativetesting.TableRow{Objects: []runtime.Object{cps, elder("elder", "red"), elder("ancient", "blue")}}
+	var r *Reconciler
+	row.OtherTestData = prepared(func(made *Reconciler) { r = made })
+	factory()(t, &row)
+	for _, namespaces := range [][]*corev1.Namespace{{a, b}, {b, a}} {
+		var got tally
+		for _, namespace := range namespaces {
+			if err := r.add(row.Ctx, &got, cps, namespace, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got.older != "ancient" || got.counts.Selected != 2 {
+			t.Errorf("%s beats it in %d namespaces, want ancient, the first by name, in 2", got.older, got.counts.Selected)
+		}
+	}
+}

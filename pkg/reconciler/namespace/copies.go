@@ -1,0 +1,324 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package namespace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	corev1listers "k8s.io/client-go/listers/core/v1"
+	servingclient "knative.dev/serving/pkg/client/clientset/versioned"
+	servinglisters "knative.dev/serving/pkg/client/listers/serving/v1"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	"pullsecrets.dev/pkg/catalog"
+	"pullsecrets.dev/pkg/client/clientset/versioned"
+	listers "pullsecrets.dev/pkg/client/listers/pullsecrets/v1alpha1"
+	"pullsecrets.dev/pkg/config"
+	"pullsecrets.dev/pkg/grant"
+	"pullsecrets.dev/pkg/merge"
+	"pullsecrets.dev/pkg/reconciler/namespace/resources"
+	"pullsecrets.dev/pkg/source"
+)
+
+// later is when a Namespace is looked at again where something is in the way that
+// nothing tells of when it goes: a Secret of the user's under the name of a copy,
+// or a Revision that still refers to a copy which nobody asks for any more.
+const later = 10 * time.Minute
+
+// copies brings the copies of a Namespace to what is granted and asked for.
+type copies struct {
+	kube    kubernetes.Interface
+	serving servingclient.Interface
+	client  versioned.Interface
+
+	catalog            *catalog.Catalog
+	sources            *source.Reader
+	clusterPullSecrets listers.ClusterPullSecretLister
+	// secrets are the Secrets with our label, with digests for data.
+	secrets  corev1listers.SecretLister
+	services servinglisters.ServiceLister
+	accounts corev1listers.ServiceAccountLister
+	// labelsOf reads the labels of any Secret, and nothing of its data.
+	labelsOf func(ctx context.Context, namespace, name string) (map[string]string, error)
+	// repairs slows down where somebody keeps undoing them.
+	repairs repairs
+}
+
+// outcome is what could not be done in a Namespace for now.
+type outcome struct {
+	// conflicts are the names of copies under which the user has a Secret.
+	conflicts []string
+	// again is when to look again, if ever.
+	again time.Duration
+}
+
+func (o *outcome) lookAgain(after time.Duration) {
+	if o.again == 0 || after < o.again {
+		o.again = after
+	}
+}
+
+// converge writes, updates and removes copies, as far as each goes: one that fails
+// keeps none of the others. It returns what the Namespace may have, also if
+// something failed.
+func (c *copies) converge(ctx context.Context, namespace *corev1.Namespace) (outcome, grant.Grants, error) {
+	var o outcome
+	have, err := c.existing(namespace.Name)
+	if err != nil {
+		return o, grant.Grants{}, err
+	}
+	services, err := c.services.Services(namespace.Name).List(labels.Everything())
+	if err != nil {
+		return o, grant.Grants{}, fmt.Errorf("failed to list the Services of namespace %s: %w", namespace.Name, err)
+	}
+	grants, wanted, err := c.catalog.Due(namespace, services, config.FromContext(ctx).Excludes(namespace.Name, namespace.Labels))
+	if err != nil {
+		return o, grant.Grants{}, err
+	}
+	var errs []error
+	for _, cps := range grants.Serving {
+		name := grant.SecretName(cps)
+		copied := have[name]
+		delete(have, name)
+		if grant.IsSource(cps, namespace.Name, name) {
+			continue
+		}
+		errs = append(errs, c.serve(ctx, namespace.Name, cps, copied, slices.Contains(wanted, cps), &o))
+	}
+	for _, name := range slices.Sorted(maps.Keys(have)) {
+		errs = append(errs, c.revoke(ctx, have[name]))
+	}
+	return o, grants, errors.Join(errs...)
+}
+
+// existing are the Secrets of a namespace with both of our labels, by name.
+func (c *copies) existing(namespace string) (map[string]*corev1.Secret, error) {
+	all, err := c.secrets.Secrets(namespace).List(labels.Everything())
+	if err != nil {
+		return nil, fmt.Errorf("failed to list the copies of namespace %s: %w", namespace, err)
+	}
+	have := make(map[string]*corev1.Secret, len(all))
+	for _, secret := range all {
+		if source.Owner(secret) != "" {
+			have[secret.Name] = secret
+		}
+	}
+	return have, nil
+}
+
+// serve keeps the copy of a ClusterPullSecret that the namespace may have. One that
+// nobody asks for goes when nothing refers to it any more, and is kept up to date
+// until then.
+func (c *copies) serve(ctx context.Context, namespace string, cps *v1alpha1.ClusterPullSecret, copied *corev1.Secret, wanted bool, o *outcome) error {
+	if copied != nil && copied.DeletionTimestamp != nil {
+		return c.release(ctx, copied)
+	}
+	if !wanted {
+		if copied == nil {
+			return nil
+		}
+		used, err := c.used(ctx, namespace, copied.Name)
+		if err != nil {
+			return err
+		}
+		if !used {
+			return c.remove(ctx, copied)
+		}
+		o.lookAgain(later)
+	}
+	if cps.Status.Source == nil || !cps.Status.GetCondition(v1alpha1.ClusterPullSecretConditionSourceReady).IsTrue() {
+		// Worse never replaces good: what is there stays as it is.
+		return nil
+	}
+	version := cps.Status.Source.ResourceVersion
+	facts, err := c.sources.Facts(ctx, cps.Spec.SecretRef, version)
+	if err != nil {
+		return fmt.Errorf("failed to read the source of ClusterPullSecret %s: %w", cps.Name, err)
+	}
+	return c.write(ctx, namespace, resources.Wanted{ClusterPullSecret: cps, Version: version, Digest: facts.Digest}, copied, o)
+}
+
+// write makes the copy what it should be, by one request where there is a
+// difference.
+func (c *copies) write(ctx context.Context, namespace string, w resources.Wanted, copied *corev1.Secret, o *outcome) error {
+	verdict := resources.Update
+	if copied != nil {
+		verdict = resources.Judge(copied, w)
+	}
+	if verdict == resources.Good {
+		return nil
+	}
+	name := types.NamespacedName{Namespace: namespace, Name: grant.SecretName(w.ClusterPullSecret)}
+	if wait := c.repairs.wait(name, w.Version); wait > 0 {
+		o.lookAgain(wait)
+		return nil
+	}
+	if verdict == resources.Replace {
+		// The event of its deletion brings the Namespace back here.
+		return c.remove(ctx, copied)
+	}
+	config, _, release, err := c.sources.Hold(ctx, w.ClusterPullSecret.Spec.SecretRef, w.Version)
+	if err != nil {
+		return fmt.Errorf("failed to read the source of ClusterPullSecret %s: %w", w.ClusterPullSecret.Name, err)
+	}
+	defer release()
+	secrets := c.kube.CoreV1().Secrets(namespace)
+	if copied != nil {
+		_, err = secrets.Update(ctx, resources.MakeUpdate(copied, w, config), metav1.UpdateOptions{FieldManager: pullsecrets.FieldManager})
+	} else {
+		_, err = secrets.Create(ctx, resources.MakeCopy(namespace, w, config), metav1.CreateOptions{FieldManager: pullsecrets.FieldManager})
+	}
+	switch {
+	case err == nil:
+		c.repairs.wrote(name, w.Version)
+		return nil
+	case copied == nil && apierrors.IsAlreadyExists(err):
+		return c.conflict(ctx, name, o)
+	}
+	return fmt.Errorf("failed to write the copy %s: %w", name, err)
+}
+
+// conflict finds out whose the Secret is that stands where a copy should.
+func (c *copies) conflict(ctx context.Context, name types.NamespacedName, o *outcome) error {
+	found, err := c.labelsOf(ctx, name.Namespace, name.Name)
+	switch {
+	case apierrors.IsNotFound(err):
+		return fmt.Errorf("copy %s was there and is not any more", name)
+	case err != nil:
+		return fmt.Errorf("failed to look at Secret %s: %w", name, err)
+	case source.Owner(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Labels: found}}) != "":
+		// Ours, and new to the cache, which brings the Namespace back here.
+		return nil
+	}
+	o.conflicts = append(o.conflicts, name.Name)
+	o.lookAgain(later)
+	return nil
+}
+
+// revoke takes away a labelled Secret that nothing grants, references or not. What
+// grants is read from the API server first, because a cache that is a moment old
+// could take away what is granted.
+func (c *copies) revoke(ctx context.Context, copied *corev1.Secret) error {
+	all, err := c.clusterPullSecrets.List(labels.Everything())
+	if err != nil {
+		return fmt.Errorf("failed to list ClusterPullSecrets: %w", err)
+	}
+	if slices.ContainsFunc(all, func(cps *v1alpha1.ClusterPullSecret) bool { return grant.IsSource(cps, copied.Namespace, copied.Name) }) {
+		// Whoever put our labels on a source has made no copy of it.
+		return nil
+	}
+	retain, granted, err := c.live(ctx, copied)
+	switch {
+	case err != nil || granted:
+		return err
+	case copied.DeletionTimestamp != nil:
+		return c.release(ctx, copied)
+	case retain:
+		return c.retain(ctx, copied)
+	}
+	return c.remove(ctx, copied)
+}
+
+// live reads what grants a copy now, and whether it is to be left behind if
+// nothing does.
+func (c *copies) live(ctx context.Context, copied *corev1.Secret) (retain, granted bool, err error) {
+	namespace, err := c.kube.CoreV1().Namespaces().Get(ctx, copied.Namespace, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) || err == nil && !namespace.DeletionTimestamp.IsZero() {
+		return false, true, nil // It goes with all that is in it.
+	}
+	if err != nil {
+		return false, false, fmt.Errorf("failed to read Namespace %s: %w", copied.Namespace, err)
+	}
+	cps, err := c.client.PullsecretsV1alpha1().ClusterPullSecrets().Get(ctx, source.Owner(copied), metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return false, false, nil
+	}
+	if err != nil {
+		return false, false, fmt.Errorf("failed to read ClusterPullSecret %s: %w", source.Owner(copied), err)
+	}
+	retain = !cps.DeletionTimestamp.IsZero() && cps.Spec.DeletionPolicy == v1alpha1.DeletionPolicyRetain
+	if config.FromContext(ctx).Excludes(namespace.Name, namespace.Labels) {
+		return retain, false, nil
+	}
+	serving := grant.NewCatalog([]*v1alpha1.ClusterPullSecret{cps}).For(namespace.Labels)
+	return retain, serving.Named(copied.Name) != nil, nil
+}
+
+// used tells whether anything of the namespace refers to a pull secret.
+func (c *copies) used(ctx context.Context, namespace, name string) (bool, error) {
+	refers := func(refs []corev1.LocalObjectReference) bool { return slices.Contains(merge.NamesOf(refs), name) }
+	services, err := c.services.Services(namespace).List(labels.Everything())
+	if err != nil {
+		return false, fmt.Errorf("failed to list the Services of namespace %s: %w", namespace, err)
+	}
+	for _, svc := range services {
+		if refers(svc.Spec.Template.Spec.ImagePullSecrets) {
+			return true, nil
+		}
+	}
+	accounts, err := c.accounts.ServiceAccounts(namespace).List(labels.Everything())
+	if err != nil {
+		return false, fmt.Errorf("failed to list the ServiceAccounts of namespace %s: %w", namespace, err)
+	}
+	for _, account := range accounts {
+		if refers(account.ImagePullSecrets) {
+			return true, nil
+		}
+	}
+	// Revisions are asked for here alone, so they are not worth a cache.
+	revisions, err := c.serving.ServingV1().Revisions(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return false, fmt.Errorf("failed to list the Revisions of namespace %s: %w", namespace, err)
+	}
+	for i := range revisions.Items {
+		if refers(revisions.Items[i].Spec.ImagePullSecrets) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// remove deletes a copy, unless it has changed since it was looked at.
+func (c *copies) remove(ctx context.Context, copied *corev1.Secret) error {
+	err := c.kube.CoreV1().Secrets(copied.Namespace).Delete(ctx, copied.Name, metav1.DeleteOptions{
+		Preconditions: &metav1.Preconditions{UID: &copied.UID, ResourceVersion: &copied.ResourceVersion},
+	})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("failed to delete the copy %s/%s: %w", copied.Namespace, copied.Name, err)
+	}
+	return nil
+}
+
+// release takes off what keeps a deleted copy from going: nobody may hold a
+// credential, or the platform's object, by a finalizer.
+func (c *copies) release(ctx context.Context, copied *corev1.Secret) error {
+	return c.patch(ctx, copied, fmt.Sprintf(`{"metadata":{"uid":%q,"finalizers":null}}`, copied.UID))
+}
+
+// retain makes a copy an ordinary Secret of the namespace.
+func (c *copies) retain(ctx context.Context, copied *corev1.Secret) error {
+	return c.patch(ctx, copied, fmt.Sprintf(`{"metadata":{"resourceVersion":%q,"labels":{%q:null,%q:null},"annotations":{%q:null}}}`,
+		copied.ResourceVersion, pullsecrets.ManagedByLabel, pullsecrets.ClusterPullSecretLabel, pullsecrets.SourceResourceVersionAnnotation))
+}
+
+func (c *copies) patch(ctx context.Context, copied *corev1.Secret, patch string) error {
+	_, err := c.kube.CoreV1().Secrets(copied.Namespace).Patch(ctx, copied.Name, types.MergePatchType, []byte(patch),
+		metav1.PatchOptions{FieldManager: pullsecrets.FieldManager})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("failed to patch the copy %s/%s: %w", copied.Namespace, copied.Name, err)
+	}
+	return nil
+}

@@ -1,0 +1,305 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package namespace
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	clientgotesting "k8s.io/client-go/testing"
+	knativetesting "knative.dev/pkg/reconciler/testing"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	. "pullsecrets.dev/pkg/reconciler/testing"
+)
+
+// dockerConfig is a Secret with a credential.
+func dockerConfig(namespace, name, version, password string, edits ...func(*corev1.Secret)) *corev1.Secret {
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, ResourceVersion: version, UID: types.UID("uid-" + name)},
+		Type:       corev1.SecretTypeDockerConfigJson,
+		Data:       map[string][]byte{corev1.DockerConfigJsonKey: fmt.Appendf(nil, `{"auths":{"ghcr.io":{"auth":%q}}}`, password)},
+	}
+	for _, edit := range edits {
+		edit(secret)
+	}
+	return secret
+}
+
+// The base64 of robot:one and robot:two.
+const one, two = "cm9ib3Q6b25l", "cm9ib3Q6dHdv"
+
+func sourceOf(password string) *corev1.Secret {
+	return dockerConfig(pullsecrets.SourcesNamespace, "ghcr", "9", password)
+}
+
+// copied is an existing copy of the source's version.
+func copied(password, version string, edits ...func(*corev1.Secret)) *corev1.Secret {
+	return dockerConfig("team", "ghcr", "21", password, append([]func(*corev1.Secret){func(s *corev1.Secret) {
+		s.Labels = map[string]string{pullsecrets.ManagedByLabel: pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel: "ghcr"}
+		s.Annotations = map[string]string{pullsecrets.SourceResourceVersionAnnotation: version}
+	}}, edits...)...)
+}
+
+func withoutStatus(cps *v1alpha1.ClusterPullSecret) { cps.Status = v1alpha1.ClusterPullSecretStatus{} }
+func sourceLost(cps *v1alpha1.ClusterPullSecret)    { cps.Status.MarkSourceNotFound(cps.Spec.SecretRef) }
+func always(cps *v1alpha1.ClusterPullSecret)        { cps.Spec.Always = &v1alpha1.Always{} }
+func elsewhere(cps *v1alpha1.ClusterPullSecret) {
+	cps.Spec.NamespaceSelector.MatchLabels = map[string]string{"team": "other"}
+}
+
+func deleted(policy v1alpha1.DeletionPolicy) ClusterPullSecretOption {
+	return func(cps *v1alpha1.ClusterPullSecret) {
+		cps.DeletionTimestamp, cps.Finalizers = new(metav1.NewTime(time.Unix(1e9, 0))), []string{pullsecrets.FinalizerName}
+		cps.Spec.DeletionPolicy = policy
+	}
+}
+
+func asks() *corev1.Namespace {
+	return Namespace("team", WithNamespaceAnnotation(pullsecrets.SecretsAnnotation, "ghcr"))
+}
+
+var secretsResource = schema.GroupVersionResource{Version: "v1", Resource: "secrets"}
+
+func deletion() []clientgotesting.DeleteActionImpl {
+	return []clientgotesting.DeleteActionImpl{{
+		ActionImpl: clientgotesting.ActionImpl{Namespace: "team", Verb: "delete", Resource: secretsResource}, Name: "ghcr",
+		DeleteOptions: metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: new(types.UID("uid-ghcr")), ResourceVersion: new("21")}},
+	}}
+}
+
+func patchOfSecret(patch string) []clientgotesting.PatchActionImpl {
+	return []clientgotesting.PatchActionImpl{{
+		ActionImpl: clientgotesting.ActionImpl{Namespace: "team", Verb: "patch", Resource: secretsResource}, Name: "ghcr", Patch: []byte(patch),
+	}}
+}
+
+func failing(verb string) []clientgotesting.ReactionFunc {
+	return []clientgotesting.ReactionFunc{knativetesting.InduceFailure(verb, "secrets")}
+}
+
+const (
+	release = `{"metadata":{"uid":"uid-ghcr","finalizers":null}}`
+	retain  = `{"metadata":{"resourceVersion":"21","labels":{"app.kubernetes.io/managed-by":null,"pullsecrets.dev/cluster-pull-secret":null},"annotations":{"pullsecrets.dev/source-resource-version":null}}}`
+)
+
+// made is a copy as it is first written, and rewritten one that exists.
+func made() *corev1.Secret {
+	return copied(one, "7", func(s *corev1.Secret) { s.UID, s.ResourceVersion = "", "" })
+}
+
+func rewritten(password string, edits ...func(*corev1.Secret)) []clientgotesting.UpdateActionImpl {
+	return []clientgotesting.UpdateActionImpl{{Object: copied(password, "7", edits...)}}
+}
+
+// TestCopies lists every write of a copy.
+func TestCopies(t *testing.T) {
+	runRows(t, slices.Concat(creations(), updates(), revocations()))
+}
+
+// creations are the rows in which a copy comes, or does not.
+func creations() knativetesting.TableTest {
+	return knativetesting.TableTest{
+		{
+			Name:        "granted and asked for: made",
+			Objects:     []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(one)},
+			WantCreates: []runtime.Object{made()},
+		}, {
+			Name:         "making it fails",
+			Objects:      []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(one)},
+			WithReactors: failing("create"),
+			WantCreates:  []runtime.Object{made()}, WantErr: true,
+			WantEvents: []string{"Warning InternalError failed to write the copy team/ghcr: inducing failure for create secrets"},
+		}, {
+			Name:    "granted and not asked for",
+			Objects: []runtime.Object{Namespace("team"), ClusterPullSecret("ghcr"), sourceOf(one)},
+		}, {
+			Name:    "asked for and not granted",
+			Objects: []runtime.Object{asks(), ClusterPullSecret("ghcr", elsewhere), sourceOf(one)},
+		}, {
+			Name:        "always",
+			Objects:     []runtime.Object{Namespace("team"), ClusterPullSecret("ghcr", always), sourceOf(one)},
+			WantCreates: []runtime.Object{made()},
+		}, {
+			Name: "a Service asks",
+			Objects: []runtime.Object{
+				Namespace("team"), ClusterPullSecret("ghcr"), sourceOf(one),
+				Service("team", "app", WithAnnotation(pullsecrets.SecretsAnnotation, "ghcr")),
+			},
+			WantCreates: []runtime.Object{made()},
+		}, {
+			Name:    "a Secret of the user's: left alone, and told",
+			Objects: []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(one), dockerConfig("team", "ghcr", "3", two)},
+			// The attempt, which the API server refuses.
+			WantCreates: []runtime.Object{made()}, WantErr: true,
+			WantEvents: []string{"Warning NameConflict Secrets of namespace team have the names of copies and are left alone: ghcr; rename them, or label them app.kubernetes.io/managed-by=pullsecrets and pullsecrets.dev/cluster-pull-secret=NAME to have them taken over"},
+		}, {
+			Name:    "no good source yet",
+			Objects: []runtime.Object{asks(), ClusterPullSecret("ghcr", withoutStatus), sourceOf(one)},
+		}, {
+			Name:    "the source cannot be read",
+			Objects: []runtime.Object{asks(), ClusterPullSecret("ghcr")}, WantErr: true,
+			WantEvents: []string{"Warning InternalError failed to read the source of ClusterPullSecret ghcr: Secret pullsecrets-sources/ghcr does not exist"},
+		},
+	}
+}
+
+// updates are the rows in which there is a copy, which stays.
+func updates() knativetesting.TableTest {
+	return knativetesting.TableTest{
+		{
+			Name:    "up to date",
+			Objects: []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(one), copied(one, "7")},
+		}, {
+			Name:        "rotated: in place, with the same UID",
+			Objects:     []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(two), copied(one, "6")},
+			WantUpdates: rewritten(two),
+		}, {
+			Name:         "rotating it fails",
+			Objects:      []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(two), copied(one, "6")},
+			WithReactors: failing("update"),
+			WantUpdates:  rewritten(two), WantErr: true,
+			WantEvents: []string{"Warning InternalError failed to write the copy team/ghcr: inducing failure for update secrets"},
+		}, {
+			Name: "adopted: others' labels stay, owners and other keys go",
+			Objects: []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(one), copied(two, "", func(s *corev1.Secret) {
+				s.Annotations = map[string]string{"example.com/note": "x", corev1.LastAppliedConfigAnnotation: "{}"}
+				s.Labels["example.com/team"], s.Data["other"] = "blue", []byte("x")
+				s.OwnerReferences = []metav1.OwnerReference{{Name: "owner"}}
+			})},
+			WantUpdates: rewritten(one, func(s *corev1.Secret) {
+				s.Labels["example.com/team"], s.Annotations["example.com/note"] = "blue", "x"
+			}),
+		}, {
+			Name:        "immutable: made anew",
+			Objects:     []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(one), copied(one, "7", func(s *corev1.Secret) { s.Immutable = new(true) })},
+			WantDeletes: deletion(),
+		}, {
+			Name:         "deleting it fails",
+			Objects:      []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(one), copied(one, "7", func(s *corev1.Secret) { s.Type = corev1.SecretTypeOpaque })},
+			WithReactors: failing("delete"),
+			WantDeletes:  deletion(), WantErr: true,
+			WantEvents: []string{"Warning InternalError failed to delete the copy team/ghcr: inducing failure for delete secrets"},
+		}, {
+			Name:    "no good source any more: the copy stays",
+			Objects: []runtime.Object{asks(), ClusterPullSecret("ghcr", sourceLost), copied(one, "6")},
+		},
+	}
+}
+
+// revocations are the rows in which a copy goes.
+func revocations() knativetesting.TableTest {
+	used := Service("team", "app", WithPullSecrets("ghcr"))
+	return knativetesting.TableTest{
+		{
+			Name:        "nobody asks any more",
+			Objects:     []runtime.Object{Namespace("team"), ClusterPullSecret("ghcr"), sourceOf(one), copied(one, "7")},
+			WantDeletes: deletion(),
+		}, {
+			Name:    "nobody asks, and a Service refers to it: kept, looked at again",
+			Objects: []runtime.Object{Namespace("team"), ClusterPullSecret("ghcr"), sourceOf(one), copied(one, "7"), used}, WantErr: true,
+		}, {
+			Name:        "nobody asks, and a Revision refers to it: kept up to date",
+			Objects:     []runtime.Object{Namespace("team"), ClusterPullSecret("ghcr"), sourceOf(two), copied(one, "6"), revisionWith("ghcr")},
+			WantUpdates: rewritten(two), WantErr: true,
+		}, {
+			Name:    "nobody asks, and a ServiceAccount refers to it",
+			Objects: []runtime.Object{Namespace("team"), ClusterPullSecret("ghcr"), sourceOf(one), copied(one, "7"), ServiceAccount("team", "default", nil, "ghcr")}, WantErr: true,
+		}, {
+			Name:        "not selected any more: at once, references or not",
+			Objects:     []runtime.Object{asks(), ClusterPullSecret("ghcr", elsewhere), sourceOf(one), copied(one, "7"), used},
+			WantDeletes: deletion(),
+		}, {
+			Name: "excluded",
+			Objects: []runtime.Object{
+				Namespace("team", WithNamespaceAnnotation(pullsecrets.SecretsAnnotation, "ghcr"), WithNamespaceLabel(pullsecrets.ExcludeLabel, pullsecrets.ExcludeValue)),
+				ClusterPullSecret("ghcr"), sourceOf(one), copied(one, "7"), used,
+			},
+			WantDeletes: deletion(),
+		}, {
+			Name:        "the ClusterPullSecret is being deleted",
+			Objects:     []runtime.Object{asks(), ClusterPullSecret("ghcr", deleted(v1alpha1.DeletionPolicyDelete)), copied(one, "7"), used},
+			WantDeletes: deletion(),
+		}, {
+			Name:        "Retain: an ordinary Secret from now on",
+			Objects:     []runtime.Object{asks(), ClusterPullSecret("ghcr", deleted(v1alpha1.DeletionPolicyRetain)), copied(one, "7"), used},
+			WantPatches: patchOfSecret(retain),
+		}, {
+			Name:        "there is no such ClusterPullSecret",
+			Objects:     []runtime.Object{asks(), copied(one, "7")},
+			WantDeletes: deletion(),
+		}, {
+			Name: "our labels on a source",
+			Objects: []runtime.Object{Namespace("team"), ClusterPullSecret("other", func(c *v1alpha1.ClusterPullSecret) {
+				c.Spec.SecretRef = v1alpha1.SecretReference{Namespace: "team", Name: "ghcr"}
+			}), copied(one, "7")},
+		}, {
+			Name:        "held by a finalizer",
+			Objects:     []runtime.Object{asks(), ClusterPullSecret("ghcr", elsewhere), copied(one, "7", dying)},
+			WantPatches: patchOfSecret(release),
+		}, {
+			Name:         "taking the finalizer off fails",
+			Objects:      []runtime.Object{asks(), ClusterPullSecret("ghcr", elsewhere), copied(one, "7", dying)},
+			WithReactors: failing("patch"),
+			WantPatches:  patchOfSecret(release), WantErr: true,
+			WantEvents: []string{"Warning InternalError failed to patch the copy team/ghcr: inducing failure for patch secrets"},
+		}, {
+			Name:    "the Namespace is going",
+			Objects: []runtime.Object{Namespace("team", func(ns *corev1.Namespace) { ns.DeletionTimestamp, ns.Finalizers = new(metav1.Now()), []string{"x"} }), copied(one, "7")},
+		},
+	}
+}
+
+func dying(s *corev1.Secret) {
+	s.DeletionTimestamp, s.Finalizers = new(metav1.NewTime(time.Unix(1e9, 0))), []string{"example.com/hold"}
+}
+
+func revisionWith(secret string) *servingv1.Revision {
+	revision := &servingv1.Revision{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "app-00001"}}
+	revision.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: secret}}
+	return revision
+}
+
+func runRows(t *testing.T, rows knativetesting.TableTest) {
+	t.Helper()
+	for i := range rows {
+		// The key of a cluster-scoped object names no namespace to compare with.
+		rows[i].Key, rows[i].SkipNamespaceValidation = "team", true
+	}
+	rows.Test(t, factory())
+}
+
+// The repairs of somebody's doings are free at first, and then ever rarer; a new
+// version is no repair.
+func TestRepairsSlowDown(t *testing.T) {
+	var r repairs
+	name := types.NamespacedName{Namespace: "team", Name: "ghcr"}
+	for i := range freeRepairs {
+		if wait := r.wait(name, "7"); wait != 0 {
+			t.Errorf("repair %d waits %s, want none", i, wait)
+		}
+		r.wrote(name, "7")
+	}
+	before := r.wait(name, "7")
+	r.wrote(name, "7")
+	if after := r.wait(name, "7"); before <= 0 || after <= before {
+		t.Errorf("the next repairs wait %s and %s, want longer and longer", before, after)
+	}
+	if wait := r.wait(name, "8"); wait != 0 {
+		t.Errorf("a new version waits %s, want none", wait)
+	}
+	r.forget("team")
+	if wait := r.wait(name, "7"); wait != 0 {
+		t.Errorf("a new namespace waits %s, want none", wait)
+	}
+}

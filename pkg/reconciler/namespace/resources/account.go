@@ -1,0 +1,48 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package resources
+
+import (
+	"encoding/json"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/merge"
+)
+
+// Bind computes the list of a ServiceAccount: secrets are those of the Namespace
+// where it binds the ServiceAccount, and always are the ClusterPullSecrets that do.
+// The error says that the ledger is damaged, which counts as far as it is good.
+func Bind(account *corev1.ServiceAccount, secrets []string, always []merge.Grant) (merge.Result, error) {
+	ledger, err := merge.ParseLedger(account.Annotations[pullsecrets.AddedAnnotation])
+	return merge.ForServiceAccount(merge.Current{
+		List:    merge.NamesOf(account.ImagePullSecrets),
+		Ledger:  ledger,
+		Claimed: merge.ClaimedOfServiceAccount(account.Annotations),
+	}, secrets, always), err
+}
+
+// MakeAccountPatch makes the patch of list and ledger, to be refused where the
+// ServiceAccount has changed meanwhile: the list is replaced as a whole, so that a
+// patch which came late would take away what somebody else has added.
+func MakeAccountPatch(account *corev1.ServiceAccount, result merge.Result) ([]byte, error) {
+	metadata := map[string]any{"resourceVersion": account.ResourceVersion}
+	if result.LedgerChanged {
+		var ledger any
+		if text := result.Ledger.String(); text != "" {
+			ledger = text
+		}
+		metadata["annotations"] = map[string]any{pullsecrets.AddedAnnotation: ledger}
+	}
+	patch := map[string]any{"metadata": metadata}
+	if result.ListChanged {
+		list := make([]corev1.LocalObjectReference, 0, len(result.List))
+		for _, name := range result.List {
+			list = append(list, corev1.LocalObjectReference{Name: name})
+		}
+		patch["imagePullSecrets"] = list
+	}
+	return json.Marshal(patch)
+}

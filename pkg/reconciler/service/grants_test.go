@@ -1,0 +1,322 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package service
+
+import (
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	knativetesting "knative.dev/pkg/reconciler/testing"
+	"knative.dev/serving/pkg/apis/serving"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	"pullsecrets.dev/pkg/config"
+	. "pullsecrets.dev/pkg/reconciler/testing"
+)
+
+func inServices(cps *v1alpha1.ClusterPullSecret) { cps.Spec.Always = &v1alpha1.Always{Services: true} }
+
+func elsewhere(cps *v1alpha1.ClusterPullSecret) {
+	cps.Spec.NamespaceSelector.MatchLabels = map[string]string{"team": "other"}
+}
+
+func sourceLost(cps *v1alpha1.ClusterPullSecret) { cps.Status.MarkSourceNotFound(cps.Spec.SecretRef) }
+
+func holds(registries ...string) ClusterPullSecretOption {
+	return func(cps *v1alpha1.ClusterPullSecret) { cps.Status.Registries = registries }
+}
+
+// There are these Secrets in the namespace, whoever made them.
+func there(names ...string) map[string]any {
+	secrets := fakeSecrets{}
+	for _, name := range names {
+		secrets[ns+"/"+name] = corev1.SecretTypeDockerConfigJson
+	}
+	return map[string]any{"secrets": secrets}
+}
+
+// TestGrants is about what ClusterPullSecrets bring to Services.
+func TestGrants(t *testing.T) {
+	const key = ns + "/app"
+	all, safe := with(config.BackfillAll, 0), with(config.BackfillSafe, 0)
+	auto, failed := WithAnnotation("pullsecrets.dev/inject", "auto"), WithConfigurationsReady(corev1.ConditionFalse)
+	wants := WithNamespaceAnnotation("pullsecrets.dev/secrets", "ghcr")
+	now := time.Now().Truncate(time.Second)
+	written := func(ledger, list string) string {
+		return `{"metadata":{"annotations":{"pullsecrets.dev/added":"` + ledger + `"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":` + list + `}}}}`
+	}
+	granted := patch(written(`{\"ghcr\":\"clusterpullsecret/ghcr\"}`, `[{"name":"ghcr"}]`))
+	declared := patch(written(`{\"ghcr\":\"namespace\"}`, `[{"name":"ghcr"}]`))
+	const addedGranted, addedDeclared = "Normal SecretsAdded Added pull secrets ghcr (clusterpullsecret/ghcr)", "Normal SecretsAdded Added pull secrets ghcr (namespace)"
+	const notGranted = "Warning NotGranted No ClusterPullSecret grants namespace team what it declares: ghcr (clusterpullsecret/ghcr); have the namespace selected, create Secrets of those names, or correct the annotation"
+
+	knativetesting.TableTest{
+		{
+			Name: "always: the copy is there",
+			Key:  key, Ctx: all,
+			Objects:       []runtime.Object{Service(ns, "app"), Namespace(ns), ClusterPullSecret("ghcr", inServices)},
+			OtherTestData: there("ghcr"), WantPatches: granted, WantEvents: []string{addedGranted},
+		},
+		{
+			Name: "always: the copy is not there yet, so nothing is written, and nothing told",
+			Key:  key, Ctx: all,
+			Objects:       []runtime.Object{Service(ns, "app"), Namespace(ns), ClusterPullSecret("ghcr", inServices)},
+			OtherTestData: there(),
+		},
+		{
+			Name: "always: the copy cannot be made",
+			Key:  key, Ctx: all,
+			Objects:       []runtime.Object{Service(ns, "app"), Namespace(ns), ClusterPullSecret("ghcr", inServices, sourceLost)},
+			OtherTestData: there(),
+			WantEvents:    []string{"Warning SecretMissing No copy in namespace team yet, because the source is not ready: ghcr (clusterpullsecret/ghcr); it comes by itself when the source is"},
+		},
+		{
+			Name: "always: other names wait with it, to come in one Revision",
+			Key:  key, Ctx: all,
+			Objects:       []runtime.Object{Service(ns, "app"), declares("n"), ClusterPullSecret("ghcr", inServices)},
+			OtherTestData: there("n"),
+		},
+		{
+			Name: "always: whether the copy is there cannot be found out",
+			Key:  key, Ctx: all, WantErr: true,
+			Objects:       []runtime.Object{Service(ns, "app"), Namespace(ns), ClusterPullSecret("ghcr", inServices)},
+			OtherTestData: map[string]any{"secrets": fakeSecrets{ns + "/ghcr": ""}},
+			WantEvents:    []string{"Warning InternalError failed to look for the copy team/ghcr: the API server is away"},
+		},
+		{
+			Name: "always: a Service with a tag that is Ready waits as ever",
+			Key:  key, Ctx: safe,
+			Objects:       []runtime.Object{Service(ns, "app"), Namespace(ns), ClusterPullSecret("ghcr", inServices)},
+			OtherTestData: there(),
+			WantEvents: []string{
+				"Normal BackfillDeferred Adding pull secrets ghcr (clusterpullsecret/ghcr) waits for the next change of the template: its images are given by tag, and a Revision now could run other code than was deployed; to get it now, annotate the Service itself with pullsecrets.dev/inject: declared or auto",
+			},
+		},
+		{
+			Name: "always: the ServiceAccount's entries are carried",
+			Key:  key, Ctx: all,
+			Objects:       []runtime.Object{Service(ns, "app"), Namespace(ns), ClusterPullSecret("ghcr", inServices), ServiceAccount(ns, "default", nil, "sa")},
+			OtherTestData: there("ghcr"),
+			WantPatches:   patch(written(`{\"ghcr\":\"clusterpullsecret/ghcr\",\"sa\":\"serviceaccount/default\"}`, `[{"name":"ghcr"},{"name":"sa"}]`)),
+			WantEvents:    []string{"Normal SecretsAdded Added pull secrets ghcr (clusterpullsecret/ghcr), sa (serviceaccount/default)"},
+		},
+		{
+			Name: "always for copies alone is nothing for Services",
+			Key:  key, Ctx: all,
+			Objects:       []runtime.Object{Service(ns, "app"), Namespace(ns), ClusterPullSecret("ghcr", func(cps *v1alpha1.ClusterPullSecret) { cps.Spec.Always = &v1alpha1.Always{} })},
+			OtherTestData: there("ghcr"),
+		},
+		{
+			Name: "always where the namespace is not selected",
+			Key:  key, Ctx: all,
+			Objects:       []runtime.Object{Service(ns, "app"), Namespace(ns), ClusterPullSecret("ghcr", inServices, elsewhere)},
+			OtherTestData: there("ghcr"),
+		},
+		{
+			Name: "always no more: the entry stays until the next change",
+			Key:  key, Ctx: all,
+			Objects: []runtime.Object{
+				Service(ns, "app", WithPullSecrets("ghcr"), WithAnnotation("pullsecrets.dev/added", `{"ghcr":"clusterpullsecret/ghcr"}`)),
+				Namespace(ns), ClusterPullSecret("ghcr"),
+			},
+			OtherTestData: there("ghcr"),
+		},
+		{
+			Name: "auto: what covers an image, of an init container too",
+			Key:  key, Ctx: safe,
+			Objects: []runtime.Object{
+				Service(ns, "app", auto, failed, func(svc *servingv1.Service) {
+					svc.Spec.Template.Spec.InitContainers = []corev1.Container{{Image: "quay.io/acme/setup:v1"}}
+				}),
+				Namespace(ns), ClusterPullSecret("quay", holds("quay.io")), ClusterPullSecret("ghcr", holds("ghcr.io")), ClusterPullSecret("other", holds("gcr.io")),
+			},
+			OtherTestData: there("ghcr", "quay", "other"),
+			WantPatches:   patch(written(`{\"ghcr\":\"clusterpullsecret/ghcr\",\"quay\":\"clusterpullsecret/quay\"}`, `[{"name":"ghcr"},{"name":"quay"}]`)),
+			WantEvents:    []string{"Normal SecretsAdded Added pull secrets ghcr (clusterpullsecret/ghcr), quay (clusterpullsecret/quay)"},
+		},
+		{
+			Name: "auto on the Namespace",
+			Key:  key, Ctx: safe,
+			Objects:       []runtime.Object{Service(ns, "app", failed), Namespace(ns, WithNamespaceAnnotation("pullsecrets.dev/inject", "auto")), ClusterPullSecret("ghcr", holds("ghcr.io"))},
+			OtherTestData: there("ghcr"), WantPatches: granted, WantEvents: []string{addedGranted},
+		},
+		{
+			Name: "auto: the copy is not there yet",
+			Key:  key, Ctx: safe,
+			Objects:       []runtime.Object{Service(ns, "app", auto, failed), Namespace(ns), ClusterPullSecret("ghcr", holds("ghcr.io"))},
+			OtherTestData: there(),
+		},
+		{
+			Name: "auto makes no Revision of a Service that is Ready",
+			Key:  key, Ctx: all,
+			Objects:       []runtime.Object{Service(ns, "app", auto), Namespace(ns), ClusterPullSecret("ghcr", holds("ghcr.io"))},
+			OtherTestData: there("ghcr"),
+		},
+		{
+			Name: "declared on the Service: neither auto nor always",
+			Key:  key, Ctx: all,
+			Objects: []runtime.Object{
+				Service(ns, "app", WithAnnotation("pullsecrets.dev/inject", "declared"), failed),
+				Namespace(ns, WithNamespaceAnnotation("pullsecrets.dev/inject", "auto")), ClusterPullSecret("ghcr", inServices, holds("ghcr.io")),
+			},
+			OtherTestData: there("ghcr"),
+		},
+		{
+			Name: "disabled: neither",
+			Key:  key, Ctx: all,
+			Objects: []runtime.Object{
+				Service(ns, "app", auto, failed), Namespace(ns, wants, WithNamespaceAnnotation("pullsecrets.dev/inject", "disabled")),
+				ClusterPullSecret("ghcr", inServices, holds("ghcr.io")),
+			},
+			OtherTestData: there("ghcr"),
+		},
+		{
+			Name: "an invalid value: neither",
+			Key:  key, Ctx: all,
+			Objects: []runtime.Object{
+				Service(ns, "app", failed), Namespace(ns, WithNamespaceAnnotation("pullsecrets.dev/inject", "Auto")), ClusterPullSecret("ghcr", inServices, holds("ghcr.io")),
+			},
+			OtherTestData: there("ghcr"),
+		},
+		{
+			Name: "a declared name that is served: the copy is not there yet",
+			Key:  key, Ctx: all,
+			Objects:       []runtime.Object{Service(ns, "app"), Namespace(ns, wants), ClusterPullSecret("ghcr")},
+			OtherTestData: there(),
+		},
+		{
+			Name: "a declared name that is served: the copy is there, or a Secret of the user's under its name",
+			Key:  key, Ctx: all,
+			Objects:       []runtime.Object{Service(ns, "app"), Namespace(ns, wants), ClusterPullSecret("ghcr")},
+			OtherTestData: there("ghcr"), WantPatches: declared, WantEvents: []string{addedDeclared},
+		},
+		{
+			Name: "a Secret of the user's of another type under its name",
+			Key:  key, Ctx: all,
+			Objects:       []runtime.Object{Service(ns, "app"), Namespace(ns, wants), ClusterPullSecret("ghcr")},
+			OtherTestData: map[string]any{"secrets": fakeSecrets{ns + "/ghcr": "Opaque"}}, WantPatches: declared,
+			WantEvents: []string{
+				addedDeclared,
+				`Warning SecretWrongType Not usable for pulling in namespace team: ghcr (type "Opaque"); want type kubernetes.io/dockerconfigjson or kubernetes.io/dockercfg`,
+			},
+		},
+		{
+			Name: "a declared name that is the source itself goes in whether it exists or not",
+			Key:  key, Ctx: all,
+			Objects: []runtime.Object{Service(ns, "app"), Namespace(ns, wants), ClusterPullSecret("ghcr", func(cps *v1alpha1.ClusterPullSecret) {
+				cps.Spec.SecretRef.Namespace = ns
+			})},
+			OtherTestData: there(), WantPatches: declared,
+			WantEvents: []string{addedDeclared, "Warning SecretMissing No such pull secret in namespace team: ghcr; create it, or correct the annotation that declares it"},
+		},
+		{
+			Name: "a declared name that is not granted goes in, and that is told",
+			Key:  key, Ctx: all,
+			Objects:       []runtime.Object{Service(ns, "app"), Namespace(ns, wants), ClusterPullSecret("ghcr", elsewhere)},
+			OtherTestData: there(), WantPatches: declared, WantEvents: []string{addedDeclared, notGranted},
+		},
+		{
+			Name: "a declared name that is not granted, and is the user's own",
+			Key:  key, Ctx: all,
+			Objects:       []runtime.Object{Service(ns, "app"), Namespace(ns, wants), ClusterPullSecret("ghcr", elsewhere)},
+			OtherTestData: there("ghcr"), WantPatches: declared, WantEvents: []string{addedDeclared},
+		},
+		{
+			Name: "a declared name that is granted no more is told of a Service that is Ready too",
+			Key:  key, Ctx: all,
+			Objects: []runtime.Object{
+				Service(ns, "app", WithPullSecrets("ghcr"), WithAnnotation("pullsecrets.dev/added", `{"ghcr":"namespace"}`)), Namespace(ns, wants), ClusterPullSecret("ghcr", elsewhere),
+			},
+			OtherTestData: there(), WantEvents: []string{notGranted},
+		},
+		{
+			Name: "no longer paused: the ClusterPullSecret changed after that",
+			Key:  key, Ctx: all,
+			Objects: []runtime.Object{
+				Service(ns, "app"), Namespace(ns, WithNamespaceWrite(now)),
+				ClusterPullSecret("ghcr", inServices, func(cps *v1alpha1.ClusterPullSecret) {
+					cps.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubectl", Time: new(metav1.NewTime(now.Add(time.Second)))}}
+				}),
+				Service(ns, "victim", WithAnnotation(serving.UpdaterAnnotation, user), failed, WithWrite(now)),
+			},
+			OtherTestData: there("ghcr"), WantPatches: granted, WantEvents: []string{addedGranted},
+		},
+		{
+			Name: "still paused: only its status changed after that",
+			Key:  key, Ctx: all,
+			Objects: []runtime.Object{
+				Service(ns, "app"), Namespace(ns, WithNamespaceWrite(now)),
+				ClusterPullSecret("ghcr", inServices, func(cps *v1alpha1.ClusterPullSecret) {
+					cps.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "controller", Subresource: "status", Time: new(metav1.NewTime(now.Add(time.Second)))}}
+				}),
+				Service(ns, "victim", WithAnnotation(serving.UpdaterAnnotation, user), failed, WithWrite(now)),
+			},
+			OtherTestData: there("ghcr"),
+			WantEvents: []string{
+				"Warning BackfillPaused No further Service of the Namespace is changed, because the Revision that added pull secrets to Service victim did not become Ready; it goes on when that does, or when the Namespace or a ClusterPullSecret that serves it changes",
+			},
+		},
+	}.Test(t, factory())
+}
+
+// A Service that waits for a copy stands in nobody's way, and goes on when the
+// copy has come.
+func TestWaitingForACopy(t *testing.T) {
+	secrets, other := fakeSecrets{}, types.NamespacedName{Namespace: ns, Name: "other"}
+	var r *Reconciler
+	row := knativetesting.TableRow{
+		Key: ns + "/app", Ctx: with(config.BackfillAll, 1),
+		Objects:       []runtime.Object{Service(ns, "app"), Namespace(ns), ClusterPullSecret("ghcr", inServices)},
+		OtherTestData: map[string]any{"secrets": secrets, "prepare": func(made *Reconciler) { r = made }},
+	}
+	c, actions, _ := factory()(t, &row)
+	reconcile := func(want int) {
+		t.Helper()
+		if err := c.Reconcile(row.Ctx, row.Key); err != nil {
+			t.Fatal(err)
+		}
+		all, err := actions.ActionsByVerb()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(all.Patches) != want {
+			t.Fatalf("%d patches, want %d", len(all.Patches), want)
+		}
+	}
+	reconcile(0)
+	if !r.backfill.ask(other, false, 1) {
+		t.Error("a Service that waits for a copy has taken the turn of another one")
+	}
+	r.backfill.done(other, false)
+	secrets[ns+"/ghcr"] = corev1.SecretTypeDockerConfigJson
+	reconcile(1)
+}
+
+func TestGrantsOtherwise(t *testing.T) {
+	was := ClusterPullSecret("ghcr")
+	for _, test := range []struct {
+		reason string
+		edit   func(*v1alpha1.ClusterPullSecret)
+		want   bool
+	}{
+		{"nothing", func(*v1alpha1.ClusterPullSecret) {}, false},
+		{"counts", func(cps *v1alpha1.ClusterPullSecret) { cps.Status.Namespaces = &v1alpha1.NamespaceCounts{Synced: 1} }, false},
+		{"a new version of the source", func(cps *v1alpha1.ClusterPullSecret) { cps.Status.Source.ResourceVersion = "8" }, false},
+		{"the selector", elsewhere, true},
+		{"always", inServices, true},
+		{"registries", holds("ghcr.io"), true},
+		{"deletion", func(cps *v1alpha1.ClusterPullSecret) { cps.DeletionTimestamp = new(metav1.Now()) }, true},
+	} {
+		is := was.DeepCopy()
+		test.edit(is)
+		if got := grantsOtherwise(was, is); got != test.want {
+			t.Errorf("%s: grantsOtherwise() = %t, want %t", test.reason, got, test.want)
+		}
+	}
+}

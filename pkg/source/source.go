@@ -1,0 +1,213 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package source reads the Secrets that ClusterPullSecrets copy from. What it
+// keeps of them is a digest and the names of registries; a credential is held for
+// as long as somebody writes a copy of it, and is shared by those who do so at the
+// same time.
+package source
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	"pullsecrets.dev/pkg/dockerconfig"
+)
+
+// Facts is what is known of a good source.
+type Facts struct {
+	// ResourceVersion of the Secret that was read.
+	ResourceVersion string
+	// Digest of what copies hold. It is for comparing and not for showing.
+	Digest string
+	// Registries that copies have credentials for.
+	Registries []string
+}
+
+// NotFoundError says that a source does not exist.
+type NotFoundError struct{ Ref v1alpha1.SecretReference }
+
+func (e *NotFoundError) Error() string { return fmt.Sprintf("Secret %s does not exist", e.Ref) }
+
+// CopyError says that a Secret is a copy of the product's and cannot be a source.
+type CopyError struct{ ClusterPullSecret string }
+
+func (e *CopyError) Error() string {
+	return fmt.Sprintf("it is a copy that belongs to ClusterPullSecret %s", e.ClusterPullSecret)
+}
+
+// Reader reads sources.
+type Reader struct {
+	get func(ctx context.Context, ref v1alpha1.SecretReference) (*corev1.Secret, error)
+
+	mu    sync.Mutex
+	known map[v1alpha1.SecretReference]version
+	held  map[key]*holding
+}
+
+// version is the facts of a source, as of the version that a ClusterPullSecret's
+// status names.
+type version struct {
+	name  string
+	facts Facts
+}
+
+type key struct {
+	ref     v1alpha1.SecretReference
+	version string
+}
+
+// holding is one read of a source and those who use it.
+type holding struct {
+	done   chan struct{}
+	users  int
+	config dockerconfig.Config
+	facts  Facts
+	err    error
+}
+
+// NewReader returns a reader that asks the API server.
+func NewReader(client kubernetes.Interface) *Reader {
+	return &Reader{
+		get: func(ctx context.Context, ref v1alpha1.SecretReference) (*corev1.Secret, error) {
+			return client.CoreV1().Secrets(ref.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
+		},
+		known: make(map[v1alpha1.SecretReference]version),
+		held:  make(map[key]*holding),
+	}
+}
+
+// Read reads a source now. The error is a *NotFoundError, a *CopyError, one of
+// dockerconfig's, or the API server's.
+func (r *Reader) Read(ctx context.Context, ref v1alpha1.SecretReference) (Facts, error) {
+	_, facts, err := r.read(ctx, ref)
+	return facts, err
+}
+
+func (r *Reader) read(ctx context.Context, ref v1alpha1.SecretReference) (dockerconfig.Config, Facts, error) {
+	secret, err := r.get(ctx, ref)
+	if apierrors.IsNotFound(err) {
+		return dockerconfig.Config{}, Facts{}, &NotFoundError{ref}
+	}
+	if err != nil {
+		return dockerconfig.Config{}, Facts{}, fmt.Errorf("failed to read Secret %s: %w", ref, err)
+	}
+	if owner := Owner(secret); owner != "" {
+		return dockerconfig.Config{}, Facts{}, &CopyError{owner}
+	}
+	config, err := dockerconfig.Parse(secret.Type, secret.Data)
+	if err != nil {
+		return dockerconfig.Config{}, Facts{}, err
+	}
+	config = config.WithHub()
+	return config, Facts{ResourceVersion: secret.ResourceVersion, Digest: config.Digest(), Registries: config.Registries()}, nil
+}
+
+// Facts returns what is known of a source as of a version, which is the
+// resourceVersion in a ClusterPullSecret's status. It is read once for each.
+func (r *Reader) Facts(ctx context.Context, ref v1alpha1.SecretReference, resourceVersion string) (Facts, error) {
+	if facts, ok := r.Known(ref, resourceVersion); ok {
+		return facts, nil
+	}
+	_, facts, release, err := r.Hold(ctx, ref, resourceVersion)
+	if err != nil {
+		return Facts{}, err
+	}
+	release()
+	return facts, nil
+}
+
+// Hold returns what copies of a source hold, as of a version, to be released as
+// soon as the copy is written. Whoever asks while others hold the same version
+// gets theirs, so that a rotation of thousands of copies does not read the source
+// thousands of times.
+func (r *Reader) Hold(ctx context.Context, ref v1alpha1.SecretReference, resourceVersion string) (config dockerconfig.Config, facts Facts, release func(), err error) {
+	k := key{ref, resourceVersion}
+	r.mu.Lock()
+	h, ok := r.held[k]
+	if !ok {
+		h = &holding{done: make(chan struct{})}
+		r.held[k] = h
+	}
+	h.users++
+	r.mu.Unlock()
+	release = sync.OnceFunc(func() { r.release(k, h) })
+	if !ok {
+		// It serves others too, so it does not end with the one who began it.
+		go r.fill(context.WithoutCancel(ctx), k, h)
+	}
+	select {
+	case <-h.done:
+	case <-ctx.Done():
+		release()
+		return dockerconfig.Config{}, Facts{}, nil, ctx.Err()
+	}
+	if h.err != nil {
+		release()
+		return dockerconfig.Config{}, Facts{}, nil, h.err
+	}
+	return h.config, h.facts, release, nil
+}
+
+func (r *Reader) fill(ctx context.Context, k key, h *holding) {
+	h.config, h.facts, h.err = r.read(ctx, k.ref)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if h.err == nil {
+		r.known[k.ref] = version{k.version, h.facts}
+	} else if r.held[k] == h {
+		// Whoever comes next tries anew.
+		delete(r.held, k)
+	}
+	close(h.done)
+}
+
+func (r *Reader) release(k key, h *holding) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if h.users--; h.users == 0 && r.held[k] == h {
+		delete(r.held, k)
+	}
+}
+
+// Known returns the facts of a source as of a version, if they are known.
+func (r *Reader) Known(ref v1alpha1.SecretReference, resourceVersion string) (Facts, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	known, ok := r.known[ref]
+	return known.facts, ok && known.name == resourceVersion
+}
+
+// Know notes the facts of a source as of a version, which somebody has read.
+func (r *Reader) Know(ref v1alpha1.SecretReference, resourceVersion string, facts Facts) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.known[ref] = version{resourceVersion, facts}
+}
+
+// Forget drops the facts of a source that no ClusterPullSecret uses any more.
+func (r *Reader) Forget(ref v1alpha1.SecretReference) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.known, ref)
+}
+
+// Owner is the ClusterPullSecret that a Secret with both of our labels is a copy
+// of, or empty for any other Secret.
+func Owner(secret *corev1.Secret) string {
+	if secret.Labels[pullsecrets.ManagedByLabel] != pullsecrets.ManagedByValue {
+		return ""
+	}
+	return secret.Labels[pullsecrets.ClusterPullSecretLabel]
+}
+
+// Copies is the label selector of all copies of the product's.
+const Copies = pullsecrets.ManagedByLabel + "=" + pullsecrets.ManagedByValue + "," + pullsecrets.ClusterPullSecretLabel

@@ -1,0 +1,113 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package trim_test
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/dockerconfig"
+	"pullsecrets.dev/pkg/trim"
+)
+
+// canary is a credential that must be found nowhere.
+const canary = "canary-7f3a"
+
+// copyWithCanary is a copy that holds the canary wherever a Secret can hold one.
+func copyWithCanary() *corev1.Secret {
+	config := fmt.Sprintf(`{"auths":{"ghcr.io":{"username":"robot","password":%q}}}`, canary)
+	encoded := base64.StdEncoding.EncodeToString([]byte(config))
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "team", Name: "ghcr", UID: "uid", ResourceVersion: "21", Finalizers: []string{"example.com/hold"},
+			DeletionTimestamp: new(metav1.NewTime(time.Unix(1e9, 0))),
+			Labels:            map[string]string{pullsecrets.ManagedByLabel: pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel: "ghcr"},
+			Annotations: map[string]string{
+				pullsecrets.SourceResourceVersionAnnotation: "7",
+				"example.com/note":                          "kept, because an update writes it back",
+				corev1.LastAppliedConfigAnnotation:          fmt.Sprintf(`{"data":{".dockerconfigjson":%q},"stringData":{"other":%q}}`, encoded, canary),
+			},
+			OwnerReferences: []metav1.OwnerReference{{Name: "owner"}},
+			ManagedFields: []metav1.ManagedFieldsEntry{{
+				Manager: "kubectl", FieldsV1: &metav1.FieldsV1{Raw: fmt.Appendf(nil, `{"f:data":{"f:%s":{}}}`, canary)},
+			}},
+		},
+		Type:       corev1.SecretTypeDockerConfigJson,
+		Immutable:  new(true),
+		Data:       map[string][]byte{corev1.DockerConfigJsonKey: []byte(config), "other": []byte(canary)},
+		StringData: map[string]string{"other": canary},
+	}
+}
+
+// TestSecret checks that of a Secret everything is kept that a copy is judged by and
+// written back with, and no credential.
+func TestSecret(t *testing.T) {
+	secret := copyWithCanary()
+	object, err := trim.Object(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(copyWithCanary(), secret); diff != "" {
+		t.Errorf("the object was changed (-before, +after):\n%s", diff)
+	}
+	want := copyWithCanary()
+	want.ManagedFields, want.StringData = nil, nil
+	delete(want.Annotations, corev1.LastAppliedConfigAnnotation)
+	for key, value := range want.Data {
+		want.Data[key] = []byte(dockerconfig.DigestOf(value))
+	}
+	if diff := cmp.Diff(want, object); diff != "" {
+		t.Errorf("(-want, +got):\n%s", diff)
+	}
+	text, err := json.Marshal(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kept := range []string{string(text), fmt.Sprintf("%+v", object)} {
+		for _, spelling := range []string{canary, base64.StdEncoding.EncodeToString([]byte(canary))} {
+			if strings.Contains(kept, spelling) {
+				t.Errorf("%s is kept: %s", spelling, kept)
+			}
+		}
+	}
+	for key, digest := range object.(*corev1.Secret).Data {
+		if strings.Contains(string(digest), canary) {
+			t.Errorf("%s is kept in %s", canary, key)
+		}
+	}
+}
+
+// The digest of a copy is that of the config it was made from, so that the two can
+// be compared; a Secret without data has none.
+func TestDigestOfACopy(t *testing.T) {
+	config, err := dockerconfig.Parse(corev1.SecretTypeDockerConfigJson, copyWithCanary().Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		reason string
+		data   map[string][]byte
+		want   string
+	}{
+		{"a copy", map[string][]byte{corev1.DockerConfigJsonKey: config.Copy()}, config.Digest()},
+		{"of nothing", nil, ""},
+	} {
+		object, err := trim.Object(&corev1.Secret{Data: test.data})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := string(object.(*corev1.Secret).Data[corev1.DockerConfigJsonKey]); got != test.want {
+			t.Errorf("%s: the digest is %q, want %q", test.reason, got, test.want)
+		}
+	}
+}

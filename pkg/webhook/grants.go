@@ -1,0 +1,65 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"pullsecrets.dev/pkg/annotation"
+	"pullsecrets.dev/pkg/catalog"
+	"pullsecrets.dev/pkg/grant"
+)
+
+// notGranted returns the names of copies, among those that are declared, which the
+// Namespace may not have. Whether it has a Secret of its own under such a name is
+// for the reconciler to find out.
+func notGranted(all grant.Catalog, namespace *corev1.Namespace, declared []string) []string {
+	return slices.DeleteFunc(slices.Clone(declared), func(name string) bool {
+		cps := all.Withheld(name, namespace.Labels)
+		return cps == nil || grant.IsSource(cps, namespace.Name, name)
+	})
+}
+
+// onTheirWay returns the names of copies, among those that are declared, which by
+// all that can be known without reading Secrets need not be there yet: those with a
+// source that was never good, and those that this request is the first to ask for.
+// Another Service may have asked before, which is not known here.
+func onTheirWay(granted grant.Grants, namespace *corev1.Namespace, asked annotation.Namespace, declared []string, before, now serviceAsks) []string {
+	if len(granted.Serving) == 0 {
+		return nil
+	}
+	wantedWith := func(service serviceAsks) map[string]bool {
+		asks := grant.NewAsks(asked)
+		asks.AddService(service.Service, service.images)
+		names := make(map[string]bool)
+		for _, cps := range granted.Wanted(asks, catalog.Covers) {
+			names[grant.SecretName(cps)] = true
+		}
+		return names
+	}
+	was, is := wantedWith(before), wantedWith(now)
+	return slices.DeleteFunc(slices.Clone(declared), func(name string) bool {
+		cps := granted.Named(name)
+		if cps == nil || !is[name] || grant.IsSource(cps, namespace.Name, name) {
+			return true
+		}
+		return was[name] && cps.Status.Source != nil
+	})
+}
+
+// serviceAsks is what a Service asks copies for.
+type serviceAsks struct {
+	annotation.Service
+	images []string
+}
+
+// asks is what the Service asks for; nil, one that is new, asked for nothing.
+func (o *object) asks() serviceAsks {
+	if o == nil {
+		return serviceAsks{}
+	}
+	return serviceAsks{annotation.ForService(o.Metadata.Annotations), o.images()}
+}

@@ -1,0 +1,333 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+)
+
+// A copy needs both: the platform team's grant and somebody there who asks. It
+// holds the credential, says whose it is, and nothing else of the source.
+func TestGrantAndAskAreBothNeeded(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	asks, silent, stranger := newTenant(t, optedIn(p.name), p.granted()), newTenant(t, p.granted()), newTenant(t, optedIn(p.name))
+	p.grant()
+
+	copied := asks.waitForCopy(p.name, "one")
+	if want := map[string]string{pullsecrets.ManagedByLabel: pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel: p.name}; !maps.Equal(copied.Labels, want) {
+		t.Errorf("The copy has the labels %v, want %v", copied.Labels, want)
+	}
+	if len(copied.Data) != 1 || copied.Type != corev1.SecretTypeDockerConfigJson || len(copied.OwnerReferences)+len(copied.Finalizers) > 0 {
+		t.Errorf("The copy is of type %s with %d keys, owners %v and finalizers %v", copied.Type, len(copied.Data), copied.OwnerReferences, copied.Finalizers)
+	}
+	p.waitForStatus("1/1", func(c *v1alpha1.ClusterPullSecret) bool {
+		n := c.Status.Namespaces
+		return c.IsReady() && n != nil && n.Summary == "1/1" && n.Selected == 2 && slices.Equal(c.Status.Registries, []string{"registry.example.com"})
+	})
+	for _, n := range []*tenant{silent, stranger} {
+		if n.copyOf(p.name) != nil {
+			t.Errorf("Namespace %s has a copy", n.ns)
+		}
+	}
+
+	// A Service asks as well as a Namespace does.
+	silent.applyAs("by-digest.yaml", "app", annotated(pullsecrets.SecretsAnnotation, p.name))
+	silent.waitForCopy(p.name, "one")
+	stranger.labelNamespace(teamLabel, p.name)
+	stranger.waitForCopy(p.name, "one")
+}
+
+// A rotation reaches every copy in place, so that nothing which refers to it
+// notices, and makes no Revision.
+func TestRotation(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	n := newTenant(t, optedIn(p.name), p.granted())
+	p.grant()
+	before := n.waitForCopy(p.name, "one")
+	n.apply("by-digest.yaml")
+	n.checkList("app", p.name)
+	n.waitForReady("app")
+
+	p.rotate("two")
+	after := n.waitForCopy(p.name, "two")
+	if after.UID != before.UID {
+		t.Error("The copy was made anew, want it written in place")
+	}
+	p.waitForStatus("the new version everywhere", func(c *v1alpha1.ClusterPullSecret) bool {
+		return c.IsReady() && c.Status.Source.ResourceVersion == after.Annotations[pullsecrets.SourceResourceVersionAnnotation]
+	})
+	n.checkRevisions("app", 1)
+
+	// A source that is only labelled holds the same credential.
+	p.keepSource(labelledSecret(pullSecret(p.name, "registry.example.com", "two")))
+	p.rotate("three")
+	if again := n.waitForCopy(p.name, "three"); again.UID != before.UID {
+		t.Error("The copy was made anew, want it written in place")
+	}
+}
+
+func labelledSecret(secret *corev1.Secret) *corev1.Secret {
+	secret.Labels = map[string]string{"example.com/rotated": "no"}
+	return secret
+}
+
+// Somebody changes a copy, deletes it or makes it immutable: it is mended. Somebody
+// who takes our labels off makes it a Secret of his own, which is left alone.
+func TestCopiesAreRepaired(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	p.grant()
+	for what, damage := range map[string]func(*tenant){
+		"changed": func(n *tenant) {
+			n.patchSecret(p.name, map[string]any{"data": map[string]any{corev1.DockerConfigJsonKey: "e30="}})
+		},
+		"with another key": func(n *tenant) { n.patchSecret(p.name, map[string]any{"data": map[string]any{"other": "eA=="}}) },
+		"made immutable":   func(n *tenant) { n.patchSecret(p.name, map[string]any{"immutable": true}) },
+		"deleted": func(n *tenant) {
+			if err := n.Kube.CoreV1().Secrets(n.ns).Delete(n.t.Context(), p.name, metav1.DeleteOptions{}); err != nil {
+				n.t.Fatal(err)
+			}
+		},
+		"held by a finalizer": func(n *tenant) {
+			n.patchSecret(p.name, map[string]any{"metadata": map[string]any{"finalizers": []any{"example.com/hold"}}})
+			if err := n.Kube.CoreV1().Secrets(n.ns).Delete(n.t.Context(), p.name, metav1.DeleteOptions{}); err != nil {
+				n.t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			n := newTenant(t, optedIn(p.name), p.granted())
+			before := n.waitForCopy(p.name, "one")
+			damage(n)
+			eventually(t, func(context.Context) error {
+				now := n.copyOf(p.name)
+				if now == nil || now.ResourceVersion == before.ResourceVersion || now.Immutable != nil || now.DeletionTimestamp != nil || len(now.Data) != 1 ||
+					string(now.Data[corev1.DockerConfigJsonKey]) != string(before.Data[corev1.DockerConfigJsonKey]) {
+					return fmt.Errorf("the copy is not mended")
+				}
+				return nil
+			})
+		})
+	}
+}
+
+// A Secret of the user's is never touched, whichever came first. It serves in the
+// place of the copy, the conflict is shown, and ends when the user sets our labels:
+// then it is taken over in place.
+func TestUsersSecretIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	n := newTenant(t, optedIn(p.name), p.granted())
+	own, err := n.Kube.CoreV1().Secrets(n.ns).Create(t.Context(), pullSecret(p.name, "own.example.com", "own"), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.grant()
+	p.waitForStatus("the conflict", func(c *v1alpha1.ClusterPullSecret) bool {
+		return c.IsReady() && c.Status.Namespaces.Conflicted == 1 && len(c.Status.Failures) == 1 && c.Status.Failures[0].Reason == v1alpha1.ReasonNameConflict
+	})
+	n.waitForEvent(n.namespace(), "NameConflict", p.name)
+	p.rotate("two")
+	p.waitForStatus("the rotation", func(c *v1alpha1.ClusterPullSecret) bool { return c.IsReady() && c.Status.Namespaces.Conflicted == 1 })
+	if now := n.copyOf(p.name); now == nil || now.ResourceVersion != own.ResourceVersion {
+		t.Fatalf("The user's Secret was touched: %v", now)
+	}
+
+	n.patchSecret(p.name, map[string]any{"metadata": map[string]any{"labels": map[string]any{
+		pullsecrets.ManagedByLabel: pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel: p.name,
+	}}})
+	if adopted := n.waitForCopy(p.name, "two"); adopted.UID != own.UID {
+		t.Error("The Secret was made anew, want it taken over")
+	}
+	p.waitForStatus("no conflict", func(c *v1alpha1.ClusterPullSecret) bool {
+		return c.Status.Namespaces.Conflicted == 0 && c.Status.Namespaces.Summary == "1/1" && len(c.Status.Failures) == 0
+	})
+}
+
+// The end of a grant is the end of the copy, at once and whatever refers to it, and
+// no tenant can hold it or the platform's object.
+func TestRevocation(t *testing.T) {
+	t.Parallel()
+	for what, revoke := range map[string]func(*platform, *tenant){
+		"the ClusterPullSecret is deleted": func(p *platform, _ *tenant) { p.withdraw() },
+		"it selects the Namespace no more": func(p *platform, _ *tenant) {
+			p.patchGrant(map[string]any{"namespaceSelector": map[string]any{"matchLabels": map[string]any{teamLabel: "other"}}})
+		},
+		"the Namespace loses the label": func(_ *platform, n *tenant) { n.labelNamespace(teamLabel, nil) },
+		"the Namespace is excluded":     func(_ *platform, n *tenant) { n.labelNamespace(pullsecrets.ExcludeLabel, pullsecrets.ExcludeValue) },
+		"the copies get another name":   func(p *platform, _ *tenant) { p.patchGrant(map[string]any{"secretName": p.name + "-2"}) },
+		"a tenant holds the copy by a finalizer": func(p *platform, n *tenant) {
+			n.patchSecret(p.name, map[string]any{"metadata": map[string]any{"finalizers": []any{"example.com/hold"}}})
+			p.withdraw()
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			p := newPlatform(t)
+			n := newTenant(t, optedIn(p.name), p.granted())
+			p.grant()
+			n.waitForCopy(p.name, "one")
+			n.apply("by-digest.yaml")
+			n.waitForList("app", p.name)
+			revoke(p, n)
+			n.waitForNoCopy(p.name)
+			n.checkList("app", p.name) // A reference to what is gone is harmless.
+		})
+	}
+}
+
+// With deletionPolicy Retain the copies stay behind, as ordinary Secrets.
+func TestRetain(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	n := newTenant(t, optedIn(p.name), p.granted())
+	p.grant(func(spec *v1alpha1.ClusterPullSecretSpec) { spec.DeletionPolicy = v1alpha1.DeletionPolicyRetain })
+	before := n.waitForCopy(p.name, "one")
+	p.withdraw()
+	after := n.copyOf(p.name)
+	if after == nil || after.UID != before.UID || len(after.Labels) > 0 || len(after.Annotations) > 0 {
+		t.Errorf("After the ClusterPullSecret there is %+v, want the Secret without our labels", after)
+	}
+}
+
+// Worse never replaces good: whatever becomes of the source, the copies stay as
+// they are, the status says what is wrong and never a credential, and a source that
+// is good again is distributed.
+func TestBadSourceLeavesGoodCopies(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	n := newTenant(t, optedIn(p.name), p.granted())
+	p.grant()
+	before := n.waitForCopy(p.name, "one")
+
+	bad := pullSecret(p.name, "registry.example.com", "two")
+	bad.Data[corev1.DockerConfigJsonKey] = []byte(`{"auths":{"registry.example.com":{"username":"robot"}}}`)
+	p.keepSource(bad)
+	p.waitForSource(v1alpha1.ReasonSourceInvalid, "registry.example.com")
+	if err := p.Kube.CoreV1().Secrets(pullsecrets.SourcesNamespace).Delete(t.Context(), p.name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	p.waitForSource(v1alpha1.ReasonSourceNotFound)
+	opaque := pullSecret(p.name, "registry.example.com", "two")
+	opaque.Type = corev1.SecretTypeOpaque
+	p.keepSource(opaque)
+	p.waitForSource(v1alpha1.ReasonSourceWrongType, "Opaque")
+	if now := n.copyOf(p.name); now == nil || now.ResourceVersion != before.ResourceVersion {
+		t.Fatalf("The copy has become %v, want it left alone", now)
+	}
+
+	if err := p.Kube.CoreV1().Secrets(pullsecrets.SourcesNamespace).Delete(t.Context(), p.name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	p.keepSource(pullSecret(p.name, "docker.io", "three"))
+	after := n.waitForCopy(p.name, "three")
+	if text := string(after.Data[corev1.DockerConfigJsonKey]); !strings.Contains(text, `"https://index.docker.io/v1/"`) || !strings.Contains(text, `"docker.io"`) {
+		t.Errorf("The copy has not both keys for Docker Hub: it has %d bytes", len(text))
+	}
+	if after.UID != before.UID {
+		t.Error("The copy was made anew, want it written in place")
+	}
+}
+
+// Where a source may lie is the operator's to say, and the product's own namespace
+// it can never be.
+func TestSourceElsewhereIsNotAllowed(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	n := newTenant(t, optedIn(p.name), p.granted())
+	if _, err := n.Kube.CoreV1().Secrets(n.ns).Create(t.Context(), pullSecret("robot", "registry.example.com", "one"), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	p.grant(func(spec *v1alpha1.ClusterPullSecretSpec) {
+		spec.SecretRef = v1alpha1.SecretReference{Namespace: n.ns, Name: "robot"}
+	})
+	p.waitForSource(v1alpha1.ReasonSourceNotAllowed, n.ns, "source-namespaces")
+	if n.copyOf(p.name) != nil {
+		t.Error("There is a copy")
+	}
+}
+
+// A copy that nobody asks for any more stays while something refers to it, because
+// a Revision that scales from zero later still needs it; and goes with the last.
+func TestUnaskedCopyStaysWhileReferred(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	n := newTenant(t, optedIn(p.name), p.granted())
+	p.grant()
+	n.waitForCopy(p.name, "one")
+	n.apply("by-digest.yaml")
+	n.waitForReady("app")
+	n.annotateNamespace(pullsecrets.SecretsAnnotation, nil)
+	p.rotate("two")
+	n.waitForCopy(p.name, "two") // And is kept up to date.
+
+	// A change of the template takes the entry away. The first Revision has it.
+	n.patch("app", templateSpec(map[string]any{"timeoutSeconds": 60}))
+	n.checkList("app")
+	p.rotate("three")
+	n.waitForCopy(p.name, "three")
+	if err := n.Serving.ServingV1().Services(n.ns).Delete(t.Context(), "app", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func(ctx context.Context) error {
+		revisions, err := n.Serving.ServingV1().Revisions(n.ns).List(ctx, metav1.ListOptions{})
+		if err == nil && len(revisions.Items) > 0 {
+			err = fmt.Errorf("%d Revisions are still there", len(revisions.Items))
+		}
+		return err
+	})
+	// That is noticed within ten minutes, or with the next event of the Namespace.
+	n.labelNamespace("example.com/look", "again")
+	n.waitForNoCopy(p.name)
+}
+
+// Two ClusterPullSecrets may have one name for their copies. Where both select a
+// Namespace the older serves, the other says so, and takes its place in the end.
+func TestOlderServesUnderOneName(t *testing.T) {
+	t.Parallel()
+	older, younger := newPlatform(t), newPlatform(t)
+	younger.rotate("younger")
+	shared := func(spec *v1alpha1.ClusterPullSecretSpec) {
+		spec.SecretName = "shared-pull-secret"
+		spec.NamespaceSelector.MatchLabels = map[string]string{teamLabel: older.name}
+	}
+	n := newTenant(t, optedIn("shared-pull-secret"), older.granted())
+	older.grant(shared)
+	before := n.waitForCopy("shared-pull-secret", "one")
+	// Ages are told in whole seconds.
+	made := older.waitForStatus("Ready", (*v1alpha1.ClusterPullSecret).IsReady).CreationTimestamp
+	eventually(t, func(context.Context) error {
+		if now := metav1.Now(); now.Unix() <= made.Unix()+1 {
+			return fmt.Errorf("it is still the second of the older one")
+		}
+		return nil
+	})
+	younger.grant(shared)
+	younger.waitForStatus("NameConflict", func(c *v1alpha1.ClusterPullSecret) bool {
+		condition := c.Status.GetCondition(v1alpha1.ClusterPullSecretConditionDistributed)
+		return condition.IsFalse() && condition.Reason == v1alpha1.ReasonNameConflict && strings.Contains(condition.Message, older.name)
+	})
+	if now := n.copyOf("shared-pull-secret"); now == nil || now.ResourceVersion != before.ResourceVersion {
+		t.Errorf("The older one's copy has become %v, want it left alone", now)
+	}
+	older.withdraw()
+	n.waitForCopy("shared-pull-secret", "younger")
+	younger.waitForStatus("Ready", (*v1alpha1.ClusterPullSecret).IsReady)
+}

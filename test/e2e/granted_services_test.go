@@ -1,0 +1,129 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	"pullsecrets.dev/test/env"
+)
+
+func alwaysServices(spec *v1alpha1.ClusterPullSecretSpec) {
+	spec.Always = &v1alpha1.Always{Services: true}
+}
+
+// A ClusterPullSecret with always.services reaches every Service of the Namespaces
+// that it selects, without an annotation there: existing ones and new ones. A
+// Service that says it wants what is declared alone gets nothing of it.
+func TestAlwaysServices(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	n := newTenant(t, p.granted())
+	n.applyAs("by-digest.yaml", "existing")
+	n.applyAs("by-digest.yaml", "apart", annotated(pullsecrets.InjectAnnotation, "declared"))
+	n.waitForReady("existing", "apart")
+	p.grant(alwaysServices)
+	ledger := map[string]string{p.name: "clusterpullsecret/" + p.name}
+	n.waitForList("existing", p.name)
+	n.checkLedger("existing", ledger)
+	if n.copyOf(p.name) == nil {
+		t.Error("The Service names a copy that does not exist")
+	}
+
+	n.applyAs("by-tag.yaml", "new")
+	n.checkList("new", p.name)
+	n.checkLedger("new", ledger)
+	n.checkList("apart")
+
+	// What is withdrawn stays in Services until they change, and then goes.
+	p.withdraw()
+	n.waitForNoCopy(p.name)
+	n.checkList("new", p.name)
+	n.patch("new", templateSpec(map[string]any{"timeoutSeconds": 60}))
+	n.checkList("new")
+}
+
+// The controller adds no name whose copy is not there yet: a Revision that starts
+// without it would fail. Here the source is bad at first.
+func TestCopyComesBeforeTheReference(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	bad := pullSecret(p.name, "registry.example.com", "one")
+	bad.Data[".dockerconfigjson"] = []byte(`{}`)
+	p.keepSource(bad)
+	n := newTenant(t, p.granted())
+	n.apply("by-digest.yaml")
+	n.waitForReady("app")
+	p.grant(alwaysServices)
+	p.waitForSource(v1alpha1.ReasonSourceInvalid)
+	n.annotateNamespace(pullsecrets.SecretsAnnotation, p.name+", Not-A-Name")
+	n.waitForEvent(n.namespace(), "InvalidAnnotation", "Not-A-Name")
+	n.waitForEvent(service("app"), "SecretMissing", p.name)
+	n.checkUntouched("app")
+
+	p.rotate("two")
+	n.waitForList("app", p.name)
+	n.waitForCopy(p.name, "two")
+	n.waitForReady("app")
+	n.checkRevisions("app", 2)
+}
+
+// With inject: auto a Service gets what covers its images, in the request that
+// brings the image.
+func TestAutoFollowsTheImages(t *testing.T) {
+	t.Parallel()
+	ours, theirs := newPlatform(t), newPlatform(t)
+	theirs.keepSource(pullSecret(theirs.name, "elsewhere.example.net", "one"))
+	for _, p := range []*platform{ours, theirs} {
+		p.grant(func(spec *v1alpha1.ClusterPullSecretSpec) {
+			spec.NamespaceSelector.MatchLabels = map[string]string{teamLabel: ours.name}
+		})
+		p.waitForStatus("its registries", func(c *v1alpha1.ClusterPullSecret) bool { return len(c.Status.Registries) == 1 })
+	}
+	n := newTenant(t, ours.granted(), env.Annotated(pullsecrets.InjectAnnotation, "auto"))
+	n.waitForCopy(ours.name, "one")
+	n.waitForCopy(theirs.name, "one")
+	eventually(t, func(context.Context) error { // The webhook has its own watch.
+		a := n.askToCreate("by-digest.yaml", dryRun, named("probe"))
+		if a.err == nil && len(pullSecretsOf(a.object)) == 0 {
+			return fmt.Errorf("the webhook does not know of the grants")
+		}
+		return a.err
+	})
+	n.apply("by-digest.yaml")
+	n.checkList("app", ours.name)
+	n.checkLedger("app", map[string]string{ours.name: "clusterpullsecret/" + ours.name})
+	n.patch("app", templateSpec(map[string]any{"containers": []any{map[string]any{"image": "elsewhere.example.net/acme/app:1"}}}))
+	n.checkList("app", theirs.name)
+	n.checkLedger("app", map[string]string{theirs.name: "clusterpullsecret/" + theirs.name})
+}
+
+// Who asks for what is granted to others is told, in the answer and by an Event.
+func TestNotGrantedIsTold(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	p.grant()
+	p.waitForStatus("Ready", (*v1alpha1.ClusterPullSecret).IsReady)
+	n := newTenant(t)
+	eventually(t, func(context.Context) error {
+		a := n.askToCreate("by-digest.yaml", dryRun, named("probe"), annotated(pullsecrets.SecretsAnnotation, p.name))
+		if a.err == nil && !a.warned(p.name) {
+			return fmt.Errorf("the warnings are %q, want one about %s", a.warnings, p.name)
+		}
+		return a.err
+	})
+	a := n.askToCreate("by-digest.yaml", nil, annotated(pullsecrets.SecretsAnnotation, p.name)).succeeded(t)
+	a.checkList(t, p.name) // It may be the name of a Secret of the user's.
+	n.checkWarnings(a)
+	n.waitForEvent(service("app"), "NotGranted", p.name)
+	if n.copyOf(p.name) != nil {
+		t.Error("There is a copy")
+	}
+}

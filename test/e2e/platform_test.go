@@ -1,0 +1,206 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/rand"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	"pullsecrets.dev/pkg/client/clientset/versioned"
+	"pullsecrets.dev/test/env"
+)
+
+// teamLabel is set on Namespaces by the platform team alone.
+const teamLabel = "e2e.test/team"
+
+// A platform is the team that keeps credentials: of one ClusterPullSecret with a
+// source of its own, both of the same random name.
+type platform struct {
+	*env.Env
+	t    *testing.T
+	name string
+	cps  versioned.Interface
+}
+
+// newPlatform makes a source for a registry, and no ClusterPullSecret yet.
+func newPlatform(t *testing.T) *platform {
+	t.Helper()
+	e := env.Get(t)
+	cps, err := versioned.NewForConfig(e.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &platform{Env: e, t: t, name: "registry-" + rand.String(6), cps: cps}
+	p.keepSource(pullSecret(p.name, "registry.example.com", "one"))
+	t.Cleanup(func() {
+		ctx := context.WithoutCancel(t.Context())
+		if err := cps.PullsecretsV1alpha1().ClusterPullSecrets().Delete(ctx, p.name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+			t.Error("Deleting the ClusterPullSecret: ", err)
+		}
+		if err := e.Kube.CoreV1().Secrets(pullsecrets.SourcesNamespace).Delete(ctx, p.name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+			t.Error("Deleting the source: ", err)
+		}
+	})
+	return p
+}
+
+// pullSecret is what "kubectl create secret docker-registry" makes.
+func pullSecret(name, registry, password string) *corev1.Secret {
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Type:       corev1.SecretTypeDockerConfigJson,
+		Data: map[string][]byte{corev1.DockerConfigJsonKey: encode(map[string]any{"auths": map[string]any{
+			registry: map[string]any{"username": "robot", "password": password, "auth": base64.StdEncoding.EncodeToString([]byte("robot:" + password))},
+		}})},
+	}
+}
+
+// keepSource makes or replaces the source.
+func (p *platform) keepSource(secret *corev1.Secret) {
+	p.t.Helper()
+	secrets := p.Kube.CoreV1().Secrets(pullsecrets.SourcesNamespace)
+	_, err := secrets.Update(p.t.Context(), secret, metav1.UpdateOptions{FieldManager: user})
+	if apierrors.IsNotFound(err) {
+		_, err = secrets.Create(p.t.Context(), secret, metav1.CreateOptions{FieldManager: user})
+	}
+	if err != nil {
+		p.t.Fatal("Keeping the source: ", err)
+	}
+}
+
+// rotate gives the source another password.
+func (p *platform) rotate(password string) {
+	p.t.Helper()
+	p.keepSource(pullSecret(p.name, "registry.example.com", password))
+}
+
+// grant makes the ClusterPullSecret, for Namespaces of the team of its own name.
+func (p *platform) grant(edits ...func(*v1alpha1.ClusterPullSecretSpec)) {
+	p.t.Helper()
+	object := &v1alpha1.ClusterPullSecret{ObjectMeta: metav1.ObjectMeta{Name: p.name}}
+	object.Spec.SecretRef = v1alpha1.SecretReference{Namespace: pullsecrets.SourcesNamespace, Name: p.name}
+	object.Spec.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{teamLabel: p.name}}
+	for _, edit := range edits {
+		edit(&object.Spec)
+	}
+	if _, err := p.cps.PullsecretsV1alpha1().ClusterPullSecrets().Create(p.t.Context(), object, metav1.CreateOptions{FieldManager: user}); err != nil {
+		p.t.Fatal("Making the ClusterPullSecret: ", err)
+	}
+}
+
+// patchGrant is "kubectl patch --type merge" of the ClusterPullSecret's spec.
+func (p *platform) patchGrant(spec map[string]any) {
+	p.t.Helper()
+	_, err := p.cps.PullsecretsV1alpha1().ClusterPullSecrets().Patch(p.t.Context(), p.name, types.MergePatchType,
+		encode(map[string]any{"spec": spec}), metav1.PatchOptions{FieldManager: user})
+	if err != nil {
+		p.t.Fatal("Changing the ClusterPullSecret: ", err)
+	}
+}
+
+// withdraw deletes the ClusterPullSecret and waits until it is gone, which is when
+// its copies are.
+func (p *platform) withdraw() {
+	p.t.Helper()
+	client := p.cps.PullsecretsV1alpha1().ClusterPullSecrets()
+	if err := client.Delete(p.t.Context(), p.name, metav1.DeleteOptions{}); err != nil {
+		p.t.Fatal("Deleting the ClusterPullSecret: ", err)
+	}
+	eventually(p.t, func(ctx context.Context) error {
+		if _, err := client.Get(ctx, p.name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("ClusterPullSecret %s is still there (%w)", p.name, err)
+		}
+		return nil
+	})
+}
+
+// granted is a Namespace of the platform's team.
+func (p *platform) granted() env.NamespaceOption { return env.Labelled(teamLabel, p.name) }
+
+// waitForStatus waits until the status says what it should.
+func (p *platform) waitForStatus(what string, is func(*v1alpha1.ClusterPullSecret) bool) *v1alpha1.ClusterPullSecret {
+	p.t.Helper()
+	var found *v1alpha1.ClusterPullSecret
+	eventually(p.t, func(ctx context.Context) (err error) {
+		found, err = p.cps.PullsecretsV1alpha1().ClusterPullSecrets().Get(ctx, p.name, metav1.GetOptions{})
+		if err == nil && !is(found) {
+			err = fmt.Errorf("ClusterPullSecret %s does not say %s: %+v", p.name, what, found.Status)
+		}
+		return err
+	})
+	return found
+}
+
+// waitForSource waits for a reason of the condition SourceReady.
+func (p *platform) waitForSource(reason string, parts ...string) {
+	p.t.Helper()
+	p.waitForStatus("SourceReady=False, "+reason, func(c *v1alpha1.ClusterPullSecret) bool {
+		condition := c.Status.GetCondition(v1alpha1.ClusterPullSecretConditionSourceReady)
+		return condition.IsFalse() && condition.Reason == reason &&
+			!slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(condition.Message, part) })
+	})
+}
+
+// copyOf reads a Secret of the tenant's, or nil.
+func (n *tenant) copyOf(name string) *corev1.Secret {
+	n.t.Helper()
+	secret, err := n.Kube.CoreV1().Secrets(n.ns).Get(n.t.Context(), name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return secret
+}
+
+// waitForCopy waits until there is a copy with this password, and returns it.
+func (n *tenant) waitForCopy(name, password string) *corev1.Secret {
+	n.t.Helper()
+	var found *corev1.Secret
+	eventually(n.t, func(context.Context) error {
+		if found = n.copyOf(name); found == nil {
+			return fmt.Errorf("there is no Secret %s", name)
+		}
+		if !strings.Contains(string(found.Data[corev1.DockerConfigJsonKey]), base64.StdEncoding.EncodeToString([]byte("robot:"+password))) {
+			return fmt.Errorf("Secret %s does not hold the password %q", name, password)
+		}
+		return nil
+	})
+	return found
+}
+
+// waitForNoCopy waits until there is no such Secret.
+func (n *tenant) waitForNoCopy(name string) {
+	n.t.Helper()
+	eventually(n.t, func(context.Context) error {
+		if secret := n.copyOf(name); secret != nil {
+			return fmt.Errorf("Secret %s is still there: labels %v, finalizers %v", name, secret.Labels, secret.Finalizers)
+		}
+		return nil
+	})
+}
+
+// patchSecret is "kubectl patch secret --type merge".
+func (n *tenant) patchSecret(name string, change map[string]any) {
+	n.t.Helper()
+	_, err := n.Kube.CoreV1().Secrets(n.ns).Patch(n.t.Context(), name, types.MergePatchType, encode(change), metav1.PatchOptions{FieldManager: user})
+	if err != nil {
+		n.t.Fatalf("Changing Secret %s: %v", name, err)
+	}
+}
