@@ -41,6 +41,7 @@ func main() {
 	sharedmain.WebhookMainWithContext(sharedmain.WithHealthProbesDisabled(ctx), "pullsecrets-webhook",
 		certificates.NewController,
 		webhook.NewServiceController(readiness),
+		webhook.NewAccountController(readiness),
 		webhook.NewDefaultingController,
 		webhook.NewValidationController,
 		webhook.NewConfigController,

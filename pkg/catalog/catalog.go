@@ -13,7 +13,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/client-go/tools/cache"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
 	"pullsecrets.dev/pkg/annotation"
@@ -41,9 +40,7 @@ func Covers(cps *v1alpha1.ClusterPullSecret, image string) bool {
 }
 
 // New returns the catalogue of a lister.
-func New(_ cache.SharedIndexInformer, lister listers.ClusterPullSecretLister) (*Catalog, error) {
-	return &Catalog{lister: lister}, nil
-}
+func New(lister listers.ClusterPullSecretLister) *Catalog { return &Catalog{lister: lister} }
 
 // Get returns the catalogue as of now. Whether it is still the last one is seen by
 // the objects in the cache, which are replaced when they change: an event could

@@ -50,7 +50,7 @@ func TestGet(t *testing.T) {
 		return true, w, err
 	})
 	informer := informerOf(t, client)
-	c := follow(t, informer, informer.Lister())
+	c := catalog.New(informer.Lister())
 	go informer.Informer().RunWithContext(t.Context())
 	select {
 	case <-watched:
@@ -104,7 +104,7 @@ func (f *failing) List(labels.Selector) ([]*v1alpha1.ClusterPullSecret, error) {
 func TestGetFails(t *testing.T) {
 	informer := informerOf(t, fake.NewSimpleClientset(), ClusterPullSecret("ghcr"))
 	f := &failing{informer.Lister(), errors.New("away")}
-	c := follow(t, informer, f)
+	c := catalog.New(f)
 	if _, err := c.Get(); !errors.Is(err, f.err) {
 		t.Errorf("Get says %v, want the failure", err)
 	}
@@ -128,20 +128,10 @@ func informerOf(t *testing.T, client versioned.Interface, all ...*v1alpha1.Clust
 	return informer
 }
 
-// follow is the catalogue of an informer.
-func follow(t *testing.T, informer informers.ClusterPullSecretInformer, lister listers.ClusterPullSecretLister) *catalog.Catalog {
-	t.Helper()
-	c, err := catalog.New(informer.Informer(), lister)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
 func catalogOf(t *testing.T, all ...*v1alpha1.ClusterPullSecret) *catalog.Catalog {
 	t.Helper()
 	informer := informerOf(t, fake.NewSimpleClientset(), all...)
-	return follow(t, informer, informer.Lister())
+	return catalog.New(informer.Lister())
 }
 
 // TestDue lists what a Namespace may have and what it is to have.
@@ -157,9 +147,6 @@ func TestDue(t *testing.T) {
 			cps.Spec.SecretName, cps.CreationTimestamp = "ghcr", metav1.NewTime(time.Unix(1e9, 0))
 		}),
 	)
-	asks := func(name string) NamespaceOption {
-		return WithNamespaceAnnotation(pullsecrets.SecretsAnnotation, name)
-	}
 	blue := WithNamespaceLabel("team", "blue")
 	auto := WithAnnotation(pullsecrets.InjectAnnotation, "auto")
 	onlyInit := func(svc *servingv1.Service) {
@@ -216,6 +203,14 @@ func TestDue(t *testing.T) {
 			}
 		})
 	}
+}
+
+func asks(name string) NamespaceOption {
+	return WithNamespaceAnnotation(pullsecrets.SecretsAnnotation, name)
+}
+
+// Where there are no ClusterPullSecrets, nothing is granted.
+func TestDueOfNothing(t *testing.T) {
 	empty := catalogOf(t)
 	if granted, wanted, err := empty.Due(Namespace("team", asks("ghcr")), nil, false); err != nil || len(granted.Serving)+len(wanted) > 0 {
 		t.Errorf("where nothing is granted, Due = %v, %v, %v", granted, wanted, err)

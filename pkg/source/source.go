@@ -161,9 +161,10 @@ func (r *Reader) fill(ctx context.Context, k key, h *holding) {
 	h.config, h.facts, h.err = r.read(ctx, k.ref)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if h.err == nil {
+	if h.err == nil && h.facts.ResourceVersion == k.version {
 		r.known[k.ref] = version{k.version, h.facts}
-	} else if r.held[k] == h {
+	}
+	if h.err != nil && r.held[k] == h {
 		// Whoever comes next tries anew.
 		delete(r.held, k)
 	}
@@ -191,13 +192,6 @@ func (r *Reader) Know(ref v1alpha1.SecretReference, resourceVersion string, fact
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.known[ref] = version{resourceVersion, facts}
-}
-
-// Forget drops the facts of a source that no ClusterPullSecret uses any more.
-func (r *Reader) Forget(ref v1alpha1.SecretReference) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.known, ref)
 }
 
 // Owner is the ClusterPullSecret that a Secret with both of our labels is a copy

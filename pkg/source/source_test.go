@@ -107,10 +107,6 @@ func TestHoldIsShared(t *testing.T) {
 	if _, err := r.Facts(t.Context(), ref, "8"); err != nil || reads.Load() != 2 || len(r.held) != 0 {
 		t.Errorf("Facts of another version: %d reads, %d held, %v; want 2 and 0", reads.Load(), len(r.held), err)
 	}
-	r.Forget(ref)
-	if len(r.known) != 0 {
-		t.Error("Forget does not forget")
-	}
 }
 
 // A read that failed is nobody's: who comes next tries anew.

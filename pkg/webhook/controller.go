@@ -9,6 +9,7 @@ package webhook
 
 import (
 	"context"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/cache"
@@ -33,61 +34,48 @@ import (
 )
 
 const (
-	// InjectName is the name of the MutatingWebhookConfiguration. The API server
-	// calls webhooks in the order of their names, and this one must come before
-	// Knative's webhook.serving.knative.dev: Knative notes the user who changed a
-	// spec, and refuses the note where the spec did not change. If an entry that
-	// somebody dropped were put back only after that, his request would be
-	// refused.
+	// InjectName is the name of the MutatingWebhookConfiguration for Services. The
+	// API server calls webhooks in the order of their names, and this one must come
+	// before Knative's webhook.serving.knative.dev: Knative notes the user who
+	// changed a spec, and refuses the note where the spec did not change. If an
+	// entry that somebody dropped were put back only after that, his request would
+	// be refused.
 	InjectName = "inject.pullsecrets.dev"
 
-	// ServicesPath is where the API server sends Knative Services.
+	// bindName is the name of the one for ServiceAccounts.
+	bindName = "bind.pullsecrets.dev"
+
+	// ServicesPath and AccountsPath are where the API server sends Knative Services
+	// and ServiceAccounts.
 	ServicesPath = "/services"
+	AccountsPath = "/serviceaccounts"
 )
 
 // NewServiceController wires the admission of Knative Services.
 func NewServiceController(readiness *Readiness) injection.ControllerConstructor {
+	return newController(readiness, InjectName, "ServiceWebhook", func(c cluster) webhook.AdmissionController { return &Services{c} })
+}
+
+// NewAccountController wires the admission of ServiceAccounts.
+func NewAccountController(readiness *Readiness) injection.ControllerConstructor {
+	return newController(readiness, bindName, "ServiceAccountWebhook", func(c cluster) webhook.AdmissionController { return &Accounts{c} })
+}
+
+func newController(readiness *Readiness, name, queueName string, admission func(cluster) webhook.AdmissionController) injection.ControllerConstructor {
 	return func(ctx context.Context, cmw configmap.Watcher) *controller.Impl {
 		logger := logging.FromContext(ctx)
-		namespaces, accounts := namespaceinformer.Get(ctx), accountinformer.Get(ctx)
-		clusterPullSecrets := clusterpullsecretinformer.Get(ctx)
-		secrets, webhooks := secretinformer.Get(ctx), mutatinginformer.Get(ctx)
-		for _, informer := range []cache.SharedIndexInformer{namespaces.Informer(), accounts.Informer()} {
-			if err := informer.SetTransform(trim.Object); err != nil {
-				logger.Fatalw("Failed to trim what is cached", "error", err)
-			}
-		}
-		granted, err := catalog.New(clusterPullSecrets.Informer(), clusterPullSecrets.Lister())
-		if err != nil {
-			logger.Fatalw("Failed to follow ClusterPullSecrets", "error", err)
-		}
-		added, err := metrics.NewAdded()
-		if err != nil {
-			logger.Fatalw("Failed to make metrics", "error", err)
-		}
-		r := newRegistration(InjectName, webhook.GetOptions(ctx).SecretName)
+		namespaces, secrets, webhooks := namespaceinformer.Get(ctx), secretinformer.Get(ctx), mutatinginformer.Get(ctx)
+		r := newRegistration(name, webhook.GetOptions(ctx).SecretName)
 		r.kube, r.webhooks, r.secrets, r.namespaces = kubeclient.Get(ctx), webhooks.Lister(), secrets.Lister(), namespaces.Lister()
 
-		const queueName = "ServiceWebhook"
-		admission := &serviceAdmission{registration: r}
-		impl := controller.NewContext(ctx, admission, controller.ControllerOptions{WorkQueueName: queueName, Logger: logger.Named(queueName)})
+		a := &admissionReconciler{registration: r}
+		impl := controller.NewContext(ctx, a, controller.ControllerOptions{WorkQueueName: queueName, Logger: logger.Named(queueName)})
 		wake := func(any) { impl.EnqueueKey(r.key) }
-		store := config.NewStore(logger.Named("config-store"), func(string, any) { wake(nil) })
-		store.WatchConfigs(cmw)
-
-		admission.registration.config = store
-		admission.Services = Services{
-			namespaces: namespaces.Lister(), accounts: accounts.Lister(),
-			catalog: granted.Get,
-			ready: func() bool {
-				return namespaces.Informer().HasSynced() && accounts.Informer().HasSynced() && clusterPullSecrets.Informer().HasSynced()
-			},
-			kube:    kubeclient.Get(ctx),
-			serving: servingclient.Get(ctx),
-			config:  store,
-			added:   added,
-		}
-		readiness.needs("the caches of Namespaces, ServiceAccounts and ClusterPullSecrets", admission.ready)
+		r.config = config.NewStore(logger.Named("config-store"), func(string, any) { wake(nil) })
+		r.config.WatchConfigs(cmw)
+		c := newCluster(ctx, r.config)
+		a.AdmissionController = admission(c)
+		readiness.needs("the caches of Namespaces, ServiceAccounts and ClusterPullSecrets", c.ready)
 		readiness.needs("the certificate", func() bool {
 			secret, err := secrets.Lister().Secrets(system.Namespace()).Get(r.secretName)
 			return err == nil && len(secret.Data) > 0
@@ -104,15 +92,45 @@ func NewServiceController(readiness *Readiness) injection.ControllerConstructor 
 		watch(secrets.Informer(), controller.FilterWithNameAndNamespace(system.Namespace(), r.secretName))
 		watch(namespaces.Informer(), func(object any) bool {
 			namespace, ok := object.(*corev1.Namespace)
-			return ok && store.Load().Excludes(namespace.Name, nil)
+			return ok && r.config.Load().Excludes(namespace.Name, nil)
 		})
 		return impl
 	}
 }
 
-// serviceAdmission is what knative.dev/pkg wants of one value: to answer
+// newCluster takes what admission knows from the informers.
+func newCluster(ctx context.Context, store *config.Store) cluster {
+	logger := logging.FromContext(ctx)
+	namespaces, accounts, clusterPullSecrets := namespaceinformer.Get(ctx), accountinformer.Get(ctx), clusterpullsecretinformer.Get(ctx)
+	informers := []cache.SharedIndexInformer{namespaces.Informer(), accounts.Informer(), clusterPullSecrets.Informer()}
+	for _, informer := range informers {
+		if err := informer.SetTransform(trim.Object); err != nil {
+			logger.Fatalw("Failed to trim what is cached", "error", err)
+		}
+	}
+	granted := catalog.New(clusterPullSecrets.Lister())
+	added, err := metrics.NewAdded()
+	if err != nil {
+		logger.Fatalw("Failed to make metrics", "error", err)
+	}
+	return cluster{
+		namespaces: namespaces.Lister(), accounts: accounts.Lister(),
+		catalog: granted.Get,
+		ready: func() bool {
+			return !slices.ContainsFunc(informers, func(i cache.SharedIndexInformer) bool { return !i.HasSynced() })
+		},
+		kube: kubeclient.Get(ctx), serving: servingclient.Get(ctx),
+		config: store,
+		added:  added,
+	}
+}
+
+// admissionReconciler is what knative.dev/pkg wants of one value: to answer
 // requests, on every replica, and to keep the configuration, on one.
-type serviceAdmission struct {
+type admissionReconciler struct {
 	*registration
-	Services
+	webhook.AdmissionController
+	// Requests are answered also while the caches are cold: what is not known is
+	// left to the reconciler.
+	webhook.StatelessAdmissionImpl
 }

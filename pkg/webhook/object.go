@@ -13,9 +13,9 @@ import (
 	"pullsecrets.dev/pkg/merge"
 )
 
-// object is a Service as JSON has it. Only the parts that admission decides by
-// are decoded into types; the template stays as it is, so that fields which no
-// type here knows take part in comparisons and are never dropped.
+// object is a Service, or a ServiceAccount, as JSON has it. Only the parts that
+// admission decides by are decoded into types; the template stays as it is, so that
+// fields which no type here knows take part in comparisons and are never dropped.
 type object struct {
 	Metadata struct {
 		Name              string                      `json:"name"`
@@ -27,6 +27,8 @@ type object struct {
 	Spec struct {
 		Template map[string]any `json:"template"`
 	} `json:"spec"`
+	// account is what of a ServiceAccount is not metadata, and nil for a Service.
+	account map[string]any
 }
 
 // decode reads a Service. An error means that the object has not the shape of
@@ -40,6 +42,42 @@ func decode(raw []byte) (*object, error) {
 		return nil, fmt.Errorf("spec.template.spec is not an object")
 	}
 	return &o, nil
+}
+
+// decodeAccount reads a ServiceAccount.
+func decodeAccount(raw []byte) (*object, error) {
+	o := object{account: map[string]any{}}
+	if err := json.Unmarshal(raw, &o); err != nil {
+		return nil, err
+	}
+	var list map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &list); err != nil {
+		return nil, err
+	}
+	if text, ok := list["imagePullSecrets"]; ok {
+		var value any
+		if err := json.Unmarshal(text, &value); err != nil {
+			return nil, err
+		}
+		o.account["imagePullSecrets"] = value
+	}
+	return &o, nil
+}
+
+// holder is what the list of pull secrets is in, and listPath where in the object
+// the list is, as a JSON pointer.
+func (o *object) holder() map[string]any {
+	if o.account != nil {
+		return o.account
+	}
+	return o.podSpec()
+}
+
+func (o *object) listPath() string {
+	if o.account != nil {
+		return "/imagePullSecrets"
+	}
+	return "/spec/template/spec/imagePullSecrets"
 }
 
 func (o *object) podSpec() map[string]any {
@@ -77,7 +115,7 @@ func (o *object) revisionName() string {
 
 // items are the entries of the list, as they are.
 func (o *object) items() ([]any, error) {
-	value, ok := o.podSpec()["imagePullSecrets"]
+	value, ok := o.holder()["imagePullSecrets"]
 	if !ok || value == nil {
 		return nil, nil
 	}
@@ -115,8 +153,12 @@ func (o *object) skeleton() map[string]any {
 	if o.Metadata.Annotations != nil {
 		metadata["annotations"] = o.Metadata.Annotations
 	}
-	if list, ok := o.podSpec()["imagePullSecrets"]; ok {
+	if list, ok := o.holder()["imagePullSecrets"]; ok {
 		spec["imagePullSecrets"] = list
+	}
+	if o.account != nil {
+		spec["metadata"] = metadata
+		return spec
 	}
 	return map[string]any{"metadata": metadata, "spec": map[string]any{"template": map[string]any{"spec": spec}}}
 }

@@ -22,8 +22,6 @@ import (
 // all, so a Service that is near the limit is left alone.
 const maxObject = 1 << 20
 
-const listPath = "/spec/template/spec/imagePullSecrets"
-
 // operation is one operation of a JSON patch (RFC 6902).
 type operation struct {
 	Op    string `json:"op"`
@@ -31,16 +29,16 @@ type operation struct {
 	Value any    `json:"value,omitempty"`
 }
 
-// makePatch returns the operations that give a Service this list and this
-// ledger, and none where it has them.
+// makePatch returns the operations that give an object this list and this ledger,
+// and none where it has them.
 func makePatch(o *object, list []any, ledger string) []operation {
 	var ops []operation
-	have, ok := o.podSpec()["imagePullSecrets"]
+	have, ok := o.holder()["imagePullSecrets"]
 	switch items, _ := have.([]any); {
 	case len(list) == 0 && len(items) > 0:
-		ops = append(ops, operation{Op: "remove", Path: listPath})
+		ops = append(ops, operation{Op: "remove", Path: o.listPath()})
 	case len(list) > 0 && (!ok || !reflect.DeepEqual(items, list)):
-		ops = append(ops, operation{Op: "add", Path: listPath, Value: list})
+		ops = append(ops, operation{Op: "add", Path: o.listPath(), Value: list})
 	}
 	path := "/metadata/annotations/" + strings.ReplaceAll(pullsecrets.AddedAnnotation, "/", "~1")
 	was, ok := o.Metadata.Annotations[pullsecrets.AddedAnnotation]
@@ -71,16 +69,20 @@ func verify(o *object, size int, ops []operation) ([]byte, error) {
 	}
 	before, err := json.Marshal(o.skeleton())
 	if err != nil {
-		return nil, fmt.Errorf("the Service is no JSON: %w", err)
+		return nil, fmt.Errorf("the object is no JSON: %w", err)
 	}
 	after, err := patch.Apply(before)
 	if err != nil {
 		return nil, fmt.Errorf("the patch does not apply: %w", err)
 	}
 	if size+len(after)-len(before) > maxObject {
-		return nil, errors.New("the Service is too large")
+		return nil, errors.New("the object is too large")
 	}
-	patched, err := decode(after)
+	read := decode
+	if o.account != nil {
+		read = decodeAccount
+	}
+	patched, err := read(after)
 	if err != nil {
 		return nil, err
 	}

@@ -6,48 +6,26 @@ package webhook
 import (
 	"context"
 	"fmt"
-	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
-	"k8s.io/client-go/kubernetes"
-	corev1listers "k8s.io/client-go/listers/core/v1"
 	"knative.dev/pkg/logging"
 	"knative.dev/pkg/system"
 	"knative.dev/pkg/webhook"
-	servingclient "knative.dev/serving/pkg/client/clientset/versioned"
 
 	"pullsecrets.dev/pkg/annotation"
 	"pullsecrets.dev/pkg/catalog"
-	"pullsecrets.dev/pkg/config"
-	"pullsecrets.dev/pkg/grant"
 	"pullsecrets.dev/pkg/merge"
 	"pullsecrets.dev/pkg/metrics"
 )
-
-// liveTimeout bounds what is asked of the API server within one request, which
-// waits for us two seconds at most.
-const liveTimeout = time.Second
 
 // Services admits Knative Services: what is created or changed gets its pull
 // secrets in the same request. It allows every request. What it cannot find out
 // in time it leaves to the reconciler.
 type Services struct {
-	// Caches may be cold when the first request comes, see ready.
-	webhook.StatelessAdmissionImpl
-
-	namespaces corev1listers.NamespaceLister
-	accounts   corev1listers.ServiceAccountLister
-	// catalog tells what ClusterPullSecrets grant now.
-	catalog func() (grant.Catalog, error)
-	// ready tells whether the listers have everything.
-	ready   func() bool
-	kube    kubernetes.Interface
-	serving servingclient.Interface
-	config  *config.Store
-	added   metrics.Added
+	cluster
 }
 
 var _ webhook.AdmissionController = (*Services)(nil)
@@ -116,9 +94,11 @@ func (s *Services) admit(ctx context.Context, request *admissionv1.AdmissionRequ
 // concerns tells whether a request is one that the configuration of the webhook
 // asks for. A configuration that somebody changed must not widen what we touch.
 func concerns(request *admissionv1.AdmissionRequest) bool {
-	return request.Kind.Group == "serving.knative.dev" && request.Kind.Version == "v1" && request.Kind.Kind == "Service" &&
-		request.SubResource == "" &&
-		(request.Operation == admissionv1.Create || request.Operation == admissionv1.Update)
+	return request.Kind.Group == "serving.knative.dev" && request.Kind.Version == "v1" && request.Kind.Kind == "Service" && createsOrUpdates(request)
+}
+
+func createsOrUpdates(request *admissionv1.AdmissionRequest) bool {
+	return request.SubResource == "" && (request.Operation == admissionv1.Create || request.Operation == admissionv1.Update)
 }
 
 // controllerUser is the name of our own controller, whose patches are complete.
@@ -177,23 +157,6 @@ func (s *Services) declared(ctx context.Context, name string, old, requested *ob
 		warnings = append(warnings, warnOnTheirWay(name, coming))
 	}
 	return &d, warnings
-}
-
-// lookUp reads an object out of the cache or, where the cache does not know it
-// yet, from the API server: people apply a Namespace and its Services together.
-func lookUp[T any](
-	ctx context.Context,
-	cached func(string) (*T, error),
-	live func(context.Context, string, metav1.GetOptions) (*T, error),
-	name string,
-) (*T, error) {
-	object, err := cached(name)
-	if !apierrors.IsNotFound(err) {
-		return object, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, liveTimeout)
-	defer cancel()
-	return live(ctx, name, metav1.GetOptions{})
 }
 
 // change is what becomes of a request.

@@ -41,17 +41,16 @@ type world struct {
 	away bool
 }
 
-func (w world) services(t testing.TB) *Services {
+func (w world) services(t testing.TB) *Services { return &Services{w.cluster(t)} }
+
+func (w world) cluster(t testing.TB) cluster {
 	t.Helper()
 	listers := NewListers(w.cached)
 	m, err := metrics.NewAdded()
 	if err != nil {
 		t.Fatal(err)
 	}
-	granted, err := catalog.New(nil, listers.ClusterPullSecrets())
-	if err != nil {
-		t.Fatal(err)
-	}
+	granted := catalog.New(listers.ClusterPullSecrets())
 	var kubeObjects, servingObjects []runtime.Object
 	for _, object := range w.live {
 		if _, ok := object.(*servingv1.Revision); ok {
@@ -66,7 +65,7 @@ func (w world) services(t testing.TB) *Services {
 		kube.PrependReactor("*", "*", fail)
 		serving.PrependReactor("*", "*", fail)
 	}
-	return &Services{
+	return cluster{
 		namespaces: listers.Namespaces(), accounts: listers.ServiceAccounts(),
 		catalog: granted.Get,
 		ready:   func() bool { return !w.cold },
@@ -292,7 +291,7 @@ func TestAdmit(t *testing.T) {
 		{
 			reason: "create: a Service that is nearly too large", world: declares,
 			requested: `{metadata: {name: app}, spec: {template: {spec: {containers: [{image: x, args: ["` + strings.Repeat("x", 1<<20) + `"]}]}}}}`,
-			want:      " | ", warnings: []string{"pull secrets were not injected: the Service is too large"},
+			want:      " | ", warnings: []string{"pull secrets were not injected: the object is too large"},
 		},
 		{
 			reason: "update: an unchanged re-apply without our entries gets them back, and nothing new", world: declaresMore,

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -166,7 +167,7 @@ func TestClusterPullSecretBindsServiceAccounts(t *testing.T) {
 // nobody's entry is ever lost.
 func TestServiceAccountUnderConcurrentWriters(t *testing.T) {
 	t.Parallel()
-	n := newTenant(t, binds("*"))
+	n := newTenant(t, withoutAdmission, binds("*"))
 	const entries = 30
 	var writer sync.WaitGroup
 	writer.Go(func() {
@@ -207,7 +208,7 @@ func TestServiceAccountUnderConcurrentWriters(t *testing.T) {
 // Somebody who keeps removing what is declared is not fought for ever.
 func TestContestedServiceAccountIsLeftAlone(t *testing.T) {
 	t.Parallel()
-	n := newTenant(t, optedIn("ghcr"), binds("default"))
+	n := newTenant(t, withoutAdmission, optedIn("ghcr"), binds("default"))
 	removals := 0
 	eventually(t, func(ctx context.Context) error {
 		list, _, err := n.accountList(ctx, "default")
@@ -228,4 +229,40 @@ func TestContestedServiceAccountIsLeftAlone(t *testing.T) {
 	if want := 4; removals != want {
 		t.Errorf("The entry was added %d times, want %d: the first time, and three rounds", removals, want)
 	}
+}
+
+// A ServiceAccount that is bound has its pull secrets from the request on that makes
+// it, and whoever writes it without them, as GitOps does with a list of its own,
+// gets them put back in that request.
+func TestServiceAccountsAreBoundAtAdmission(t *testing.T) {
+	t.Parallel()
+	n := newTenant(t, optedIn("ghcr"), binds("*"))
+	alice := n.person("alice")
+	check := func(text string, want ...string) {
+		t.Helper()
+		var account corev1.ServiceAccount
+		_, object, _ := strings.Cut(text, "{\n") // kubectl may warn before.
+		if err := json.Unmarshal([]byte("{"+object), &account); err != nil {
+			t.Fatal(err, text)
+		}
+		var got []string
+		for _, ref := range account.ImagePullSecrets {
+			got = append(got, ref.Name)
+		}
+		if !slices.Equal(got, want) || account.Annotations[pullsecrets.AddedAnnotation] != addedGHCR {
+			t.Errorf("The answer has imagePullSecrets %q and the ledger %q, want %q and %q", got, account.Annotations[pullsecrets.AddedAnnotation], want, addedGHCR)
+		}
+	}
+	manifest := encode(map[string]any{
+		"apiVersion": "v1", "kind": "ServiceAccount", "metadata": map[string]any{"name": "robot"}, "imagePullSecrets": refs([]string{"own"}),
+	})
+	apply := func(flags ...string) string {
+		return alice.run(manifest, "kubectl", append([]string{"apply", "-f", "-", "-o", "json"}, flags...)...)
+	}
+	check(apply(), "own", "ghcr")
+	for range rounds {
+		check(apply(), "own", "ghcr")
+		check(apply("--server-side", "--force-conflicts", "--field-manager=argocd-controller"), "own", "ghcr")
+	}
+	check(alice.run(nil, "kubectl", "patch", "serviceaccount", "robot", "--type=merge", "-p", `{"imagePullSecrets":null}`, "-o", "json"), "ghcr")
 }

@@ -27,8 +27,10 @@ const (
 	bypassLabel = "e2e.test/admission"
 	bypassValue = "away"
 
-	// injectWebhook is the product's MutatingWebhookConfiguration for Services.
+	// injectWebhook and bindWebhook are the product's
+	// MutatingWebhookConfigurations for Services and ServiceAccounts.
 	injectWebhook = "inject.pullsecrets.dev"
+	bindWebhook   = "bind.pullsecrets.dev"
 )
 
 // withoutAdmission is a Namespace in which the reconciler alone serves.
@@ -52,14 +54,14 @@ func openBypass(t *testing.T, e *env.Env) {
 	t.Helper()
 	bypass.want(t, func() func(context.Context, *testing.T) {
 		expression := metav1.LabelSelectorRequirement{Key: bypassLabel, Operator: metav1.LabelSelectorOpNotIn, Values: []string{bypassValue}}
-		changeWebhook(t.Context(), t, e, func(wh *admissionregistrationv1.MutatingWebhook) {
+		changeWebhooks(t.Context(), t, e, func(wh *admissionregistrationv1.MutatingWebhook) {
 			for _, selector := range []*metav1.LabelSelector{wh.NamespaceSelector, wh.ObjectSelector} {
 				selector.MatchExpressions = append(without(selector.MatchExpressions), expression)
 			}
 		})
 		waitForBypass(t, e)
 		return func(ctx context.Context, t *testing.T) {
-			changeWebhook(ctx, t, e, func(wh *admissionregistrationv1.MutatingWebhook) {
+			changeWebhooks(ctx, t, e, func(wh *admissionregistrationv1.MutatingWebhook) {
 				for _, selector := range []*metav1.LabelSelector{wh.NamespaceSelector, wh.ObjectSelector} {
 					selector.MatchExpressions = without(selector.MatchExpressions)
 				}
@@ -79,20 +81,24 @@ func without(expressions []metav1.LabelSelectorRequirement) []metav1.LabelSelect
 	return others
 }
 
-func changeWebhook(ctx context.Context, t *testing.T, e *env.Env, change func(*admissionregistrationv1.MutatingWebhook)) {
+// changeWebhooks changes what of Services and ServiceAccounts the product is asked
+// about.
+func changeWebhooks(ctx context.Context, t *testing.T, e *env.Env, change func(*admissionregistrationv1.MutatingWebhook)) {
 	t.Helper()
 	client := e.Kube.AdmissionregistrationV1().MutatingWebhookConfigurations()
-	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
-		configuration, err := client.Get(ctx, injectWebhook, metav1.GetOptions{})
-		if err != nil {
+	for _, name := range []string{injectWebhook, bindWebhook} {
+		err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+			configuration, err := client.Get(ctx, name, metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			change(&configuration.Webhooks[0])
+			_, err = client.Update(ctx, configuration, metav1.UpdateOptions{FieldManager: user})
 			return err
+		})
+		if err != nil {
+			t.Fatalf("Changing the webhook configuration %s: %v", name, err)
 		}
-		change(&configuration.Webhooks[0])
-		_, err = client.Update(ctx, configuration, metav1.UpdateOptions{FieldManager: user})
-		return err
-	})
-	if err != nil {
-		t.Fatal("Changing the webhook configuration: ", err)
 	}
 }
 
@@ -123,6 +129,7 @@ func waitForBypass(t *testing.T, e *env.Env) {
 		if len(bypassed) != 0 || len(admitted) != 1 {
 			return fmt.Errorf("a Service with the label %s gets %q and one without it %q, want nothing and ghcr", bypassLabel, bypassed, admitted)
 		}
+		// The API server has one watch for all webhook configurations.
 		return nil
 	})
 }

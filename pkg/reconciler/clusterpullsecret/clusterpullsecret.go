@@ -113,6 +113,7 @@ func (r *Reconciler) checkSource(ctx context.Context, cps *v1alpha1.ClusterPullS
 			return err
 		} else if changed {
 			status.Source = &v1alpha1.SourceStatus{ResourceVersion: facts.ResourceVersion, LastChanged: new(metav1.NewTime(r.now()))}
+			status.MarkDistributing()
 		}
 		r.sources.Know(ref, status.Source.ResourceVersion, facts)
 	}

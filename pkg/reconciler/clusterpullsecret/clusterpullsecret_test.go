@@ -15,7 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	clientgotesting "k8s.io/client-go/testing"
-	"k8s.io/client-go/tools/cache"
 	kubeclient "knative.dev/pkg/client/injection/kube/client"
 	"knative.dev/pkg/controller"
 	"knative.dev/pkg/logging"
@@ -50,10 +49,7 @@ func prepared(f func(*Reconciler)) map[string]any { return map[string]any{prepar
 
 func factory() knativetesting.Factory {
 	return MakeFactory(func(ctx context.Context, listers *Listers, row *knativetesting.TableRow) controller.Reconciler {
-		all, err := catalog.New(noInformer{}, listers.ClusterPullSecrets())
-		if err != nil {
-			panic(err)
-		}
+		all := catalog.New(listers.ClusterPullSecrets())
 		r := &Reconciler{
 			sources: source.NewReader(kubeclient.Get(ctx)), watch: func(v1alpha1.SecretReference) {}, catalog: all,
 			clusterPullSecrets: listers.ClusterPullSecrets(),
@@ -69,13 +65,6 @@ func factory() knativetesting.Factory {
 		return clusterpullsecretreconciler.NewReconciler(ctx, logging.FromContext(ctx), client.Get(ctx), listers.ClusterPullSecrets(),
 			controller.GetEventRecorder(ctx), r)
 	})
-}
-
-// noInformer is one whose objects never change.
-type noInformer struct{ cache.SharedIndexInformer }
-
-func (noInformer) AddEventHandler(cache.ResourceEventHandler) (cache.ResourceEventHandlerRegistration, error) {
-	return nil, nil
 }
 
 func runRows(t *testing.T, rows knativetesting.TableTest) {

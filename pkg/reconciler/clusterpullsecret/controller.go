@@ -50,10 +50,7 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 	if err := secrets.Informer().SetTransform(trim.Object); err != nil {
 		logger.Fatalw("Failed to trim what is cached", "error", err)
 	}
-	all, err := catalog.New(informer.Informer(), informer.Lister())
-	if err != nil {
-		logger.Fatalw("Failed to follow ClusterPullSecrets", "error", err)
-	}
+	all := catalog.New(informer.Lister())
 	watches := &sourceWatches{client: kubeclient.Get(ctx)}
 	r := &Reconciler{
 		sources: source.NewReader(kubeclient.Get(ctx)),

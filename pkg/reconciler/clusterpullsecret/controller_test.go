@@ -5,7 +5,10 @@ package clusterpullsecret
 
 import (
 	"context"
+	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -32,108 +35,106 @@ import (
 	"pullsecrets.dev/pkg/source"
 )
 
-// wakes returns the keys that a controller is woken for.
-func wakes(t *testing.T, impl *controller.Impl) <-chan types.NamespacedName {
-	keys, queue := make(chan types.NamespacedName, 100), impl.WorkQueue()
-	t.Cleanup(queue.ShutDown)
-	go func() {
-		for {
-			key, shutdown := queue.Get()
-			if shutdown {
-				return
-			}
-			queue.Done(key)
-			keys <- key.(types.NamespacedName)
-		}
-	}()
-	return keys
+// wakes returns who is woken, in the order of their names. It takes until nothing is
+// to come any more.
+func wakes(impl *controller.Impl) []string {
+	time.Sleep(2 * settle) // In a synctest bubble, that is at once.
+	synctest.Wait()
+	var names []string
+	for queue := impl.WorkQueue(); queue.Len() > 0; {
+		key, _ := queue.Get()
+		queue.Done(key)
+		names = append(names, key.(types.NamespacedName).Name)
+	}
+	slices.Sort(names)
+	return names
 }
 
 // TestNewController checks what wakes a ClusterPullSecret.
 func TestNewController(t *testing.T) {
-	ctx, informers := knativetesting.SetupFakeContext(t, func(ctx context.Context) context.Context {
-		return filteredfactory.WithSelectors(ctx, source.Copies)
-	})
-	ctx, cancel := context.WithCancel(ctx)
-	cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: config.Name, Namespace: "knative-testing"}}
-	impl := NewController(ctx, configmap.NewStaticWatcher(cm))
-	wait, err := knativetesting.RunAndSyncInformers(ctx, informers...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		cancel()
-		wait()
-	}()
-	keys := wakes(t, impl)
-	kube, services := kubeclient.Get(ctx).CoreV1(), servingclient.Get(ctx).ServingV1().Services("team")
-	all, ghcr, other := client.Get(ctx).PullsecretsV1alpha1().ClusterPullSecrets(), steady(), ClusterPullSecret("other")
-	changed := other.DeepCopy()
-	changed.Generation = 2
-	for _, step := range []struct {
-		reason string
-		do     func() error
-		want   []string
-	}{
-		{"it is made", func() error { return second(all.Create(ctx, ghcr, metav1.CreateOptions{})) }, []string{"ghcr"}},
-		{"another one is made", func() error { return second(all.Create(ctx, other, metav1.CreateOptions{})) }, []string{"other"}},
-		{
-			"another one's spec changes: at once, and then all",
-			func() error { return second(all.Update(ctx, changed, metav1.UpdateOptions{})) },
-			[]string{"other", "ghcr", "other"},
-		},
-		{"a copy comes", func() error {
-			return second(kube.Secrets("team").Create(ctx, copied("team", "7", one), metav1.CreateOptions{}))
-		}, []string{"ghcr"}},
-		{"a copy goes", func() error { return kube.Secrets("team").Delete(ctx, "ghcr", metav1.DeleteOptions{}) }, []string{"ghcr"}},
-		{"a Namespace comes", func() error { return second(kube.Namespaces().Create(ctx, asks("team"), metav1.CreateOptions{})) }, []string{"ghcr", "other"}},
-		{"a Service comes", func() error { return second(services.Create(ctx, Service("team", "app"), metav1.CreateOptions{})) }, []string{"ghcr", "other"}},
-		{"another one goes: at once, and then all", func() error { return all.Delete(ctx, "other", metav1.DeleteOptions{}) }, []string{"other", "ghcr"}},
-	} {
-		if err := step.do(); err != nil {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, informers := knativetesting.SetupFakeContext(t, func(ctx context.Context) context.Context {
+			return filteredfactory.WithSelectors(ctx, source.Copies)
+		})
+		ctx, cancel := context.WithCancel(ctx)
+		cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: config.Name, Namespace: "knative-testing"}}
+		impl := NewController(ctx, configmap.NewStaticWatcher(cm))
+		wait, err := knativetesting.RunAndSyncInformers(ctx, informers...)
+		if err != nil {
 			t.Fatal(err)
 		}
-		waiting := make(map[string]int)
-		for _, name := range step.want {
-			waiting[name]++
-		}
-		for range step.want {
-			waiting[receive(t, keys, step.reason).Name]--
-		}
-		for name, missing := range waiting {
-			if missing != 0 {
-				t.Errorf("%s: %s is woken %d times too few", step.reason, name, missing)
+		defer func() {
+			impl.WorkQueue().ShutDown()
+			cancel()
+			wait()
+		}()
+		kube, services := kubeclient.Get(ctx).CoreV1(), servingclient.Get(ctx).ServingV1().Services("team")
+		all, ghcr, other, both := client.Get(ctx).PullsecretsV1alpha1().ClusterPullSecrets(), steady(), ClusterPullSecret("other"), []string{"ghcr", "other"}
+		counted, changed := other.DeepCopy(), other.DeepCopy()
+		counted.Status.ObservedGeneration, changed.Generation = 1, 2
+		asking := Service("team", "app", WithAnnotation(pullsecrets.SecretsAnnotation, "ghcr"))
+		failing := Service("team", "app", WithAnnotation(pullsecrets.SecretsAnnotation, "ghcr"), WithConfigurationsReady(corev1.ConditionFalse))
+		create, update := metav1.CreateOptions{}, metav1.UpdateOptions{}
+		for _, step := range []struct {
+			reason string
+			do     func() error
+			want   []string
+		}{
+			{"it is made", func() error { return second(all.Create(ctx, ghcr, create)) }, []string{"ghcr"}},
+			{"another one is made", func() error { return second(all.Create(ctx, other, create)) }, []string{"other"}},
+			{"another one's status changes", func() error { return second(all.Update(ctx, counted, update)) }, []string{"other"}},
+			{"another one's spec changes", func() error { return second(all.Update(ctx, changed, update)) }, both},
+			{"a copy comes", func() error { return second(kube.Secrets("team").Create(ctx, copied("team", "7", one), create)) }, []string{"ghcr"}},
+			{"a copy goes", func() error { return kube.Secrets("team").Delete(ctx, "ghcr", metav1.DeleteOptions{}) }, []string{"ghcr"}},
+			{"a Namespace comes", func() error { return second(kube.Namespaces().Create(ctx, asks("team"), create)) }, both},
+			{"a Service comes", func() error { return second(services.Create(ctx, Service("team", "app"), create)) }, both},
+			{"a Service asks", func() error { return second(services.Update(ctx, asking, update)) }, both},
+			{"a Service fails", func() error { return second(services.Update(ctx, failing, update)) }, nil},
+			{"a Service goes", func() error { return services.Delete(ctx, "app", metav1.DeleteOptions{}) }, both},
+			{"another one goes", func() error { return all.Delete(ctx, "other", metav1.DeleteOptions{}) }, both},
+		} {
+			if err := step.do(); err != nil {
+				t.Fatal(err)
+			}
+			if got := wakes(impl); !slices.Equal(got, step.want) {
+				t.Errorf("%s: woken are %v, want %v", step.reason, got, step.want)
 			}
 		}
-	}
+	})
 }
 
-func second[T any](_ T, err error) error { return err }
+func queueOf(t *testing.T) *controller.Impl {
+	return controller.NewContext(t.Context(), nil, controller.ControllerOptions{WorkQueueName: t.Name(), Logger: logtesting.TestLogger(t)})
+}
 
 // A deletion that was missed is one too.
 func TestMissedDeletion(t *testing.T) {
-	impl := controller.NewContext(t.Context(), nil, controller.ControllerOptions{WorkQueueName: t.Name(), Logger: logtesting.TestLogger(t)})
-	waking{impl, nil}.owner(cache.DeletedFinalStateUnknown{Key: "team/ghcr", Obj: copied("team", "7", one)})
-	if got := receive(t, wakes(t, impl), "the wake"); got.Name != "ghcr" {
-		t.Errorf("%s is woken, want ghcr", got)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		impl := queueOf(t)
+		defer impl.WorkQueue().ShutDown()
+		waking{impl, nil}.owner(cache.DeletedFinalStateUnknown{Key: "team/ghcr", Obj: copied("team", "7", one)})
+		if got := wakes(impl); !slices.Equal(got, []string{"ghcr"}) {
+			t.Errorf("woken are %v, want ghcr", got)
+		}
+	})
 }
 
 // A change of a source wakes those who copy from it, and nobody else.
 func TestDependents(t *testing.T) {
-	listers := NewListers([]runtime.Object{steady(), ClusterPullSecret("other")})
-	impl := controller.NewContext(t.Context(), nil, controller.ControllerOptions{WorkQueueName: t.Name(), Logger: logtesting.TestLogger(t)})
-	waking{impl, listers.ClusterPullSecrets()}.dependents(ref)
-	if n := impl.WorkQueue().Len(); n != 1 {
-		t.Errorf("%d are woken, want one", n)
-	}
-	if got := receive(t, wakes(t, impl), "the wake"); got.Name != "ghcr" {
-		t.Errorf("%s is woken, want ghcr", got)
-	}
-	if refs := sourcesOf(listers.ClusterPullSecrets()); refs.Len() != 2 || !refs.Has(ref) {
-		t.Errorf("sources are %v, want those of both", refs)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		listers, impl := NewListers([]runtime.Object{steady(), ClusterPullSecret("other")}), queueOf(t)
+		defer impl.WorkQueue().ShutDown()
+		waking{impl, listers.ClusterPullSecrets()}.dependents(ref)
+		if got := wakes(impl); !slices.Equal(got, []string{"ghcr"}) {
+			t.Errorf("woken are %v, want ghcr", got)
+		}
+		if refs := sourcesOf(listers.ClusterPullSecrets()); refs.Len() != 2 || !refs.Has(ref) {
+			t.Errorf("sources are %v, want those of both", refs)
+		}
+	})
 }
+
+func second[T any](_ T, err error) error { return err }
 
 func TestAsksOtherwise(t *testing.T) {
 	for _, test := range []struct {

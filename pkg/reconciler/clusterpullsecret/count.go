@@ -52,7 +52,10 @@ func (r *Reconciler) count(ctx context.Context, cps *v1alpha1.ClusterPullSecret)
 	stalled := r.stalled.since(cps.Name, t.missing, r.now())
 	if len(t.missing) > 0 && status.Source != nil && stalled < patience {
 		status.SetNamespaces(t.counts)
-		status.MarkDistributing()
+		if !status.GetCondition(v1alpha1.ClusterPullSecretConditionDistributed).IsTrue() {
+			// One more namespace is no reason to call all others in question.
+			status.MarkDistributing()
+		}
 		return patience - stalled, nil
 	}
 	var failures []v1alpha1.NamespaceFailure
@@ -93,7 +96,7 @@ func (r *Reconciler) mark(ctx context.Context, cps *v1alpha1.ClusterPullSecret, 
 		status.MarkDistributionFailed(ours)
 	default:
 		status.MarkDistributed()
-		if !before {
+		if !before && t.counts.Wanted > 0 {
 			e := events.Distributed(status.Source.ResourceVersion, int(t.counts.Synced), int(t.counts.Wanted))
 			controller.GetEventRecorder(ctx).Event(cps, e.Type, e.Reason, e.Message)
 		}

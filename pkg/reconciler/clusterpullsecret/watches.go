@@ -43,14 +43,10 @@ func (s *sourceWatches) follow(ctx context.Context, ref v1alpha1.SecretReference
 			o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, ref.Name).String()
 		}))
 	changed := func() { s.changed(ref) }
-	// The first look at it is not a change: whoever begins to follow has just
-	// read it, or is about to.
-	_, err := factory.Core().V1().Secrets().Informer().AddEventHandler(cache.ResourceEventHandlerDetailedFuncs{
-		AddFunc: func(_ any, isInInitialList bool) {
-			if !isInInitialList {
-				changed()
-			}
-		},
+	// The first look counts as a change: the source may have come after it was
+	// read last, and before it was followed.
+	_, err := factory.Core().V1().Secrets().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: func(any) { changed() },
 		UpdateFunc: func(before, after any) {
 			if before.(*corev1.Secret).ResourceVersion != after.(*corev1.Secret).ResourceVersion {
 				changed()

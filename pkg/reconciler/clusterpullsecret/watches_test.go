@@ -6,9 +6,8 @@ package clusterpullsecret
 import (
 	"sync"
 	"testing"
-	"time"
+	"testing/synctest"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/watch"
@@ -17,21 +16,6 @@ import (
 
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 )
-
-// hopeless is how long a test waits for what is to come at once.
-const hopeless = 30 * time.Second
-
-// receive waits for what is to come.
-func receive[T any](t *testing.T, from <-chan T, what string) T {
-	t.Helper()
-	select {
-	case got := <-from:
-		return got
-	case <-time.After(hopeless):
-		t.Fatalf("%s: never", what)
-		panic("unreachable")
-	}
-}
 
 // observed is a watch that tells when it is stopped.
 type observed struct {
@@ -63,50 +47,51 @@ func observe(t *testing.T, client *fake.Clientset) (opened, closed chan string) 
 
 // TestSourceWatches follows a source from its first look to the last.
 func TestSourceWatches(t *testing.T) {
-	client := fake.NewClientset(sourceOf("7", one))
-	opened, closed := observe(t, client)
-	woken := make(chan v1alpha1.SecretReference, 10)
-	s := &sourceWatches{client: client, changed: func(ref v1alpha1.SecretReference) { woken <- ref }}
-	s.follow(t.Context(), ref)
-	s.follow(t.Context(), ref)
-	const exactly = "pullsecrets-sources metadata.name=ghcr"
-	if got := receive(t, opened, "the watch"); got != exactly {
-		t.Errorf("watched is %q, want %q", got, exactly)
-	}
-
-	secrets := client.CoreV1().Secrets(ref.Namespace)
-	must := func(_ *corev1.Secret, err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) {
+		client := fake.NewClientset(sourceOf("7", one))
+		opened, closed := observe(t, client)
+		woken := make(chan v1alpha1.SecretReference, 10)
+		s := &sourceWatches{client: client, changed: func(ref v1alpha1.SecretReference) { woken <- ref }}
+		secrets := client.CoreV1().Secrets(ref.Namespace)
+		followed := func() error {
+			s.follow(t.Context(), ref)
+			return nil
 		}
-	}
-	must(secrets.Update(t.Context(), sourceOf("8", two), metav1.UpdateOptions{}))
-	receive(t, woken, "the wake by a change")
-	if err := secrets.Delete(t.Context(), ref.Name, metav1.DeleteOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	receive(t, woken, "the wake by a deletion")
-	must(secrets.Create(t.Context(), sourceOf("9", one), metav1.CreateOptions{}))
-	if got := receive(t, woken, "the wake by an addition"); got != ref {
-		t.Errorf("%s wakes, want %s", got, ref)
-	}
-	// Events come in order, so the first look would have woken before these.
-	if more := len(woken); more > 0 {
-		t.Errorf("woken %d times more than by a change, a deletion and an addition", more)
-	}
-	if more := len(opened); more > 0 {
-		t.Errorf("%d watches more than one of one source", more)
-	}
-
-	s.keep(sets.New(ref))
-	if len(s.stopped) != 1 || len(closed) > 0 {
-		t.Error("a source that is kept is not followed any more")
-	}
-	s.keep(nil)
-	if got := receive(t, closed, "the end of the watch"); got != exactly || len(s.stopped) != 0 {
-		t.Errorf("stopped is %q, and %d are followed; want %q and none", got, len(s.stopped), exactly)
-	}
-	s.follow(t.Context(), ref)
-	receive(t, opened, "the watch anew")
+		for _, step := range []struct {
+			reason                string
+			do                    func() error
+			woken, opened, closed int
+		}{
+			{"the first look", followed, 1, 1, 0},
+			{"it is followed already", followed, 0, 0, 0},
+			{"a change", func() error { return second(secrets.Update(t.Context(), sourceOf("8", two), metav1.UpdateOptions{})) }, 1, 0, 0},
+			{"the same version again", func() error { return second(secrets.Update(t.Context(), sourceOf("8", two), metav1.UpdateOptions{})) }, 0, 0, 0},
+			{"a deletion", func() error { return secrets.Delete(t.Context(), ref.Name, metav1.DeleteOptions{}) }, 1, 0, 0},
+			{"an addition", func() error { return second(secrets.Create(t.Context(), sourceOf("9", one), metav1.CreateOptions{})) }, 1, 0, 0},
+			{"it is kept", func() error { s.keep(sets.New(ref)); return nil }, 0, 0, 0},
+			{"it is not kept", func() error { s.keep(nil); return nil }, 0, 0, 1},
+			{"a change that is nobody's business", func() error { return second(secrets.Update(t.Context(), sourceOf("10", two), metav1.UpdateOptions{})) }, 0, 0, 0},
+			{"the first look anew", followed, 1, 1, 0},
+		} {
+			if err := step.do(); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if w, o, c := len(woken), len(opened), len(closed); w != step.woken || o != step.opened || c != step.closed {
+				t.Errorf("%s: woken %d times, %d watches opened and %d closed, want %d, %d and %d", step.reason, w, o, c, step.woken, step.opened, step.closed)
+			}
+			for range len(woken) {
+				if got := <-woken; got != ref {
+					t.Errorf("%s: %s wakes, want %s", step.reason, got, ref)
+				}
+			}
+			for _, watches := range []chan string{opened, closed} {
+				for range len(watches) {
+					if got := <-watches; got != "pullsecrets-sources metadata.name=ghcr" {
+						t.Errorf("%s: watched is %q, want the one Secret", step.reason, got)
+					}
+				}
+			}
+		}
+	})
 }

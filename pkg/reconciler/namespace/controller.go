@@ -54,10 +54,7 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 	if err := secrets.Informer().SetTransform(trim.Object); err != nil {
 		logger.Fatalw("Failed to trim what is cached", "error", err)
 	}
-	all, err := catalog.New(clusterPullSecrets.Informer(), clusterPullSecrets.Lister())
-	if err != nil {
-		logger.Fatalw("Failed to follow ClusterPullSecrets", "error", err)
-	}
+	all := catalog.New(clusterPullSecrets.Lister())
 	kube := kubeclient.Get(ctx)
 	reporter := events.NewReporter()
 	r := &Reconciler{reporter: reporter, accounts: &accounts{kube: kube, lister: serviceAccounts.Lister(), reporter: reporter}, copies: &copies{
@@ -147,11 +144,8 @@ func (w waking) wakeSelected(cps *v1alpha1.ClusterPullSecret) {
 // grantsOtherwise tells whether a ClusterPullSecret changed in what Namespaces go
 // by: not in the counts of its status, which change with every copy.
 func grantsOtherwise(was, is *v1alpha1.ClusterPullSecret) bool {
-	ready := func(c *v1alpha1.ClusterPullSecret) bool {
-		return c.Status.GetCondition(v1alpha1.ClusterPullSecretConditionSourceReady).IsTrue()
-	}
 	return !equality.Semantic.DeepEqual(was.Spec, is.Spec) || was.DeletionTimestamp.IsZero() != is.DeletionTimestamp.IsZero() ||
-		ready(was) != ready(is) || !slices.Equal(was.Status.Registries, is.Status.Registries) || versionOf(was) != versionOf(is)
+		sourceReady(was) != sourceReady(is) || !slices.Equal(was.Status.Registries, is.Status.Registries) || versionOf(was) != versionOf(is)
 }
 
 func versionOf(cps *v1alpha1.ClusterPullSecret) string {

@@ -139,7 +139,7 @@ func (c *copies) serve(ctx context.Context, namespace string, cps *v1alpha1.Clus
 		}
 		o.lookAgain(later)
 	}
-	if cps.Status.Source == nil || !cps.Status.GetCondition(v1alpha1.ClusterPullSecretConditionSourceReady).IsTrue() {
+	if !sourceReady(cps) || !config.FromContext(ctx).AllowsSource(cps.Spec.SecretRef.Namespace) {
 		// Worse never replaces good: what is there stays as it is.
 		return nil
 	}
@@ -149,6 +149,13 @@ func (c *copies) serve(ctx context.Context, namespace string, cps *v1alpha1.Clus
 		return fmt.Errorf("failed to read the source of ClusterPullSecret %s: %w", cps.Name, err)
 	}
 	return c.write(ctx, namespace, resources.Wanted{ClusterPullSecret: cps, Version: version, Digest: facts.Digest}, copied, o)
+}
+
+// sourceReady tells whether the source that the spec names now was found good. The
+// status of an earlier spec may be about another Secret, which nobody has judged.
+func sourceReady(cps *v1alpha1.ClusterPullSecret) bool {
+	return cps.Status.ObservedGeneration == cps.Generation && cps.Status.Source != nil &&
+		cps.Status.GetCondition(v1alpha1.ClusterPullSecretConditionSourceReady).IsTrue()
 }
 
 // write makes the copy what it should be, by one request where there is a

@@ -24,9 +24,9 @@ import (
 )
 
 // dockerConfig is a Secret with a credential.
-func dockerConfig(namespace, name, version, password string, edits ...func(*corev1.Secret)) *corev1.Secret {
+func dockerConfig(namespace, version, password string, edits ...func(*corev1.Secret)) *corev1.Secret {
 	secret := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, ResourceVersion: version, UID: types.UID("uid-" + name)},
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "ghcr", ResourceVersion: version, UID: "uid-ghcr"},
 		Type:       corev1.SecretTypeDockerConfigJson,
 		Data:       map[string][]byte{corev1.DockerConfigJsonKey: fmt.Appendf(nil, `{"auths":{"ghcr.io":{"auth":%q}}}`, password)},
 	}
@@ -40,12 +40,12 @@ func dockerConfig(namespace, name, version, password string, edits ...func(*core
 const one, two = "cm9ib3Q6b25l", "cm9ib3Q6dHdv"
 
 func sourceOf(password string) *corev1.Secret {
-	return dockerConfig(pullsecrets.SourcesNamespace, "ghcr", "9", password)
+	return dockerConfig(pullsecrets.SourcesNamespace, "9", password)
 }
 
 // copied is an existing copy of the source's version.
 func copied(password, version string, edits ...func(*corev1.Secret)) *corev1.Secret {
-	return dockerConfig("team", "ghcr", "21", password, append([]func(*corev1.Secret){func(s *corev1.Secret) {
+	return dockerConfig("team", "21", password, append([]func(*corev1.Secret){func(s *corev1.Secret) {
 		s.Labels = map[string]string{pullsecrets.ManagedByLabel: pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel: "ghcr"}
 		s.Annotations = map[string]string{pullsecrets.SourceResourceVersionAnnotation: version}
 	}}, edits...)...)
@@ -139,13 +139,19 @@ func creations() knativetesting.TableTest {
 			WantCreates: []runtime.Object{made()},
 		}, {
 			Name:    "a Secret of the user's: left alone, and told",
-			Objects: []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(one), dockerConfig("team", "ghcr", "3", two)},
+			Objects: []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(one), dockerConfig("team", "3", two)},
 			// The attempt, which the API server refuses.
 			WantCreates: []runtime.Object{made()}, WantErr: true,
 			WantEvents: []string{"Warning NameConflict Secrets of namespace team have the names of copies and are left alone: ghcr; rename them, or label them app.kubernetes.io/managed-by=pullsecrets and pullsecrets.dev/cluster-pull-secret=NAME to have them taken over"},
 		}, {
 			Name:    "no good source yet",
 			Objects: []runtime.Object{asks(), ClusterPullSecret("ghcr", withoutStatus), sourceOf(one)},
+		}, {
+			Name:    "another source, which nobody has judged yet",
+			Objects: []runtime.Object{asks(), ClusterPullSecret("ghcr", func(c *v1alpha1.ClusterPullSecret) { c.Generation = 2 }), sourceOf(one)},
+		}, {
+			Name:    "a source where none may be",
+			Objects: []runtime.Object{asks(), ClusterPullSecret("ghcr", func(c *v1alpha1.ClusterPullSecret) { c.Spec.SecretRef.Namespace = "other" }), dockerConfig("other", "9", one)},
 		}, {
 			Name:    "the source cannot be read",
 			Objects: []runtime.Object{asks(), ClusterPullSecret("ghcr")}, WantErr: true,

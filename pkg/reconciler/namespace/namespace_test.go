@@ -11,7 +11,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/tools/cache"
 	kubeclient "knative.dev/pkg/client/injection/kube/client"
 	_ "knative.dev/pkg/client/injection/kube/informers/core/v1/namespace/fake"
 	_ "knative.dev/pkg/client/injection/kube/informers/core/v1/secret/filtered/fake"
@@ -37,10 +36,7 @@ import (
 
 func factory() knativetesting.Factory {
 	return MakeFactory(func(ctx context.Context, listers *Listers, _ *knativetesting.TableRow) controller.Reconciler {
-		all, err := catalog.New(noInformer{}, listers.ClusterPullSecrets())
-		if err != nil {
-			panic(err)
-		}
+		all := catalog.New(listers.ClusterPullSecrets())
 		kube := kubeclient.Get(ctx)
 		reporter := events.NewReporter()
 		r := &Reconciler{reporter: reporter, accounts: &accounts{kube: kube, lister: listers.ServiceAccounts(), reporter: reporter}, copies: &copies{
@@ -58,13 +54,6 @@ func factory() knativetesting.Factory {
 		return namespacereconciler.NewReconciler(ctx, logging.FromContext(ctx), kubeclient.Get(ctx), listers.Namespaces(),
 			controller.GetEventRecorder(ctx), r, controller.Options{SkipStatusUpdates: true})
 	})
-}
-
-// noInformer is one whose objects never change.
-type noInformer struct{ cache.SharedIndexInformer }
-
-func (noInformer) AddEventHandler(cache.ResourceEventHandler) (cache.ResourceEventHandlerRegistration, error) {
-	return nil, nil
 }
 
 func TestReconcileKind(t *testing.T) {

@@ -72,10 +72,7 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 		logger.Fatalw("Failed to make metrics", "error", err)
 	}
 
-	granted, err := catalog.New(clusterPullSecrets.Informer(), clusterPullSecrets.Lister())
-	if err != nil {
-		logger.Fatalw("Failed to follow ClusterPullSecrets", "error", err)
-	}
+	granted := catalog.New(clusterPullSecrets.Lister())
 
 	secrets := newSecretTable(kubeclient.Get(ctx).CoreV1().RESTClient())
 	r := &Reconciler{

@@ -118,10 +118,7 @@ func factory() knativetesting.Factory {
 
 // granted is the catalogue of the ClusterPullSecrets of a row.
 func granted(listers *Listers) func() (grant.Catalog, error) {
-	all, err := catalog.New(nil, listers.ClusterPullSecrets())
-	if err != nil {
-		panic(err)
-	}
+	all := catalog.New(listers.ClusterPullSecrets())
 	return all.Get
 }
 

@@ -135,7 +135,7 @@ func ClusterPullSecret(name string, options ...ClusterPullSecretOption) *v1alpha
 	cps.SetDefaults(context.Background())
 	cps.Status.InitializeConditions()
 	cps.Status.MarkSourceReady()
-	cps.Status.Source = &v1alpha1.SourceStatus{ResourceVersion: "7"}
+	cps.Status.Source, cps.Status.ObservedGeneration = &v1alpha1.SourceStatus{ResourceVersion: "7"}, 1
 	for _, option := range options {
 		option(cps)
 	}

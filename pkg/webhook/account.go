@@ -1,0 +1,109 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"knative.dev/pkg/logging"
+	"knative.dev/pkg/webhook"
+
+	"pullsecrets.dev/pkg/annotation"
+	"pullsecrets.dev/pkg/merge"
+)
+
+// Accounts admits ServiceAccounts: one that is bound gets its pull secrets in the
+// request that creates or changes it, so that no Pod is made without them, and what
+// another writer drops is put back. It allows every request, and leaves to the
+// reconciler what it cannot find out in time.
+type Accounts struct {
+	cluster
+}
+
+var _ webhook.AdmissionController = (*Accounts)(nil)
+
+// Path implements webhook.AdmissionController.
+func (*Accounts) Path() string { return AccountsPath }
+
+// Admit answers a request with a patch of the list and the ledger, or none.
+func (a *Accounts) Admit(ctx context.Context, request *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
+	response := &admissionv1.AdmissionResponse{Allowed: true}
+	if request.Kind.Group != "" || request.Kind.Kind != "ServiceAccount" || !createsOrUpdates(request) || request.UserInfo.Username == controllerUser() {
+		return response
+	}
+	result, requested, err := a.bind(ctx, request)
+	if err != nil || requested == nil {
+		// What is no ServiceAccount is for the API server to refuse.
+		return response
+	}
+	ops := makePatch(requested, entries(result.List, requested), result.Ledger.String())
+	if len(ops) == 0 {
+		return response
+	}
+	patch, err := verify(requested, len(request.Object.Raw), ops)
+	if err != nil {
+		response.Warnings = append(response.Warnings, warnNotInjected(err))
+		logging.FromContext(ctx).Warnw("A ServiceAccount was not bound", "error", err)
+		return response
+	}
+	patchType := admissionv1.PatchTypeJSONPatch
+	response.Patch, response.PatchType, response.AuditAnnotations = patch, &patchType, audit(result)
+	return response
+}
+
+// bind computes the list of a ServiceAccount, which is nil where it is left to the
+// reconciler or is none of our business.
+func (a *Accounts) bind(ctx context.Context, request *admissionv1.AdmissionRequest) (result merge.Result, requested *object, err error) {
+	if requested, err = decodeAccount(request.Object.Raw); err != nil || requested.Metadata.DeletionTimestamp != nil {
+		return result, nil, err
+	}
+	names, err := requested.names()
+	if err != nil || sets.New(names...).Len() != len(names) || !a.ready() {
+		return result, nil, err
+	}
+	secrets, always, known := a.declares(ctx, request.Namespace, cmp.Or(requested.Metadata.Name, request.Name))
+	if !known {
+		return result, nil, nil
+	}
+	var before merge.Ledger
+	if request.Operation == admissionv1.Update {
+		old, err := decodeAccount(request.OldObject.Raw)
+		if err != nil {
+			return result, nil, err
+		}
+		before, _ = merge.ParseLedger(old.ledger())
+	}
+	// A damaged ledger counts as far as it is good; the reconciler reports it.
+	brought, _ := merge.ParseLedger(requested.ledger())
+	return merge.AdmitServiceAccount(before, merge.Current{
+		List: names, Ledger: brought, Claimed: merge.ClaimedOfServiceAccount(requested.Metadata.Annotations),
+	}, secrets, always), requested, nil
+}
+
+// declares finds out what a Namespace and ClusterPullSecrets declare for a
+// ServiceAccount, and whether that could be found out and is to be heeded.
+func (a *Accounts) declares(ctx context.Context, name, account string) (secrets []string, always []merge.Grant, known bool) {
+	namespace, err := lookUp(ctx, a.namespaces.Get, a.kube.CoreV1().Namespaces().Get, name)
+	if err != nil {
+		logging.FromContext(ctx).Infow("The Namespace is left to the reconciler", "error", err)
+		return nil, nil, false
+	}
+	if a.config.Load().Excludes(namespace.Name, namespace.Labels) {
+		return nil, nil, false
+	}
+	all, err := a.catalog()
+	if err != nil {
+		logging.FromContext(ctx).Infow("What is granted is left to the reconciler", "error", err)
+		return nil, nil, false
+	}
+	declared := annotation.ForNamespace(namespace.Annotations)
+	if declared.ServiceAccounts.All || slices.Contains(declared.ServiceAccounts.Names, account) {
+		secrets = declared.Secrets
+	}
+	return secrets, all.For(namespace.Labels).Bound(account), true
+}

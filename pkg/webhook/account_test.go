@@ -1,0 +1,120 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"strings"
+	"testing"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	. "pullsecrets.dev/pkg/reconciler/testing"
+)
+
+// accountRequest is a request about ServiceAccount robot.
+func accountRequest(t testing.TB, old, requested string) *admissionv1.AdmissionRequest {
+	t.Helper()
+	r := &admissionv1.AdmissionRequest{
+		Namespace: ns, Name: "robot", Operation: admissionv1.Create,
+		Kind:   metav1.GroupVersionKind{Version: "v1", Kind: "ServiceAccount"},
+		Object: runtime.RawExtension{Raw: toJSON(t, requested)},
+	}
+	if old != "" {
+		r.Operation, r.OldObject.Raw = admissionv1.Update, toJSON(t, old)
+	}
+	return r
+}
+
+// accountSummary is the list and the ledger of a ServiceAccount as one line.
+func accountSummary(t testing.TB, raw []byte) string {
+	t.Helper()
+	o, err := decodeAccount(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names, err := o.names()
+	if err != nil {
+		return err.Error()
+	}
+	return strings.Join(names, " ") + " | " + o.ledger()
+}
+
+func excludedTeam() *corev1.Namespace {
+	return Namespace(ns, WithNamespaceLabel(pullsecrets.ExcludeLabel, pullsecrets.ExcludeValue),
+		WithNamespaceAnnotation(pullsecrets.SecretsAnnotation, "n"), WithNamespaceAnnotation(pullsecrets.ServiceAccountsAnnotation, "*"))
+}
+
+func TestAdmitAccount(t *testing.T) {
+	const (
+		own   = `{metadata: {name: robot}, imagePullSecrets: [{name: own}]}`
+		bound = `{metadata: {name: robot, annotations: {pullsecrets.dev/added: '{"n":"namespace"}'}}, imagePullSecrets: [{name: own}, {name: "n"}]}`
+		ours  = `{"n":"namespace"}`
+	)
+	binds := world{cached: []runtime.Object{team("pullsecrets.dev/secrets", "n", "pullsecrets.dev/service-accounts", "default, robot")}}
+	free := world{cached: []runtime.Object{team("pullsecrets.dev/secrets", "n")}}
+	always := ClusterPullSecret("quay", func(c *v1alpha1.ClusterPullSecret) { c.Spec.Always = &v1alpha1.Always{ServiceAccounts: []string{"*"}} })
+	for _, test := range []struct {
+		reason         string
+		world          world
+		old, requested string
+		change         func(*admissionv1.AdmissionRequest)
+		want           string
+		patch          string
+	}{
+		{
+			reason: "create: bound", world: binds, requested: `{metadata: {name: robot}}`, want: "n | " + ours,
+			patch: `[{"op":"add","path":"/imagePullSecrets","value":[{"name":"n"}]},{"op":"add","path":"/metadata/annotations","value":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"}}]`,
+		},
+		{reason: "create: behind the own entries", world: binds, requested: own, want: "own n | " + ours},
+		{reason: "create: the second call answers as the first", world: binds, requested: bound, want: "own n | " + ours},
+		{reason: "create: not named", world: free, requested: own, want: "own | "},
+		{reason: "create: a ledger that is not true", world: free, requested: bound, want: "own n | "},
+		{reason: "create: by a ClusterPullSecret", world: world{cached: []runtime.Object{team(), always}}, requested: own, want: `own quay | {"quay":"clusterpullsecret/quay"}`},
+		{
+			reason: "create: a Namespace that the cache does not know yet",
+			world:  world{live: binds.cached}, requested: own, want: "own n | " + ours,
+		},
+		{reason: "create: the name is not made yet", world: binds, requested: `{metadata: {generateName: robot-}}`, change: func(r *admissionv1.AdmissionRequest) { r.Name = "" }, want: " | "},
+		{reason: "create: cold caches", world: world{cached: binds.cached, cold: true}, requested: own, want: "own | "},
+		{reason: "create: nothing can be read", world: world{away: true}, requested: own, want: "own | "},
+		{reason: "create: an excluded Namespace", world: world{cached: []runtime.Object{excludedTeam()}}, requested: own, want: "own | "},
+		{reason: "create: a list with repeated names is the owner's", world: binds, requested: `{metadata: {name: robot}, imagePullSecrets: [{name: own}, {name: own}]}`, want: "own own | "},
+		{reason: "create: a list of another shape", world: binds, requested: `{metadata: {name: robot}, imagePullSecrets: {name: own}}`, want: "imagePullSecrets is not a list"},
+		{reason: "update: whoever drops it gets it back", world: binds, old: bound, requested: own, want: "own n | " + ours},
+		{reason: "update: a writer with a list of its own", world: binds, old: bound, requested: `{metadata: {name: robot, annotations: {x: "1"}}, imagePullSecrets: [{name: other}]}`, want: "other n | " + ours},
+		{reason: "update: the old ledger is the truth", world: free, old: bound, requested: `{metadata: {name: robot}, imagePullSecrets: [{name: own}, {name: "n"}]}`, want: "own | "},
+		{reason: "update: not named any more", world: free, old: bound, requested: bound, want: "own | "},
+		{reason: "update: nothing to do", world: binds, old: bound, requested: bound, want: "own n | " + ours},
+		{reason: "the own controller passes", world: binds, old: bound, requested: own, change: func(r *admissionv1.AdmissionRequest) { r.UserInfo.Username = controllerUser() }, want: "own | "},
+		{reason: "another kind", world: binds, requested: own, change: func(r *admissionv1.AdmissionRequest) { r.Kind.Kind = "Secret" }, want: "own | "},
+		{reason: "a subresource", world: binds, requested: own, change: func(r *admissionv1.AdmissionRequest) { r.SubResource = "token" }, want: "own | "},
+		{reason: "being deleted", world: binds, old: own, requested: `{metadata: {name: robot, deletionTimestamp: "2026-01-01T00:00:00Z"}, imagePullSecrets: [{name: own}]}`, want: "own | "},
+	} {
+		t.Run(test.reason, func(t *testing.T) {
+			accounts := &Accounts{test.world.cluster(t)}
+			r := accountRequest(t, test.old, test.requested)
+			if test.change != nil {
+				test.change(r)
+			}
+			response := accounts.Admit(t.Context(), r)
+			patched := apply(t, r, response)
+			if got := accountSummary(t, patched); got != test.want {
+				t.Errorf("list and ledger = %q, want %q", got, test.want)
+			}
+			if test.patch != "" && string(response.Patch) != test.patch {
+				t.Errorf("patch = %s, want %s", response.Patch, test.patch)
+			}
+			// The API server may call again with what came out.
+			r.Object.Raw = patched
+			if again := accounts.Admit(t.Context(), r); len(again.Patch) > 0 {
+				t.Errorf("the second call patches again: %s", again.Patch)
+			}
+		})
+	}
+}

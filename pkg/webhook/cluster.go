@@ -1,0 +1,55 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"context"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	corev1listers "k8s.io/client-go/listers/core/v1"
+	servingclient "knative.dev/serving/pkg/client/clientset/versioned"
+
+	"pullsecrets.dev/pkg/config"
+	"pullsecrets.dev/pkg/grant"
+	"pullsecrets.dev/pkg/metrics"
+)
+
+// liveTimeout bounds what is asked of the API server within one request, which
+// waits for us two seconds at most.
+const liveTimeout = time.Second
+
+// cluster is what admission knows and asks of the cluster.
+type cluster struct {
+	namespaces corev1listers.NamespaceLister
+	accounts   corev1listers.ServiceAccountLister
+	// catalog tells what ClusterPullSecrets grant now.
+	catalog func() (grant.Catalog, error)
+	// ready tells whether the listers have everything. Caches may be cold when the
+	// first request comes.
+	ready   func() bool
+	kube    kubernetes.Interface
+	serving servingclient.Interface
+	config  *config.Store
+	added   metrics.Added
+}
+
+// lookUp reads an object out of the cache or, where the cache does not know it
+// yet, from the API server: people apply a Namespace and its Services together.
+func lookUp[T any](
+	ctx context.Context,
+	cached func(string) (*T, error),
+	live func(context.Context, string, metav1.GetOptions) (*T, error),
+	name string,
+) (*T, error) {
+	object, err := cached(name)
+	if !apierrors.IsNotFound(err) {
+		return object, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, liveTimeout)
+	defer cancel()
+	return live(ctx, name, metav1.GetOptions{})
+}
