@@ -257,7 +257,7 @@ func TestWebhookIsReadyWhenItKnowsAll(t *testing.T) {
 
 	eventually(t, func(ctx context.Context) error {
 		code, body, err := readiness(ctx, n.Env, "webhook")
-		if err == nil && (code != http.StatusServiceUnavailable || !strings.Contains(body, "the caches of Namespaces and ServiceAccounts")) {
+		if err == nil && (code != http.StatusServiceUnavailable || !strings.Contains(body, "the caches of Namespaces, ServiceAccounts and ClusterPullSecrets")) {
 			err = fmt.Errorf("the readiness probe answers %d %q, want 503 that names the caches", code, body)
 		}
 		return err

@@ -42,23 +42,39 @@ func TestMissingAndWrongSecretsAreReported(t *testing.T) {
 	}
 }
 
-// A cache of Secrets would hold every credential of the cluster, so the
-// controller may not even ask for more than one.
-func TestControllerMayNotListSecrets(t *testing.T) {
+// The controller keeps copies of credentials, so its rights to Secrets are wide. It
+// has none by which they would become wider, or by which it could run anything.
+func TestControllerRightsEndSomewhere(t *testing.T) {
 	t.Parallel()
 	e := env.Get(t)
-	for _, verb := range []string{"list", "watch", "create", "update", "patch", "delete", "deletecollection"} {
+	for _, right := range []authorizationv1.ResourceAttributes{
+		{Verb: "deletecollection", Resource: "secrets"},
+		{Verb: "create", Resource: "pods"},
+		{Verb: "create", Resource: "pods", Subresource: "exec"},
+		{Verb: "create", Resource: "serviceaccounts"},
+		{Verb: "update", Resource: "serviceaccounts"},
+		{Verb: "create", Resource: "serviceaccounts", Subresource: "token"},
+		{Verb: "impersonate", Resource: "users"},
+		{Verb: "update", Resource: "namespaces"},
+		{Verb: "create", Group: "rbac.authorization.k8s.io", Resource: "rolebindings"},
+		{Verb: "create", Group: "serving.knative.dev", Resource: "services"},
+		{Verb: "update", Group: "serving.knative.dev", Resource: "services"},
+		{Verb: "delete", Group: "serving.knative.dev", Resource: "services"},
+		{Verb: "create", Group: pullsecrets.GroupName, Resource: "clusterpullsecrets"},
+		{Verb: "delete", Group: pullsecrets.GroupName, Resource: "clusterpullsecrets"},
+	} {
+		right.Namespace = metav1.NamespaceDefault
 		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
 			User:               env.ControllerUser,
 			Groups:             []string{"system:serviceaccounts", "system:serviceaccounts:" + pullsecrets.SystemNamespace, "system:authenticated"},
-			ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: verb, Resource: "secrets", Namespace: metav1.NamespaceDefault},
+			ResourceAttributes: &right,
 		}}
 		answer, err := e.Kube.AuthorizationV1().SubjectAccessReviews().Create(t.Context(), review, metav1.CreateOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if answer.Status.Allowed {
-			t.Errorf("The controller may %s Secrets (%s), want it to get single ones at most", verb, answer.Status.Reason)
+			t.Errorf("The controller may %s %s/%s (%s), want it to have no such right", right.Verb, right.Resource, right.Subresource, answer.Status.Reason)
 		}
 	}
 }
