@@ -17,7 +17,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/util/retry"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
@@ -43,7 +42,7 @@ func (n *tenant) makeAccount(name string, secrets ...string) {
 
 // changeAccount reads, changes and writes back the list of a ServiceAccount.
 func (n *tenant) changeAccount(name string, change func([]corev1.LocalObjectReference) []corev1.LocalObjectReference) error {
-	return retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+	return retryOnConflict(func() error {
 		account, err := n.Kube.CoreV1().ServiceAccounts(n.ns).Get(n.t.Context(), name, metav1.GetOptions{})
 		if err != nil {
 			return err

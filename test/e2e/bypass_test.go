@@ -14,7 +14,6 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/client-go/util/retry"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/test/env"
@@ -87,7 +86,7 @@ func changeWebhooks(ctx context.Context, t *testing.T, e *env.Env, change func(*
 	t.Helper()
 	client := e.Kube.AdmissionregistrationV1().MutatingWebhookConfigurations()
 	for _, name := range []string{injectWebhook, bindWebhook} {
-		err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		err := retryOnConflict(func() error {
 			configuration, err := client.Get(ctx, name, metav1.GetOptions{})
 			if err != nil {
 				return err

@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/client-go/util/retry"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 	"sigs.k8s.io/yaml"
 
@@ -263,7 +262,7 @@ func ownerWritesBack(p *person, version string) {
 	// Knative defaults it when the Service is made and never again, so that an
 	// owner who does not say it takes it away.
 	desired.Spec.Template.Spec.EnableServiceLinks = new(false)
-	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+	err := retryOnConflict(func() error {
 		existing, err := client.Get(p.t.Context(), "app", metav1.GetOptions{})
 		if err != nil {
 			return err

@@ -25,6 +25,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/util/retry"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
@@ -82,6 +83,13 @@ func eventually(t *testing.T, holds func(ctx context.Context) error) {
 	if err != nil {
 		t.Fatalf("After %s still: %v", patience, missing)
 	}
+}
+
+// retryOnConflict makes a change that reads, changes and writes back, until nobody
+// else has written in between: Knative's controller writes the status of a new
+// Service again and again.
+func retryOnConflict(change func() error) error {
+	return retry.RetryOnConflict(wait.Backoff{Steps: 40, Duration: 10 * time.Millisecond, Factor: 1.2, Jitter: 0.2, Cap: time.Second}, change)
 }
 
 // apply applies a file of testdata to the namespace.
