@@ -264,6 +264,27 @@ func TestSourceElsewhereIsNotAllowed(t *testing.T) {
 	}
 }
 
+// Nor does a ClusterPullSecret whose source is good lead to another one: the copy
+// stays as it is when the source is moved to where none may lie.
+func TestSourceMovedElsewhereIsNotCopied(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	n := newTenant(t, optedIn(p.name), p.granted())
+	if _, err := n.Kube.CoreV1().Secrets(n.ns).Create(t.Context(), pullSecret("robot", "registry.example.com", "foreign"), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	p.grant()
+	before := n.waitForCopy(p.name, "one")
+	p.patchGrant(map[string]any{"secretRef": map[string]any{"namespace": n.ns, "name": "robot"}})
+	p.waitForSource(v1alpha1.ReasonSourceNotAllowed, n.ns, "source-namespaces")
+	// The controller tells of a later mistake, so it has come to the Namespace again.
+	n.annotateNamespace(pullsecrets.SecretsAnnotation, p.name+", Not-A-Name")
+	n.waitForEvent(n.namespace(), "InvalidAnnotation", "Not-A-Name")
+	if now := n.copyOf(p.name); now == nil || now.ResourceVersion != before.ResourceVersion {
+		t.Error("The copy was written after its source was moved, want it left alone")
+	}
+}
+
 // A copy that nobody asks for any more stays while something refers to it, because
 // a Revision that scales from zero later still needs it; and goes with the last.
 func TestUnaskedCopyStaysWhileReferred(t *testing.T) {

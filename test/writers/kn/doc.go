@@ -3,7 +3,5 @@
 
 // Package kn pins the kn that the end-to-end tests write Services with: v0.42.0,
 // the last one that is a Go module by itself. Later ones take half of their
-// packages from a folder beside them, which no module proxy serves; what they send
-// to the API server is the same (pkg/commands/service and pkg/serving/v1 of
-// knative.dev/client).
+// packages from a folder beside them, which no module proxy serves.
 package kn
