@@ -144,6 +144,9 @@ func TestFilesAreFlatAndNumbered(t *testing.T) {
 		"Secret":                         "6",
 		"MutatingWebhookConfiguration":   "6",
 		"ValidatingWebhookConfiguration": "6",
+		// What the controller may write of what its role lets it write.
+		"ValidatingAdmissionPolicy":        "7",
+		"ValidatingAdmissionPolicyBinding": "7",
 	}
 	for _, m := range load(t) {
 		kind := m.object.GetObjectKind().GroupVersionKind().Kind

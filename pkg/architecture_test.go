@@ -200,6 +200,7 @@ var dependencies = map[string]string{
 	"github.com/google/go-containerregistry/pkg/authn/kubernetes": "tests compare pkg/dockerconfig with the keychain of Knative's tag resolution",
 	"go.opentelemetry.io/otel":                                    "metrics, as in every Knative component",
 	"go.opentelemetry.io/otel/metric":                             "metrics, as in every Knative component",
+	"go.opentelemetry.io/otel/sdk/metric":                         "tests read what is recorded",
 	"go.uber.org/zap":                                             "logs, as in every Knative component",
 	"gopkg.in/evanphx/json-patch.v4":                              "admission applies its patch before it answers, as the API server will",
 	"k8s.io/api":                                                  "Namespaces, Secrets, ServiceAccounts, Events",

@@ -20,13 +20,13 @@ import (
 const (
 	// fastRate is ten times the rate as shipped, so that the test ends soon.
 	fastRate, perSecond = "600", 10
-	// slowRate is one that hardly lets anything pass.
+	// slowRate is one that hardly lets anything pass: one Service each minute.
 	slowRate = "1"
 	// notReady is how many of the Services are not Ready.
 	notReady = 20
-	// head is how many Services may be changed before the line has formed: the
-	// first one at once, and at slowRate hardly a second one.
-	head = 2
+	// head is how many Services may go before those that are not Ready once the
+	// line moves: one whose turn had come already.
+	head = 1
 	// window is how long the rate is looked at, and lag how much longer than
 	// another one a write may take on a busy machine.
 	window, lag = 10 * time.Second, 2 * time.Second
@@ -52,7 +52,9 @@ func TestBackfillKeepsTheRate(t *testing.T) {
 	counting := n.startTally()
 
 	// All get in line before the line moves: the controller has come to all of
-	// them when it comes to one that is made later.
+	// them when it comes to one that is made later. How long that takes is the
+	// machine's affair, and so is how many have passed by then.
+	forming := time.Now()
 	o.set(map[string]string{backfillPerMinute: slowRate})
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
 	n.applyAs("by-digest.yaml", "latecomer", annotated(pullsecrets.SecretsAnnotation, "Not-A-Name"))
@@ -66,12 +68,21 @@ func TestBackfillKeepsTheRate(t *testing.T) {
 	if len(writes) != fleetSize {
 		t.Errorf("The controller has written %d times, want once for each of %d Services", len(writes), fleetSize)
 	}
+	moving := slices.IndexFunc(writes, func(r env.Request) bool { return !r.At.Before(start) })
+	if moving < 0 {
+		t.Fatalf("All %d Services were written while the line was forming", len(writes))
+	}
+	if allowed := 2 + int(start.Sub(forming)/time.Minute); moving > allowed {
+		t.Errorf("%d Services were written in %s, want %d at most at %s per minute", moving, start.Sub(forming), allowed, slowRate)
+	}
+	writes = writes[moving:]
 	checkRate(t, writes, start)
 	place := map[string]int{}
 	for i, r := range writes {
 		place[r.Name] = i + 1
 	}
 	for i := range fleetSize {
+		// Those that passed before have no place.
 		if name := fleet.Name(i); !ready(i) && place[name] > notReady+head {
 			t.Errorf("Service %s, which was not Ready, was written as number %d, want it among the first %d", name, place[name], notReady+head)
 		}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
@@ -166,6 +167,20 @@ func (e *Env) As(user string, groups ...string) (*Env, error) {
 	other.close = nil
 	config := rest.CopyConfig(e.Config)
 	config.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: groups}
+	return &other, other.connect(config)
+}
+
+// AsServiceAccount is the cluster as a program in it sees it that runs under this
+// ServiceAccount: with a token of its own.
+func (e *Env) AsServiceAccount(ctx context.Context, namespace, name string) (*Env, error) {
+	request, err := e.Kube.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, name, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("failed to make a token of ServiceAccount %s/%s: %w", namespace, name, err)
+	}
+	other := *e
+	other.close = nil
+	config := rest.AnonymousClientConfig(e.Config)
+	config.BearerToken = request.Status.Token
 	return &other, other.connect(config)
 }
 

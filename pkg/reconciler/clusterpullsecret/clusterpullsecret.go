@@ -10,16 +10,13 @@ import (
 	"slices"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	corev1listers "k8s.io/client-go/listers/core/v1"
 	"knative.dev/pkg/controller"
 	"knative.dev/pkg/reconciler"
 	servinglisters "knative.dev/serving/pkg/client/listers/serving/v1"
 
-	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 	"pullsecrets.dev/pkg/catalog"
 	clusterpullsecretreconciler "pullsecrets.dev/pkg/client/injection/reconciler/pullsecrets/v1alpha1/clusterpullsecret"
@@ -50,6 +47,7 @@ type Reconciler struct {
 	secrets corev1listers.SecretLister
 	probe   prober
 	stalled stalls
+	metrics recorded
 	now     func() time.Time
 }
 
@@ -131,45 +129,26 @@ func (r *Reconciler) changed(cps *v1alpha1.ClusterPullSecret, facts source.Facts
 	if status.ResourceVersion == facts.ResourceVersion {
 		return false, nil
 	}
-	if known, ok := r.sources.Known(cps.Spec.SecretRef, status.ResourceVersion); ok {
-		return known.Digest != facts.Digest, nil
+	known, isKnown := r.sources.Known(cps.Spec.SecretRef, status.ResourceVersion)
+	if isKnown && known.Digest != facts.Digest {
+		return true, nil
 	}
-	// This process has just started: the copies of that version know what it was.
-	// One that was written since the source changed holds what it holds now, so
-	// they count only if they agree.
-	copies, err := r.copiesOf(cps.Name)
+	copies, err := source.CopiesOf(r.secrets, cps.Name)
 	if err != nil {
 		return false, err
 	}
-	changed := true
-	for _, copied := range copies {
-		if copied.Annotations[pullsecrets.SourceResourceVersionAnnotation] != status.ResourceVersion {
-			continue
-		}
-		if string(copied.Data[corev1.DockerConfigJsonKey]) != facts.Digest {
-			return true, nil
-		}
-		changed = false
-	}
-	return changed, nil
-}
-
-// copiesOf are the Secrets that are labelled as copies of a ClusterPullSecret.
-func (r *Reconciler) copiesOf(name string) ([]*corev1.Secret, error) {
-	copies, err := r.secrets.List(labels.SelectorFromSet(labels.Set{
-		pullsecrets.ManagedByLabel: pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel: name,
-	}))
-	if err != nil {
-		return nil, fmt.Errorf("failed to list the copies of ClusterPullSecret %s: %w", name, err)
-	}
-	return copies, nil
+	// Where this process has just started, the copies of that version know what it
+	// was. One that holds something else has to be written anew in any case, and is
+	// not before the status names the version of which that is done.
+	same, other := source.Compare(copies, status.ResourceVersion, facts.Digest)
+	return other || !same && !isKnown, nil
 }
 
 // FinalizeKind holds a deleted ClusterPullSecret until the Namespace reconciler has
 // taken its copies away, or our labels off them. Namespaces that are going take
 // theirs along, and are not waited for.
 func (r *Reconciler) FinalizeKind(_ context.Context, cps *v1alpha1.ClusterPullSecret) reconciler.Event {
-	copies, err := r.copiesOf(cps.Name)
+	copies, err := source.CopiesOf(r.secrets, cps.Name)
 	if err != nil {
 		return err
 	}

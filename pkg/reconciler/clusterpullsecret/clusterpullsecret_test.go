@@ -50,14 +50,18 @@ func prepared(f func(*Reconciler)) map[string]any { return map[string]any{prepar
 func factory() knativetesting.Factory {
 	return MakeFactory(func(ctx context.Context, listers *Listers, row *knativetesting.TableRow) controller.Reconciler {
 		all := catalog.New(listers.ClusterPullSecrets())
+		m, err := newMetrics()
+		if err != nil {
+			panic(err)
+		}
 		r := &Reconciler{
 			sources: source.NewReader(kubeclient.Get(ctx)), watch: func(v1alpha1.SecretReference) {}, catalog: all,
 			clusterPullSecrets: listers.ClusterPullSecrets(),
 			namespaces:         listers.Namespaces(), services: listers.Services(), secrets: listers.Copies(),
-			probe: func(_ context.Context, namespace, name string) failure {
-				panic("nothing may be asked about Secret " + namespace + "/" + name)
+			probe: func(_ context.Context, namespace string, _ *v1alpha1.ClusterPullSecret) failure {
+				panic("nothing may be asked about namespace " + namespace)
 			},
-			now: func() time.Time { return noon },
+			metrics: m, now: func() time.Time { return noon },
 		}
 		if f, ok := row.OtherTestData[prepare].(func(*Reconciler)); ok {
 			f(r)
@@ -399,23 +403,24 @@ func TestFinalizeKind(t *testing.T) {
 
 // TestLooksAgain checks when a ClusterPullSecret is looked at again of itself.
 func TestLooksAgain(t *testing.T) {
-	waits := func(context.Context, string, string) failure { return failure{theirs: true} }
 	for _, test := range []struct {
 		reason  string
 		objects []runtime.Object
 		since   time.Duration
+		why     failure
 		want    time.Duration
 	}{
-		{"copies are being written", []runtime.Object{asks("team"), steady(), sourceOf("7", one)}, 0, patience},
-		{"they have been for a while", []runtime.Object{asks("team"), steady(), sourceOf("7", one)}, patience - time.Second, time.Second},
-		{"something is in the way", []runtime.Object{asks("team"), steady(), sourceOf("7", one)}, patience, later},
-		{"all is done", []runtime.Object{asks("team"), steady(), sourceOf("7", one), copied("team", "7", one)}, 0, 0},
-		{"copies are being taken away", []runtime.Object{asks("team"), steady(deleted), copied("team", "7", one)}, 0, remaining},
+		{"copies are being written", []runtime.Object{asks("team"), steady(), sourceOf("7", one)}, 0, failure{}, patience},
+		{"they have been for a while", []runtime.Object{asks("team"), steady(), sourceOf("7", one)}, patience - time.Second, failure{}, time.Second},
+		{"something is in the way", []runtime.Object{asks("team"), steady(), sourceOf("7", one)}, patience, refused("team"), later},
+		{"something is in the way that may pass", []runtime.Object{asks("team"), steady(), sourceOf("7", one)}, patience, broke("team"), sooner},
+		{"all is done", []runtime.Object{asks("team"), steady(), sourceOf("7", one), copied("team", "7", one)}, 0, failure{}, 0},
+		{"copies are being taken away", []runtime.Object{asks("team"), steady(deleted), copied("team", "7", one)}, 0, failure{}, remaining},
 	} {
 		t.Run(test.reason, func(t *testing.T) {
 			row := knativetesting.TableRow{Objects: test.objects, OtherTestData: prepared(func(r *Reconciler) {
 				stalling(r, test.since, "team")
-				r.probe = waits
+				r.probe = func(context.Context, string, *v1alpha1.ClusterPullSecret) failure { return test.why }
 			})}
 			c, _, _ := factory()(t, &row)
 			err := c.Reconcile(row.Ctx, "ghcr")

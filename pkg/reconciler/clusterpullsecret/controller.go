@@ -52,13 +52,17 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 	}
 	all := catalog.New(informer.Lister())
 	watches := &sourceWatches{client: kubeclient.Get(ctx)}
+	metrics, err := newMetrics()
+	if err != nil {
+		logger.Fatalw("Failed to make metrics", "error", err)
+	}
 	r := &Reconciler{
 		sources: source.NewReader(kubeclient.Get(ctx)),
 		watch:   func(ref v1alpha1.SecretReference) { watches.follow(ctx, ref) },
 		catalog: all, clusterPullSecrets: informer.Lister(),
 		namespaces: namespaces.Lister(), services: services.Lister(), secrets: secrets.Lister(),
-		probe: probeBy(kubeclient.Get(ctx)),
-		now:   time.Now,
+		probe:   probeBy(kubeclient.Get(ctx)),
+		metrics: metrics, now: time.Now,
 	}
 	impl := clusterpullsecretreconciler.NewImpl(ctx, r, func(impl *controller.Impl) controller.Options {
 		store := config.NewStore(logger.Named("config-store"), func(string, any) { impl.GlobalResync(informer.Informer()) })

@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -26,8 +25,12 @@ import (
 const (
 	// patience is how long copies may fail to come before it is asked why.
 	patience = 5 * time.Second
-	// later is when that is asked again.
-	later = 10 * time.Minute
+	// later is when that is asked again, and sooner when it is if it is nobody's
+	// doing there, so that it may be over.
+	later, sooner = 10 * time.Minute, 30 * time.Second
+	// atOnce is how many namespaces are asked about before others have their turn,
+	// and soon when the next ones are.
+	atOnce, soon = 100, time.Second
 )
 
 // tally is what became of the copies of a ClusterPullSecret.
@@ -50,19 +53,49 @@ func (r *Reconciler) count(ctx context.Context, cps *v1alpha1.ClusterPullSecret)
 	}
 	status := &cps.Status
 	stalled := r.stalled.since(cps.Name, t.missing, r.now())
-	if len(t.missing) > 0 && status.Source != nil && stalled < patience {
-		status.SetNamespaces(t.counts)
-		if !status.GetCondition(v1alpha1.ClusterPullSecretConditionDistributed).IsTrue() {
-			// One more namespace is no reason to call all others in question.
-			status.MarkDistributing()
-		}
-		return patience - stalled, nil
+	waiting := len(t.missing) > 0 && status.Source != nil
+	again := later
+	switch {
+	case len(t.missing) == 0:
+		again = 0
+	case !waiting:
+		// The source comes first, and what follows it tells of that.
+	case stalled < patience:
+		again = patience - stalled
+	case r.ask(ctx, cps, t.missing):
+		again = soon
+	default:
+		waiting = false
 	}
+	ours := r.explain(cps, &t)
+	if !waiting {
+		if r.mark(ctx, cps, t, ours); ours > 0 {
+			again = sooner
+		}
+	} else if !status.GetCondition(v1alpha1.ClusterPullSecretConditionDistributed).IsTrue() {
+		// One more namespace is no reason to call all others in question.
+		status.MarkDistributing()
+	}
+	return again, nil
+}
+
+// ask finds out why copies are missing, where that is not known or may have changed.
+// It returns whether it has left some for the next time, so that thousands keep
+// nobody waiting.
+func (r *Reconciler) ask(ctx context.Context, cps *v1alpha1.ClusterPullSecret, missing []string) bool {
+	unknown := r.stalled.unknown(cps.Name, missing, r.now())
+	for _, namespace := range unknown[:min(len(unknown), atOnce)] {
+		r.stalled.note(cps.Name, r.probe(ctx, namespace, cps), r.now())
+	}
+	return len(unknown) > atOnce
+}
+
+// explain puts what is known of missing copies into the status. It returns how many
+// are not the doing of their namespace.
+func (r *Reconciler) explain(cps *v1alpha1.ClusterPullSecret, t *tally) (ours int) {
 	var failures []v1alpha1.NamespaceFailure
-	ours := 0
-	if status.Source != nil {
-		for _, namespace := range t.missing {
-			failure := r.probe(ctx, namespace, grant.SecretName(cps))
+	if cps.Status.Source != nil {
+		for _, failure := range r.stalled.known(cps.Name, t.missing) {
 			if failure.conflict {
 				t.counts.Conflicted++
 			} else {
@@ -74,13 +107,9 @@ func (r *Reconciler) count(ctx context.Context, cps *v1alpha1.ClusterPullSecret)
 			failures = append(failures, failure.NamespaceFailure)
 		}
 	}
-	status.SetNamespaces(t.counts)
-	status.SetFailures(failures)
-	r.mark(ctx, cps, t, ours)
-	if len(t.missing) > 0 {
-		return later, nil
-	}
-	return 0, nil
+	cps.Status.SetNamespaces(t.counts)
+	cps.Status.SetFailures(failures)
+	return ours
 }
 
 // mark sets the condition Distributed, and tells of a distribution that is done.
@@ -97,6 +126,9 @@ func (r *Reconciler) mark(ctx context.Context, cps *v1alpha1.ClusterPullSecret, 
 	default:
 		status.MarkDistributed()
 		if !before && t.counts.Wanted > 0 {
+			if changed := status.Source.LastChanged; changed != nil {
+				r.metrics.duration.Record(ctx, r.now().Sub(changed.Time).Seconds())
+			}
 			e := events.Distributed(status.Source.ResourceVersion, int(t.counts.Synced), int(t.counts.Wanted))
 			controller.GetEventRecorder(ctx).Event(cps, e.Type, e.Reason, e.Message)
 		}
@@ -164,36 +196,4 @@ func (r *Reconciler) synced(cps *v1alpha1.ClusterPullSecret, namespace string) b
 	copied, err := r.secrets.Secrets(namespace).Get(name)
 	return err == nil && cps.Status.Source != nil && source.Owner(copied) == cps.Name &&
 		copied.Annotations[pullsecrets.SourceResourceVersionAnnotation] == cps.Status.Source.ResourceVersion
-}
-
-// stalls remembers since when the same copies are missing.
-type stalls struct {
-	mu     sync.Mutex
-	byName map[string]stall
-}
-
-type stall struct {
-	missing []string
-	since   time.Time
-}
-
-// since is how long exactly these namespaces have been without their copies.
-func (s *stalls) since(name string, missing []string, now time.Time) time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.byName == nil {
-		s.byName = make(map[string]stall)
-	}
-	known, ok := s.byName[name]
-	if !ok || !slices.Equal(known.missing, missing) {
-		known = stall{missing, now}
-		s.byName[name] = known
-	}
-	return now.Sub(known.since)
-}
-
-func (s *stalls) forget(name string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.byName, name)
 }

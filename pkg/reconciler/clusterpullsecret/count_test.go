@@ -10,9 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"knative.dev/pkg/controller"
 	knativetesting "knative.dev/pkg/reconciler/testing"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
@@ -45,9 +47,9 @@ func stalled(failures ...failure) map[string]any {
 		}
 		slices.Sort(missing)
 		stalling(r, patience, missing...)
-		r.probe = func(_ context.Context, namespace, name string) failure {
-			if name != "ghcr" {
-				panic("another Secret was asked about: " + name)
+		r.probe = func(_ context.Context, namespace string, cps *v1alpha1.ClusterPullSecret) failure {
+			if cps.Name != "ghcr" {
+				panic("it was asked about " + cps.Name)
 			}
 			return why[namespace]
 		}
@@ -165,6 +167,44 @@ func TestFailures(t *testing.T) {
 	})
 }
 
+// Nobody is asked twice within a while, however often a ClusterPullSecret is looked
+// at, nor too many at once.
+func TestAsksAreRemembered(t *testing.T) {
+	const namespaces = 2*atOnce + 1
+	objects := []runtime.Object{steady(), sourceOf("7", one)}
+	var missing []string
+	for i := range namespaces {
+		missing = append(missing, fmt.Sprintf("team-%03d", i))
+		objects = append(objects, asks(missing[i]))
+	}
+	now, asked := noon, 0
+	row := knativetesting.TableRow{Objects: objects, OtherTestData: prepared(func(r *Reconciler) {
+		stalling(r, patience, missing...)
+		r.now = func() time.Time { return now }
+		r.probe = func(_ context.Context, namespace string, _ *v1alpha1.ClusterPullSecret) failure {
+			asked++
+			if namespace == missing[0] {
+				return broke(namespace)
+			}
+			return conflicting(namespace)
+		}
+	})}
+	c, _, _ := factory()(t, &row)
+	for _, look := range []struct {
+		after             time.Duration
+		wantAsked, wantIn int // the latter in seconds
+	}{
+		{0, atOnce, 1}, {0, 2 * atOnce, 1}, {0, namespaces, 30}, {0, namespaces, 30},
+		{sooner, namespaces + 1, 30}, {later, namespaces + 1 + atOnce, 1},
+	} {
+		now = now.Add(look.after)
+		_, in := controller.IsRequeueKey(c.Reconcile(row.Ctx, "ghcr"))
+		if asked != look.wantAsked || in != time.Duration(look.wantIn)*time.Second {
+			t.Fatalf("%s after noon %d were asked and it looks again in %s, want %d and %d s", now.Sub(noon), asked, in, look.wantAsked, look.wantIn)
+		}
+	}
+}
+
 // elder is an older ClusterPullSecret with the same name for its copies.
 func elder(name, team string) *v1alpha1.ClusterPullSecret {
 	return ClusterPullSecret(name, func(cps *v1alpha1.ClusterPullSecret) {
@@ -219,5 +259,25 @@ func TestNameConflictIsStable(t *testing.T) {
 		if got.older != "ancient" || got.counts.Selected != 2 {
 			t.Errorf("%s beats it in %d namespaces, want ancient, the first by name, in 2", got.older, got.counts.Selected)
 		}
+	}
+}
+
+// How long a distribution took is recorded when it is done, and not again.
+func TestDurationIsRecorded(t *testing.T) {
+	read := Metrics(t)
+	done := []runtime.Object{asks("team"), steady(distributing, counted(1, 1, 0, 0, 0)), sourceOf("7", one), copied("team", "7", one)}
+	runRows(t, knativetesting.TableTest{{
+		Name: "distributed", Objects: done, WantStatusUpdates: status(),
+		WantEvents: []string{"Normal Distributed 1 of 1 namespaces have a copy of the source's version 7"},
+	}})
+	want := map[string]int64{"pullsecrets.distribution.duration": 1}
+	if diff := cmp.Diff(want, read()); diff != "" {
+		t.Error("recorded (-want, +got):", diff)
+	}
+	runRows(t, knativetesting.TableTest{{
+		Name: "still distributed", Objects: []runtime.Object{asks("team"), steady(), sourceOf("7", one), copied("team", "7", one)},
+	}})
+	if diff := cmp.Diff(want, read()); diff != "" {
+		t.Error("recorded (-want, +got):", diff)
 	}
 }

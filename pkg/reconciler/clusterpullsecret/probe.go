@@ -15,6 +15,7 @@ import (
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	"pullsecrets.dev/pkg/grant"
 )
 
 // A failure is why a namespace has no copy.
@@ -27,7 +28,7 @@ type failure struct {
 }
 
 // prober finds out why a namespace has no copy.
-type prober func(ctx context.Context, namespace, name string) failure
+type prober func(ctx context.Context, namespace string, cps *v1alpha1.ClusterPullSecret) failure
 
 // maxText is how much of somebody else's message a status passes on.
 const maxText = 200
@@ -35,10 +36,11 @@ const maxText = 200
 // probeBy asks the API server to make an empty copy without making it, which it
 // answers with the very reason.
 func probeBy(client kubernetes.Interface) prober {
-	return func(ctx context.Context, namespace, name string) failure {
+	return func(ctx context.Context, namespace string, cps *v1alpha1.ClusterPullSecret) failure {
+		name := grant.SecretName(cps)
 		_, err := client.CoreV1().Secrets(namespace).Create(ctx, &corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{
-				pullsecrets.ManagedByLabel: pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel: name,
+				pullsecrets.ManagedByLabel: pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel: cps.Name,
 			}},
 			Type: corev1.SecretTypeDockerConfigJson,
 			Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte(`{"auths":{}}`)},

@@ -18,6 +18,7 @@ import (
 	clientgotesting "k8s.io/client-go/testing"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	. "pullsecrets.dev/pkg/reconciler/testing"
 )
 
 var secrets = corev1.Resource("secrets")
@@ -62,7 +63,7 @@ func TestProbe(t *testing.T) {
 				}
 				return true, action.(clientgotesting.CreateAction).GetObject(), test.answer
 			})
-			got := probeBy(client)(t.Context(), "team", "ghcr")
+			got := probeBy(client)(t.Context(), "team", ClusterPullSecret("robot", func(cps *v1alpha1.ClusterPullSecret) { cps.Spec.SecretName = "ghcr" }))
 			if diff := cmp.Diff(test.want, got, cmp.AllowUnexported(failure{})); diff != "" {
 				t.Errorf("(-want, +got):\n%s", diff)
 			}

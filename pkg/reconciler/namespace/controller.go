@@ -54,6 +54,10 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 	if err := secrets.Informer().SetTransform(trim.Object); err != nil {
 		logger.Fatalw("Failed to trim what is cached", "error", err)
 	}
+	metrics, err := newMetrics()
+	if err != nil {
+		logger.Fatalw("Failed to make metrics", "error", err)
+	}
 	all := catalog.New(clusterPullSecrets.Lister())
 	kube := kubeclient.Get(ctx)
 	reporter := events.NewReporter()
@@ -61,7 +65,7 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 		kube: kube, serving: servingclient.Get(ctx), client: client.Get(ctx),
 		catalog: all, sources: source.NewReader(kube), clusterPullSecrets: clusterPullSecrets.Lister(),
 		secrets: secrets.Lister(), services: services.Lister(), accounts: serviceAccounts.Lister(),
-		labelsOf: labelsBy(kube),
+		labelsOf: labelsBy(kube), metrics: metrics,
 	}}
 	impl := namespacereconciler.NewImpl(ctx, r, func(impl *controller.Impl) controller.Options {
 		store := config.NewStore(logger.Named("config-store"), func(string, any) {

@@ -55,6 +55,7 @@ type copies struct {
 	labelsOf func(ctx context.Context, namespace, name string) (map[string]string, error)
 	// repairs slows down where somebody keeps undoing them.
 	repairs repairs
+	metrics recorded
 }
 
 // outcome is what could not be done in a Namespace for now.
@@ -148,7 +149,33 @@ func (c *copies) serve(ctx context.Context, namespace string, cps *v1alpha1.Clus
 	if err != nil {
 		return fmt.Errorf("failed to read the source of ClusterPullSecret %s: %w", cps.Name, err)
 	}
+	if unjudged, err := c.unjudged(cps, facts); unjudged || err != nil {
+		o.lookAgain(untold)
+		return err
+	}
 	return c.write(ctx, namespace, resources.Wanted{ClusterPullSecret: cps, Version: version, Digest: facts.Digest}, copied, o)
+}
+
+// unjudged tells whether the source has changed since the status was written, which
+// then tells so in a moment and wakes the Namespace. A process that has just started
+// sees that by the copies of the version that the status names. It must not write
+// over these: nobody could tell any more that there was a change.
+func (c *copies) unjudged(cps *v1alpha1.ClusterPullSecret, facts source.Facts) (bool, error) {
+	version := cps.Status.Source.ResourceVersion
+	if facts.ResourceVersion == version {
+		return false, nil
+	}
+	copies, err := source.CopiesOf(c.secrets, cps.Name)
+	if err != nil {
+		return false, err
+	}
+	same, other := source.Compare(copies, version, facts.Digest)
+	if same && !other {
+		// It was only labelled.
+		facts.ResourceVersion = version
+		c.sources.Know(cps.Spec.SecretRef, version, facts)
+	}
+	return other, nil
 }
 
 // sourceReady tells whether the source that the spec names now was found good. The
@@ -182,20 +209,22 @@ func (c *copies) write(ctx context.Context, namespace string, w resources.Wanted
 		return fmt.Errorf("failed to read the source of ClusterPullSecret %s: %w", w.ClusterPullSecret.Name, err)
 	}
 	defer release()
-	secrets := c.kube.CoreV1().Secrets(namespace)
+	secrets, done := c.kube.CoreV1().Secrets(namespace), created
 	if copied != nil {
+		done = updated
 		_, err = secrets.Update(ctx, resources.MakeUpdate(copied, w, config), metav1.UpdateOptions{FieldManager: pullsecrets.FieldManager})
 	} else {
 		_, err = secrets.Create(ctx, resources.MakeCopy(namespace, w, config), metav1.CreateOptions{FieldManager: pullsecrets.FieldManager})
 	}
-	switch {
-	case err == nil:
-		c.repairs.wrote(name, w.Version)
-		return nil
-	case copied == nil && apierrors.IsAlreadyExists(err):
+	if copied == nil && apierrors.IsAlreadyExists(err) {
 		return c.conflict(ctx, name, o)
 	}
-	return fmt.Errorf("failed to write the copy %s: %w", name, err)
+	c.metrics.attempt(ctx, done, err)
+	if err != nil {
+		return fmt.Errorf("failed to write the copy %s: %w", name, err)
+	}
+	c.repairs.wrote(name, w.Version)
+	return nil
 }
 
 // conflict finds out whose the Secret is that stands where a copy should.
@@ -210,6 +239,7 @@ func (c *copies) conflict(ctx context.Context, name types.NamespacedName, o *out
 		// Ours, and new to the cache, which brings the Namespace back here.
 		return nil
 	}
+	c.metrics.count(ctx, conflict)
 	o.conflicts = append(o.conflicts, name.Name)
 	o.lookAgain(later)
 	return nil
@@ -303,7 +333,11 @@ func (c *copies) remove(ctx context.Context, copied *corev1.Secret) error {
 	err := c.kube.CoreV1().Secrets(copied.Namespace).Delete(ctx, copied.Name, metav1.DeleteOptions{
 		Preconditions: &metav1.Preconditions{UID: &copied.UID, ResourceVersion: &copied.ResourceVersion},
 	})
-	if err != nil && !apierrors.IsNotFound(err) {
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	c.metrics.attempt(ctx, removed, err)
+	if err != nil {
 		return fmt.Errorf("failed to delete the copy %s/%s: %w", copied.Namespace, copied.Name, err)
 	}
 	return nil
@@ -317,8 +351,10 @@ func (c *copies) release(ctx context.Context, copied *corev1.Secret) error {
 
 // retain makes a copy an ordinary Secret of the namespace.
 func (c *copies) retain(ctx context.Context, copied *corev1.Secret) error {
-	return c.patch(ctx, copied, fmt.Sprintf(`{"metadata":{"resourceVersion":%q,"labels":{%q:null,%q:null},"annotations":{%q:null}}}`,
+	err := c.patch(ctx, copied, fmt.Sprintf(`{"metadata":{"resourceVersion":%q,"labels":{%q:null,%q:null},"annotations":{%q:null}}}`,
 		copied.ResourceVersion, pullsecrets.ManagedByLabel, pullsecrets.ClusterPullSecretLabel, pullsecrets.SourceResourceVersionAnnotation))
+	c.metrics.attempt(ctx, retained, err)
+	return err
 }
 
 func (c *copies) patch(ctx context.Context, copied *corev1.Secret, patch string) error {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -283,6 +284,35 @@ func runRows(t *testing.T, rows knativetesting.TableTest) {
 		rows[i].Key, rows[i].SkipNamespaceValidation = "team", true
 	}
 	rows.Test(t, factory())
+}
+
+// What becomes of copies is counted, whether or not there is anything to count for
+// those who keep them.
+func TestCopiesAreCounted(t *testing.T) {
+	for _, test := range []struct {
+		row  string
+		want string
+	}{
+		{"granted and asked for: made", "created"},
+		{"making it fails", "failed"},
+		{"a Secret of the user's: left alone, and told", "conflict"},
+		{"rotated: in place, with the same UID", "updated"},
+		{"nobody asks any more", "removed"},
+		{"deleting it fails", "failed"},
+		{"Retain: an ordinary Secret from now on", "retained"},
+	} {
+		t.Run(test.row, func(t *testing.T) {
+			rows := slices.DeleteFunc(slices.Concat(creations(), updates(), revocations()), func(row knativetesting.TableRow) bool { return row.Name != test.row })
+			if len(rows) != 1 {
+				t.Fatalf("%d rows of TestCopies are called so, want one", len(rows))
+			}
+			read := Metrics(t)
+			runRows(t, rows)
+			if diff := cmp.Diff(map[string]int64{"pullsecrets.copies{result=" + test.want + "}": 1}, read()); diff != "" {
+				t.Error("counted (-want, +got):", diff)
+			}
+		})
+	}
 }
 
 // The repairs of somebody's doings are free at first, and then ever rarer; a new

@@ -38,6 +38,10 @@ func factory() knativetesting.Factory {
 	return MakeFactory(func(ctx context.Context, listers *Listers, _ *knativetesting.TableRow) controller.Reconciler {
 		all := catalog.New(listers.ClusterPullSecrets())
 		kube := kubeclient.Get(ctx)
+		m, err := newMetrics()
+		if err != nil {
+			panic(err)
+		}
 		reporter := events.NewReporter()
 		r := &Reconciler{reporter: reporter, accounts: &accounts{kube: kube, lister: listers.ServiceAccounts(), reporter: reporter}, copies: &copies{
 			kube: kube, serving: servingclient.Get(ctx), client: client.Get(ctx),
@@ -50,6 +54,7 @@ func factory() knativetesting.Factory {
 				}
 				return secret.Labels, nil
 			},
+			metrics: m,
 		}}
 		return namespacereconciler.NewReconciler(ctx, logging.FromContext(ctx), kubeclient.Get(ctx), listers.Namespaces(),
 			controller.GetEventRecorder(ctx), r, controller.Options{SkipStatusUpdates: true})

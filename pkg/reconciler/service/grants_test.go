@@ -207,8 +207,9 @@ func TestGrants(t *testing.T) {
 			},
 		},
 		{
-			Name: "a declared name that is the source itself goes in whether it exists or not",
-			Key:  key, Ctx: all,
+			Name:    "a declared name that is the source itself goes in whether it exists or not",
+			WantErr: true, // It is looked at again.
+			Key:     key, Ctx: all,
 			Objects: []runtime.Object{Service(ns, "app"), Namespace(ns, wants), ClusterPullSecret("ghcr", func(cps *v1alpha1.ClusterPullSecret) {
 				cps.Spec.SecretRef.Namespace = ns
 			})},
@@ -216,8 +217,9 @@ func TestGrants(t *testing.T) {
 			WantEvents: []string{addedDeclared, "Warning SecretMissing No such pull secret in namespace team: ghcr; create it, or correct the annotation that declares it"},
 		},
 		{
-			Name: "a declared name that is not granted goes in, and that is told",
-			Key:  key, Ctx: all,
+			Name:    "a declared name that is not granted goes in, and that is told",
+			WantErr: true, // It is looked at again.
+			Key:     key, Ctx: all,
 			Objects:       []runtime.Object{Service(ns, "app"), Namespace(ns, wants), ClusterPullSecret("ghcr", elsewhere)},
 			OtherTestData: there(), WantPatches: declared, WantEvents: []string{addedDeclared, notGranted},
 		},
@@ -228,8 +230,9 @@ func TestGrants(t *testing.T) {
 			OtherTestData: there("ghcr"), WantPatches: declared, WantEvents: []string{addedDeclared},
 		},
 		{
-			Name: "a declared name that is granted no more is told of a Service that is Ready too",
-			Key:  key, Ctx: all,
+			Name:    "a declared name that is granted no more is told of a Service that is Ready too",
+			WantErr: true, // It is looked at again.
+			Key:     key, Ctx: all,
 			Objects: []runtime.Object{
 				Service(ns, "app", WithPullSecrets("ghcr"), WithAnnotation("pullsecrets.dev/added", `{"ghcr":"namespace"}`)), Namespace(ns, wants), ClusterPullSecret("ghcr", elsewhere),
 			},

@@ -15,6 +15,7 @@ import (
 type recorded struct {
 	added     metrics.Added
 	contested metric.Int64Counter
+	missing   *missing
 }
 
 func newMetrics() (recorded, error) {
@@ -22,8 +23,16 @@ func newMetrics() (recorded, error) {
 	if err != nil {
 		return recorded{}, err
 	}
-	contested, err := otel.GetMeterProvider().Meter("pullsecrets.dev/pkg/reconciler/service").Int64Counter("pullsecrets.services.contested",
+	meter := otel.GetMeterProvider().Meter("pullsecrets.dev/pkg/reconciler/service")
+	contested, err := meter.Int64Counter("pullsecrets.services.contested",
 		metric.WithDescription("Services left alone because somebody keeps removing what is declared"),
 		metric.WithUnit("{service}"))
-	return recorded{added, contested}, err
+	if err != nil {
+		return recorded{}, err
+	}
+	m := recorded{added, contested, &missing{}}
+	_, err = meter.Int64ObservableGauge("pullsecrets.secrets.missing",
+		metric.WithDescription("Secrets that Services of a namespace declare and that do not exist or cannot be used for pulling"),
+		metric.WithUnit("{secret}"), metric.WithInt64Callback(m.missing.observe))
+	return m, err
 }

@@ -117,21 +117,27 @@ func (r *Reconciler) ReconcileKind(ctx context.Context, svc *servingv1.Service) 
 	}
 	event := r.converge(ctx, s)
 	told, all := r.reporter.Report(controller.GetEventRecorder(ctx), svc, topicService, s.reports)
-	r.checkSecrets(ctx, s)
+	again := r.checkSecrets(ctx, s)
 	deferred := func(e events.Event) bool { return e.Reason == events.ReasonBackfillDeferred }
 	if config.FromContext(ctx).Backfill == config.BackfillReport && slices.ContainsFunc(told, deferred) {
 		r.metrics.added.Count(ctx, s.result.Added, metrics.Report)
 	}
-	if !all && event == nil {
+	switch {
+	case event != nil:
+		return event
+	case !all:
 		return controller.NewRequeueAfter(untold)
+	case again:
+		return controller.NewRequeueAfter(lookAgain)
 	}
-	return event
+	return nil
 }
 
 // ObserveDeletion forgets a Service that is gone.
 func (r *Reconciler) ObserveDeletion(_ context.Context, key types.NamespacedName) error {
 	r.backfill.done(key, false)
 	r.memory.forget(key)
+	r.metrics.missing.note(key, nil)
 	r.reporter.Forget(key, topicService, topicSecrets, topicGrants)
 	return nil
 }
@@ -140,6 +146,7 @@ func (r *Reconciler) ObserveDeletion(_ context.Context, key types.NamespacedName
 func (r *Reconciler) demote(reconciler.Bucket) {
 	r.backfill.clear()
 	r.memory.clear()
+	r.metrics.missing.clear()
 	r.reporter.Clear()
 }
 
@@ -403,18 +410,25 @@ func lastWrite(managed []metav1.ManagedFieldsEntry, of func(metav1.ManagedFields
 // used. Neither keeps a name out of the list: Kubernetes ignores such an entry,
 // and a Secret that comes later must not cost a Revision. It looks while the
 // Service is not Ready, and once whenever a change is due, whether or not that
-// may be written; and always for names of copies that the namespace may not have,
-// because what is granted can be withdrawn from a Service that nobody touches.
-func (r *Reconciler) checkSecrets(ctx context.Context, s *subject) {
+// may be written; as long as any are missing; and always for names of copies that
+// the namespace may not have, because what is granted can be withdrawn from a
+// Service that nobody touches. It returns whether to look again: a copy that is
+// late wakes the Service when it comes, and a Secret of the user's wakes nobody.
+func (r *Reconciler) checkSecrets(ctx context.Context, s *subject) bool {
 	names := s.declared.Names()
-	all := len(names) == 0 || !resources.Ready(s.Service) || s.result.ListChanged && !r.memory.checked(s.Service, names)
+	all := len(names) == 0 || !resources.Ready(s.Service) || r.metrics.missing.of(s.key) ||
+		s.result.ListChanged && !r.memory.checked(s.Service, names)
 	var found findings
+	var lacking []string
 	for _, name := range names {
 		withheld := s.offered.Withheld(name, s.namespace.Labels)
 		if !all && withheld == nil {
 			continue
 		}
 		secretType, exists, err := r.secrets.TypeOf(ctx, s.Namespace, name)
+		if err != nil || !exists || !usable(secretType) {
+			lacking = append(lacking, name)
+		}
 		switch {
 		case err != nil:
 			logging.FromContext(ctx).Warnw("Failed to check a declared pull secret", "secret", name, "error", err)
@@ -431,6 +445,8 @@ func (r *Reconciler) checkSecrets(ctx context.Context, s *subject) {
 	if r.reporter.Report(recorder, s.Service, topicGrants, found.grants(s.Namespace)); all {
 		r.reporter.Report(recorder, s.Service, topicSecrets, found.secrets(s.Namespace))
 	}
+	r.metrics.missing.note(s.key, lacking)
+	return slices.ContainsFunc(lacking, func(name string) bool { return s.copied(name) == nil })
 }
 
 // findings are what is wrong with the Secrets that a Service declares.

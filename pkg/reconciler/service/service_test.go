@@ -406,8 +406,9 @@ func TestReconcileKind(t *testing.T) {
 			Objects: []runtime.Object{Service(ns, "app", WithConfigurationsReady(corev1.ConditionFalse)), declares("n")},
 		},
 		{
-			Name: "a Secret is missing and another has the wrong type",
-			Key:  key, Ctx: all,
+			Name:    "a Secret is missing and another has the wrong type",
+			WantErr: true, // It is looked at again.
+			Key:     key, Ctx: all,
 			Objects:       []runtime.Object{Service(ns, "app"), declares("gone,opaque,n,unknown")},
 			OtherTestData: map[string]any{"secrets": fakeSecrets{ns + "/opaque": "Opaque", ns + "/n": corev1.SecretTypeDockercfg, ns + "/unknown": ""}},
 			WantPatches:   patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"gone\":\"namespace\",\"n\":\"namespace\",\"opaque\":\"namespace\",\"unknown\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"gone"},{"name":"opaque"},{"name":"n"},{"name":"unknown"}]}}}}`),
@@ -418,8 +419,9 @@ func TestReconcileKind(t *testing.T) {
 			},
 		},
 		{
-			Name: "a Secret is missing of a Service that has its name already and is not Ready",
-			Key:  key, Ctx: all,
+			Name:    "a Secret is missing of a Service that has its name already and is not Ready",
+			WantErr: true, // It is looked at again.
+			Key:     key, Ctx: all,
 			Objects: []runtime.Object{
 				Service(ns, "app", WithPullSecrets("gone"), WithAnnotation("pullsecrets.dev/added", `{"gone":"namespace"}`), WithConfigurationsReady(corev1.ConditionFalse)),
 				declares("gone"),

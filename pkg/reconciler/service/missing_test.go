@@ -1,0 +1,69 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package service
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"knative.dev/pkg/controller"
+	knativetesting "knative.dev/pkg/reconciler/testing"
+
+	"pullsecrets.dev/pkg/config"
+	. "pullsecrets.dev/pkg/reconciler/testing"
+)
+
+// TestMissingSecret has a Secret of the user's missing of a Service that is Ready,
+// and come later, which nothing tells of.
+func TestMissingSecret(t *testing.T) {
+	read := Metrics(t)
+	secrets := fakeSecrets{}
+	row := knativetesting.TableRow{
+		Key: ns + "/app", Ctx: with(config.BackfillAll, 0),
+		Objects:       []runtime.Object{Service(ns, "app"), declares("n")},
+		OtherTestData: map[string]any{"secrets": secrets},
+	}
+	c, _, _ := factory()(t, &row)
+	if again, after := controller.IsRequeueKey(c.Reconcile(row.Ctx, row.Key)); !again || after != lookAgain {
+		t.Fatalf("It looks again: %t after %s, want it to after %s", again, after, lookAgain)
+	}
+	if diff := cmp.Diff(int64(1), read()["pullsecrets.secrets.missing{namespace="+ns+"}"]); diff != "" {
+		t.Error("missing (-want, +got):", diff)
+	}
+	secrets[ns+"/n"] = corev1.SecretTypeDockercfg
+	if err := c.Reconcile(row.Ctx, row.Key); err != nil {
+		t.Errorf("Once it is there: %v, want no more looking", err)
+	}
+	if got, found := read()["pullsecrets.secrets.missing{namespace="+ns+"}"]; found {
+		t.Errorf("missing = %d, want no series", got)
+	}
+}
+
+func TestMissingByNamespace(t *testing.T) {
+	read := Metrics(t)
+	recorded, err := newMetrics()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := recorded.missing
+	app, other, elsewhere := types.NamespacedName{Namespace: "a", Name: "app"}, types.NamespacedName{Namespace: "a", Name: "other"}, types.NamespacedName{Namespace: "b", Name: "app"}
+	m.note(app, []string{"x", "y"})
+	m.note(other, []string{"y", "z"})
+	m.note(elsewhere, []string{"x"})
+	want := map[string]int64{"pullsecrets.secrets.missing{namespace=a}": 3, "pullsecrets.secrets.missing{namespace=b}": 1}
+	if diff := cmp.Diff(want, read()); diff != "" {
+		t.Error("each Secret counts once (-want, +got):", diff)
+	}
+	m.note(app, nil)
+	m.note(elsewhere, nil)
+	if diff := cmp.Diff(map[string]int64{"pullsecrets.secrets.missing{namespace=a}": 2}, read()); diff != "" {
+		t.Error("what came counts no more (-want, +got):", diff)
+	}
+	if m.clear(); len(read()) != 0 {
+		t.Error("after another replica has taken over:", read())
+	}
+}
