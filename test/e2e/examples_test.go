@@ -18,6 +18,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	"pullsecrets.dev/pkg/client/clientset/versioned"
 	"pullsecrets.dev/test/env"
 )
 
@@ -28,6 +30,8 @@ const examples = "../../docs/examples"
 // comments in it say what becomes of its Services:
 //
 //	# expect: NAMESPACE/SERVICE: SECRET, SECRET
+//
+// Its ClusterPullSecrets, if it has any, have every copy that is wanted.
 func TestExamples(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob(filepath.Join(examples, "*.yaml"))
@@ -52,6 +56,11 @@ func TestExamples(t *testing.T) {
 				n := &tenant{Env: e, t: t, ns: want.namespace}
 				n.waitForList(want.service, want.secrets...)
 			}
+			for _, object := range parse(t, file, string(content)) {
+				if object.GetKind() == "ClusterPullSecret" {
+					waitForCopies(t, e, object.GetName())
+				}
+			}
 			// What one Service does not get, its neighbours got in the meantime.
 			for _, want := range expectations {
 				n := &tenant{Env: e, t: t, ns: want.namespace}
@@ -59,6 +68,20 @@ func TestExamples(t *testing.T) {
 			}
 		})
 	}
+}
+
+// waitForCopies waits until a ClusterPullSecret is Ready and has copies.
+func waitForCopies(t *testing.T, e *env.Env, name string) {
+	t.Helper()
+	cps, err := versioned.NewForConfig(e.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &platform{Env: e, t: t, name: name, cps: cps}
+	p.waitForStatus("that all copies are there", func(c *v1alpha1.ClusterPullSecret) bool {
+		n := c.Status.Namespaces
+		return c.IsReady() && n != nil && n.Wanted > 0 && n.Synced == n.Wanted
+	})
 }
 
 // applyExample applies the file until all of it is accepted, for it may make the

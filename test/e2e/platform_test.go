@@ -40,13 +40,21 @@ type platform struct {
 // newPlatform makes a source for a registry, and no ClusterPullSecret yet.
 func newPlatform(t *testing.T) *platform {
 	t.Helper()
+	p := barePlatform(t)
+	p.keepSource(pullSecret(p.name, "registry.example.com", "one"))
+	return p
+}
+
+// barePlatform has a name, and makes neither a source nor a ClusterPullSecret. It
+// deletes both after the test, whoever has made them.
+func barePlatform(t *testing.T) *platform {
+	t.Helper()
 	e := env.Get(t)
 	cps, err := versioned.NewForConfig(e.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &platform{Env: e, t: t, name: "registry-" + rand.String(6), cps: cps}
-	p.keepSource(pullSecret(p.name, "registry.example.com", "one"))
 	t.Cleanup(func() {
 		ctx := context.WithoutCancel(t.Context())
 		if err := cps.PullsecretsV1alpha1().ClusterPullSecrets().Delete(ctx, p.name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {

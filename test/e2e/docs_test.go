@@ -1,0 +1,142 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"pullsecrets.dev/test/env"
+)
+
+// pages is where the documentation lies, seen from here.
+const pages = "../../docs"
+
+// section returns what stands in a page of the documentation below a heading, up
+// to the next heading of any level.
+func section(t *testing.T, page, heading string) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(pages, page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	inside, fenced := false, false
+	for line := range strings.Lines(string(content)) {
+		fence := strings.HasPrefix(strings.TrimSpace(line), "```")
+		if title := strings.TrimSpace(strings.TrimLeft(line, "#")); strings.HasPrefix(line, "#") && !fenced {
+			inside = title == heading
+			continue
+		}
+		fenced = fenced != fence
+		if inside {
+			text.WriteString(line)
+		}
+	}
+	if text.Len() == 0 {
+		t.Fatalf("docs/%s has nothing under a heading %q: if it was renamed, rename it here", page, heading)
+	}
+	return text.String()
+}
+
+// headings returns the headings of a page.
+func headings(t *testing.T, page string) []string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(pages, page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, match := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(string(content), -1) {
+		found = append(found, match[1])
+	}
+	return found
+}
+
+// blocks returns what stands in the fences of a language, each without the
+// indentation of its fence.
+func blocks(text, language string) []string {
+	var (
+		found  []string
+		block  *strings.Builder
+		indent string
+	)
+	for line := range strings.Lines(text) {
+		trimmed := strings.TrimSpace(line)
+		switch {
+		case block == nil && trimmed == "```"+language:
+			block, indent = &strings.Builder{}, line[:strings.Index(line, "`")]
+		case block != nil && trimmed == "```":
+			found, block = append(found, block.String()), nil
+		case block != nil:
+			block.WriteString(strings.TrimPrefix(line, indent))
+		}
+	}
+	return found
+}
+
+// A reader is a person who does what a page of the documentation says, in a
+// namespace of the test's and with names of the test's.
+type reader struct {
+	*person
+	// assignments are the variables of the page.
+	assignments string
+	// names are those of the page, and what they are here.
+	names *strings.Replacer
+	// folder is where the commands run.
+	folder string
+}
+
+// reader returns a person who reads; oldnew is as for [strings.NewReplacer], and of
+// two names that begin alike the longer one comes first.
+func (n *tenant) reader(oldnew ...string) *reader {
+	n.t.Helper()
+	return &reader{person: n.person("alice"), names: strings.NewReplacer(oldnew...), folder: n.t.TempDir()}
+}
+
+// assign gives a variable of the page a value.
+func (r *reader) assign(name, value string) {
+	r.assignments += fmt.Sprintf("%s='%s'\n", name, value)
+}
+
+var assignment = regexp.MustCompile(`(?m)^([A-Z]+)=(.*)$`)
+
+// assignAs takes over the assignments of a block, except for those that are given.
+func (r *reader) assignAs(block string, instead map[string]string) {
+	r.t.Helper()
+	for _, found := range assignment.FindAllStringSubmatch(block, -1) {
+		value, given := instead[found[1]]
+		if !given {
+			value = strings.Trim(found[2], "'")
+		}
+		r.assign(found[1], value)
+	}
+}
+
+// follow runs a block of commands, like a shell into which it is pasted.
+func (r *reader) follow(commands string) string {
+	r.t.Helper()
+	script := r.assignments + r.names.Replace(commands)
+	cmd := exec.CommandContext(r.t.Context(), "sh", "-e", "-u", "-c", script)
+	cmd.Dir = r.folder
+	// kubectl alone is taken from here, and a home of its own keeps out what the
+	// real one configures.
+	cmd.Env = []string{
+		"KUBECONFIG=" + r.kubeconfig, "HOME=" + filepath.Dir(r.kubeconfig),
+		"PATH=" + filepath.Dir(env.Tool(r.t, "kubectl")) + string(filepath.ListSeparator) + os.Getenv("PATH"),
+	}
+	output, err := cmd.CombinedOutput()
+	if err != nil {
+		r.t.Fatalf("The documentation says\n%s\nand it ends with %v:\n%s", script, err, output)
+	}
+	r.t.Logf("%s\n%s", script, output)
+	return string(output)
+}

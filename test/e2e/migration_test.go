@@ -1,0 +1,385 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/test/env"
+)
+
+const (
+	// migrationPage and what it has in it, which is done here to the letter.
+	migrationPage = "migration.md"
+	theFourSteps  = "Do [the four steps](#the-four-steps)"
+	// pageLabel is the label by which the page selects namespaces.
+	pageLabel = "example.com/team"
+)
+
+// A migration goes from the copies of another tool to those of a ClusterPullSecret
+// as docs/migration.md says. The tool is imitated: it gets its turn after every
+// command, and does then what the real one does.
+type migration struct {
+	*reader
+	p *platform
+	// secret is the name of the copies, home the namespace where the tool runs,
+	// left one that the tool serves and the ClusterPullSecret does not.
+	secret     string
+	home, left *tenant
+	tool       tool
+	// aftermath is looked at in the end.
+	aftermath func()
+}
+
+// A tool does what another program does when it looks at the cluster.
+type tool interface {
+	turn(ctx context.Context) error
+}
+
+// nobody keeps Secrets that were made by hand.
+type nobody struct{}
+
+func (nobody) turn(context.Context) error { return nil }
+
+func newMigration(t *testing.T) *migration {
+	t.Helper()
+	p := barePlatform(t)
+	n := newTenant(t, env.Labelled(pageLabel, p.name))
+	m := &migration{p: p, secret: p.name, home: newTenant(t), left: newTenant(t), tool: nobody{}, aftermath: func() {}}
+	m.reader = n.reader(
+		"-n registry-creds-system", "-n "+m.home.ns, "-n imagepullsecret-patcher", "-n "+m.home.ns, "-n kube-system", "-n "+m.home.ns,
+		"clusterpolicy sync-secrets", "clusterpolicy "+m.secret, "container-registry", m.secret, "name: shop", "name: app")
+	return m
+}
+
+// assignAll makes the assignments of the section, with the names of this test.
+func (m *migration) assignAll(text, from string) {
+	m.t.Helper()
+	first := blocks(text, "sh")[0]
+	if !assignment.MatchString(first) || strings.Contains(first, "kubectl") {
+		m.t.Fatalf("The section begins with the commands\n%s\nwant assignments of its variables", first)
+	}
+	m.assignAs(first, map[string]string{"SECRET": m.secret, "FROM": from, "TEAM": m.p.name})
+}
+
+// take lets the tool have its turn.
+func (m *migration) take() {
+	m.t.Helper()
+	eventually(m.t, m.tool.turn)
+}
+
+// steps follows the blocks of commands in a text, and lets the tool have its turn
+// after each.
+func (m *migration) steps(text string) {
+	m.t.Helper()
+	for _, block := range blocks(text, "sh") {
+		if assignment.MatchString(block) && !strings.Contains(block, "kubectl") {
+			continue // These are made already, see assignAll.
+		}
+		m.follow(block)
+		m.take()
+	}
+}
+
+// checkSeen waits until the controller has done all that comes of the migration, and
+// tells what the witness saw.
+func (m *migration) checkSeen(watching *witness) {
+	m.t.Helper()
+	list, _, err := m.accountList(m.t.Context(), "default")
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.settle(list...) // The marker carries along what its ServiceAccount has.
+	watching.check()
+	m.waitForReady("app")
+	m.checkRevisions("app", 1)
+}
+
+// running is a Service that runs by the Secret, with one Revision. Its image is given
+// by digest, so the product may change it at any time.
+func (m *migration) running(list ...string) {
+	m.t.Helper()
+	m.applyAs("by-digest.yaml", "app", func(service *unstructured.Unstructured) {
+		if len(list) > 0 {
+			if err := unstructured.SetNestedSlice(service.Object, refs(list), "spec", "template", "spec", "imagePullSecrets"); err != nil {
+				m.t.Fatal(err)
+			}
+		}
+	})
+	m.waitForReady("app")
+	m.checkRevisions("app", 1)
+	m.checkList("app", list...)
+}
+
+// goThrough does what a section of the page says, under the eyes of a witness. The
+// Service that runs meanwhile has the list.
+func (m *migration) goThrough(text, from string, list ...string) {
+	m.t.Helper()
+	m.take()
+	m.running(list...)
+	before := m.copyOf(m.secret)
+	if before == nil {
+		m.t.Fatal("The tool has made no Secret")
+	}
+	watching := m.watchOver(m.secret, credentialsKept(m.t, before))
+
+	m.assignAll(text, from)
+	first, last, found := strings.Cut(text, theFourSteps)
+	if !found {
+		m.t.Fatalf("The section does not say %q", theFourSteps)
+	}
+	m.steps(first)
+	m.steps(readSection(m.t, "The four steps"))
+	m.checkAdopted(before)
+	m.steps(last)
+	m.aftermath()
+	m.checkAdopted(before)
+	m.checkSeen(watching)
+
+	// And from now on it is like any other copy.
+	m.p.rotate("two")
+	m.waitForCopy(m.secret, "two")
+	m.take()
+	if now := m.waitForCopy(m.secret, "two"); now.UID != before.UID {
+		m.t.Error("The Secret was made anew")
+	}
+	m.waitForReady("app")
+	m.checkRevisions("app", 1)
+	m.checkList("app", list...)
+}
+
+func readSection(t *testing.T, heading string) string {
+	t.Helper()
+	return section(t, migrationPage, heading)
+}
+
+// checkAdopted checks that the Secret is a copy now, and still the same Secret.
+func (m *migration) checkAdopted(before *corev1.Secret) {
+	m.t.Helper()
+	now := m.copyOf(m.secret)
+	if now == nil {
+		m.t.Fatal("The Secret is gone")
+	}
+	if now.UID != before.UID {
+		m.t.Error("The Secret was made anew, want it taken over")
+	}
+	if now.Labels[pullsecrets.ManagedByLabel] != pullsecrets.ManagedByValue || now.Labels[pullsecrets.ClusterPullSecretLabel] != m.secret {
+		m.t.Errorf("The Secret has the labels %v, want those of a copy", now.Labels)
+	}
+	if len(now.OwnerReferences) > 0 || now.Annotations[pullsecrets.SourceResourceVersionAnnotation] == "" {
+		m.t.Errorf("The Secret has the owners %v and the annotations %v, want none and the source's version", now.OwnerReferences, now.Annotations)
+	}
+}
+
+// checkCleared checks that nothing of the tool is left on the Secret.
+func (m *migration) checkCleared(parts ...string) {
+	m.t.Helper()
+	now := m.copyOf(m.secret)
+	for key := range maps.Keys(now.Labels) {
+		if slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(key, part) }) {
+			m.t.Errorf("The Secret still has the label %s", key)
+		}
+	}
+	for key := range maps.Keys(now.Annotations) {
+		if slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(key, part) }) {
+			m.t.Errorf("The Secret still has the annotation %s", key)
+		}
+	}
+}
+
+const byHand = "From Secrets made by hand"
+
+// makeByHand does what riff's page says, and Knative's but for an editor in which the
+// list is changed.
+func (m *migration) makeByHand(username, password string) {
+	m.t.Helper()
+	m.kubectl("create", "secret", "docker-registry", m.secret,
+		"--docker-server=registry.example.com", "--docker-email=robot@example.com", "--docker-username="+username, "--docker-password="+password)
+	m.kubectl("patch", "serviceaccount", "default", "--patch", `{"imagePullSecrets": [{"name": "`+m.secret+`"}]}`)
+}
+
+func (m *migration) kubectl(args ...string) {
+	m.t.Helper()
+	m.run(nil, "kubectl", args...)
+}
+
+// Knative's own procedure: a Secret, in the list of the default ServiceAccount.
+func TestMigrationFromKnativesPage(t *testing.T) {
+	t.Parallel()
+	m := newMigration(t)
+	m.makeByHand("robot", "one")
+	m.goThrough(readSection(t, byHand), m.ns)
+
+	// Then the entry is handed over, and goes with the grant.
+	m.steps(readSection(t, "Afterwards"))
+	m.waitForAccount("default", map[string]string{m.secret: "clusterpullsecret/" + m.secret}, m.secret)
+	m.waitForReady("app")
+	m.checkRevisions("app", 1)
+	m.p.withdraw()
+	m.waitForNoCopy(m.secret)
+	m.waitForAccount("default", nil)
+}
+
+// riff's procedure: the same with a key of a service account.
+func TestMigrationFromRiffsPage(t *testing.T) {
+	t.Parallel()
+	m := newMigration(t)
+	m.makeByHand("_json_key", `{"type": "service_account", "private_key": "-----BEGIN\n…\"\n"}`)
+	m.goThrough(readSection(t, byHand), m.ns)
+}
+
+// The way back: the Secrets stay, as they were.
+func TestMigrationBack(t *testing.T) {
+	t.Parallel()
+	m := newMigration(t)
+	m.makeByHand("robot", "one")
+	m.running()
+	before := m.copyOf(m.secret)
+	watching := m.watchOver(m.secret, credentialsKept(t, before))
+	m.assignAll(readSection(t, byHand), m.ns)
+	m.steps(readSection(t, "The four steps"))
+	m.steps(readSection(t, "Going back"))
+	now := m.copyOf(m.secret)
+	if now == nil || len(now.Labels) > 0 || len(now.Annotations) > 0 {
+		t.Fatalf("The Secret is %v, want it left behind without labels and annotations", now)
+	}
+	m.checkSeen(watching)
+}
+
+// Knative's other way: the entry stands in the template of one Service. It gives way
+// to the annotation, by kubectl apply of the two manifests.
+func TestMigrationFromTemplates(t *testing.T) {
+	t.Parallel()
+	m := newMigration(t)
+	m.kubectl("create", "secret", "docker-registry", m.secret, "--docker-server=registry.example.com", "--docker-username=robot", "--docker-password=one")
+	apply := func(object *unstructured.Unstructured) {
+		m.run(encode(object.Object), "kubectl", "apply", "-f", "-")
+	}
+	plain := manifests(t, m.Env, "by-digest.yaml")[0]
+	listed := plain.DeepCopy()
+	if err := unstructured.SetNestedSlice(listed.Object, refs([]string{m.secret}), "spec", "template", "spec", "imagePullSecrets"); err != nil {
+		t.Fatal(err)
+	}
+	apply(listed)
+	m.waitForReady("app")
+	watching := m.watchOver(m.secret, credentialsKept(t, m.copyOf(m.secret)))
+
+	m.assignAll(readSection(t, byHand), m.ns)
+	m.assign("ACCOUNTS", "")
+	m.steps(readSection(t, "The four steps"))
+	said := parse(t, migrationPage, m.names.Replace(blocks(readSection(t, byHand), "yaml")[0]))[0]
+	if said.GetName() != "app" {
+		t.Fatalf("The page annotates Service %s", said.GetName())
+	}
+	plain.SetAnnotations(said.GetAnnotations())
+	apply(plain)
+	m.checkList("app", m.secret)
+	m.checkLedger("app", map[string]string{m.secret: "service"})
+	m.checkSeen(watching)
+}
+
+func TestMigrationFromRegistryCreds(t *testing.T) {
+	t.Parallel()
+	m := newMigration(t)
+	m.makeAccount("robot", "own")
+	m.tool = newRegistryCreds(m)
+	m.aftermath = func() {
+		// What still belongs to the deleted object goes, so what is there stays.
+		m.left.waitForCollection(m.secret)
+	}
+	m.goThrough(readSection(t, "From registry-creds"), m.ns)
+	m.waitForAccount("robot", nil, "own", m.secret)
+}
+
+func TestMigrationFromImagePullSecretPatcher(t *testing.T) {
+	t.Parallel()
+	m := newMigration(t)
+	m.tool = newPatcher(m)
+	m.aftermath = func() {
+		if value, found := m.copyOf(m.secret).Annotations["app.kubernetes.io/managed-by"]; found {
+			t.Errorf("The Secret still has the annotation of %s", value)
+		}
+	}
+	m.goThrough(readSection(t, "From imagepullsecret-patcher"), m.ns)
+}
+
+func TestMigrationFromReflector(t *testing.T) {
+	t.Parallel()
+	m := newMigration(t)
+	original := newTenant(t)
+	m.tool = newReflector(m, original)
+	m.aftermath = func() {
+		m.left.waitForNoCopy(m.secret) // It has started again, and done this.
+		m.checkCleared("reflector")
+	}
+	m.goThrough(readSection(t, "From reflector"), original.ns, m.secret)
+}
+
+func TestMigrationFromKyverno(t *testing.T) {
+	t.Parallel()
+	m := newMigration(t)
+	original := newTenant(t)
+	m.tool = newKyverno(m, original)
+	m.aftermath = func() { m.checkCleared("kyverno") }
+	m.goThrough(readSection(t, "From Kyverno"), original.ns, m.secret)
+}
+
+// The page gives commands that list what cannot be taken over in place.
+func TestMigrationFindsWhatCannotBeTakenOver(t *testing.T) {
+	t.Parallel()
+	m := newMigration(t)
+	m.assign("SECRET", m.secret)
+	immutable := pullSecret(m.secret, "registry.example.com", "one")
+	immutable.Immutable = new(true)
+	legacy := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: m.secret}, Type: corev1.SecretTypeDockercfg, Data: map[string][]byte{corev1.DockerConfigKey: []byte(`{}`)}}
+	for n, secret := range map[*tenant]*corev1.Secret{m.tenant: pullSecret(m.secret, "registry.example.com", "one"), m.home: immutable, m.left: legacy} {
+		if _, err := n.Kube.CoreV1().Secrets(n.ns).Create(t.Context(), secret, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found := blocks(readSection(t, "Moving to ClusterPullSecrets"), "sh")
+	if len(found) != 1 {
+		t.Fatalf("The page begins with %d blocks of commands, want 1", len(found))
+	}
+	listed := m.follow(found[0])
+	checkContains(t, listed, m.home.ns, m.left.ns)
+	if strings.Contains(listed, m.ns) {
+		t.Errorf("%s is listed, and could be taken over:\n%s", m.ns, listed)
+	}
+}
+
+// Every section of the page that moves from something is followed by a test.
+func TestMigrationPageIsFollowed(t *testing.T) {
+	t.Parallel()
+	followed := []string{byHand, "From registry-creds", "From imagepullsecret-patcher", "From reflector", "From Kyverno"}
+	for _, heading := range headings(t, migrationPage) {
+		if strings.HasPrefix(heading, "From ") && !slices.Contains(followed, heading) {
+			t.Errorf("docs/%s has a section %q that no test follows", migrationPage, heading)
+		}
+	}
+}
+
+// waitForCollection waits until the garbage collector has deleted the Secret. It looks
+// for new kinds twice a minute, so it takes longer than what is waited for otherwise.
+func (n *tenant) waitForCollection(name string) {
+	n.t.Helper()
+	err := wait.PollUntilContextTimeout(n.t.Context(), glance, 5*patience, true, func(context.Context) (bool, error) {
+		return n.copyOf(name) == nil, nil
+	})
+	if err != nil {
+		n.t.Fatalf("Secret %s is still there although its owner is deleted: %v", name, err)
+	}
+}
