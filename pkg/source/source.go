@@ -15,7 +15,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/kubernetes"
+	corev1listers "k8s.io/client-go/listers/core/v1"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
@@ -205,3 +207,31 @@ func Owner(secret *corev1.Secret) string {
 
 // Copies is the label selector of all copies of the product's.
 const Copies = pullsecrets.ManagedByLabel + "=" + pullsecrets.ManagedByValue + "," + pullsecrets.ClusterPullSecretLabel
+
+// CopiesOf are the Secrets that are labelled as copies of a ClusterPullSecret.
+func CopiesOf(lister corev1listers.SecretLister, name string) ([]*corev1.Secret, error) {
+	copies, err := lister.List(labels.SelectorFromSet(labels.Set{
+		pullsecrets.ManagedByLabel: pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel: name,
+	}))
+	if err != nil {
+		return nil, fmt.Errorf("failed to list the copies of ClusterPullSecret %s: %w", name, err)
+	}
+	return copies, nil
+}
+
+// Compare tells what cached copies know about a version of their source: whether any
+// copy of that version holds the config with this digest, and whether any holds
+// something else.
+func Compare(copies []*corev1.Secret, version, digest string) (same, other bool) {
+	for _, copied := range copies {
+		if copied.Annotations[pullsecrets.SourceResourceVersionAnnotation] != version {
+			continue
+		}
+		if string(copied.Data[corev1.DockerConfigJsonKey]) == digest {
+			same = true
+		} else {
+			other = true
+		}
+	}
+	return same, other
+}

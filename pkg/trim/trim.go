@@ -23,7 +23,13 @@ import (
 // Namespaces, ServiceAccounts and Secrets. Of the first three, what is cached is
 // never written back, every write being a patch, so nothing is lost by it. A Secret
 // that is cached is a copy of ours, and all of it is ours to write.
+//
+// An informer may hand in again what it got out, and does so with what it lists at
+// the start: that stays as it is.
 func Object(object any) (any, error) {
+	if o, ok := object.(metav1.Object); ok && isTrimmed(o) {
+		return object, nil
+	}
 	switch o := object.(type) {
 	case *servingv1.Service:
 		return trimService(o), nil
@@ -35,6 +41,15 @@ func Object(object any) (any, error) {
 		return &corev1.ServiceAccount{ObjectMeta: trimMeta(o.ObjectMeta, nil, nothing), ImagePullSecrets: o.ImagePullSecrets}, nil
 	}
 	return object, nil
+}
+
+// mark is in the place of the grace period of what is trimmed. No object on the API
+// server has it: nobody but the API server sets grace periods, and none is negative.
+const mark = -1
+
+func isTrimmed(o metav1.Object) bool {
+	period := o.GetDeletionGracePeriodSeconds()
+	return period != nil && *period == mark
 }
 
 // full marks a trimmed Service whose annotations had no room for a ledger. No
@@ -69,7 +84,7 @@ func trimService(o *servingv1.Service) *servingv1.Service {
 // cache. Applied configurations go, because they may hold one too.
 func trimSecret(o *corev1.Secret) *corev1.Secret {
 	t := &corev1.Secret{ObjectMeta: *o.ObjectMeta.DeepCopy(), Type: o.Type, Immutable: o.Immutable}
-	t.ManagedFields = nil
+	t.ManagedFields, t.DeletionGracePeriodSeconds = nil, new(int64(mark))
 	delete(t.Annotations, corev1.LastAppliedConfigAnnotation)
 	for key, value := range o.Data {
 		if t.Data == nil {
@@ -91,7 +106,7 @@ func images(containers []corev1.Container) []corev1.Container {
 func trimMeta(o metav1.ObjectMeta, labels map[string]string, managed func(metav1.ManagedFieldsEntry) *metav1.ManagedFieldsEntry) metav1.ObjectMeta {
 	t := metav1.ObjectMeta{
 		Name: o.Name, Namespace: o.Namespace, UID: o.UID, ResourceVersion: o.ResourceVersion,
-		DeletionTimestamp: o.DeletionTimestamp, Labels: labels,
+		DeletionTimestamp: o.DeletionTimestamp, DeletionGracePeriodSeconds: new(int64(mark)), Labels: labels,
 	}
 	for key, value := range o.Annotations {
 		switch key {

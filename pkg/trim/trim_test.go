@@ -14,6 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/dockerconfig"
@@ -30,8 +32,8 @@ func copyWithCanary() *corev1.Secret {
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: "team", Name: "ghcr", UID: "uid", ResourceVersion: "21", Finalizers: []string{"example.com/hold"},
-			DeletionTimestamp: new(metav1.NewTime(time.Unix(1e9, 0))),
-			Labels:            map[string]string{pullsecrets.ManagedByLabel: pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel: "ghcr"},
+			DeletionTimestamp: new(metav1.NewTime(time.Unix(1e9, 0))), DeletionGracePeriodSeconds: new(int64(0)),
+			Labels: map[string]string{pullsecrets.ManagedByLabel: pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel: "ghcr"},
 			Annotations: map[string]string{
 				pullsecrets.SourceResourceVersionAnnotation: "7",
 				"example.com/note":                          "kept, because an update writes it back",
@@ -61,7 +63,7 @@ func TestSecret(t *testing.T) {
 		t.Errorf("the object was changed (-before, +after):\n%s", diff)
 	}
 	want := copyWithCanary()
-	want.ManagedFields, want.StringData = nil, nil
+	want.ManagedFields, want.StringData, want.DeletionGracePeriodSeconds = nil, nil, new(int64(-1))
 	delete(want.Annotations, corev1.LastAppliedConfigAnnotation)
 	for key, value := range want.Data {
 		want.Data[key] = []byte(dockerconfig.DigestOf(value))
@@ -108,6 +110,46 @@ func TestDigestOfACopy(t *testing.T) {
 		}
 		if got := string(object.(*corev1.Secret).Data[corev1.DockerConfigJsonKey]); got != test.want {
 			t.Errorf("%s: the digest is %q, want %q", test.reason, got, test.want)
+		}
+	}
+}
+
+// An informer trims what it lists at the start twice. A digest of a digest would be
+// that of another config, and every copy would be written again at every start.
+func TestTrimmedTwice(t *testing.T) {
+	large := map[string]string{"example.com/large": strings.Repeat("x", 256<<10)}
+	for _, object := range []runtime.Object{
+		copyWithCanary(),
+		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "team", Annotations: map[string]string{pullsecrets.SecretsAnnotation: "ghcr"}}},
+		&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default", Annotations: map[string]string{pullsecrets.AddedAnnotation: "{}"}}},
+		&servingv1.Service{ObjectMeta: metav1.ObjectMeta{Name: "full", Annotations: large}},
+	} {
+		once, err := trim.Object(object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := once.(runtime.Object).DeepCopyObject()
+		twice, err := trim.Object(once)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, twice); diff != "" {
+			t.Errorf("%T (-once, +twice):\n%s", object, diff)
+		}
+	}
+}
+
+// A trimmed object is told by what only the API server can write, and never does.
+func TestNobodyIsTakenForTrimmed(t *testing.T) {
+	for _, period := range []*int64{nil, new(int64(0)), new(int64(30))} {
+		secret := copyWithCanary()
+		secret.DeletionGracePeriodSeconds = period
+		object, err := trim.Object(secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(object.(*corev1.Secret).Data["other"]), canary) {
+			t.Errorf("With the grace period %v the credential is kept", period)
 		}
 	}
 }

@@ -158,18 +158,26 @@ func bareRound(ctx context.Context, e *env.Env, client servingclient.Interface, 
 // lastPatch waits for n patches of Services in the namespace and returns when,
 // after the start, the API server had answered the last one.
 func lastPatch(ctx context.Context, e *env.Env, mark env.Mark, namespace string, n int, start time.Time) (time.Duration, error) {
+	return lastOf(ctx, e, mark, n, start, "patch of Services in "+namespace, func(all env.Requests) env.Requests {
+		return all.Of("services.serving.knative.dev").In(namespace).Verbs("patch")
+	})
+}
+
+// lastOf waits for n requests of a sort and returns when, after the start, the API
+// server had answered the last one.
+func lastOf(ctx context.Context, e *env.Env, mark env.Mark, n int, start time.Time, what string, of func(env.Requests) env.Requests) (time.Duration, error) {
 	for deadline := time.Now().Add(patience); ; {
 		requests, err := e.Audit.Since(mark)
 		if err != nil {
 			return 0, err
 		}
-		patches := requests.Of("services.serving.knative.dev").In(namespace).Verbs("patch")
-		if len(patches) >= n {
-			last := slices.MaxFunc(patches, func(a, b env.Request) int { return a.At.Compare(b.At) })
+		found := of(requests)
+		if len(found) >= n {
+			last := slices.MaxFunc(found, func(a, b env.Request) int { return a.At.Compare(b.At) })
 			return last.At.Sub(start), nil
 		}
 		if time.Now().After(deadline) {
-			return 0, fmt.Errorf("%d of %d Services in %s were patched within %s", len(patches), n, namespace, patience)
+			return 0, fmt.Errorf("%s: %d of %d within %s", what, len(found), n, patience)
 		}
 		select {
 		case <-ctx.Done():

@@ -3,8 +3,8 @@
 
 // Command bench measures what the product promises: how fast it changes
 // existing Services compared with the bare client that the API server would
-// allow, how often it writes, what it asks for at rest, how much memory it
-// takes, and what its webhook adds to a request. It runs on a local cluster of
+// allow, how fast credentials reach their namespaces, how often it writes, what it
+// asks for at rest, how much memory it takes, and what its webhook adds to a request. It runs on a local cluster of
 // its own, a fresh one for each part, and prints tables of plain text.
 //
 // It exits with 1 if a count is not as promised. Speeds and sizes depend on the
@@ -47,6 +47,14 @@ type settings struct {
 	rest           time.Duration
 	memoryServices int
 
+	fewNamespaces      int
+	manyNamespaces     int
+	newNamespaces      int
+	distributionRounds int
+	profile            string
+
+	foreignSecrets int
+
 	admissionNamespaces int
 	admissionPairs      int
 	admissionServices   int
@@ -58,15 +66,36 @@ type part struct {
 	run  func(ctx context.Context, e *env.Env, s settings, out io.Writer) error
 }
 
-var parts = []part{{"backfill", backfill}, {"rest", atRest}, {"memory", memory}, {"admission", admission}}
+var parts = []part{
+	{"backfill", backfill},
+	{"distribution", distribution},
+	{"rest", atRest},
+	{"memory", memory},
+	{"secrets", foreignSecrets},
+	{"admission", admission},
+}
+
+func partNames() []string {
+	var names []string
+	for _, p := range parts {
+		names = append(names, p.name)
+	}
+	return names
+}
 
 func main() {
 	var s settings
 	flag.StringVar(&s.dir, "dir", ".cluster/bench", "`directory` of the local cluster")
-	flag.StringVar(&s.parts, "parts", "backfill,rest,memory,admission", "which `parts` to run, separated by commas")
+	flag.StringVar(&s.parts, "parts", strings.Join(partNames(), ","), "which `parts` to run, separated by commas")
 	flag.BoolVar(&s.quick, "quick", false, "small numbers: whether it works rather than how well")
 	flag.IntVar(&s.services, "services", 500, "backfill: how many Services, for each of the two sides")
-	flag.IntVar(&s.rounds, "rounds", 4, "backfill: how many rounds; each side goes first in every other one")
+	flag.IntVar(&s.rounds, "rounds", 4, "backfill, and distribution to few: how many rounds; each side goes first in every other one")
+	flag.IntVar(&s.fewNamespaces, "few-namespaces", 1000, "distribution: to how many Namespaces first")
+	flag.IntVar(&s.manyNamespaces, "many-namespaces", 5000, "distribution: to how many then")
+	flag.IntVar(&s.distributionRounds, "distribution-rounds", 2, "distribution: how many rounds with many Namespaces")
+	flag.IntVar(&s.newNamespaces, "new-namespaces", 100, "distribution: how many Namespaces are new in each round")
+	flag.StringVar(&s.profile, "profile", "", "distribution: `file` for a CPU profile of the controller, of one more round with many")
+	flag.IntVar(&s.foreignSecrets, "foreign-secrets", 20000, "secrets: how many Secrets of 10 KB are none of the product's")
 	flag.IntVar(&s.restServices, "rest-services", 50, "rest: how many Services")
 	flag.DurationVar(&s.rest, "rest", time.Minute, "rest: for how long requests are counted")
 	flag.IntVar(&s.memoryServices, "memory-services", 5000, "memory: how many Services")
@@ -80,6 +109,7 @@ func main() {
 		flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
 		for name, value := range map[string]string{
 			"services": "60", "rounds": "2", "rest-services": "10", "rest": "10s", "memory-services": "300",
+			"few-namespaces": "60", "many-namespaces": "200", "new-namespaces": "10", "foreign-secrets": "1000",
 			"admission-namespaces": "300", "admission-pairs": "50", "admission-services": "3000",
 		} {
 			if !given[name] {
@@ -106,7 +136,7 @@ func run(ctx context.Context, s settings) error {
 	chosen := strings.Split(s.parts, ",")
 	for _, name := range chosen {
 		if !slices.ContainsFunc(parts, func(p part) bool { return p.name == name }) {
-			return fmt.Errorf("%q is no part of the benchmark; there are backfill, rest, memory and admission", name)
+			return fmt.Errorf("%q is no part of the benchmark; there are %s", name, strings.Join(partNames(), ", "))
 		}
 	}
 	start := time.Now()
@@ -143,11 +173,15 @@ func onFreshCluster(ctx context.Context, s settings, p part) (err error) {
 	return err
 }
 
-// unlimited is a client that is not slowed down by limits of its own.
-func unlimited(e *env.Env) (servingclient.Interface, error) {
+// unlimitedConfig is for clients that are not slowed down by limits of their own.
+func unlimitedConfig(e *env.Env) *rest.Config {
 	config := rest.CopyConfig(e.Config)
 	config.QPS = -1
-	return servingclient.NewForConfig(config)
+	return config
+}
+
+func unlimited(e *env.Env) (servingclient.Interface, error) {
+	return servingclient.NewForConfig(unlimitedConfig(e))
 }
 
 // notef tells whoever waits what goes on, apart from the tables.

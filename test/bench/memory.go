@@ -13,6 +13,10 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
 	"pullsecrets.dev/test/env"
 	"pullsecrets.dev/test/fleet"
 )
@@ -84,6 +88,49 @@ func memory(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
 	}
 	last := rows[len(rows)-1].size
 	fmt.Fprintf(out, "  each Service takes %.1f KiB\n", float64(last.now-rows[0].size.now)/1024/float64(s.memoryServices))
+	return nil
+}
+
+// foreignSecrets looks at the controller's resident memory beside many large Secrets
+// that are no copies, which must not reach it.
+func foreignSecrets(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
+	client, err := kubernetes.NewForConfig(unlimitedConfig(e))
+	if err != nil {
+		return err
+	}
+	before, err := settled(ctx, e)
+	if err != nil {
+		return err
+	}
+	const namespace = "bench-foreign"
+	if err := makeNamespace(ctx, e, namespace); err != nil {
+		return err
+	}
+	notef("secrets: making %d Secrets", s.foreignSecrets)
+	data := map[string][]byte{"data": bytes.Repeat([]byte("x"), 10_000)}
+	err = fleet.Each(ctx, s.foreignSecrets, 16, func(ctx context.Context, i int) error {
+		_, err := client.CoreV1().Secrets(namespace).Create(ctx, &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("foreign-%05d", i), Labels: map[string]string{"app.kubernetes.io/managed-by": "Helm"}}, Data: data,
+		}, metav1.CreateOptions{})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	after, err := settled(ctx, e)
+	if err != nil {
+		return err
+	}
+	if err := e.Processes.Restart(ctx, "controller", nil); err != nil {
+		return err
+	}
+	restarted, err := settled(ctx, e)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "\nResident memory of the controller beside %d Secrets of 10 KB that are no copies (MiB, now and peak)\n", s.foreignSecrets)
+	fmt.Fprintf(out, "  before: %.0f, %.0f; with them: %.0f, %.0f; after a restart: %.0f, %.0f\n",
+		mebi(before.now), mebi(before.peak), mebi(after.now), mebi(after.peak), mebi(restarted.now), mebi(restarted.peak))
 	return nil
 }
 

@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -53,6 +54,13 @@ func (s *supervisor) serveControl() (stop func(), err error) {
 			return nil, err
 		}
 		return nil, s.act(ctx, r.PathValue("name"), r.PathValue("action"), environment)
+	})
+	handle("POST /processes/{name}/replicas/{count}", func(ctx context.Context, r *http.Request) (any, error) {
+		count, err := strconv.Atoi(r.PathValue("count"))
+		if err != nil {
+			return nil, err
+		}
+		return nil, s.scale(ctx, r.PathValue("name"), count)
 	})
 	handle("POST /product/install", func(ctx context.Context, _ *http.Request) (any, error) { return nil, s.installProduct(ctx) })
 	handle("POST /product/uninstall", func(ctx context.Context, _ *http.Request) (any, error) { return nil, s.uninstallProduct(ctx) })
@@ -165,6 +173,14 @@ func (p *Processes) Start(ctx context.Context, name string, environment map[stri
 // Restart is Stop and Start.
 func (p *Processes) Restart(ctx context.Context, name string, environment map[string]string) error {
 	return p.act(ctx, name, "restart", environment)
+}
+
+// Scale runs that many processes, one at least, in the place of one of the
+// product's Deployments, and returns when they are ready. The second one of
+// "controller" is "controller-1". They end with the next installation of the
+// product, at the latest.
+func (p *Processes) Scale(ctx context.Context, name string, replicas int) error {
+	return p.call(ctx, http.MethodPost, fmt.Sprintf("/processes/%s/replicas/%d", name, replicas), nil, nil)
 }
 
 // startAll starts what somebody has stopped and not started again.

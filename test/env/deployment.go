@@ -77,7 +77,6 @@ func (in *installation) divide(manifests []*unstructured.Unstructured, ports por
 				name:       in.processPrefix + object.GetName(),
 				program:    in.programPrefix + object.GetName(),
 				extra:      in.extra,
-				ports:      map[string]int{},
 			}
 			if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, d.Deployment); err != nil {
 				return err
@@ -85,11 +84,8 @@ func (in *installation) divide(manifests []*unstructured.Unstructured, ports por
 			if len(d.Spec.Template.Spec.Containers) != 1 {
 				return fmt.Errorf("a process cannot stand in for Deployment %s: it has %d containers", d.Name, len(d.Spec.Template.Spec.Containers))
 			}
-			for name := range portVariables {
-				var err error
-				if d.ports[name], err = ports.of(d.name + " " + name); err != nil {
-					return err
-				}
+			if err := d.takePorts(ports); err != nil {
+				return err
 			}
 			in.deployments = append(in.deployments, d)
 		default:
@@ -98,6 +94,27 @@ func (in *installation) divide(manifests []*unstructured.Unstructured, ports por
 	}
 	return in.redirectWebhooks()
 }
+
+func (d *deployment) takePorts(ports portBook) error {
+	d.ports = make(map[string]int, len(portVariables))
+	for name := range portVariables {
+		var err error
+		if d.ports[name], err = ports.of(d.name + " " + name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// replica is what a further Pod of the Deployment is: the same with a name and
+// ports of its own.
+func (d *deployment) replica(i int, ports portBook) (*deployment, error) {
+	other := *d
+	other.name = d.replicaName(i)
+	return &other, other.takePorts(ports)
+}
+
+func (d *deployment) replicaName(i int) string { return fmt.Sprintf("%s-%d", d.name, i) }
 
 // redirectWebhooks leads the API server's calls of webhooks to the processes.
 // A Service of type ExternalName leads to this host, and the port is told in

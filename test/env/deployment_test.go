@@ -4,6 +4,7 @@
 package env
 
 import (
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -69,10 +70,10 @@ webhooks:
   clientConfig: {service: {name: webhook, namespace: system}}
 `
 
-func readTestManifests(t *testing.T, content string) []*unstructured.Unstructured {
+func readWebhookManifests(t *testing.T) []*unstructured.Unstructured {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "all.yaml")
-	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(webhookManifests), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	objects, err := readManifests(file)
@@ -84,7 +85,7 @@ func readTestManifests(t *testing.T, content string) []*unstructured.Unstructure
 
 func TestInstallation(t *testing.T) {
 	in := &installation{processPrefix: "knative-", programPrefix: "built-", extra: map[string]string{"KUBE_API_QPS": "200"}}
-	if err := in.divide(readTestManifests(t, webhookManifests), portBook{}); err != nil {
+	if err := in.divide(readWebhookManifests(t), portBook{}); err != nil {
 		t.Fatal(err)
 	}
 
@@ -133,8 +134,32 @@ func TestInstallation(t *testing.T) {
 	}
 }
 
+func TestReplica(t *testing.T) {
+	in, ports := &installation{}, portBook{}
+	if err := in.divide(readWebhookManifests(t), ports); err != nil {
+		t.Fatal(err)
+	}
+	first := in.deployments[0]
+	before := maps.Clone(first.ports)
+	second, err := first.replica(1, ports)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if second.name != "webhook-1" || second.program != first.program || second.Deployment != first.Deployment {
+		t.Errorf("the second replica is %+v", second)
+	}
+	if !maps.Equal(first.ports, before) {
+		t.Errorf("the first replica has got the ports %v, had %v", first.ports, before)
+	}
+	for name, port := range second.ports {
+		if port == first.ports[name] {
+			t.Errorf("both replicas have the port %d for %s", port, name)
+		}
+	}
+}
+
 func TestInstallationRefusesAWebhookWithNothingBehindIt(t *testing.T) {
-	manifests := readTestManifests(t, webhookManifests)
+	manifests := readWebhookManifests(t)
 	manifests = slices.DeleteFunc(manifests, func(o *unstructured.Unstructured) bool { return o.GetKind() == "Deployment" })
 	in := &installation{}
 	if err := in.divide(manifests, portBook{}); err == nil || !strings.Contains(err.Error(), "system/webhook") {
@@ -160,7 +185,7 @@ func TestReadyAsksTheReadinessProbe(t *testing.T) {
 		t.Fatal(err)
 	}
 	in := &installation{}
-	if err := in.divide(readTestManifests(t, webhookManifests), portBook{"webhook probes": port}); err != nil {
+	if err := in.divide(readWebhookManifests(t), portBook{"webhook probes": port}); err != nil {
 		t.Fatal(err)
 	}
 

@@ -38,8 +38,9 @@ and each test takes the cluster from [Get] and a namespace of its own from
 [Env.Namespace]. A test that stops processes, counts requests or lets Revisions
 fail says so with [Env.Need]; on a cluster that cannot do that it is not run,
 and the end of the output says so. [Env.Processes] stops, kills and starts the
-cluster's processes, also with other variables in their environment, and
-[Env.Audit] tells what the API server was asked.
+cluster's processes, also with other variables in their environment or more than
+one in the place of a Deployment, and [Env.Audit] tells what the API server was
+asked.
 
 # Using it by hand
 

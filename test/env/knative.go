@@ -23,8 +23,8 @@ const UnreachableRegistries = "ghcr.io,docker.io,index.docker.io,quay.io,gcr.io,
 	"registry.example.com,private.example.com,other.example.com"
 
 // quickLeases make a program that was killed and started again the leader in
-// seconds instead of a minute. One process stands in for all replicas, so
-// there is never another one to hand over to.
+// seconds instead of a minute. Usually one process stands in for all replicas, so
+// that there is no other one to hand over to.
 var quickLeases = map[string]string{"lease-duration": "6s", "renew-deadline": "4s", "retry-period": "1s"}
 
 // knativeEnvironment lifts the limits of Knative's clients and workers, which

@@ -182,8 +182,57 @@ func (s *supervisor) installProduct(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.product != nil {
+		for _, d := range s.product.deployments {
+			if err := s.setReplicas(ctx, d, 1); err != nil {
+				return err
+			}
+		}
+	}
 	s.product = product
 	return s.install(ctx, product)
+}
+
+// scale runs a number of processes in the place of one of the product's
+// Deployments. The first of them is left alone.
+func (s *supervisor) scale(ctx context.Context, name string, count int) error {
+	s.productMu.Lock()
+	defer s.productMu.Unlock()
+	if s.product != nil {
+		for _, d := range s.product.deployments {
+			if d.name == name {
+				return s.setReplicas(ctx, d, count)
+			}
+		}
+	}
+	return fmt.Errorf("the product has no Deployment %q", name)
+}
+
+func (s *supervisor) setReplicas(ctx context.Context, d *deployment, count int) error {
+	for i := 1; ; i++ {
+		name := d.replicaName(i)
+		if i < count {
+			replica, err := d.replica(i, s.ports)
+			if err != nil {
+				return err
+			}
+			if err := s.run(replica.process(s.connection, s.builder.binDir())); err != nil {
+				return err
+			}
+			if err := s.waitReady(ctx, name); err != nil {
+				return err
+			}
+			continue
+		}
+		c, err := s.find(name)
+		if err != nil {
+			return nil //nolint:nilerr // There are no more of them.
+		}
+		if err := c.end(syscall.SIGTERM); err != nil {
+			return err
+		}
+		s.forget(c)
+	}
 }
 
 // uninstallProduct stops the product's programs and deletes all of config/.
@@ -194,6 +243,9 @@ func (s *supervisor) uninstallProduct(ctx context.Context) error {
 		return nil
 	}
 	for _, d := range s.product.deployments {
+		if err := s.setReplicas(ctx, d, 1); err != nil {
+			return err
+		}
 		c, err := s.find(d.name)
 		if err != nil {
 			return err

@@ -45,6 +45,7 @@ type Reconciler struct {
 	services   servinglisters.ServiceLister
 	// secrets are the Secrets with our label, with digests for data.
 	secrets corev1listers.SecretLister
+	tallies tallies
 	probe   prober
 	stalled stalls
 	metrics recorded
@@ -168,5 +169,6 @@ func (r *Reconciler) FinalizeKind(_ context.Context, cps *v1alpha1.ClusterPullSe
 // ObserveDeletion forgets a ClusterPullSecret that is gone.
 func (r *Reconciler) ObserveDeletion(_ context.Context, key types.NamespacedName) error {
 	r.stalled.forget(key.Name)
+	r.tallies.forget(key.Name)
 	return nil
 }

@@ -306,6 +306,11 @@ func TestVersions(t *testing.T) {
 			Name:    "only labelled, as a copy knows",
 			Objects: []runtime.Object{team, steady(), sourceOf("9", one), copied("team", "7", one)},
 		}, {
+			Name:              "only labelled, but a copy holds something else and needs a version to be mended by",
+			Objects:           []runtime.Object{team, steady(), sourceOf("9", one), copied("team", "7", two)},
+			OtherTestData:     knowing(one),
+			WantStatusUpdates: rotated, WantErr: true,
+		}, {
 			Name:              "rotated, as this process knows",
 			Objects:           []runtime.Object{team, steady(), sourceOf("9", two), copied("team", "7", two)},
 			OtherTestData:     knowing(one),

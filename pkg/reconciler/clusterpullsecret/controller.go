@@ -7,6 +7,7 @@ package clusterpullsecret
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -65,11 +66,14 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 		metrics: metrics, now: time.Now,
 	}
 	impl := clusterpullsecretreconciler.NewImpl(ctx, r, func(impl *controller.Impl) controller.Options {
-		store := config.NewStore(logger.Named("config-store"), func(string, any) { impl.GlobalResync(informer.Informer()) })
+		store := config.NewStore(logger.Named("config-store"), func(string, any) {
+			r.tallies.clear()
+			impl.GlobalResync(informer.Informer())
+		})
 		store.WatchConfigs(cmw)
 		return controller.Options{ConfigStore: store, AgentName: agentName}
 	})
-	w := waking{impl, informer.Lister()}
+	w := waking{impl, informer.Lister(), &r.tallies}
 	watches.changed = w.dependents
 	handle := func(informer cache.SharedIndexInformer, handler cache.ResourceEventHandler) {
 		if _, err := informer.AddEventHandler(handler); err != nil {
@@ -78,21 +82,35 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 	}
 	handle(informer.Informer(), controller.HandleAll(impl.Enqueue))
 	handle(informer.Informer(), cache.ResourceEventHandlerFuncs{
+		AddFunc: func(any) { r.tallies.clear() },
 		UpdateFunc: func(before, after any) {
 			watches.keep(sourcesOf(informer.Lister()))
 			if before.(*v1alpha1.ClusterPullSecret).Generation != after.(*v1alpha1.ClusterPullSecret).Generation {
-				w.all(after) // What it grants no more, another one with its secretName may grant.
+				w.everything() // What it grants no more, another one with its secretName may grant.
 			}
 		},
-		DeleteFunc: func(object any) {
+		DeleteFunc: func(any) {
 			watches.keep(sourcesOf(informer.Lister()))
-			w.all(object)
+			w.everything()
 		},
 	})
-	handle(secrets.Informer(), controller.HandleAll(w.owner))
-	// What is wanted changes with labels and annotations, of which the caches keep
-	// little else.
-	handle(namespaces.Informer(), controller.HandleAll(w.all))
+	handle(secrets.Informer(), cache.ResourceEventHandlerFuncs{
+		AddFunc: w.owner,
+		UpdateFunc: func(before, after any) {
+			w.owner(before) // It may have been another one's.
+			w.owner(after)
+		},
+		DeleteFunc: w.owner,
+	})
+	handle(namespaces.Informer(), cache.ResourceEventHandlerFuncs{
+		AddFunc: w.all,
+		UpdateFunc: func(before, after any) {
+			if declaresOtherwise(before.(*corev1.Namespace), after.(*corev1.Namespace)) {
+				w.all(after)
+			}
+		},
+		DeleteFunc: w.all,
+	})
 	handle(services.Informer(), cache.ResourceEventHandlerFuncs{
 		AddFunc: w.all,
 		UpdateFunc: func(before, after any) {
@@ -107,16 +125,26 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 
 // waking is who is woken.
 type waking struct {
-	impl   *controller.Impl
-	lister lister
+	impl    *controller.Impl
+	lister  lister
+	tallies *tallies
 }
 
 func (w waking) soon(name string) {
 	w.impl.EnqueueKeyAfter(types.NamespacedName{Name: name}, settle)
 }
 
-// all wakes all ClusterPullSecrets, whatever has happened.
-func (w waking) all(any) {
+// all wakes all ClusterPullSecrets, to look at the namespace of an object.
+func (w waking) all(object any) {
+	w.tallies.touch(object)
+	for _, cps := range list(w.lister) {
+		w.soon(cps.Name)
+	}
+}
+
+// everything wakes all of them, to look at all namespaces.
+func (w waking) everything() {
+	w.tallies.clear()
 	for _, cps := range list(w.lister) {
 		w.soon(cps.Name)
 	}
@@ -128,6 +156,7 @@ func (w waking) owner(object any) {
 		object = gone.Obj
 	}
 	if secret, ok := object.(*corev1.Secret); ok {
+		w.tallies.touch(secret)
 		w.soon(source.Owner(secret))
 	}
 }
@@ -139,6 +168,13 @@ func (w waking) dependents(ref v1alpha1.SecretReference) {
 			w.impl.Enqueue(cps)
 		}
 	}
+}
+
+// declaresOtherwise tells whether a Namespace changed in what it may have or asks for.
+// The caches keep little else of its labels and annotations.
+func declaresOtherwise(was, is *corev1.Namespace) bool {
+	return !maps.Equal(was.Labels, is.Labels) || !maps.Equal(was.Annotations, is.Annotations) ||
+		was.DeletionTimestamp.IsZero() != is.DeletionTimestamp.IsZero()
 }
 
 // asksOtherwise tells whether a Service changed in what it asks for. A copy that

@@ -5,21 +5,13 @@ package clusterpullsecret
 
 import (
 	"context"
-	"fmt"
-	"slices"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"knative.dev/pkg/controller"
-	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
-	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
-	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/events"
 	"pullsecrets.dev/pkg/grant"
-	"pullsecrets.dev/pkg/source"
 )
 
 const (
@@ -32,16 +24,6 @@ const (
 	// and soon when the next ones are.
 	atOnce, soon = 100, time.Second
 )
-
-// tally is what became of the copies of a ClusterPullSecret.
-type tally struct {
-	counts v1alpha1.NamespaceCounts
-	// missing are the namespaces that want a copy and have none that is up to date.
-	missing []string
-	// older serves some of the namespaces under the same name; the first by name,
-	// where several do.
-	older string
-}
 
 // count tells how far the copies have come. It returns when to look again. What
 // the copies are is seen in the caches, so that it does not matter which process
@@ -133,67 +115,4 @@ func (r *Reconciler) mark(ctx context.Context, cps *v1alpha1.ClusterPullSecret, 
 			controller.GetEventRecorder(ctx).Event(cps, e.Type, e.Reason, e.Message)
 		}
 	}
-}
-
-func (r *Reconciler) tally(ctx context.Context, cps *v1alpha1.ClusterPullSecret) (tally, error) {
-	var t tally
-	namespaces, err := r.namespaces.List(labels.Everything())
-	if err != nil {
-		return t, fmt.Errorf("failed to list Namespaces: %w", err)
-	}
-	for _, namespace := range namespaces {
-		if !namespace.DeletionTimestamp.IsZero() {
-			continue
-		}
-		services, err := r.services.Services(namespace.Name).List(labels.Everything())
-		if err != nil {
-			return t, fmt.Errorf("failed to list the Services of namespace %s: %w", namespace.Name, err)
-		}
-		if err := r.add(ctx, &t, cps, namespace, services); err != nil {
-			return t, err
-		}
-	}
-	slices.Sort(t.missing)
-	return t, nil
-}
-
-// add adds what became of the copy in one namespace.
-func (r *Reconciler) add(ctx context.Context, t *tally, cps *v1alpha1.ClusterPullSecret, namespace *corev1.Namespace, services []*servingv1.Service) error {
-	granted, wanted, err := r.catalog.Due(namespace, services, config.FromContext(ctx).Excludes(namespace.Name, namespace.Labels))
-	if err != nil {
-		return err
-	}
-	is := func(other *v1alpha1.ClusterPullSecret) bool { return other.Name == cps.Name }
-	if older, beaten := granted.Beaten[cps.Name]; beaten {
-		t.counts.Selected++
-		if t.older == "" || older < t.older {
-			t.older = older
-		}
-		return nil
-	}
-	if !slices.ContainsFunc(granted.Serving, is) {
-		return nil
-	}
-	t.counts.Selected++
-	if !slices.ContainsFunc(wanted, is) {
-		return nil
-	}
-	t.counts.Wanted++
-	if r.synced(cps, namespace.Name) {
-		t.counts.Synced++
-	} else {
-		t.missing = append(t.missing, namespace.Name)
-	}
-	return nil
-}
-
-// synced tells whether a namespace has a copy of the source as it is now.
-func (r *Reconciler) synced(cps *v1alpha1.ClusterPullSecret, namespace string) bool {
-	name := grant.SecretName(cps)
-	if grant.IsSource(cps, namespace, name) {
-		return true
-	}
-	copied, err := r.secrets.Secrets(namespace).Get(name)
-	return err == nil && cps.Status.Source != nil && source.Owner(copied) == cps.Name &&
-		copied.Annotations[pullsecrets.SourceResourceVersionAnnotation] == cps.Status.Source.ResourceVersion
 }

@@ -14,11 +14,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/cache"
 	"knative.dev/pkg/controller"
 	knativetesting "knative.dev/pkg/reconciler/testing"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	"pullsecrets.dev/pkg/catalog"
 	. "pullsecrets.dev/pkg/reconciler/testing"
 )
 
@@ -243,23 +245,49 @@ func TestNameConflict(t *testing.T) {
 // Whichever namespace is counted first, the same one of several older ones is told:
 // a status that came out otherwise each time would be written for ever.
 func TestNameConflictIsStable(t *testing.T) {
-	a, b := Namespace("a", WithNamespaceLabel("team", "red")), Namespace("b", WithNamespaceLabel("team", "blue"))
-	cps := steady(younger)
-	row := knativetesting.TableRow{Objects: []runtime.Object{cps, elder("elder", "red"), elder("ancient", "blue")}}
+	v := verdicts{byNamespace: map[string]verdict{"a": {older: "elder"}, "b": {older: "ancient"}, "c": {older: "elder"}}}
+	for range 20 {
+		if got := v.sum(); got.older != "ancient" || got.counts.Selected != 3 {
+			t.Fatalf("%s beats it in %d namespaces, want ancient, the first by name, in 3", got.older, got.counts.Selected)
+		}
+	}
+}
+
+// A copy that comes costs a look at its namespace, and not at all of them; what
+// concerns all does cost a look at all.
+func TestOnlyWhatChangedIsCounted(t *testing.T) {
+	cps := steady()
+	row := knativetesting.TableRow{Objects: []runtime.Object{asks("a"), asks("b"), asks("c"), cps, copied("a", "7", one)}}
 	var r *Reconciler
 	row.OtherTestData = prepared(func(made *Reconciler) { r = made })
 	factory()(t, &row)
-	for _, namespaces := range [][]*corev1.Namespace{{a, b}, {b, a}} {
-		var got tally
-		for _, namespace := range namespaces {
-			if err := r.add(row.Ctx, &got, cps, namespace, nil); err != nil {
-				t.Fatal(err)
-			}
+	synced := func(reason string, want int32) {
+		t.Helper()
+		got, err := r.tally(row.Ctx, cps)
+		if err != nil {
+			t.Fatal(err)
 		}
-		if got.older != "ancient" || got.counts.Selected != 2 {
-			t.Errorf("%s beats it in %d namespaces, want ancient, the first by name, in 2", got.older, got.counts.Selected)
+		if got.counts.Synced != want {
+			t.Errorf("%s: %d have their copies, want %d", reason, got.counts.Synced, want)
 		}
 	}
+	synced("at first all are looked at", 1)
+	r.secrets = NewListers([]runtime.Object{copied("a", "7", one), copied("b", "7", one), copied("c", "7", one)}).Copies()
+	synced("nothing has been told", 1)
+	r.tallies.touch(copied("b", "7", one))
+	synced("a copy came", 2)
+	r.tallies.touch(asks("c"))
+	synced("a Namespace changed", 3)
+	r.secrets = NewListers([]runtime.Object{copied("a", "8", one)}).Copies()
+	r.tallies.touch(cache.DeletedFinalStateUnknown{Obj: copied("b", "7", one)})
+	synced("a copy went", 2)
+	r.tallies.clear()
+	synced("a setting changed", 0)
+	cps.Status.Source.ResourceVersion = "8"
+	synced("the source changed", 1)
+	cps.Generation, cps.Spec.NamespaceSelector.MatchLabels = 2, map[string]string{"team": "other"}
+	r.catalog = catalog.New(NewListers([]runtime.Object{cps}).ClusterPullSecrets())
+	synced("the selector changed", 0)
 }
 
 // How long a distribution took is recorded when it is done, and not again.

@@ -81,7 +81,10 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 	}
 	w := waking{impl: impl, namespaces: namespaces.Lister()}
 	handle(namespaces.Informer(), controller.HandleAll(impl.Enqueue))
-	handle(secrets.Informer(), controller.HandleAll(w.wakeItsOwn))
+	handle(secrets.Informer(), controller.HandleAll(func(object any) {
+		r.copies.seen(object)
+		w.wakeItsOwn(object)
+	}))
 	handle(clusterPullSecrets.Informer(), cache.ResourceEventHandlerFuncs{
 		AddFunc: func(object any) { w.wakeSelected(object.(*v1alpha1.ClusterPullSecret)) },
 		UpdateFunc: func(before, after any) {

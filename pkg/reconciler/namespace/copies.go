@@ -55,6 +55,8 @@ type copies struct {
 	labelsOf func(ctx context.Context, namespace, name string) (map[string]string, error)
 	// repairs slows down where somebody keeps undoing them.
 	repairs repairs
+	// pending keeps writes from being made twice.
+	pending pending
 	metrics recorded
 }
 
@@ -94,15 +96,45 @@ func (c *copies) converge(ctx context.Context, namespace *corev1.Namespace) (out
 		name := grant.SecretName(cps)
 		copied := have[name]
 		delete(have, name)
-		if grant.IsSource(cps, namespace.Name, name) {
+		if grant.IsSource(cps, namespace.Name, name) || c.awaited(namespace.Name, name, &o) {
 			continue
 		}
 		errs = append(errs, c.serve(ctx, namespace.Name, cps, copied, slices.Contains(wanted, cps), &o))
 	}
 	for _, name := range slices.Sorted(maps.Keys(have)) {
-		errs = append(errs, c.revoke(ctx, have[name]))
+		if !c.awaited(namespace.Name, name, &o) {
+			errs = append(errs, c.revoke(ctx, have[name]))
+		}
 	}
 	return o, grants, errors.Join(errs...)
+}
+
+// awaited tells whether a write of the copy is yet to be seen in the cache. Its event
+// brings the Namespace back here.
+func (c *copies) awaited(namespace, name string, o *outcome) bool {
+	left := c.pending.left(types.NamespacedName{Namespace: namespace, Name: name})
+	if left > 0 {
+		o.lookAgain(left)
+	}
+	return left > 0
+}
+
+// do makes one write of a copy. Whoever looks at its state before the write, in the
+// cache, is kept from writing again.
+func (c *copies) do(name types.NamespacedName, write func() error) error {
+	c.pending.begin(name)
+	err := write()
+	if err != nil {
+		c.pending.end(name)
+	}
+	return err
+}
+
+// seen notes that the cache has something new of a copy.
+func (c *copies) seen(object any) {
+	if secret, ok := last(object).(*corev1.Secret); ok {
+		c.pending.end(nameOf(secret))
+	}
 }
 
 // existing are the Secrets of a namespace with both of our labels, by name.
@@ -136,11 +168,17 @@ func (c *copies) serve(ctx context.Context, namespace string, cps *v1alpha1.Clus
 			return err
 		}
 		if !used {
+			c.repairs.reset(nameOf(copied))
 			return c.remove(ctx, copied)
 		}
 		o.lookAgain(later)
 	}
 	if !sourceReady(cps) || !config.FromContext(ctx).AllowsSource(cps.Spec.SecretRef.Namespace) {
+		if copied != nil && source.Owner(copied) != cps.Name {
+			// It is the copy of one that served here before. Where that grants it no
+			// longer, it goes, and does not wait for what comes in its place.
+			return c.revoke(ctx, copied)
+		}
 		// Worse never replaces good: what is there stays as it is.
 		return nil
 	}
@@ -210,12 +248,17 @@ func (c *copies) write(ctx context.Context, namespace string, w resources.Wanted
 	}
 	defer release()
 	secrets, done := c.kube.CoreV1().Secrets(namespace), created
-	if copied != nil {
-		done = updated
-		_, err = secrets.Update(ctx, resources.MakeUpdate(copied, w, config), metav1.UpdateOptions{FieldManager: pullsecrets.FieldManager})
-	} else {
-		_, err = secrets.Create(ctx, resources.MakeCopy(namespace, w, config), metav1.CreateOptions{FieldManager: pullsecrets.FieldManager})
+	write := func() error {
+		_, err := secrets.Create(ctx, resources.MakeCopy(namespace, w, config), metav1.CreateOptions{FieldManager: pullsecrets.FieldManager})
+		return err
 	}
+	if copied != nil {
+		done, write = updated, func() error {
+			_, err := secrets.Update(ctx, resources.MakeUpdate(copied, w, config), metav1.UpdateOptions{FieldManager: pullsecrets.FieldManager})
+			return err
+		}
+	}
+	err = c.do(name, write)
 	if copied == nil && apierrors.IsAlreadyExists(err) {
 		return c.conflict(ctx, name, o)
 	}
@@ -245,9 +288,7 @@ func (c *copies) conflict(ctx context.Context, name types.NamespacedName, o *out
 	return nil
 }
 
-// revoke takes away a labelled Secret that nothing grants, references or not. What
-// grants is read from the API server first, because a cache that is a moment old
-// could take away what is granted.
+// revoke takes away a labelled Secret that nothing grants, references or not.
 func (c *copies) revoke(ctx context.Context, copied *corev1.Secret) error {
 	all, err := c.clusterPullSecrets.List(labels.Everything())
 	if err != nil {
@@ -257,10 +298,12 @@ func (c *copies) revoke(ctx context.Context, copied *corev1.Secret) error {
 		// Whoever put our labels on a source has made no copy of it.
 		return nil
 	}
-	retain, granted, err := c.live(ctx, copied)
-	switch {
-	case err != nil || granted:
+	retain, granted, err := c.grantedNow(ctx, copied)
+	if err != nil || granted {
 		return err
+	}
+	c.repairs.reset(nameOf(copied))
+	switch {
 	case copied.DeletionTimestamp != nil:
 		return c.release(ctx, copied)
 	case retain:
@@ -269,8 +312,19 @@ func (c *copies) revoke(ctx context.Context, copied *corev1.Secret) error {
 	return c.remove(ctx, copied)
 }
 
-// live reads what grants a copy now, and whether it is to be left behind if
-// nothing does.
+// grantedNow tells whether anything grants a copy, and whether it is to be left behind
+// if nothing does. A deletion is final, and its copies are many, so it is believed of
+// the cache. Anything else is read from the API server, because a cache that is a
+// moment old could take away what is granted.
+func (c *copies) grantedNow(ctx context.Context, copied *corev1.Secret) (retain, granted bool, err error) {
+	cps, err := c.clusterPullSecrets.Get(source.Owner(copied))
+	if err == nil && !cps.DeletionTimestamp.IsZero() {
+		return cps.Spec.DeletionPolicy == v1alpha1.DeletionPolicyRetain, false, nil
+	}
+	return c.live(ctx, copied)
+}
+
+// live is what the API server says of it.
 func (c *copies) live(ctx context.Context, copied *corev1.Secret) (retain, granted bool, err error) {
 	namespace, err := c.kube.CoreV1().Namespaces().Get(ctx, copied.Namespace, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) || err == nil && !namespace.DeletionTimestamp.IsZero() {
@@ -330,8 +384,10 @@ func (c *copies) used(ctx context.Context, namespace, name string) (bool, error)
 
 // remove deletes a copy, unless it has changed since it was looked at.
 func (c *copies) remove(ctx context.Context, copied *corev1.Secret) error {
-	err := c.kube.CoreV1().Secrets(copied.Namespace).Delete(ctx, copied.Name, metav1.DeleteOptions{
-		Preconditions: &metav1.Preconditions{UID: &copied.UID, ResourceVersion: &copied.ResourceVersion},
+	err := c.do(nameOf(copied), func() error {
+		return c.kube.CoreV1().Secrets(copied.Namespace).Delete(ctx, copied.Name, metav1.DeleteOptions{
+			Preconditions: &metav1.Preconditions{UID: &copied.UID, ResourceVersion: &copied.ResourceVersion},
+		})
 	})
 	if apierrors.IsNotFound(err) {
 		return nil
@@ -358,10 +414,17 @@ func (c *copies) retain(ctx context.Context, copied *corev1.Secret) error {
 }
 
 func (c *copies) patch(ctx context.Context, copied *corev1.Secret, patch string) error {
-	_, err := c.kube.CoreV1().Secrets(copied.Namespace).Patch(ctx, copied.Name, types.MergePatchType, []byte(patch),
-		metav1.PatchOptions{FieldManager: pullsecrets.FieldManager})
+	err := c.do(nameOf(copied), func() error {
+		_, err := c.kube.CoreV1().Secrets(copied.Namespace).Patch(ctx, copied.Name, types.MergePatchType, []byte(patch),
+			metav1.PatchOptions{FieldManager: pullsecrets.FieldManager})
+		return err
+	})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("failed to patch the copy %s/%s: %w", copied.Namespace, copied.Name, err)
 	}
 	return nil
+}
+
+func nameOf(secret *corev1.Secret) types.NamespacedName {
+	return types.NamespacedName{Namespace: secret.Namespace, Name: secret.Name}
 }

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	clientgotesting "k8s.io/client-go/testing"
+	"knative.dev/pkg/controller"
 	knativetesting "knative.dev/pkg/reconciler/testing"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
@@ -172,6 +173,14 @@ func updates() knativetesting.TableTest {
 			Objects:     []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(two), copied(one, "6")},
 			WantUpdates: rewritten(two),
 		}, {
+			Name:        "tampered with",
+			Objects:     []runtime.Object{asks(), ClusterPullSecret("ghcr"), dockerConfig(pullsecrets.SourcesNamespace, "7", one), copied(two, "7")},
+			WantUpdates: rewritten(one),
+		}, {
+			Name:    "the source has changed since the status was written: left until that says so",
+			Objects: []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(two), copied(one, "7")},
+			WantErr: true, // It is looked at again.
+		}, {
 			Name:         "rotating it fails",
 			Objects:      []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(two), copied(one, "6")},
 			WithReactors: failing("update"),
@@ -242,6 +251,17 @@ func revocations() knativetesting.TableTest {
 			Objects:     []runtime.Object{asks(), ClusterPullSecret("ghcr", deleted(v1alpha1.DeletionPolicyRetain)), copied(one, "7"), used},
 			WantPatches: patchOfSecret(retain),
 		}, {
+			Name:        "its ClusterPullSecret is being deleted, and the one that serves now has no good source",
+			Objects:     []runtime.Object{asks(), ClusterPullSecret("older", named, deleted(v1alpha1.DeletionPolicyDelete)), ClusterPullSecret("ghcr", sourceLost), copied(one, "7", of("older")), used},
+			WantDeletes: deletion(),
+		}, {
+			Name:        "its ClusterPullSecret selects others now, and the one that serves has no good source",
+			Objects:     []runtime.Object{asks(), ClusterPullSecret("older", named, elsewhere), ClusterPullSecret("ghcr", sourceLost), copied(one, "7", of("older")), used},
+			WantDeletes: deletion(),
+		}, {
+			Name:    "another one serves, which has no good source: what is granted still stays",
+			Objects: []runtime.Object{asks(), ClusterPullSecret("younger", named), ClusterPullSecret("ghcr", sourceLost), copied(one, "7", of("younger")), used},
+		}, {
 			Name:        "there is no such ClusterPullSecret",
 			Objects:     []runtime.Object{asks(), copied(one, "7")},
 			WantDeletes: deletion(),
@@ -265,6 +285,14 @@ func revocations() knativetesting.TableTest {
 			Objects: []runtime.Object{Namespace("team", func(ns *corev1.Namespace) { ns.DeletionTimestamp, ns.Finalizers = new(metav1.Now()), []string{"x"} }), copied(one, "7")},
 		},
 	}
+}
+
+// named has the copies of ghcr under its own.
+func named(cps *v1alpha1.ClusterPullSecret) { cps.Spec.SecretName = "ghcr" }
+
+// of is a copy of another ClusterPullSecret.
+func of(owner string) func(*corev1.Secret) {
+	return func(s *corev1.Secret) { s.Labels[pullsecrets.ClusterPullSecretLabel] = owner }
 }
 
 func dying(s *corev1.Secret) {
@@ -315,6 +343,44 @@ func TestCopiesAreCounted(t *testing.T) {
 	}
 }
 
+// A cache that does not show a write yet makes nobody write again, and one that never
+// does keeps nobody from it for ever.
+func TestWritesAreMadeOnce(t *testing.T) {
+	row := knativetesting.TableRow{Objects: []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(one)}}
+	var r *Reconciler
+	row.OtherTestData = map[string]any{"prepare": func(made *Reconciler) { r = made }}
+	c, actions, _ := factory()(t, &row)
+	creates := func() int {
+		all, err := actions.ActionsByVerb()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(all.Creates)
+	}
+	if err := c.Reconcile(row.Ctx, "team"); err != nil || creates() != 1 {
+		t.Fatalf("Reconcile() = %v and %d creates, want one", err, creates())
+	}
+	if again, after := controller.IsRequeueKey(c.Reconcile(row.Ctx, "team")); !again || after > unseen || creates() != 1 {
+		t.Errorf("before it is seen: looks again %t in %s and has created %d times, want to within %s and one", again, after, creates(), unseen)
+	}
+	r.copies.seen(made())
+	if err := c.Reconcile(row.Ctx, "team"); err != nil || creates() != 2 {
+		t.Errorf("after another event: Reconcile() = %v and %d creates, want two", err, creates())
+	}
+}
+
+func TestPendingEnds(t *testing.T) {
+	var p pending
+	name := types.NamespacedName{Namespace: "team", Name: "ghcr"}
+	if p.begin(name); p.left(name) <= 0 {
+		t.Error("a write that has begun is not waited for")
+	}
+	p.since[name] = time.Now().Add(-unseen)
+	if left := p.left(name); left != 0 || len(p.since) != 0 {
+		t.Errorf("a write that is never seen is waited for %s more", left)
+	}
+}
+
 // The repairs of somebody's doings are free at first, and then ever rarer; a new
 // version is no repair.
 func TestRepairsSlowDown(t *testing.T) {
@@ -333,6 +399,13 @@ func TestRepairsSlowDown(t *testing.T) {
 	}
 	if wait := r.wait(name, "8"); wait != 0 {
 		t.Errorf("a new version waits %s, want none", wait)
+	}
+	r.wrote(name, "8")
+	for range 2 * freeRepairs {
+		r.wrote(name, "8")
+	}
+	if r.reset(name); r.wait(name, "8") != 0 {
+		t.Error("one that was taken away and comes back waits")
 	}
 	r.forget("team")
 	if wait := r.wait(name, "7"); wait != 0 {

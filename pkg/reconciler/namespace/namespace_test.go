@@ -35,7 +35,7 @@ import (
 )
 
 func factory() knativetesting.Factory {
-	return MakeFactory(func(ctx context.Context, listers *Listers, _ *knativetesting.TableRow) controller.Reconciler {
+	return MakeFactory(func(ctx context.Context, listers *Listers, row *knativetesting.TableRow) controller.Reconciler {
 		all := catalog.New(listers.ClusterPullSecrets())
 		kube := kubeclient.Get(ctx)
 		m, err := newMetrics()
@@ -56,6 +56,9 @@ func factory() knativetesting.Factory {
 			},
 			metrics: m,
 		}}
+		if prepare, ok := row.OtherTestData["prepare"].(func(*Reconciler)); ok {
+			prepare(r)
+		}
 		return namespacereconciler.NewReconciler(ctx, logging.FromContext(ctx), kubeclient.Get(ctx), listers.Namespaces(),
 			controller.GetEventRecorder(ctx), r, controller.Options{SkipStatusUpdates: true})
 	})

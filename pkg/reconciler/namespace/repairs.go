@@ -66,6 +66,14 @@ func (r *repairs) wrote(name types.NamespacedName, version string) {
 	r.history[name] = h
 }
 
+// reset drops what is known of a copy that is taken away: that it comes back later is
+// no repair.
+func (r *repairs) reset(name types.NamespacedName) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.history, name)
+}
+
 // forget drops what is known of a namespace that is gone.
 func (r *repairs) forget(namespace string) {
 	r.mu.Lock()
@@ -75,4 +83,47 @@ func (r *repairs) forget(namespace string) {
 			delete(r.history, name)
 		}
 	}
+}
+
+// unseen is for how long a write is waited for that the cache does not show.
+const unseen = 5 * time.Second
+
+// pending are the writes of copies that the cache does not show yet. What follows
+// from the state before such a write has been done already: it would be done twice,
+// or be refused.
+type pending struct {
+	mu    sync.Mutex
+	since map[types.NamespacedName]time.Time
+}
+
+// begin notes a write that is about to be made, before the cache can show it.
+func (p *pending) begin(name types.NamespacedName) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.since == nil {
+		p.since = make(map[types.NamespacedName]time.Time)
+	}
+	p.since[name] = time.Now()
+}
+
+// end notes that the cache shows something new of a copy, or that its write failed.
+func (p *pending) end(name types.NamespacedName) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.since, name)
+}
+
+// left is for how long a copy has to be left alone at most.
+func (p *pending) left(name types.NamespacedName) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	since, found := p.since[name]
+	if !found {
+		return 0
+	}
+	if left := time.Until(since.Add(unseen)); left > 0 {
+		return left
+	}
+	delete(p.since, name)
+	return 0
 }

@@ -1,0 +1,213 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package clusterpullsecret
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/client-go/tools/cache"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	"pullsecrets.dev/pkg/config"
+	"pullsecrets.dev/pkg/grant"
+	"pullsecrets.dev/pkg/source"
+)
+
+// tally is what became of the copies of a ClusterPullSecret.
+type tally struct {
+	counts v1alpha1.NamespaceCounts
+	// missing are the namespaces that want a copy and have none that is up to date.
+	missing []string
+	// older serves some of the namespaces under the same name; the first by name,
+	// where several do.
+	older string
+}
+
+// A verdict is what became of the copy in one namespace that is selected.
+type verdict struct {
+	// older serves the namespace under the same name, and this one does not.
+	older          string
+	wanted, synced bool
+}
+
+// verdicts are those of one ClusterPullSecret. They are kept, so that a copy that comes
+// costs a look at its namespace and not at all of them.
+type verdicts struct {
+	of          basis
+	byNamespace map[string]verdict
+	// changed are the namespaces to look at again.
+	changed sets.Set[string]
+}
+
+// basis is what verdicts depend on beside the namespaces: the ClusterPullSecret's own
+// spec, and the version of the source that copies are compared with.
+type basis struct {
+	generation int64
+	version    string
+}
+
+// tallies keeps the verdicts by the name of the ClusterPullSecret. Events say where
+// something has changed, and the reconciler looks.
+type tallies struct {
+	mu     sync.Mutex
+	byName map[string]*verdicts
+}
+
+// touch notes that something has happened to an object of a namespace, or to the
+// Namespace.
+func (l *tallies) touch(object any) {
+	if gone, ok := object.(cache.DeletedFinalStateUnknown); ok {
+		object = gone.Obj
+	}
+	o, ok := object.(metav1.Object)
+	if !ok {
+		return
+	}
+	namespace := o.GetNamespace()
+	if namespace == "" {
+		namespace = o.GetName()
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, v := range l.byName {
+		v.changed.Insert(namespace)
+	}
+}
+
+// clear notes that any namespace may have changed in what it may have.
+func (l *tallies) clear() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.byName = nil
+}
+
+// forget drops what is known of a ClusterPullSecret that is gone.
+func (l *tallies) forget(name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.byName, name)
+}
+
+// take returns the verdicts of a ClusterPullSecret and the namespaces to look at again,
+// or false if that is all of them.
+func (l *tallies) take(name string, of basis) (v *verdicts, changed []string, known bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	v = l.byName[name]
+	if v == nil || v.of != of {
+		v = &verdicts{of: of, byNamespace: map[string]verdict{}, changed: sets.New[string]()}
+		if l.byName == nil {
+			l.byName = make(map[string]*verdicts)
+		}
+		l.byName[name] = v
+		return v, nil, false
+	}
+	changed = v.changed.UnsortedList()
+	v.changed = sets.New[string]()
+	return v, changed, true
+}
+
+// tally looks at the namespaces where something has happened, and sums up.
+func (r *Reconciler) tally(ctx context.Context, cps *v1alpha1.ClusterPullSecret) (tally, error) {
+	of := basis{generation: cps.Generation}
+	if cps.Status.Source != nil {
+		of.version = cps.Status.Source.ResourceVersion
+	}
+	v, names, known := r.tallies.take(cps.Name, of)
+	if !known {
+		all, err := r.namespaces.List(labels.Everything())
+		if err != nil {
+			r.tallies.forget(cps.Name)
+			return tally{}, fmt.Errorf("failed to list Namespaces: %w", err)
+		}
+		for _, namespace := range all {
+			names = append(names, namespace.Name)
+		}
+	}
+	for _, name := range names {
+		one, selected, err := r.judge(ctx, cps, name)
+		if err != nil {
+			r.tallies.forget(cps.Name)
+			return tally{}, err
+		}
+		if selected {
+			v.byNamespace[name] = one
+		} else {
+			delete(v.byNamespace, name)
+		}
+	}
+	return v.sum(), nil
+}
+
+// sum is stable: whichever namespace comes first, the outcome is the same.
+func (v *verdicts) sum() tally {
+	var t tally
+	for namespace, one := range v.byNamespace {
+		t.counts.Selected++
+		switch {
+		case one.older != "":
+			if t.older == "" || one.older < t.older {
+				t.older = one.older
+			}
+		case !one.wanted:
+		case one.synced:
+			t.counts.Wanted++
+			t.counts.Synced++
+		default:
+			t.counts.Wanted++
+			t.missing = append(t.missing, namespace)
+		}
+	}
+	slices.Sort(t.missing)
+	return t
+}
+
+// judge looks at one namespace, and tells whether it is selected at all.
+func (r *Reconciler) judge(ctx context.Context, cps *v1alpha1.ClusterPullSecret, name string) (v verdict, selected bool, err error) {
+	namespace, err := r.namespaces.Get(name)
+	if apierrors.IsNotFound(err) || err == nil && !namespace.DeletionTimestamp.IsZero() {
+		return v, false, nil
+	}
+	if err != nil {
+		return v, false, fmt.Errorf("failed to get Namespace %s: %w", name, err)
+	}
+	services, err := r.services.Services(name).List(labels.Everything())
+	if err != nil {
+		return v, false, fmt.Errorf("failed to list the Services of namespace %s: %w", name, err)
+	}
+	granted, wanted, err := r.catalog.Due(namespace, services, config.FromContext(ctx).Excludes(name, namespace.Labels))
+	if err != nil {
+		return v, false, err
+	}
+	if older, beaten := granted.Beaten[cps.Name]; beaten {
+		return verdict{older: older}, true, nil
+	}
+	is := func(other *v1alpha1.ClusterPullSecret) bool { return other.Name == cps.Name }
+	if !slices.ContainsFunc(granted.Serving, is) {
+		return v, false, nil
+	}
+	v.wanted = slices.ContainsFunc(wanted, is)
+	v.synced = v.wanted && r.synced(cps, namespace)
+	return v, true, nil
+}
+
+// synced tells whether a namespace has a copy of the source as it is now.
+func (r *Reconciler) synced(cps *v1alpha1.ClusterPullSecret, namespace *corev1.Namespace) bool {
+	name := grant.SecretName(cps)
+	if grant.IsSource(cps, namespace.Name, name) {
+		return true
+	}
+	copied, err := r.secrets.Secrets(namespace.Name).Get(name)
+	return err == nil && cps.Status.Source != nil && source.Owner(copied) == cps.Name &&
+		copied.Annotations[pullsecrets.SourceResourceVersionAnnotation] == cps.Status.Source.ResourceVersion
+}
