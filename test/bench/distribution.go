@@ -53,6 +53,9 @@ func distribution(ctx context.Context, e *env.Env, s settings, out io.Writer) er
 		if err := d.grow(ctx, size.namespaces); err != nil {
 			return err
 		}
+		if size.rounds == 0 {
+			continue
+		}
 		if err := d.measure(ctx, size.rounds, s.newNamespaces, out); err != nil {
 			return err
 		}
@@ -227,6 +230,8 @@ func (d *distributor) byController(ctx context.Context, verb string, n int, do f
 	}
 	writes := requests.By(env.ControllerUser).Writes()
 	copies := writes.Of("secrets")
+	first := slices.MinFunc(copies, func(a, b env.Request) int { return a.At.Compare(b.At) })
+	notef("distribution: the first %s was answered after %s, the last after %s", verb, first.At.Sub(start).Round(time.Millisecond), took.Round(time.Millisecond))
 	own := len(writes.Of("clusterpullsecrets.pullsecrets.dev")) + len(writes.Of("events"))
 	if len(copies) != n || len(copies.Verbs(verb)) != n || len(writes) != n+own {
 		return 0, fmt.Errorf("want %d writes of copies, each a %s, and got %d; in all %d writes, of which %d of the ClusterPullSecret and its Events",

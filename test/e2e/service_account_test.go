@@ -6,9 +6,15 @@
 package e2e
 
 import (
+	"context"
+	"fmt"
+	"slices"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/test/env"
 )
 
 // Kubernetes gives a ServiceAccount's pull secrets only to Pods that name none.
@@ -70,4 +76,53 @@ func TestEnforcedServiceAccount(t *testing.T) {
 	n.checkLedger("app", map[string]string{"allowed": "namespace"})
 	n.waitForEvent(service("app"), "NotGranted", "ServiceAccount strict", "forbidden (namespace)")
 	n.waitForReady("app")
+}
+
+// So it is with what ClusterPullSecrets grant to every Service, and with what covers
+// an image. What is bound to the ServiceAccount may be named, and is injected.
+func TestEnforcedServiceAccountAndGrants(t *testing.T) {
+	t.Parallel()
+	platforms := grantingTo(t, "registry.example.com", "registry.example.com")
+	always, auto := platforms[0], platforms[1]
+	always.patchGrant(map[string]any{"always": map[string]any{"services": true}})
+	n := newTenant(t, always.granted(), env.Annotated(pullsecrets.InjectAnnotation, "auto"))
+	n.apply("enforced-account.yaml")
+	n.waitForCopy(always.name, "one")
+	n.waitForCopy(auto.name, "one")
+	n.waitUntilDeclared(always.name, auto.name) // For those of another ServiceAccount.
+
+	a := n.askToCreate("by-digest.yaml", nil, named("new"), strict).succeeded(t)
+	a.checkList(t)
+	a.checkLedger(t, "")
+	a.checkWarned(t, "ServiceAccount strict", always.name)
+	for _, name := range []string{"app", "new"} {
+		n.waitForEvent(service(name), "NotGranted", "ServiceAccount strict", always.name+" (clusterpullsecret/"+always.name+")", auto.name+" (clusterpullsecret/"+auto.name+")")
+		n.checkList(name)
+	}
+
+	always.patchGrant(map[string]any{"always": map[string]any{"services": true, "serviceAccounts": []string{"strict"}}})
+	n.waitForAccount("strict", map[string]string{always.name: "clusterpullsecret/" + always.name}, "allowed", always.name)
+	n.waitForList("app", always.name, "allowed")
+	n.annotateNamespace(pullsecrets.ServiceAccountsAnnotation, "strict")
+	n.annotateNamespace(pullsecrets.SecretsAnnotation, auto.name)
+	n.waitForAccount("strict", map[string]string{always.name: "clusterpullsecret/" + always.name, auto.name: "namespace"}, "allowed", always.name, auto.name)
+	eventually(t, func(context.Context) error { // The webhook has its own watches.
+		a = n.askToCreate("by-digest.yaml", dryRun, named("late"), strict).succeeded(t)
+		if want := []string{auto.name, always.name, "allowed"}; !slices.Equal(pullSecretsOf(a.object), want) {
+			return fmt.Errorf("a new Service gets %q at admission, want %q", pullSecretsOf(a.object), want)
+		}
+		return nil
+	})
+	n.waitForReady("app")
+	n.waitForList("app", auto.name, always.name, "allowed")
+	n.waitForReady("app")
+	n.checkPods(auto.name, always.name, "allowed")
+	n.checkPodSecrets("strict", "allowed", always.name, auto.name)
+}
+
+// strict is an edit that has a Service run as the ServiceAccount of that name.
+func strict(object *unstructured.Unstructured) {
+	if err := unstructured.SetNestedField(object.Object, "strict", "spec", "template", "spec", "serviceAccountName"); err != nil {
+		panic(err)
+	}
 }

@@ -1,0 +1,152 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	"pullsecrets.dev/test/env"
+)
+
+// The images of the tests, each in a registry for which there is a credential. They
+// are given by digest, so that nothing needs to answer there.
+var (
+	imageHere      = "registry.example.com/acme/app@sha256:" + strings.Repeat("0", 64)
+	imageElsewhere = "elsewhere.example.net/acme/helper@sha256:" + strings.Repeat("1", 64)
+)
+
+// grantingTo are platforms that grant to the Namespaces of the first, in the order of
+// their names.
+func grantingTo(t *testing.T, registries ...string) []*platform {
+	t.Helper()
+	var all []*platform
+	for range registries {
+		all = append(all, newPlatform(t))
+	}
+	slices.SortFunc(all, func(a, b *platform) int { return strings.Compare(a.name, b.name) })
+	for i, p := range all {
+		p.keepSource(pullSecret(p.name, registries[i], "one"))
+		p.grant(func(spec *v1alpha1.ClusterPullSecretSpec) {
+			spec.NamespaceSelector.MatchLabels = map[string]string{teamLabel: all[0].name}
+		})
+		p.waitForStatus("its registry", func(c *v1alpha1.ClusterPullSecret) bool { return slices.Equal(c.Status.Registries, registries[i:i+1]) })
+	}
+	return all
+}
+
+// running is an edit that sets the images: of the container that serves, of a sidecar
+// and of an init container. Nothing is set for an empty one.
+func running(serving, sidecar, initial string) func(*unstructured.Unstructured) {
+	return func(object *unstructured.Unstructured) {
+		containers := []any{map[string]any{"name": "serving", "image": serving, "ports": []any{map[string]any{"containerPort": int64(8080)}}}}
+		if sidecar != "" {
+			containers = append(containers, map[string]any{"name": "sidecar", "image": sidecar})
+		}
+		spec := map[string]any{"containers": containers}
+		if initial != "" {
+			spec["initContainers"] = []any{map[string]any{"name": "initial", "image": initial}}
+		}
+		if err := unstructured.SetNestedMap(object.Object, spec, "spec", "template", "spec"); err != nil {
+			panic(err)
+		}
+	}
+}
+
+// allowInitContainers has Knative accept them until the test ends.
+func allowInitContainers(t *testing.T, e *env.Env) {
+	t.Helper()
+	set := func(ctx context.Context, value any) {
+		_, err := e.Kube.CoreV1().ConfigMaps("knative-serving").Patch(ctx, "config-features", "application/merge-patch+json",
+			encode(map[string]any{"data": map[string]any{"kubernetes.podspec-init-containers": value}}), metav1.PatchOptions{FieldManager: user})
+		if err != nil {
+			t.Error("Changing Knative's settings: ", err)
+		}
+	}
+	set(t.Context(), "enabled")
+	t.Cleanup(func() { set(context.WithoutCancel(t.Context()), nil) })
+}
+
+// With inject: auto every container's image counts, also that of a sidecar and of an
+// init container. Where it changes, the credential for it comes in the same request,
+// so that there is one new Revision and not two.
+func TestAutoHeedsEveryContainer(t *testing.T) {
+	t.Parallel()
+	platforms := grantingTo(t, "registry.example.com", "elsewhere.example.net")
+	here, elsewhere := platforms[0].name, platforms[1].name
+	n := newTenant(t, platforms[0].granted(), env.Annotated(pullsecrets.InjectAnnotation, "auto"))
+	allowInitContainers(t, n.Env)
+	n.waitForCopy(here, "one")
+	n.waitForCopy(elsewhere, "one")
+	eventually(t, func(context.Context) error { // Both webhooks have watches of their own.
+		a := n.askToCreate("by-digest.yaml", dryRun, running(imageHere, "", imageElsewhere))
+		if a.err == nil && len(pullSecretsOf(a.object)) != 2 {
+			return fmt.Errorf("a new Service gets %q", pullSecretsOf(a.object))
+		}
+		return a.err
+	})
+	for what, images := range map[string][3][2]string{
+		"sidecar":        {{imageHere, imageHere}, {imageHere, imageElsewhere}},
+		"init container": {{imageHere, imageHere}, {}, {imageHere, imageElsewhere}},
+		"first sidecar":  {{imageHere, imageHere}, {"", imageElsewhere}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			name := strings.ReplaceAll(what, " ", "-")
+			turn := func(i int) func(*unstructured.Unstructured) { return running(images[0][i], images[1][i], images[2][i]) }
+			n.applyAs("by-digest.yaml", name, turn(0))
+			n.checkList(name, here)
+			n.waitForReady(name)
+			n.applyAs("by-digest.yaml", name, turn(1))
+			n.checkList(name, here, elsewhere)
+			n.checkLedger(name, map[string]string{here: "clusterpullsecret/" + here, elsewhere: "clusterpullsecret/" + elsewhere})
+			n.waitForReady(name)
+			n.applyAs("by-digest.yaml", name, turn(0))
+			n.checkList(name, here)
+			n.waitForReady(name)
+			n.checkRevisions(name, 3)
+		})
+	}
+}
+
+// Two credentials for one registry are both delivered, by name, and Knative tries the
+// first one first. What comes or changes later does not turn that around.
+func TestTwoCredentialsForOneRegistry(t *testing.T) {
+	t.Parallel()
+	platforms := grantingTo(t, "registry.example.com", "registry.example.com")
+	first, second := platforms[0], platforms[1]
+	n := newTenant(t, first.granted(), env.Annotated(pullsecrets.InjectAnnotation, "auto"))
+	n.waitForCopy(first.name, "one")
+	n.waitForCopy(second.name, "one")
+	n.waitUntilDeclared(first.name, second.name)
+	n.apply("by-digest.yaml")
+	n.checkList("app", first.name, second.name)
+	n.waitForReady("app")
+
+	second.rotate("two")
+	n.waitForCopy(first.name, "one")
+	n.waitForCopy(second.name, "two")
+	second.patchGrant(map[string]any{"always": map[string]any{"services": true}}) // Which comes before auto.
+	n.waitUntilDeclared(second.name, first.name)
+	n.patch("app", labelled("changed"))
+	n.checkList("app", first.name, second.name)
+	n.settle(second.name, first.name)
+	n.checkList("app", first.name, second.name)
+	n.checkRevisions("app", 1)
+	n.patch("app", released())
+	if got := n.list("app"); !slices.Contains(got, first.name) || !slices.Contains(got, second.name) || len(got) != 2 {
+		t.Errorf("Service app has imagePullSecrets %q, want both", got)
+	}
+	n.waitForReady("app")
+	n.checkRevisions("app", 2)
+}
