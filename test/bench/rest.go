@@ -12,11 +12,18 @@ import (
 	"strings"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+
 	"pullsecrets.dev/test/env"
 	"pullsecrets.dev/test/fleet"
 )
 
-const restNamespace = "bench-rest"
+const (
+	restNamespace = "bench-rest"
+	// restNamespaces is how many have a copy of a credential.
+	restNamespaces = 20
+)
 
 // atRest opts real Services in, with Knative's controller at work, and counts
 // what the product asks the API server for once all have what they should.
@@ -48,6 +55,9 @@ func atRest(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
 	if err := writes(ctx, e, s.restServices, mark, out); err != nil {
 		return err
 	}
+	if err := grantAtRest(ctx, e); err != nil {
+		return err
+	}
 
 	notef("rest: counting requests for %s", s.rest)
 	if mark, err = e.Audit.Mark(); err != nil {
@@ -77,7 +87,7 @@ func atRest(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
 		return err
 	}
 
-	fmt.Fprintf(out, "\nRequests in %s at rest, with %d Services that have their pull secrets\n", s.rest, s.restServices)
+	fmt.Fprintf(out, "\nRequests in %s at rest, with %d Services that have their pull secrets and a ClusterPullSecret that is distributed\n", s.rest, s.restServices)
 	leases, watches := requests.Of("leases.coordination.k8s.io"), requests.Verbs("watch")
 	others := len(requests) - len(leases) - len(watches)
 	fmt.Fprintf(out, "  leases:        %d (this cluster's are renewed every second; those in config/ are not that hasty)\n", len(leases))
@@ -87,6 +97,24 @@ func atRest(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
 		return fmt.Errorf("want only watches and leases at rest:\n%s", requests)
 	}
 	return nil
+}
+
+// grantAtRest distributes a credential, and waits until that is told.
+func grantAtRest(ctx context.Context, e *env.Env) error {
+	d, err := newDistributor(ctx, e)
+	if err != nil {
+		return err
+	}
+	if err := d.grow(ctx, restNamespaces); err != nil {
+		return err
+	}
+	if _, err := d.distribute(ctx, 0); err != nil {
+		return err
+	}
+	return wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+		told, err := e.Kube.CoreV1().Events("").List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.kind=ClusterPullSecret,reason=Distributed"})
+		return err == nil && len(told.Items) > 0, err
+	})
 }
 
 // resources lists the resources of the requests, and how often where that is

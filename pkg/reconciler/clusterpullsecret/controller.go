@@ -21,6 +21,7 @@ import (
 	secretinformer "knative.dev/pkg/client/injection/kube/informers/core/v1/secret/filtered"
 	"knative.dev/pkg/configmap"
 	"knative.dev/pkg/controller"
+	"knative.dev/pkg/kmeta"
 	"knative.dev/pkg/logging"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 	serviceinformer "knative.dev/serving/pkg/client/injection/informers/serving/v1/service"
@@ -152,10 +153,8 @@ func (w waking) everything() {
 
 // owner wakes the ClusterPullSecret that a Secret is a copy of.
 func (w waking) owner(object any) {
-	if gone, ok := object.(cache.DeletedFinalStateUnknown); ok {
-		object = gone.Obj
-	}
-	if secret, ok := object.(*corev1.Secret); ok {
+	accessor, _ := kmeta.DeletionHandlingAccessor(object)
+	if secret, ok := accessor.(*corev1.Secret); ok {
 		w.tallies.touch(secret)
 		w.soon(source.Owner(secret))
 	}

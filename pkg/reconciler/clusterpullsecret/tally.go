@@ -11,10 +11,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/sets"
-	"k8s.io/client-go/tools/cache"
+	"knative.dev/pkg/kmeta"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
@@ -66,11 +65,8 @@ type tallies struct {
 // touch notes that something has happened to an object of a namespace, or to the
 // Namespace.
 func (l *tallies) touch(object any) {
-	if gone, ok := object.(cache.DeletedFinalStateUnknown); ok {
-		object = gone.Obj
-	}
-	o, ok := object.(metav1.Object)
-	if !ok {
+	o, err := kmeta.DeletionHandlingAccessor(object)
+	if err != nil {
 		return
 	}
 	namespace := o.GetNamespace()

@@ -27,6 +27,7 @@ import (
 	namespacereconciler "knative.dev/pkg/client/injection/kube/reconciler/core/v1/namespace"
 	"knative.dev/pkg/configmap"
 	"knative.dev/pkg/controller"
+	"knative.dev/pkg/kmeta"
 	"knative.dev/pkg/logging"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 	servingclient "knative.dev/serving/pkg/client/injection/client"
@@ -95,7 +96,8 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 			}
 		},
 		DeleteFunc: func(object any) {
-			if cps, ok := last(object).(*v1alpha1.ClusterPullSecret); ok {
+			accessor, _ := kmeta.DeletionHandlingAccessor(object)
+			if cps, ok := accessor.(*v1alpha1.ClusterPullSecret); ok {
 				w.wakeSelected(cps)
 			}
 		},
@@ -130,7 +132,7 @@ type waking struct {
 
 // wakeItsOwn wakes the Namespace of an object.
 func (w waking) wakeItsOwn(object any) {
-	if o, ok := last(object).(metav1.Object); ok {
+	if o, err := kmeta.DeletionHandlingAccessor(object); err == nil {
 		w.impl.EnqueueKey(types.NamespacedName{Name: o.GetNamespace()})
 	}
 }
@@ -186,12 +188,4 @@ func labelsBy(kube kubernetes.Interface) func(context.Context, string, string) (
 		}
 		return found.Labels, nil
 	}
-}
-
-// last is a deleted object as it was seen last.
-func last(object any) any {
-	if gone, ok := object.(cache.DeletedFinalStateUnknown); ok {
-		return gone.Obj
-	}
-	return object
 }

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	corev1listers "k8s.io/client-go/listers/core/v1"
+	"knative.dev/pkg/kmeta"
 	servingclient "knative.dev/serving/pkg/client/clientset/versioned"
 	servinglisters "knative.dev/serving/pkg/client/listers/serving/v1"
 
@@ -132,7 +133,8 @@ func (c *copies) do(name types.NamespacedName, write func() error) error {
 
 // seen notes that the cache has something new of a copy.
 func (c *copies) seen(object any) {
-	if secret, ok := last(object).(*corev1.Secret); ok {
+	accessor, _ := kmeta.DeletionHandlingAccessor(object)
+	if secret, ok := accessor.(*corev1.Secret); ok {
 		c.pending.end(nameOf(secret))
 	}
 }

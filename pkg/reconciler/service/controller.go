@@ -28,6 +28,7 @@ import (
 	accountinformer "knative.dev/pkg/client/injection/kube/informers/core/v1/serviceaccount"
 	"knative.dev/pkg/configmap"
 	"knative.dev/pkg/controller"
+	"knative.dev/pkg/kmeta"
 	"knative.dev/pkg/logging"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 	servinginformers "knative.dev/serving/pkg/client/informers/externalversions/serving/v1"
@@ -130,7 +131,8 @@ func (w wiring) watchServices() {
 		},
 		DeleteFunc: func(object any) {
 			w.impl.Enqueue(object)
-			if was, ok := last(object).(*servingv1.Service); ok && resources.CausedFailure(was, w.user) {
+			accessor, _ := kmeta.DeletionHandlingAccessor(object)
+			if was, ok := accessor.(*servingv1.Service); ok && resources.CausedFailure(was, w.user) {
 				w.wakeNamespace(was.Namespace)
 			}
 		},
@@ -149,7 +151,8 @@ func (w wiring) watchNamespaces(informer cache.SharedIndexInformer, reporter *ev
 			}
 		},
 		DeleteFunc: func(object any) {
-			if namespace, ok := last(object).(*corev1.Namespace); ok {
+			accessor, _ := kmeta.DeletionHandlingAccessor(object)
+			if namespace, ok := accessor.(*corev1.Namespace); ok {
 				reporter.Forget(types.NamespacedName{Namespace: namespace.Name, Name: namespace.Name}, topicPaused)
 			}
 		},
@@ -202,7 +205,8 @@ func (w wiring) watchGrants(informer cache.SharedIndexInformer, namespaces corev
 			}
 		},
 		DeleteFunc: func(object any) {
-			if was, ok := last(object).(*v1alpha1.ClusterPullSecret); ok {
+			accessor, _ := kmeta.DeletionHandlingAccessor(object)
+			if was, ok := accessor.(*v1alpha1.ClusterPullSecret); ok {
 				wake(was)
 			}
 		},
@@ -227,7 +231,8 @@ func (w wiring) watchCopies(informer cache.SharedIndexInformer, forget func(name
 			}
 		},
 		DeleteFunc: func(object any) {
-			if secret, ok := last(object).(*corev1.Secret); ok {
+			accessor, _ := kmeta.DeletionHandlingAccessor(object)
+			if secret, ok := accessor.(*corev1.Secret); ok {
 				forget(secret.Namespace, secret.Name)
 				w.wakeNamespace(secret.Namespace)
 			}
@@ -262,14 +267,6 @@ func (w wiring) handle(informer cache.SharedIndexInformer, handler cache.Resourc
 	if _, err := informer.AddEventHandler(handler); err != nil {
 		w.logger.Fatalw("Failed to watch", "error", err)
 	}
-}
-
-// last is a deleted object as it was seen last.
-func last(object any) any {
-	if gone, ok := object.(cache.DeletedFinalStateUnknown); ok {
-		return gone.Obj
-	}
-	return object
 }
 
 func fromCaches(namespaces corev1listers.NamespaceLister, accounts corev1listers.ServiceAccountLister) sources {
