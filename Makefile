@@ -7,6 +7,7 @@ SHELL := /bin/bash
 BIN   := $(CURDIR)/.cluster/bin
 # The repository may be checked out anywhere, also where git does not answer.
 export GOFLAGS += -buildvcs=false
+NODE  := $(CURDIR)/.cluster/node
 RACE  := $(shell command -v gcc >/dev/null && echo -race)
 
 .DEFAULT_GOAL := help
@@ -32,6 +33,10 @@ lint: $(BIN)/golangci-lint ## go vet and the linters of .golangci.yaml, in the p
 	go vet -tags=e2e ./...
 	$(BIN)/golangci-lint run ./...
 	cd test/tools && $(BIN)/golangci-lint run ./...
+	@# Where git does not answer, actionlint would not find the project.
+	go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 -no-color .github/workflows/*.yaml
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run hack/*.sh; \
+	  else echo "lint: shellcheck is not installed, so the scripts have not been checked"; fi
 
 .PHONY: unit
 unit: ## Unit tests, with the race detector where there is a C compiler for it.
@@ -39,15 +44,25 @@ unit: ## Unit tests, with the race detector where there is a C compiler for it.
 
 .PHONY: e2e
 e2e: ## The end-to-end suite: on a local cluster of its own or, with KUBECONFIG set, on that one.
-	go test -tags=e2e -count=1 -timeout=40m ./test/e2e/...
+	go test -tags=e2e -count=1 -p=1 -timeout=50m ./test/e2e/...
+
+.PHONY: e2e-node
+e2e-node: node ## The end-to-end tests that really pull images, on the cluster of "make node".
+	go test -tags=e2e -count=1 -timeout=20m -run ^TestNode ./test/env
+	KUBECONFIG=$(NODE)/kubeconfig go test -tags=e2e -count=1 -timeout=40m -run ^TestPull ./test/e2e/...
 
 .PHONY: release-test
 release-test: ## Build images and manifests with ko, against a registry on loopback.
 	go -C test/tools test ./release
 
+.PHONY: vulnerabilities
+vulnerabilities: ## Look for known vulnerabilities in code that the programs call; asks vuln.go.dev.
+	go -C test/tools build -o $(BIN)/ golang.org/x/vuln/cmd/govulncheck
+	$(BIN)/govulncheck ./cmd/...
+
 .PHONY: fuzz
 fuzz: ## Fuzz the pure core, half a minute for each target.
-	@for package in annotation merge; do \
+	@for package in annotation dockerconfig merge; do \
 	  for target in $$(go test -list '^Fuzz' ./pkg/$$package | grep ^Fuzz); do \
 	    go test -run '^$$' -fuzz "^$$target$$" -fuzztime 30s ./pkg/$$package || exit 1; \
 	  done; \
@@ -67,6 +82,20 @@ cluster: ## Start Kubernetes, Knative and the product on this machine, without c
 .PHONY: cluster-down
 cluster-down: ## End the local cluster.
 	go run ./test/env/cmd/cluster down
+
+.PHONY: node
+node: ## Start a cluster that runs Pods, the product by "ko apply" among them. Needs root.
+	go run ./test/env/cmd/cluster up -node -dir $(NODE)
+
+.PHONY: node-down
+node-down: ## End the cluster with the node.
+	go run ./test/env/cmd/cluster down -dir $(NODE)
+
+##@ A release
+
+.PHONY: release
+release: ## Build images, release.yaml, SBOMs and checksums of VERSION, into KO_DOCKER_REPO and .cluster/release.
+	hack/release.sh
 
 ##@ Generated code
 

@@ -114,12 +114,16 @@ var layers = []layer{{
 	why:     blackBox,
 }, {
 	pattern: "test/e2e/...",
-	may:     []string{"test/env", "test/fleet", "test/e2e/...", "pkg/apis/...", "pkg/client/clientset/..."},
+	may:     []string{"test/env", "test/fleet", "test/pages", "test/e2e/...", "pkg/apis/...", "pkg/client/clientset/..."},
 	why:     blackBox,
 }, {
 	pattern: "test/demo",
 	may:     []string{"test/env", "pkg/apis/..."},
 	why:     blackBox,
+}, {
+	pattern: "test/pages",
+	may:     nil,
+	why:     "it reads the documentation, and knows nothing of clusters.",
 }, {
 	pattern: "test/fleet",
 	may:     []string{"test/env", "pkg/apis/..."},

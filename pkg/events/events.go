@@ -8,10 +8,12 @@
 package events
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"pullsecrets.dev/pkg/annotation"
@@ -35,6 +37,7 @@ const (
 	ReasonNameConflict       = "NameConflict"
 	ReasonSourceInvalid      = "SourceInvalid"
 	ReasonDistributed        = "Distributed"
+	ReasonRevocationDelayed  = "RevocationDelayed"
 )
 
 const (
@@ -143,6 +146,27 @@ func BackfillDenied(changes string, err error) Event {
 	return warning(ReasonBackfillDenied, "%s was refused and is not tried again until the Service changes: %s", upperFirst(changes), cut(err.Error(), maxText))
 }
 
+// BindingDenied passes on why the API server refuses the change of a
+// ServiceAccount.
+func BindingDenied(changes string, err error) Event {
+	return warning(ReasonBackfillDenied, "%s was refused and is not tried again until the ServiceAccount changes, or what is declared for it: %s",
+		upperFirst(changes), cut(err.Error(), maxText))
+}
+
+// ErrNoRoom is why nothing is added to an object whose annotations are near their
+// limit.
+var ErrNoRoom = errors.New("its annotations are too large, and leave no room for " + pullsecrets.AddedAnnotation)
+
+// Refused tells whether the API server will never take a patch, which is then told
+// and not tried again: an admission webhook, a policy or the schema says no. A
+// conflict or an outage passes.
+func Refused(err error) bool {
+	return apierrors.IsBadRequest(err) || apierrors.IsInvalid(err) || apierrors.IsRequestEntityTooLargeError(err) ||
+		// Webhooks and policies may choose this code; missing rights have it too,
+		// and those an operator can mend at any time.
+		apierrors.IsForbidden(err) && strings.Contains(err.Error(), " denied ")
+}
+
 // BackfillPaused says which Service stopped the backfill of a Namespace.
 func BackfillPaused(service string) Event {
 	return warning(ReasonBackfillPaused, "No further Service of the Namespace is changed, because the Revision that added pull secrets to Service %s did not become Ready; it goes on when that does, or when the Namespace or a ClusterPullSecret that serves it changes", service)
@@ -186,6 +210,12 @@ func SourceInvalid(message string) Event {
 // Distributed says that the copies hold what the source holds.
 func Distributed(version string, synced, wanted int) Event {
 	return normal(ReasonDistributed, "%d of %d namespaces have a copy of the source's version %s", synced, wanted, version)
+}
+
+// RevocationDelayed says that copies of a deleted ClusterPullSecret are still there.
+func RevocationDelayed(namespaces []string) Event {
+	return warning(ReasonRevocationDelayed, "Copies in %d namespaces are still to be removed (%s); Events on their Namespaces say what is in the way",
+		len(namespaces), listed(namespaces))
 }
 
 // InItsOwn returns a Namespace that Events can be recorded on: an Event lies in

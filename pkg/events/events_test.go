@@ -59,8 +59,10 @@ func TestMessagesAreBounded(t *testing.T) {
 			t.Errorf("%s: type %q", e.Reason, e.Type)
 		}
 	}
-	if e := BackfillDenied("adding x", errors.New(strings.Repeat("é", 5000))); len([]rune(e.Message)) > 600 {
-		t.Errorf("%s passes on %d characters", e.Reason, len([]rune(e.Message)))
+	for _, denied := range []func(string, error) Event{BackfillDenied, BindingDenied} {
+		if e := denied("adding x", errors.New(strings.Repeat("é", 5000))); len([]rune(e.Message)) > 600 {
+			t.Errorf("%s passes on %d characters", e.Reason, len([]rune(e.Message)))
+		}
 	}
 }
 
@@ -129,5 +131,26 @@ func TestInItsOwn(t *testing.T) {
 	got := InItsOwn(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "team", UID: "1"}})
 	if got.Namespace != "team" || got.Name != "team" || got.UID != "1" || got.Kind != "Namespace" {
 		t.Errorf("InItsOwn() = %+v", got)
+	}
+}
+
+// A process that leads for some objects no more still knows what it told of the
+// others.
+func TestReporterForgetsThose(t *testing.T) {
+	r := NewReporter()
+	recorder := record.NewFakeRecorder(20)
+	report := func(name string) (told []Event) {
+		object := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name}}
+		told, _ = r.Report(recorder, object, "t", []Event{SecretMissing("ns", []string{name})})
+		return told
+	}
+	report("kept")
+	report("lost")
+	r.ForgetThose(func(name types.NamespacedName) bool { return name.Name == "lost" })
+	if told := report("kept"); len(told) != 0 {
+		t.Errorf("told %v twice", told)
+	}
+	if told := report("lost"); len(told) != 1 {
+		t.Errorf("told %v, want what was forgotten", told)
 	}
 }

@@ -4,6 +4,7 @@
 package events
 
 import (
+	"maps"
 	"slices"
 	"sync"
 
@@ -41,9 +42,7 @@ const (
 
 // NewReporter returns a Reporter that has told nothing yet.
 func NewReporter() *Reporter {
-	r := &Reporter{budget: flowcontrol.NewTokenBucketPassiveRateLimiter(perSecond, atOnce)}
-	r.Clear()
-	return r
+	return &Reporter{told: make(map[subject]account), budget: flowcontrol.NewTokenBucketPassiveRateLimiter(perSecond, atOnce)}
 }
 
 type subject struct {
@@ -97,11 +96,12 @@ func (r *Reporter) news(key subject, uid types.UID, events []Event) (told []Even
 	return told, all
 }
 
-// Clear forgets everything, for a process that no longer leads.
-func (r *Reporter) Clear() {
+// ForgetThose drops what was told about certain objects, for a process that no
+// longer leads for them.
+func (r *Reporter) ForgetThose(are func(types.NamespacedName) bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.told = make(map[subject]account)
+	maps.DeleteFunc(r.told, func(key subject, _ account) bool { return are(key.NamespacedName) })
 }
 
 // Forget drops what was told about an object that is gone.

@@ -68,7 +68,7 @@ const (
 	room           = 1 << 10
 )
 
-// HasRoom tells whether a Service with these annotations may have a ledger. Where
+// HasRoom tells whether an object with these annotations may have a ledger. Where
 // it may not, nothing is injected, because nobody could tell where it came from.
 func HasRoom(annotations map[string]string) bool {
 	size := 0

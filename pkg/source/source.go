@@ -10,6 +10,7 @@ package source
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -51,9 +52,13 @@ type Reader struct {
 	get func(ctx context.Context, ref v1alpha1.SecretReference) (*corev1.Secret, error)
 
 	mu    sync.Mutex
-	known map[v1alpha1.SecretReference]version
+	known map[v1alpha1.SecretReference][]version
 	held  map[key]*holding
 }
+
+// remembered is how many versions of a source are known at a time. ClusterPullSecrets
+// that copy from the same one may name several.
+const remembered = 4
 
 // version is the facts of a source, as of the version that a ClusterPullSecret's
 // status names.
@@ -82,7 +87,7 @@ func NewReader(client kubernetes.Interface) *Reader {
 		get: func(ctx context.Context, ref v1alpha1.SecretReference) (*corev1.Secret, error) {
 			return client.CoreV1().Secrets(ref.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
 		},
-		known: make(map[v1alpha1.SecretReference]version),
+		known: make(map[v1alpha1.SecretReference][]version),
 		held:  make(map[key]*holding),
 	}
 }
@@ -164,7 +169,7 @@ func (r *Reader) fill(ctx context.Context, k key, h *holding) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if h.err == nil && h.facts.ResourceVersion == k.version {
-		r.known[k.ref] = version{k.version, h.facts}
+		r.know(k.ref, k.version, h.facts)
 	}
 	if h.err != nil && r.held[k] == h {
 		// Whoever comes next tries anew.
@@ -185,15 +190,28 @@ func (r *Reader) release(k key, h *holding) {
 func (r *Reader) Known(ref v1alpha1.SecretReference, resourceVersion string) (Facts, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	known, ok := r.known[ref]
-	return known.facts, ok && known.name == resourceVersion
+	for _, v := range r.known[ref] {
+		if v.name == resourceVersion {
+			return v.facts, true
+		}
+	}
+	return Facts{}, false
 }
 
 // Know notes the facts of a source as of a version, which somebody has read.
 func (r *Reader) Know(ref v1alpha1.SecretReference, resourceVersion string, facts Facts) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.known[ref] = version{resourceVersion, facts}
+	r.know(ref, resourceVersion, facts)
+}
+
+// know puts a version first. The caller holds the lock.
+func (r *Reader) know(ref v1alpha1.SecretReference, resourceVersion string, facts Facts) {
+	others := slices.DeleteFunc(r.known[ref], func(v version) bool { return v.name == resourceVersion })
+	r.known[ref] = slices.Insert(others, 0, version{resourceVersion, facts})
+	if len(r.known[ref]) > remembered {
+		r.known[ref] = r.known[ref][:remembered]
+	}
 }
 
 // Owner is the ClusterPullSecret that a Secret with both of our labels is a copy

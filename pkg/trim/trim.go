@@ -38,7 +38,9 @@ func Object(object any) (any, error) {
 	case *corev1.Secret:
 		return trimSecret(o), nil
 	case *corev1.ServiceAccount:
-		return &corev1.ServiceAccount{ObjectMeta: trimMeta(o.ObjectMeta, nil, nothing), ImagePullSecrets: o.ImagePullSecrets}, nil
+		t := &corev1.ServiceAccount{ObjectMeta: trimMeta(o.ObjectMeta, nil, nothing), ImagePullSecrets: o.ImagePullSecrets}
+		markFull(&t.ObjectMeta, o.Annotations)
+		return t, nil
 	}
 	return object, nil
 }
@@ -52,22 +54,26 @@ func isTrimmed(o metav1.Object) bool {
 	return period != nil && *period == mark
 }
 
-// full marks a trimmed Service whose annotations had no room for a ledger. No
-// object on the API server has it.
+// full marks a trimmed Service or ServiceAccount whose annotations had no room for
+// a ledger. No object on the API server has it.
 const full = "trim." + pullsecrets.GroupName + "/full"
 
-// IsFull tells whether the annotations of a Service have no room for a ledger,
-// also where they have been trimmed.
-func IsFull(svc *servingv1.Service) bool {
-	_, marked := svc.Annotations[full]
-	return marked || !merge.HasRoom(svc.Annotations)
+// IsFull tells whether the annotations of a Service or a ServiceAccount have no room
+// for a ledger, also where they have been trimmed.
+func IsFull(o metav1.Object) bool {
+	_, marked := o.GetAnnotations()[full]
+	return marked || !merge.HasRoom(o.GetAnnotations())
+}
+
+func markFull(trimmed *metav1.ObjectMeta, annotations map[string]string) {
+	if !merge.HasRoom(annotations) {
+		metav1.SetMetaDataAnnotation(trimmed, full, "")
+	}
 }
 
 func trimService(o *servingv1.Service) *servingv1.Service {
 	t := &servingv1.Service{ObjectMeta: trimMeta(o.ObjectMeta, nil, ownersOfList)}
-	if !merge.HasRoom(o.Annotations) {
-		metav1.SetMetaDataAnnotation(&t.ObjectMeta, full, "")
-	}
+	markFull(&t.ObjectMeta, o.Annotations)
 	t.Generation = o.Generation
 	t.Spec.Template.Name = o.Spec.Template.Name
 	spec, from := &t.Spec.Template.Spec, &o.Spec.Template.Spec

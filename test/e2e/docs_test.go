@@ -15,70 +15,28 @@ import (
 	"testing"
 
 	"pullsecrets.dev/test/env"
+	"pullsecrets.dev/test/pages"
 )
 
-// pages is where the documentation lies, seen from here.
-const pages = "../../docs"
+// docs is where the documentation lies, seen from here.
+const docs = "../../docs"
 
-// section returns what stands in a page of the documentation below a heading, up
-// to the next heading of any level.
+// section returns what stands in a page of the documentation below a heading.
 func section(t *testing.T, page, heading string) string {
 	t.Helper()
-	content, err := os.ReadFile(filepath.Join(pages, page))
+	text, err := pages.Section(docs, page, heading)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var text strings.Builder
-	inside, fenced := false, false
-	for line := range strings.Lines(string(content)) {
-		fence := strings.HasPrefix(strings.TrimSpace(line), "```")
-		if title := strings.TrimSpace(strings.TrimLeft(line, "#")); strings.HasPrefix(line, "#") && !fenced {
-			inside = title == heading
-			continue
-		}
-		fenced = fenced != fence
-		if inside {
-			text.WriteString(line)
-		}
-	}
-	if text.Len() == 0 {
-		t.Fatalf("docs/%s has nothing under a heading %q: if it was renamed, rename it here", page, heading)
-	}
-	return text.String()
+	return text
 }
 
 // headings returns the headings of a page.
 func headings(t *testing.T, page string) []string {
 	t.Helper()
-	content, err := os.ReadFile(filepath.Join(pages, page))
+	found, err := pages.Headings(docs, page)
 	if err != nil {
 		t.Fatal(err)
-	}
-	var found []string
-	for _, match := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(string(content), -1) {
-		found = append(found, match[1])
-	}
-	return found
-}
-
-// blocks returns what stands in the fences of a language, each without the
-// indentation of its fence.
-func blocks(text, language string) []string {
-	var (
-		found  []string
-		block  *strings.Builder
-		indent string
-	)
-	for line := range strings.Lines(text) {
-		trimmed := strings.TrimSpace(line)
-		switch {
-		case block == nil && trimmed == "```"+language:
-			block, indent = &strings.Builder{}, line[:strings.Index(line, "`")]
-		case block != nil && trimmed == "```":
-			found, block = append(found, block.String()), nil
-		case block != nil:
-			block.WriteString(strings.TrimPrefix(line, indent))
-		}
 	}
 	return found
 }

@@ -19,6 +19,7 @@ import (
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/test/env"
+	"pullsecrets.dev/test/pages"
 )
 
 const (
@@ -68,7 +69,7 @@ func newMigration(t *testing.T) *migration {
 // assignAll makes the assignments of the section, with the names of this test.
 func (m *migration) assignAll(text, from string) {
 	m.t.Helper()
-	first := blocks(text, "sh")[0]
+	first := pages.Blocks(text, "sh")[0]
 	if !assignment.MatchString(first) || strings.Contains(first, "kubectl") {
 		m.t.Fatalf("The section begins with the commands\n%s\nwant assignments of its variables", first)
 	}
@@ -85,7 +86,7 @@ func (m *migration) take() {
 // after each.
 func (m *migration) steps(text string) {
 	m.t.Helper()
-	for _, block := range blocks(text, "sh") {
+	for _, block := range pages.Blocks(text, "sh") {
 		if assignment.MatchString(block) && !strings.Contains(block, "kubectl") {
 			continue // These are made already, see assignAll.
 		}
@@ -280,7 +281,7 @@ func TestMigrationFromTemplates(t *testing.T) {
 	m.assignAll(readSection(t, byHand), m.ns)
 	m.assign("ACCOUNTS", "")
 	m.steps(readSection(t, "The four steps"))
-	said := parse(t, migrationPage, m.names.Replace(blocks(readSection(t, byHand), "yaml")[0]))[0]
+	said := parse(t, migrationPage, m.names.Replace(pages.Blocks(readSection(t, byHand), "yaml")[0]))[0]
 	if said.GetName() != "app" {
 		t.Fatalf("The page annotates Service %s", said.GetName())
 	}
@@ -350,7 +351,7 @@ func TestMigrationFindsWhatCannotBeTakenOver(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	found := blocks(readSection(t, "Moving to ClusterPullSecrets"), "sh")
+	found := pages.Blocks(readSection(t, "Moving to ClusterPullSecrets"), "sh")
 	if len(found) != 1 {
 		t.Fatalf("The page begins with %d blocks of commands, want 1", len(found))
 	}

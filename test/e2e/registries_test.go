@@ -23,6 +23,7 @@ import (
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	"pullsecrets.dev/test/pages"
 )
 
 // registriesPage is followed to the letter.
@@ -61,7 +62,7 @@ func TestRegistryRecipes(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			commands := blocks(section(t, registriesPage, heading), "sh")
+			commands := pages.Blocks(section(t, registriesPage, heading), "sh")
 			if len(commands) != 1 {
 				t.Fatalf("The recipe has %d blocks of commands, want 1", len(commands))
 			}
@@ -94,7 +95,7 @@ func (n *tenant) waitForLogins(name string, want map[string]string) {
 func TestSourceRefreshedByExternalSecrets(t *testing.T) {
 	t.Parallel()
 	var manifests []*unstructured.Unstructured
-	for _, text := range blocks(section(t, registriesPage, "Tokens that expire"), "yaml") {
+	for _, text := range pages.Blocks(section(t, registriesPage, "Tokens that expire"), "yaml") {
 		manifests = append(manifests, parse(t, registriesPage, text)...)
 	}
 	if len(manifests) == 0 {
@@ -187,7 +188,7 @@ func TestRotatingAndRevokingAsDocumented(t *testing.T) {
 	r := n.reader("ghcr-robot", p.name, "cps/ghcr", "cps/"+p.name, "cps ghcr", "cps "+p.name, "secret/ghcr", "secret/"+p.name,
 		"team-a", n.ns, pageLabel, teamLabel)
 	r.assign("TOKEN", "new")
-	for _, commands := range blocks(section(t, "credentials.md", "Rotating"), "sh") {
+	for _, commands := range pages.Blocks(section(t, "credentials.md", "Rotating"), "sh") {
 		r.follow(commands)
 	}
 	now := n.copyOf(p.name)
@@ -197,7 +198,7 @@ func TestRotatingAndRevokingAsDocumented(t *testing.T) {
 	n.waitForReady("app")
 	n.checkRevisions("app", 1)
 
-	revoking := blocks(section(t, "credentials.md", "Revoking"), "sh")
+	revoking := pages.Blocks(section(t, "credentials.md", "Revoking"), "sh")
 	if len(revoking) != 2 {
 		t.Fatalf("There are %d ways to revoke, want 2", len(revoking))
 	}

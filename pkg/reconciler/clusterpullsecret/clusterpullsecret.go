@@ -31,6 +31,9 @@ import (
 // being taken away. Their going wakes it too.
 const remaining = 5 * time.Second
 
+// overdue is when it is told that copies are still there.
+const overdue = time.Minute
+
 // Reconciler checks the source of a ClusterPullSecret and tells in its status how
 // far the copies have come, which the Namespace reconciler writes.
 type Reconciler struct {
@@ -60,8 +63,14 @@ var (
 
 // ReconcileKind brings the status up to date.
 func (r *Reconciler) ReconcileKind(ctx context.Context, cps *v1alpha1.ClusterPullSecret) reconciler.Event {
-	if err := r.checkSource(ctx, cps); err != nil {
+	changed, err := r.checkSource(ctx, cps)
+	if err != nil {
 		return err
+	}
+	if changed {
+		// What namespaces ask for by their images depends on what the source covers,
+		// which caches know when the status has reached them. That brings it back.
+		return nil
 	}
 	again, err := r.count(ctx, cps)
 	if err != nil {
@@ -73,13 +82,13 @@ func (r *Reconciler) ReconcileKind(ctx context.Context, cps *v1alpha1.ClusterPul
 	return nil
 }
 
-// checkSource says whether the source is good. What is known of the last good one
-// stays in the status, because the copies stay too.
-func (r *Reconciler) checkSource(ctx context.Context, cps *v1alpha1.ClusterPullSecret) error {
+// checkSource says whether the source is good, and whether it holds something new.
+// What is known of the last good one stays in the status, because the copies stay too.
+func (r *Reconciler) checkSource(ctx context.Context, cps *v1alpha1.ClusterPullSecret) (changed bool, err error) {
 	ref, status := cps.Spec.SecretRef, &cps.Status
 	if !config.FromContext(ctx).AllowsSource(ref.Namespace) {
 		status.MarkSourceNotAllowed(ref, fmt.Sprintf("namespace %s is none of source-namespaces", ref.Namespace))
-		return nil
+		return false, nil
 	}
 	r.watch(ref)
 	facts, err := r.sources.Read(ctx, ref)
@@ -104,19 +113,22 @@ func (r *Reconciler) checkSource(ctx context.Context, cps *v1alpha1.ClusterPullS
 			controller.GetEventRecorder(ctx).Event(cps, e.Type, e.Reason, e.Message)
 		}
 	case err != nil:
-		return err
+		return false, err
 	default:
 		status.MarkSourceReady()
 		status.Registries = facts.Registries
-		if changed, err := r.changed(cps, facts); err != nil {
-			return err
-		} else if changed {
+		if changed, err = r.changed(cps, facts); err != nil {
+			return false, err
+		}
+		if changed {
 			status.Source = &v1alpha1.SourceStatus{ResourceVersion: facts.ResourceVersion, LastChanged: new(metav1.NewTime(r.now()))}
 			status.MarkDistributing()
 		}
-		r.sources.Know(ref, status.Source.ResourceVersion, facts)
+		// Where it has not changed, it is as good as that version.
+		facts.ResourceVersion = status.Source.ResourceVersion
+		r.sources.Know(ref, facts.ResourceVersion, facts)
 	}
-	return nil
+	return changed, nil
 }
 
 // changed tells whether the source holds something else than at the version that
@@ -130,40 +142,54 @@ func (r *Reconciler) changed(cps *v1alpha1.ClusterPullSecret, facts source.Facts
 	if status.ResourceVersion == facts.ResourceVersion {
 		return false, nil
 	}
-	known, isKnown := r.sources.Known(cps.Spec.SecretRef, status.ResourceVersion)
-	if isKnown && known.Digest != facts.Digest {
-		return true, nil
+	if known, isKnown := r.sources.Known(cps.Spec.SecretRef, status.ResourceVersion); isKnown {
+		return known.Digest != facts.Digest, nil
 	}
 	copies, err := source.CopiesOf(r.secrets, cps.Name)
 	if err != nil {
 		return false, err
 	}
-	// Where this process has just started, the copies of that version know what it
-	// was. One that holds something else has to be written anew in any case, and is
-	// not before the status names the version of which that is done.
+	// This process has just started: the copies of that version know what it was. One
+	// that holds something else has to be written anew in any case, and is not before
+	// the status names the version of which that is done.
 	same, other := source.Compare(copies, status.ResourceVersion, facts.Digest)
-	return other || !same && !isKnown, nil
+	return other || !same, nil
 }
 
 // FinalizeKind holds a deleted ClusterPullSecret until the Namespace reconciler has
 // taken its copies away, or our labels off them. Namespaces that are going take
 // theirs along, and are not waited for.
-func (r *Reconciler) FinalizeKind(_ context.Context, cps *v1alpha1.ClusterPullSecret) reconciler.Event {
+func (r *Reconciler) FinalizeKind(ctx context.Context, cps *v1alpha1.ClusterPullSecret) reconciler.Event {
 	copies, err := source.CopiesOf(r.secrets, cps.Name)
 	if err != nil {
 		return err
 	}
 	all := list(r.clusterPullSecrets)
+	var left []string
 	for _, copied := range copies {
 		if slices.ContainsFunc(all, func(cps *v1alpha1.ClusterPullSecret) bool { return grant.IsSource(cps, copied.Namespace, copied.Name) }) {
 			continue // Whoever put our labels on a source has made no copy of it, and nobody takes it away.
 		}
 		namespace, err := r.namespaces.Get(copied.Namespace)
 		if err == nil && namespace.DeletionTimestamp.IsZero() {
-			return controller.NewRequeueAfter(remaining)
+			left = append(left, namespace.Name)
 		}
 	}
-	return nil
+	if len(left) == 0 {
+		return nil
+	}
+	if r.now().Sub(cps.DeletionTimestamp.Time) > overdue && r.stalled.tell(cps.Name, "deletion") {
+		slices.Sort(left)
+		e := events.RevocationDelayed(left)
+		controller.GetEventRecorder(ctx).Event(cps, e.Type, e.Reason, e.Message)
+	}
+	return controller.NewRequeueAfter(remaining)
+}
+
+// demote forgets what only the leader keeps.
+func (r *Reconciler) demote(bucket reconciler.Bucket) {
+	r.stalled.demote(bucket)
+	r.tallies.demote(bucket)
 }
 
 // ObserveDeletion forgets a ClusterPullSecret that is gone.

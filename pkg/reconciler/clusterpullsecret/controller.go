@@ -72,7 +72,7 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 			impl.GlobalResync(informer.Informer())
 		})
 		store.WatchConfigs(cmw)
-		return controller.Options{ConfigStore: store, AgentName: agentName}
+		return controller.Options{ConfigStore: store, AgentName: agentName, DemoteFunc: r.demote}
 	})
 	w := waking{impl, informer.Lister(), &r.tallies}
 	watches.changed = w.dependents
@@ -83,11 +83,15 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 	}
 	handle(informer.Informer(), controller.HandleAll(impl.Enqueue))
 	handle(informer.Informer(), cache.ResourceEventHandlerFuncs{
-		AddFunc: func(any) { r.tallies.clear() },
+		AddFunc: func(any) { w.everything() },
 		UpdateFunc: func(before, after any) {
 			watches.keep(sourcesOf(informer.Lister()))
-			if before.(*v1alpha1.ClusterPullSecret).Generation != after.(*v1alpha1.ClusterPullSecret).Generation {
+			was, is := before.(*v1alpha1.ClusterPullSecret), after.(*v1alpha1.ClusterPullSecret)
+			if was.Generation != is.Generation {
 				w.everything() // What it grants no more, another one with its secretName may grant.
+			} else if !slices.Equal(was.Status.Registries, is.Status.Registries) {
+				r.tallies.forget(is.Name) // Another image may be covered.
+				w.soon(is.Name)
 			}
 		},
 		DeleteFunc: func(any) {

@@ -81,7 +81,7 @@ func TestNewController(t *testing.T) {
 			want   []string
 		}{
 			{"it is made", func() error { return second(all.Create(ctx, ghcr, create)) }, []string{"ghcr"}},
-			{"another one is made", func() error { return second(all.Create(ctx, other, create)) }, []string{"other"}},
+			{"another one is made", func() error { return second(all.Create(ctx, other, create)) }, both},
 			{"another one's status changes", func() error { return second(all.Update(ctx, counted, update)) }, []string{"other"}},
 			{"another one's spec changes", func() error { return second(all.Update(ctx, changed, update)) }, both},
 			{"a copy comes", func() error { return second(kube.Secrets("team").Create(ctx, copied("team", "7", one), create)) }, []string{"ghcr"}},

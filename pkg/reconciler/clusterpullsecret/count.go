@@ -34,31 +34,33 @@ func (r *Reconciler) count(ctx context.Context, cps *v1alpha1.ClusterPullSecret)
 		return 0, err
 	}
 	status := &cps.Status
+	good := status.Source != nil && status.GetCondition(v1alpha1.ClusterPullSecretConditionSourceReady).IsTrue()
 	stalled := r.stalled.since(cps.Name, t.missing, r.now())
-	waiting := len(t.missing) > 0 && status.Source != nil
-	again := later
+	more := good && len(t.missing) > 0 && stalled >= patience && r.ask(ctx, cps, t.missing)
+	known := r.explain(cps, &t)
+	switch {
+	case !good:
+		// The source comes first, and what follows it tells of that. It says itself
+		// what is wrong.
+	case len(t.missing) > 0 && stalled < patience, more, known.coming > 0:
+		if !status.GetCondition(v1alpha1.ClusterPullSecretConditionDistributed).IsTrue() {
+			// One more namespace is no reason to call all others in question.
+			status.MarkDistributing()
+		}
+	default:
+		r.mark(ctx, cps, t, known.ours)
+	}
 	switch {
 	case len(t.missing) == 0:
-		again = 0
-	case !waiting:
-		// The source comes first, and what follows it tells of that.
-	case stalled < patience:
-		again = patience - stalled
-	case r.ask(ctx, cps, t.missing):
-		again = soon
-	default:
-		waiting = false
+		return 0, nil
+	case good && stalled < patience:
+		return patience - stalled, nil
+	case more:
+		return soon, nil
+	case known.ours > 0 || known.coming > 0:
+		return sooner, nil
 	}
-	ours := r.explain(cps, &t)
-	if !waiting {
-		if r.mark(ctx, cps, t, ours); ours > 0 {
-			again = sooner
-		}
-	} else if !status.GetCondition(v1alpha1.ClusterPullSecretConditionDistributed).IsTrue() {
-		// One more namespace is no reason to call all others in question.
-		status.MarkDistributing()
-	}
-	return again, nil
+	return later, nil
 }
 
 // ask finds out why copies are missing, where that is not known or may have changed.
@@ -67,52 +69,59 @@ func (r *Reconciler) count(ctx context.Context, cps *v1alpha1.ClusterPullSecret)
 func (r *Reconciler) ask(ctx context.Context, cps *v1alpha1.ClusterPullSecret, missing []string) bool {
 	unknown := r.stalled.unknown(cps.Name, missing, r.now())
 	for _, namespace := range unknown[:min(len(unknown), atOnce)] {
-		r.stalled.note(cps.Name, r.probe(ctx, namespace, cps), r.now())
+		_, err := r.secrets.Secrets(namespace).Get(grant.SecretName(cps))
+		r.stalled.note(cps.Name, r.probe(ctx, namespace, cps, err == nil), r.now())
 	}
 	return len(unknown) > atOnce
 }
 
-// explain puts what is known of missing copies into the status. It returns how many
-// are not the doing of their namespace.
-func (r *Reconciler) explain(cps *v1alpha1.ClusterPullSecret, t *tally) (ours int) {
+// reasons counts why copies are missing: what is not the doing of their namespace, and
+// nothing at all, so that they are still to come.
+type reasons struct{ ours, coming int }
+
+// explain puts what is known of missing copies into the status.
+func (r *Reconciler) explain(cps *v1alpha1.ClusterPullSecret, t *tally) (known reasons) {
 	var failures []v1alpha1.NamespaceFailure
 	if cps.Status.Source != nil {
 		for _, failure := range r.stalled.known(cps.Name, t.missing) {
-			if failure.conflict {
+			switch {
+			case failure.coming:
+				known.coming++
+				continue
+			case failure.conflict:
 				t.counts.Conflicted++
-			} else {
+			default:
 				t.counts.Failed++
 			}
 			if !failure.theirs {
-				ours++
+				known.ours++
 			}
 			failures = append(failures, failure.NamespaceFailure)
 		}
 	}
 	cps.Status.SetNamespaces(t.counts)
 	cps.Status.SetFailures(failures)
-	return ours
+	return known
 }
 
-// mark sets the condition Distributed, and tells of a distribution that is done.
+// mark sets the condition Distributed, and tells once of each version that it is done.
 func (r *Reconciler) mark(ctx context.Context, cps *v1alpha1.ClusterPullSecret, t tally, ours int) {
 	status := &cps.Status
 	before := status.GetCondition(v1alpha1.ClusterPullSecretConditionDistributed).IsTrue()
 	switch {
-	case status.Source == nil:
-		// There has been nothing to distribute yet.
 	case t.older != "":
 		status.MarkNameConflict(grant.SecretName(cps), t.older)
 	case ours > 0:
 		status.MarkDistributionFailed(ours)
 	default:
 		status.MarkDistributed()
-		if !before && t.counts.Wanted > 0 {
-			if changed := status.Source.LastChanged; changed != nil {
-				r.metrics.duration.Record(ctx, r.now().Sub(changed.Time).Seconds())
-			}
-			e := events.Distributed(status.Source.ResourceVersion, int(t.counts.Synced), int(t.counts.Wanted))
-			controller.GetEventRecorder(ctx).Event(cps, e.Type, e.Reason, e.Message)
+		if before || t.counts.Wanted == 0 || !r.stalled.tell(cps.Name, status.Source.ResourceVersion) {
+			return
 		}
+		if changed := status.Source.LastChanged; changed != nil {
+			r.metrics.duration.Record(ctx, r.now().Sub(changed.Time).Seconds())
+		}
+		e := events.Distributed(status.Source.ResourceVersion, int(t.counts.Synced), int(t.counts.Wanted))
+		controller.GetEventRecorder(ctx).Event(cps, e.Type, e.Reason, e.Message)
 	}
 }

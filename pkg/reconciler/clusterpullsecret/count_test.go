@@ -21,6 +21,7 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 	"pullsecrets.dev/pkg/catalog"
+	"pullsecrets.dev/pkg/config"
 	. "pullsecrets.dev/pkg/reconciler/testing"
 )
 
@@ -49,7 +50,7 @@ func stalled(failures ...failure) map[string]any {
 		}
 		slices.Sort(missing)
 		stalling(r, patience, missing...)
-		r.probe = func(_ context.Context, namespace string, cps *v1alpha1.ClusterPullSecret) failure {
+		r.probe = func(_ context.Context, namespace string, cps *v1alpha1.ClusterPullSecret, _ bool) failure {
 			if cps.Name != "ghcr" {
 				panic("it was asked about " + cps.Name)
 			}
@@ -169,6 +170,56 @@ func TestFailures(t *testing.T) {
 	})
 }
 
+// A copy to which nothing is in the way is neither a failure nor done.
+func TestSlowCopiesAreAwaited(t *testing.T) {
+	coming := prepared(func(r *Reconciler) {
+		stalling(r, patience, "team")
+		r.probe = func(_ context.Context, namespace string, _ *v1alpha1.ClusterPullSecret, outdated bool) failure {
+			if !outdated {
+				panic("there is an outdated copy")
+			}
+			return failure{NamespaceFailure: v1alpha1.NamespaceFailure{Namespace: namespace}, coming: true}
+		}
+	})
+	old := copied("team", "6", one)
+	runRows(t, knativetesting.TableTest{
+		{
+			Name:    "a rotation is not done",
+			Objects: []runtime.Object{asks("team"), steady(distributing, counted(1, 1, 0, 0, 0)), sourceOf("7", one), old}, OtherTestData: coming, WantErr: true,
+		}, {
+			Name:    "one more namespace calls no others in question",
+			Objects: []runtime.Object{asks("team"), steady(counted(1, 1, 0, 0, 0)), sourceOf("7", one), old}, OtherTestData: coming, WantErr: true,
+		},
+	})
+}
+
+// Where the source is not good, nobody is asked why copies do not come, and the status
+// says what is wrong with the source.
+func TestLostSourceExplainsItself(t *testing.T) {
+	runRows(t, knativetesting.TableTest{{
+		Name:              "a namespace asks for what is lost",
+		Objects:           []runtime.Object{asks("team"), steady()},
+		OtherTestData:     prepared(func(r *Reconciler) { stalling(r, time.Hour, "team") }),
+		WantStatusUpdates: status(lost, counted(1, 1, 0, 0, 0)), WantErr: true,
+	}})
+}
+
+// A version is told of once, however often something is in the way of a copy and goes.
+func TestDistributedIsToldOnce(t *testing.T) {
+	read := Metrics(t)
+	done := steady(distributing)
+	row := knativetesting.TableRow{Objects: []runtime.Object{asks("team"), done, sourceOf("7", one), copied("team", "7", one)}}
+	c, _, eventList := factory()(t, &row)
+	for range 3 {
+		if err := c.Reconcile(row.Ctx, "ghcr"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := eventList.Events(); len(got) != 1 || read()["pullsecrets.distribution.duration"] != 1 {
+		t.Errorf("it is told by %q and recorded %d times, want once", got, read()["pullsecrets.distribution.duration"])
+	}
+}
+
 // Nobody is asked twice within a while, however often a ClusterPullSecret is looked
 // at, nor too many at once.
 func TestAsksAreRemembered(t *testing.T) {
@@ -183,7 +234,7 @@ func TestAsksAreRemembered(t *testing.T) {
 	row := knativetesting.TableRow{Objects: objects, OtherTestData: prepared(func(r *Reconciler) {
 		stalling(r, patience, missing...)
 		r.now = func() time.Time { return now }
-		r.probe = func(_ context.Context, namespace string, _ *v1alpha1.ClusterPullSecret) failure {
+		r.probe = func(_ context.Context, namespace string, _ *v1alpha1.ClusterPullSecret, _ bool) failure {
 			asked++
 			if namespace == missing[0] {
 				return broke(namespace)
@@ -197,7 +248,8 @@ func TestAsksAreRemembered(t *testing.T) {
 		wantAsked, wantIn int // the latter in seconds
 	}{
 		{0, atOnce, 1}, {0, 2 * atOnce, 1}, {0, namespaces, 30}, {0, namespaces, 30},
-		{sooner, namespaces + 1, 30}, {later, namespaces + 1 + atOnce, 1},
+		// All others could have been asked twice before one that may pass is again.
+		{sooner + 4*soon, namespaces + 1, 30}, {later, namespaces + 1 + atOnce, 1},
 	} {
 		now = now.Add(look.after)
 		_, in := controller.IsRequeueKey(c.Reconcile(row.Ctx, "ghcr"))
@@ -257,7 +309,10 @@ func TestNameConflictIsStable(t *testing.T) {
 // concerns all does cost a look at all.
 func TestOnlyWhatChangedIsCounted(t *testing.T) {
 	cps := steady()
-	row := knativetesting.TableRow{Objects: []runtime.Object{asks("a"), asks("b"), asks("c"), cps, copied("a", "7", one)}}
+	row := knativetesting.TableRow{
+		Ctx:     config.WithConfig(t.Context(), config.Default()),
+		Objects: []runtime.Object{asks("a"), asks("b"), asks("c"), cps, copied("a", "7", one)},
+	}
 	var r *Reconciler
 	row.OtherTestData = prepared(func(made *Reconciler) { r = made })
 	factory()(t, &row)

@@ -7,10 +7,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
@@ -25,40 +27,63 @@ type failure struct {
 	conflict bool
 	// theirs: it is the namespace's own doing, such as a Secret or a quota.
 	theirs bool
+	// coming: nothing is in the way.
+	coming bool
 }
 
-// prober finds out why a namespace has no copy.
-type prober func(ctx context.Context, namespace string, cps *v1alpha1.ClusterPullSecret) failure
+// prober finds out why a namespace has no copy, or has one that is not up to date.
+type prober func(ctx context.Context, namespace string, cps *v1alpha1.ClusterPullSecret, outdated bool) failure
 
 // maxText is how much of somebody else's message a status passes on.
 const maxText = 200
 
-// probeBy asks the API server to make an empty copy without making it, which it
-// answers with the very reason.
+// probeBy asks the API server to make an empty copy without making it, or to change one
+// without changing it, which it answers with the very reason.
 func probeBy(client kubernetes.Interface) prober {
-	return func(ctx context.Context, namespace string, cps *v1alpha1.ClusterPullSecret) failure {
-		name := grant.SecretName(cps)
-		_, err := client.CoreV1().Secrets(namespace).Create(ctx, &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{
-				pullsecrets.ManagedByLabel: pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel: cps.Name,
-			}},
-			Type: corev1.SecretTypeDockerConfigJson,
-			Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte(`{"auths":{}}`)},
-		}, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}, FieldManager: pullsecrets.FieldManager})
-		f := failure{NamespaceFailure: v1alpha1.NamespaceFailure{Namespace: namespace}}
-		switch {
-		case apierrors.IsAlreadyExists(err):
-			f.conflict, f.theirs = true, true
-			f.Reason, f.Message = v1alpha1.ReasonNameConflict, fmt.Sprintf("Secret %s is not ours, or its update fails; it is left alone", name)
-		case err == nil:
-			f.Reason, f.Message = v1alpha1.ReasonDistributing, "The copy is still to come"
-		default:
-			f.theirs = apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)
-			// An answer that is not the API server's gives no reason.
-			f.Reason, f.Message = cmp.Or(string(apierrors.ReasonForError(err)), v1alpha1.ReasonDistributionFailed), cut(err.Error())
+	return func(ctx context.Context, namespace string, cps *v1alpha1.ClusterPullSecret, outdated bool) failure {
+		secrets, name := client.CoreV1().Secrets(namespace), grant.SecretName(cps)
+		var err error
+		if outdated {
+			patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:"0"}}}`, pullsecrets.SourceResourceVersionAnnotation)
+			_, err = secrets.Patch(ctx, name, types.MergePatchType, []byte(patch), metav1.PatchOptions{DryRun: dryRun, FieldManager: pullsecrets.FieldManager})
+		} else {
+			_, err = secrets.Create(ctx, &corev1.Secret{
+				ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{
+					pullsecrets.ManagedByLabel: pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel: cps.Name,
+				}},
+				Type: corev1.SecretTypeDockerConfigJson,
+				Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte(`{"auths":{}}`)},
+			}, metav1.CreateOptions{DryRun: dryRun, FieldManager: pullsecrets.FieldManager})
 		}
-		return f
+		return judgeAnswer(namespace, name, err)
 	}
+}
+
+var dryRun = []string{metav1.DryRunAll}
+
+func judgeAnswer(namespace, name string, err error) failure {
+	f := failure{NamespaceFailure: v1alpha1.NamespaceFailure{Namespace: namespace}}
+	switch {
+	case err == nil || apierrors.IsNotFound(err):
+		// One that is not found has gone meanwhile, or its Namespace has.
+		f.coming = true
+	case apierrors.IsAlreadyExists(err):
+		f.conflict, f.theirs = true, true
+		f.Reason, f.Message = v1alpha1.ReasonNameConflict, fmt.Sprintf("Secret %s is not ours; it is left alone", name)
+	default:
+		f.theirs = (apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)) && !ourOwn(err)
+		// An answer that is not the API server's gives no reason.
+		f.Reason, f.Message = cmp.Or(string(apierrors.ReasonForError(err)), v1alpha1.ReasonDistributionFailed), cut(err.Error())
+	}
+	return f
+}
+
+// ourOwn tells whether an answer is about rights that the controller should have: RBAC
+// and the product's own policies are the platform team's, and quotas and the policies
+// of others are the namespace's affair.
+func ourOwn(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, `User "`) && strings.Contains(text, `" cannot `) || strings.Contains(text, ".controller."+pullsecrets.GroupName)
 }
 
 func cut(text string) string {

@@ -27,6 +27,8 @@ var secrets = corev1.Resource("secrets")
 func TestProbe(t *testing.T) {
 	quota := apierrors.NewForbidden(secrets, "ghcr", errors.New("exceeded quota: small, requested: secrets=1, used: secrets=5, limited: secrets=5"))
 	long := errors.New(strings.Repeat("é", 2*maxText))
+	rights := apierrors.NewForbidden(secrets, "", errors.New(`User "system:serviceaccount:pullsecrets-system:controller" cannot create resource "secrets" in API group "" in the namespace "team"`))
+	policy := apierrors.NewForbidden(secrets, "ghcr", errors.New("ValidatingAdmissionPolicy 'secrets.controller.pullsecrets.dev' with binding 'x' denied request: no"))
 	for _, test := range []struct {
 		reason string
 		answer error
@@ -34,36 +36,52 @@ func TestProbe(t *testing.T) {
 	}{
 		{
 			"there is one", apierrors.NewAlreadyExists(secrets, "ghcr"),
-			failure{failureOf(v1alpha1.ReasonNameConflict, "Secret ghcr is not ours, or its update fails; it is left alone"), true, true},
+			failure{failureOf(v1alpha1.ReasonNameConflict, "Secret ghcr is not ours; it is left alone"), true, true, false},
 		},
-		{"a quota is full", quota, failure{failureOf("Forbidden", quota.Error()), false, true}},
+		{"a quota is full", quota, failure{failureOf("Forbidden", quota.Error()), false, true, false}},
+		{"rights are missing", rights, failure{failureOf("Forbidden", rights.Error()), false, false, false}},
+		{"the product's own policy refuses", policy, failure{failureOf("Forbidden", policy.Error()), false, false, false}},
 		{
 			"an admission webhook refuses", apierrors.NewBadRequest("no Secrets here"),
-			failure{failureOf("BadRequest", "no Secrets here"), false, true},
+			failure{failureOf("BadRequest", "no Secrets here"), false, true, false},
 		},
 		{
 			"the API server is ill", apierrors.NewInternalError(errors.New("ill")),
-			failure{failureOf("InternalError", "Internal error occurred: ill"), false, false},
+			failure{failureOf("InternalError", "Internal error occurred: ill"), false, false, false},
 		},
 		{
 			"it is not there", errors.New("connection refused"),
-			failure{failureOf(v1alpha1.ReasonDistributionFailed, "connection refused"), false, false},
+			failure{failureOf(v1alpha1.ReasonDistributionFailed, "connection refused"), false, false, false},
 		},
 		{
 			"somebody has much to say", long,
-			failure{failureOf(v1alpha1.ReasonDistributionFailed, strings.Repeat("é", maxText-1)+"…"), false, false},
+			failure{failureOf(v1alpha1.ReasonDistributionFailed, strings.Repeat("é", maxText-1)+"…"), false, false, false},
 		},
-		{"nothing is in the way", nil, failure{failureOf(v1alpha1.ReasonDistributing, "The copy is still to come"), false, false}},
+		{"nothing is in the way", nil, failure{failureOf("", ""), false, false, true}},
+		{"the Namespace has gone", apierrors.NewNotFound(secrets, "ghcr"), failure{failureOf("", ""), false, false, true}},
 	} {
 		t.Run(test.reason, func(t *testing.T) {
 			client := fake.NewClientset()
-			client.PrependReactor("create", "secrets", func(action clientgotesting.Action) (bool, runtime.Object, error) {
-				if options := action.(clientgotesting.CreateActionImpl).CreateOptions; len(options.DryRun) != 1 || options.DryRun[0] != metav1.DryRunAll {
-					t.Errorf("a Secret is made in earnest: %+v", options)
+			answer := func(dryRun []string) (bool, runtime.Object, error) {
+				if len(dryRun) != 1 || dryRun[0] != metav1.DryRunAll {
+					t.Errorf("a Secret is written in earnest: %+v", dryRun)
 				}
-				return true, action.(clientgotesting.CreateAction).GetObject(), test.answer
+				return true, &corev1.Secret{}, test.answer
+			}
+			client.PrependReactor("create", "secrets", func(action clientgotesting.Action) (bool, runtime.Object, error) {
+				return answer(action.(clientgotesting.CreateActionImpl).CreateOptions.DryRun)
 			})
-			got := probeBy(client)(t.Context(), "team", ClusterPullSecret("robot", func(cps *v1alpha1.ClusterPullSecret) { cps.Spec.SecretName = "ghcr" }))
+			client.PrependReactor("patch", "secrets", func(action clientgotesting.Action) (bool, runtime.Object, error) {
+				return answer(action.(clientgotesting.PatchActionImpl).PatchOptions.DryRun)
+			})
+			cps := ClusterPullSecret("robot", func(cps *v1alpha1.ClusterPullSecret) { cps.Spec.SecretName = "ghcr" })
+			got := probeBy(client)(t.Context(), "team", cps, false)
+			if outdated := probeBy(client)(t.Context(), "team", cps, true); outdated != got {
+				t.Errorf("of an outdated copy it is %+v, want the same", outdated)
+			}
+			if actions := client.Actions(); len(actions) != 2 || !actions[0].Matches("create", "secrets") || !actions[1].Matches("patch", "secrets") {
+				t.Errorf("asked by %v, want a create where there is no copy, and a patch where there is one", actions)
+			}
 			if diff := cmp.Diff(test.want, got, cmp.AllowUnexported(failure{})); diff != "" {
 				t.Errorf("(-want, +got):\n%s", diff)
 			}

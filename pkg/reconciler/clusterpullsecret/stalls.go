@@ -8,6 +8,9 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"knative.dev/pkg/reconciler"
 )
 
 // stalls remembers, by the name of the ClusterPullSecret, since when the same copies
@@ -22,6 +25,8 @@ type stall struct {
 	since   time.Time
 	// reasons are why copies do not come, by namespace, and when that was asked.
 	reasons map[string]reason
+	// told is the last that was told of once.
+	told string
 }
 
 type reason struct {
@@ -51,7 +56,8 @@ func (s *stalls) unknown(name string, missing []string, now time.Time) []string 
 	known := s.recall(name)
 	return slices.DeleteFunc(slices.Clone(missing), func(namespace string) bool {
 		why, found := known.reasons[namespace]
-		valid := sooner
+		// What may pass is asked again soon, but not before all others had their turn.
+		valid := sooner + 2*soon*time.Duration(len(missing)/atOnce)
 		if why.theirs {
 			valid = later
 		}
@@ -78,6 +84,25 @@ func (s *stalls) known(name string, missing []string) []failure {
 		}
 	}
 	return failures
+}
+
+// tell tells whether something is to be told of a ClusterPullSecret, which it is once.
+func (s *stalls) tell(name, what string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known := s.recall(name)
+	if known.told == what {
+		return false
+	}
+	known.told = what
+	return true
+}
+
+// demote drops what is known of the ClusterPullSecrets of a bucket.
+func (s *stalls) demote(bucket reconciler.Bucket) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.byName, func(name string, _ *stall) bool { return bucket.Has(types.NamespacedName{Name: name}) })
 }
 
 // recall returns what is known of a ClusterPullSecret. The caller holds the lock.

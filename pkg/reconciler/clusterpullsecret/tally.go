@@ -6,14 +6,17 @@ package clusterpullsecret
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"knative.dev/pkg/kmeta"
+	"knative.dev/pkg/reconciler"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
@@ -48,9 +51,11 @@ type verdicts struct {
 	changed sets.Set[string]
 }
 
-// basis is what verdicts depend on beside the namespaces: the ClusterPullSecret's own
-// spec, and the version of the source that copies are compared with.
+// basis is what verdicts depend on beside the namespaces: the settings, the
+// ClusterPullSecret's own spec, and the version of the source that copies are compared
+// with.
 type basis struct {
+	settings   *config.Config
 	generation int64
 	version    string
 }
@@ -94,6 +99,13 @@ func (l *tallies) forget(name string) {
 	delete(l.byName, name)
 }
 
+// demote drops what is known of the ClusterPullSecrets of a bucket.
+func (l *tallies) demote(bucket reconciler.Bucket) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	maps.DeleteFunc(l.byName, func(name string, _ *verdicts) bool { return bucket.Has(types.NamespacedName{Name: name}) })
+}
+
 // take returns the verdicts of a ClusterPullSecret and the namespaces to look at again,
 // or false if that is all of them.
 func (l *tallies) take(name string, of basis) (v *verdicts, changed []string, known bool) {
@@ -115,7 +127,7 @@ func (l *tallies) take(name string, of basis) (v *verdicts, changed []string, kn
 
 // tally looks at the namespaces where something has happened, and sums up.
 func (r *Reconciler) tally(ctx context.Context, cps *v1alpha1.ClusterPullSecret) (tally, error) {
-	of := basis{generation: cps.Generation}
+	of := basis{settings: config.FromContext(ctx), generation: cps.Generation}
 	if cps.Status.Source != nil {
 		of.version = cps.Status.Source.ResourceVersion
 	}

@@ -4,6 +4,7 @@
 package namespace
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -20,14 +21,19 @@ import (
 	"k8s.io/client-go/kubernetes"
 	corev1listers "k8s.io/client-go/listers/core/v1"
 	"knative.dev/pkg/controller"
+	"knative.dev/pkg/kmeta"
 
 	"pullsecrets.dev/pkg/annotation"
 	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	"pullsecrets.dev/pkg/client/clientset/versioned"
+	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/contest"
 	"pullsecrets.dev/pkg/events"
 	"pullsecrets.dev/pkg/grant"
 	"pullsecrets.dev/pkg/merge"
 	"pullsecrets.dev/pkg/reconciler/namespace/resources"
+	"pullsecrets.dev/pkg/trim"
 )
 
 // topicAccount is what is reported of a ServiceAccount.
@@ -37,18 +43,47 @@ const topicAccount = "serviceaccount"
 // them into their pull secrets, and lose again exactly that.
 type accounts struct {
 	kube     kubernetes.Interface
+	client   versioned.Interface
 	lister   corev1listers.ServiceAccountLister
 	reporter *events.Reporter
 
-	mu       sync.Mutex
-	contests map[types.NamespacedName]*bound
+	mu sync.Mutex
+	// written is what is known of ServiceAccounts that were written or refused.
+	written byNamespace[*bound]
 }
 
-// bound is what is remembered of the writes of one ServiceAccount.
+// bound is what is remembered of the writes of one ServiceAccount. It guards against
+// loops only, so it may be lost with the process.
 type bound struct {
 	uid     types.UID
 	added   sets.Set[string]
 	contest contest.Contest
+	// refused is the last patch that the API server refused, which names the
+	// resourceVersion, and denial is what is told of that.
+	refused []byte
+	denial  events.Event
+}
+
+// declared is what a Namespace and ClusterPullSecrets declare for ServiceAccounts.
+type declared struct {
+	namespace annotation.Namespace
+	grants    grant.Grants
+}
+
+// bind computes the list of a ServiceAccount. The error says that its ledger is
+// damaged.
+func (d declared) bind(account *corev1.ServiceAccount) (merge.Result, error) {
+	var secrets []string
+	if d.namespace.ServiceAccounts.All || slices.Contains(d.namespace.ServiceAccounts.Names, account.Name) {
+		secrets = d.namespace.Secrets
+	}
+	return resources.Bind(account, secrets, d.grants.Bound(account.Name))
+}
+
+// takes tells whether a ServiceAccount loses an entry.
+func (d declared) takes(account *corev1.ServiceAccount) bool {
+	result, _ := d.bind(account)
+	return len(result.Taken) > 0
 }
 
 // converge writes every ServiceAccount whose list is not what it should be, as far
@@ -58,73 +93,123 @@ func (a *accounts) converge(ctx context.Context, namespace *corev1.Namespace, gr
 	if err != nil {
 		return fmt.Errorf("failed to list the ServiceAccounts of namespace %s: %w", namespace.Name, err)
 	}
-	declared := annotation.ForNamespace(namespace.Annotations)
+	all = slices.DeleteFunc(all, func(account *corev1.ServiceAccount) bool { return !account.DeletionTimestamp.IsZero() })
+	d := declared{annotation.ForNamespace(namespace.Annotations), grants}
+	if slices.ContainsFunc(all, d.takes) {
+		// A cache that is a moment old may not know the declaration yet by which
+		// the webhook has just bound a new ServiceAccount.
+		fresh, err := a.live(ctx, namespace.Name)
+		if fresh == nil || err != nil {
+			return err
+		}
+		d = *fresh
+	}
 	var errs []error
 	for _, account := range all {
-		var secrets []string
-		if declared.ServiceAccounts.All || slices.Contains(declared.ServiceAccounts.Names, account.Name) {
-			secrets = declared.Secrets
-		}
-		errs = append(errs, a.bind(ctx, account, secrets, grants.Bound(account.Name), o))
+		errs = append(errs, a.bind(ctx, account, d, o))
 	}
 	return errors.Join(errs...)
 }
 
-func (a *accounts) bind(ctx context.Context, account *corev1.ServiceAccount, secrets []string, always []merge.Grant, o *outcome) error {
-	if !account.DeletionTimestamp.IsZero() {
-		return nil
+// live reads what is declared from the API server. It is nil where the
+// ServiceAccounts are to be left alone.
+func (a *accounts) live(ctx context.Context, name string) (*declared, error) {
+	namespace, err := a.kube.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
 	}
-	result, damaged := resources.Bind(account, secrets, always)
-	var reports []events.Event
+	if err != nil {
+		return nil, fmt.Errorf("failed to read Namespace %s: %w", name, err)
+	}
+	if !namespace.DeletionTimestamp.IsZero() || config.FromContext(ctx).Excludes(name, namespace.Labels) {
+		return nil, nil
+	}
+	list, err := a.client.PullsecretsV1alpha1().ClusterPullSecrets().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("failed to read the ClusterPullSecrets: %w", err)
+	}
+	all := make([]*v1alpha1.ClusterPullSecret, 0, len(list.Items))
+	for i := range list.Items {
+		all = append(all, &list.Items[i])
+	}
+	return &declared{annotation.ForNamespace(namespace.Annotations), grant.NewCatalog(all).For(namespace.Labels)}, nil
+}
+
+// bind brings one ServiceAccount to what is declared, and tells its owner what is in
+// the way of that.
+func (a *accounts) bind(ctx context.Context, account *corev1.ServiceAccount, d declared, o *outcome) error {
+	result, damaged := d.bind(account)
+	reports, err := a.settle(ctx, account, result, o)
 	if damaged != nil {
 		reports = append(reports, events.InvalidLedger(damaged))
-	}
-	if back, left := a.contested(account, result); left > 0 {
-		reports = append(reports, events.BindingContested(back))
-		o.lookAgain(left)
-		result = merge.Result{}
 	}
 	if _, all := a.reporter.Report(controller.GetEventRecorder(ctx), account, topicAccount, reports); !all {
 		o.lookAgain(untold)
 	}
-	if !result.Changed() {
-		return nil
-	}
-	return a.write(ctx, account, result)
+	return err
 }
 
-func (a *accounts) write(ctx context.Context, account *corev1.ServiceAccount, result merge.Result) error {
+// settle writes what is due, or returns why it is not written.
+func (a *accounts) settle(ctx context.Context, account *corev1.ServiceAccount, result merge.Result, o *outcome) ([]events.Event, error) {
+	if !result.Changed() {
+		return nil, nil
+	}
+	if back, left := a.contested(account, result); left > 0 {
+		o.lookAgain(left)
+		return []events.Event{events.BindingContested(back)}, nil
+	}
+	changes := events.Changes(result)
+	if len(result.Added) > 0 && trim.IsFull(account) {
+		return []events.Event{events.BindingDenied(changes, events.ErrNoRoom)}, nil
+	}
 	patch, err := resources.MakeAccountPatch(account, result)
 	if err != nil {
-		return fmt.Errorf("failed to make the patch of ServiceAccount %s/%s: %w", account.Namespace, account.Name, err)
+		return nil, fmt.Errorf("failed to make the patch of ServiceAccount %s/%s: %w", account.Namespace, account.Name, err)
+	}
+	if denial, refused := a.wasRefused(account, patch); refused {
+		return []events.Event{denial}, nil
 	}
 	_, err = a.kube.CoreV1().ServiceAccounts(account.Namespace).Patch(ctx, account.Name, types.MergePatchType, patch,
 		metav1.PatchOptions{FieldManager: pullsecrets.FieldManager})
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("failed to patch the pull secrets of ServiceAccount %s/%s: %w", account.Namespace, account.Name, err)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case events.Refused(err):
+		denial := events.BindingDenied(changes, err)
+		a.refused(account, patch, denial)
+		return []events.Event{denial}, nil
+	case err != nil:
+		return nil, fmt.Errorf("failed to patch the pull secrets of ServiceAccount %s/%s: %w", account.Namespace, account.Name, err)
 	}
 	a.wrote(account, result)
 	recorder := controller.GetEventRecorder(ctx)
 	for _, e := range events.Happened(result) {
 		recorder.Event(account, e.Type, e.Reason, e.Message)
 	}
-	return nil
+	return nil, nil
 }
 
-// recall returns what is known of a ServiceAccount, which is nothing if it was made
+func nameOfAccount(account *corev1.ServiceAccount) types.NamespacedName {
+	return types.NamespacedName{Namespace: account.Namespace, Name: account.Name}
+}
+
+// known returns what is known of a ServiceAccount, or nil, as for one that was made
 // anew. The caller holds the lock.
-func (a *accounts) recall(account *corev1.ServiceAccount) *bound {
-	key := types.NamespacedName{Namespace: account.Namespace, Name: account.Name}
-	b := a.contests[key]
-	if b == nil || b.uid != account.UID {
+func (a *accounts) known(account *corev1.ServiceAccount) *bound {
+	b, found := a.written.get(nameOfAccount(account))
+	if !found || b.uid != account.UID {
+		return nil
+	}
+	return b
+}
+
+// note returns what is known of a ServiceAccount, to note more. The caller holds the
+// lock.
+func (a *accounts) note(account *corev1.ServiceAccount) *bound {
+	b := a.known(account)
+	if b == nil {
 		b = &bound{uid: account.UID, added: sets.New[string]()}
-		if a.contests == nil {
-			a.contests = make(map[types.NamespacedName]*bound)
-		}
-		a.contests[key] = b
+		a.written.set(nameOfAccount(account), b)
 	}
 	return b
 }
@@ -134,7 +219,10 @@ func (a *accounts) recall(account *corev1.ServiceAccount) *bound {
 func (a *accounts) contested(account *corev1.ServiceAccount, result merge.Result) ([]merge.Entry, time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	b := a.recall(account)
+	b := a.known(account)
+	if b == nil {
+		return nil, 0
+	}
 	back := b.putBack(result)
 	if len(back) == 0 {
 		return nil, 0
@@ -151,7 +239,8 @@ func (b *bound) putBack(result merge.Result) []merge.Entry {
 func (a *accounts) wrote(account *corev1.ServiceAccount, result merge.Result) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	b := a.recall(account)
+	b := a.note(account)
+	b.refused, b.denial = nil, events.Event{}
 	if len(b.putBack(result)) > 0 {
 		b.contest.Note(time.Now())
 	}
@@ -163,14 +252,49 @@ func (a *accounts) wrote(account *corev1.ServiceAccount, result merge.Result) {
 	}
 }
 
+// refused notes that the API server will never take a patch.
+func (a *accounts) refused(account *corev1.ServiceAccount, patch []byte, denial events.Event) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	b := a.note(account)
+	b.refused, b.denial = patch, denial
+}
+
+// wasRefused tells whether the API server refused this very patch before, and what
+// is told of that.
+func (a *accounts) wasRefused(account *corev1.ServiceAccount, patch []byte) (events.Event, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if b := a.known(account); b != nil && bytes.Equal(b.refused, patch) {
+		return b.denial, true
+	}
+	return events.Event{}, false
+}
+
+// gone forgets a ServiceAccount that is deleted.
+func (a *accounts) gone(object any) {
+	o, err := kmeta.DeletionHandlingAccessor(object)
+	if err != nil {
+		return
+	}
+	name := types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetName()}
+	a.reporter.Forget(name, topicAccount)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.written.drop(name)
+}
+
 // forget drops what is known of a namespace that is gone.
 func (a *accounts) forget(namespace string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for key := range a.contests {
-		if key.Namespace == namespace {
-			delete(a.contests, key)
-			a.reporter.Forget(key, topicAccount)
-		}
-	}
+	a.written.dropNamespace(namespace)
+}
+
+// forgetThose drops what is known of certain namespaces, for a process that no longer
+// leads for them.
+func (a *accounts) forgetThose(are func(namespace string) bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.written.dropNamespaces(are)
 }

@@ -4,6 +4,8 @@
 package namespace
 
 import (
+	"errors"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -12,8 +14,13 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	clientgotesting "k8s.io/client-go/testing"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/record"
+	"knative.dev/pkg/controller"
+	logtesting "knative.dev/pkg/logging/testing"
 	knativetesting "knative.dev/pkg/reconciler/testing"
 
+	"pullsecrets.dev/pkg/annotation"
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 	"pullsecrets.dev/pkg/contest"
@@ -49,13 +56,44 @@ func failedPatch(err error) []clientgotesting.ReactionFunc {
 	}}
 }
 
+// added is a change that adds one entry.
+var added = merge.Result{Added: []merge.Entry{{Name: "ghcr", Origin: merge.FromNamespace}}, ListChanged: true}
+
+var (
+	serviceAccounts = schema.GroupResource{Resource: "serviceaccounts"}
+	byPolicy        = apierrors.NewForbidden(serviceAccounts, "robot", errors.New("ValidatingAdmissionPolicy 'x' with binding 'x' denied request: no"))
+)
+
+// reads has the API server answer with another Namespace than the cache, unless that
+// is nil, and with these ClusterPullSecrets, and counts the questions.
+func reads(count *int, namespace *corev1.Namespace, clusterPullSecrets ...*v1alpha1.ClusterPullSecret) []clientgotesting.ReactionFunc {
+	return []clientgotesting.ReactionFunc{func(action clientgotesting.Action) (bool, runtime.Object, error) {
+		if count != nil && !action.Matches("patch", "serviceaccounts") {
+			*count++
+		}
+		list := &v1alpha1.ClusterPullSecretList{}
+		for _, cps := range clusterPullSecrets {
+			list.Items = append(list.Items, *cps)
+		}
+		switch {
+		case action.Matches("get", "namespaces") && namespace != nil:
+			return true, namespace, nil
+		case action.Matches("list", "clusterpullsecrets"):
+			return true, list, nil
+		}
+		return false, nil, nil
+	}}
+}
+
 // TestAccounts lists every write of a ServiceAccount.
 func TestAccounts(t *testing.T) {
 	const (
-		add   = `{"imagePullSecrets":[{"name":"own"},{"name":"ghcr"}],"metadata":{"annotations":{"pullsecrets.dev/added":"{\"ghcr\":\"namespace\"}"},"resourceVersion":"5"}}`
-		take  = `{"imagePullSecrets":[{"name":"own"}],"metadata":{"annotations":{"pullsecrets.dev/added":null},"resourceVersion":"5"}}`
-		ours  = `{"ghcr":"namespace"}`
-		added = "Normal SecretsAdded Added pull secrets ghcr (namespace)"
+		add    = `{"imagePullSecrets":[{"name":"own"},{"name":"ghcr"}],"metadata":{"annotations":{"pullsecrets.dev/added":"{\"ghcr\":\"namespace\"}"},"resourceVersion":"5"}}`
+		take   = `{"imagePullSecrets":[{"name":"own"}],"metadata":{"annotations":{"pullsecrets.dev/added":null},"resourceVersion":"5"}}`
+		ours   = `{"ghcr":"namespace"}`
+		added  = "Normal SecretsAdded Added pull secrets ghcr (namespace)"
+		taken  = "Normal SecretsRetracted Took away pull secrets ghcr (namespace), which nothing declares any more"
+		denied = "Warning BackfillDenied Adding pull secrets ghcr (namespace) was refused and is not tried again until the ServiceAccount changes, or what is declared for it: "
 	)
 	runRows(t, knativetesting.TableTest{
 		{
@@ -75,7 +113,7 @@ func TestAccounts(t *testing.T) {
 			WantPatches: patchOfAccount(add), WantEvents: []string{added},
 		}, {
 			Name: "not named any more: taken away", Objects: []runtime.Object{Namespace("team"), robot(ours, "ghcr", "own")},
-			WantPatches: patchOfAccount(take), WantEvents: []string{"Normal SecretsRetracted Took away pull secrets ghcr (namespace), which nothing declares any more"},
+			WantPatches: patchOfAccount(take), WantEvents: []string{taken},
 		}, {
 			Name: "excluded: left alone", Objects: []runtime.Object{Namespace("team", WithNamespaceLabel(pullsecrets.ExcludeLabel, pullsecrets.ExcludeValue)), robot(ours, "own", "ghcr")},
 		}, {
@@ -88,12 +126,52 @@ func TestAccounts(t *testing.T) {
 			WantEvents:  []string{"Normal SecretsAdded Added pull secrets quay (clusterpullsecret/quay)"},
 		}, {
 			Name: "somebody was faster", Objects: []runtime.Object{binding("robot"), robot("", "own")},
-			WithReactors: failedPatch(apierrors.NewConflict(schema.GroupResource{Resource: "serviceaccounts"}, "robot", nil)),
+			WithReactors: failedPatch(apierrors.NewConflict(serviceAccounts, "robot", nil)),
 			WantPatches:  patchOfAccount(add), WantErr: true,
 			WantEvents: []string{`Warning InternalError failed to patch the pull secrets of ServiceAccount team/robot: Operation cannot be fulfilled on serviceaccounts "robot": <nil>`},
 		}, {
+			Name: "annotations without room for a ledger: told, not written", Objects: []runtime.Object{binding("robot"), func() *corev1.ServiceAccount {
+				account := robot("", "own")
+				account.Annotations["x"] = strings.Repeat("x", 256<<10-100)
+				return account
+			}()},
+			WantEvents: []string{denied + "its annotations are too large, and leave no room for pullsecrets.dev/added"},
+		}, {
+			Name: "annotations without room for a ledger: an entry is taken away all the same", Objects: []runtime.Object{Namespace("team"), func() *corev1.ServiceAccount {
+				account := robot(ours, "ghcr", "own")
+				account.Annotations["x"] = strings.Repeat("x", 256<<10-100)
+				return account
+			}()},
+			WantPatches: patchOfAccount(take), WantEvents: []string{taken},
+		}, {
+			Name: "a policy refuses: told, not tried again", Objects: []runtime.Object{binding("robot"), robot("", "own")},
+			WithReactors: failedPatch(byPolicy), WantPatches: patchOfAccount(add),
+			WantEvents: []string{denied + `serviceaccounts "robot" is forbidden: ValidatingAdmissionPolicy 'x' with binding 'x' denied request: no`},
+		}, {
+			Name: "no rights: tried again", Objects: []runtime.Object{binding("robot"), robot("", "own")},
+			WithReactors: failedPatch(apierrors.NewForbidden(serviceAccounts, "robot", errors.New("cannot patch"))),
+			WantPatches:  patchOfAccount(add), WantErr: true,
+			WantEvents: []string{`Warning InternalError failed to patch the pull secrets of ServiceAccount team/robot: serviceaccounts "robot" is forbidden: cannot patch`},
+		}, {
+			Name: "bound by a Namespace that the cache does not know yet: nothing is taken away", Objects: []runtime.Object{Namespace("team"), robot(ours, "own", "ghcr")},
+			WithReactors: reads(nil, binding("robot")),
+		}, {
+			Name: "bound by a ClusterPullSecret that the cache does not know yet: nothing is taken away", Objects: []runtime.Object{Namespace("team"), robot(`{"quay":"clusterpullsecret/quay"}`, "own", "quay")},
+			WithReactors: reads(nil, nil, ClusterPullSecret("quay", withoutStatus, boundTo("robot"))),
+		}, {
+			Name: "excluded, which the cache does not know yet: left alone", Objects: []runtime.Object{Namespace("team"), robot(ours, "own", "ghcr")},
+			WithReactors: reads(nil, Namespace("team", WithNamespaceLabel(pullsecrets.ExcludeLabel, pullsecrets.ExcludeValue))),
+		}, {
+			Name: "whether an entry is declared cannot be found out", Objects: []runtime.Object{Namespace("team"), robot(ours, "own", "ghcr")},
+			WithReactors: []clientgotesting.ReactionFunc{knativetesting.InduceFailure("get", "namespaces")}, WantErr: true,
+			WantEvents: []string{"Warning InternalError failed to read Namespace team: inducing failure for get namespaces"},
+		}, {
+			Name: "what is granted cannot be found out", Objects: []runtime.Object{Namespace("team"), robot(ours, "own", "ghcr")},
+			WithReactors: []clientgotesting.ReactionFunc{knativetesting.InduceFailure("list", "clusterpullsecrets")}, WantErr: true,
+			WantEvents: []string{"Warning InternalError failed to read the ClusterPullSecrets: inducing failure for list clusterpullsecrets"},
+		}, {
 			Name: "it is gone", Objects: []runtime.Object{binding("robot"), robot("", "own")},
-			WithReactors: failedPatch(apierrors.NewNotFound(schema.GroupResource{Resource: "serviceaccounts"}, "robot")),
+			WithReactors: failedPatch(apierrors.NewNotFound(serviceAccounts, "robot")),
 			WantPatches:  patchOfAccount(add),
 		}, {
 			Name: "it is going", Objects: []runtime.Object{binding("robot"), func() *corev1.ServiceAccount {
@@ -111,12 +189,101 @@ func boundTo(account string) ClusterPullSecretOption {
 	}
 }
 
+// The API server is asked only where an entry would be taken away, and then once for
+// all ServiceAccounts.
+func TestLiveReads(t *testing.T) {
+	other := robot(`{"ghcr":"namespace"}`, "ghcr")
+	other.Name = "other"
+	for _, test := range []struct {
+		reason    string
+		namespace *corev1.Namespace
+		want      int
+	}{
+		{"nothing changes", binding("robot,other"), 0},
+		{"an entry is added", binding("*", WithNamespaceAnnotation(pullsecrets.SecretsAnnotation, "ghcr,quay")), 0},
+		{"two lose one", Namespace("team"), 2},
+	} {
+		count := 0
+		row := knativetesting.TableRow{
+			Objects: []runtime.Object{test.namespace, robot(`{"ghcr":"namespace"}`, "ghcr"), other}, WithReactors: reads(&count, nil),
+		}
+		c, _, _ := factory()(t, &row)
+		if err := c.Reconcile(row.Ctx, "team"); err != nil || count != test.want {
+			t.Errorf("%s: Reconcile() = %v after %d reads, want %d", test.reason, err, count, test.want)
+		}
+	}
+}
+
+// What the API server refuses is told once and tried once, until the ServiceAccount
+// changes or what is declared for it.
+func TestRefusedOnce(t *testing.T) {
+	row := knativetesting.TableRow{Objects: []runtime.Object{binding("robot"), robot("")}, WithReactors: failedPatch(byPolicy)}
+	var r *Reconciler
+	row.OtherTestData = map[string]any{"prepare": func(made *Reconciler) { r = made }}
+	c, actions, eventList := factory()(t, &row)
+	check := func(what string, want int) {
+		t.Helper()
+		all, err := actions.ActionsByVerb()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(all.Patches) != want {
+			t.Errorf("%s: %d patches, want %d", what, len(all.Patches), want)
+		}
+	}
+	for range 3 {
+		if err := c.Reconcile(row.Ctx, "team"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check("again", 1)
+	bind := func(account *corev1.ServiceAccount, secrets ...string) {
+		t.Helper()
+		d := declared{namespace: annotation.ForNamespace(map[string]string{
+			pullsecrets.SecretsAnnotation: strings.Join(secrets, ","), pullsecrets.ServiceAccountsAnnotation: "*",
+		})}
+		if err := r.accounts.bind(row.Ctx, account, d, &outcome{}); err != nil {
+			t.Error(err)
+		}
+	}
+	bind(robot(""), "ghcr", "quay")
+	check("another declaration", 2)
+	changed := robot("")
+	changed.ResourceVersion = "6"
+	bind(changed, "ghcr", "quay")
+	check("the ServiceAccount has changed", 3)
+	if got := eventList.Events(); len(got) != 2 {
+		t.Errorf("events = %q, want one for each declaration", got)
+	}
+}
+
+// Nothing is known of ServiceAccounts that need nothing, nor of those that are gone.
+func TestAccountsAreForgotten(t *testing.T) {
+	a := &accounts{reporter: events.NewReporter()}
+	account := robot("")
+	for _, result := range []merge.Result{{}, added} {
+		if a.contested(account, result); len(a.written.all) != 0 {
+			t.Errorf("something is known before anything was written: %v", a.written.all)
+		}
+	}
+	report := func() int {
+		told, _ := a.reporter.Report(record.NewFakeRecorder(1), account, topicAccount, []events.Event{events.BindingContested(added.Added)})
+		return len(told)
+	}
+	for _, object := range []any{account, cache.DeletedFinalStateUnknown{Key: "team/robot", Obj: account}} {
+		a.wrote(account, added)
+		report()
+		if a.gone(object); len(a.written.all) != 0 || report() != 1 {
+			t.Errorf("%T: something is known of a ServiceAccount that is gone: %v", object, a.written.all)
+		}
+	}
+}
+
 // What somebody keeps removing is put back three times. A ServiceAccount that was
 // made anew is another one.
 func TestContestedAccount(t *testing.T) {
 	a := &accounts{reporter: events.NewReporter()}
-	account := robot("")
-	result := merge.Result{Added: []merge.Entry{{Name: "ghcr", Origin: merge.FromNamespace}}, ListChanged: true}
+	account, result := robot(""), added
 	for range contest.Rounds + 1 {
 		if _, left := a.contested(account, result); left != 0 {
 			t.Fatal("contested too early")
@@ -136,7 +303,33 @@ func TestContestedAccount(t *testing.T) {
 		t.Error("a ServiceAccount that was made anew counts as contested")
 	}
 	a.forget("team")
-	if len(a.contests) != 0 {
+	if len(a.written.all) != 0 {
 		t.Error("forget does not forget")
+	}
+}
+
+// handlers notes who would be told of events.
+type handlers struct {
+	cache.SharedIndexInformer
+	added []cache.ResourceEventHandler
+}
+
+func (h *handlers) AddEventHandler(handler cache.ResourceEventHandler) (cache.ResourceEventHandlerRegistration, error) {
+	h.added = append(h.added, handler)
+	return nil, nil
+}
+
+// A ServiceAccount that is deleted is forgotten, and wakes its Namespace.
+func TestDeletedAccount(t *testing.T) {
+	impl := controller.NewContext(t.Context(), nil, controller.ControllerOptions{WorkQueueName: "test", Logger: logtesting.TestLogger(t)})
+	a := &accounts{reporter: events.NewReporter()}
+	a.wrote(robot(""), added)
+	var informer handlers
+	waking{impl: impl}.watchAccounts(&informer, a.gone)
+	for _, handler := range informer.added {
+		handler.OnDelete(robot(""))
+	}
+	if len(a.written.all) != 0 || impl.WorkQueue().Len() != 1 {
+		t.Errorf("%v is known, and %d Namespaces are woken, want none and one", a.written.all, impl.WorkQueue().Len())
 	}
 }

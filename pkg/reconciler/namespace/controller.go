@@ -13,6 +13,7 @@ import (
 	"maps"
 	"slices"
 
+	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -62,7 +63,9 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 	all := catalog.New(clusterPullSecrets.Lister())
 	kube := kubeclient.Get(ctx)
 	reporter := events.NewReporter()
-	r := &Reconciler{reporter: reporter, accounts: &accounts{kube: kube, lister: serviceAccounts.Lister(), reporter: reporter}, copies: &copies{
+	r := &Reconciler{reporter: reporter, accounts: &accounts{
+		kube: kube, client: client.Get(ctx), lister: serviceAccounts.Lister(), reporter: reporter,
+	}, copies: &copies{
 		kube: kube, serving: servingclient.Get(ctx), client: client.Get(ctx),
 		catalog: all, sources: source.NewReader(kube), clusterPullSecrets: clusterPullSecrets.Lister(),
 		secrets: secrets.Lister(), services: services.Lister(), accounts: serviceAccounts.Lister(),
@@ -73,20 +76,38 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 			impl.GlobalResync(namespaces.Informer())
 		})
 		store.WatchConfigs(cmw)
-		return controller.Options{ConfigStore: store, AgentName: agentName, SkipStatusUpdates: true}
+		return controller.Options{ConfigStore: store, AgentName: agentName, SkipStatusUpdates: true, DemoteFunc: r.demote}
 	})
-	handle := func(informer cache.SharedIndexInformer, handler cache.ResourceEventHandler) {
-		if _, err := informer.AddEventHandler(handler); err != nil {
-			logger.Fatalw("Failed to watch", "error", err)
-		}
-	}
-	w := waking{impl: impl, namespaces: namespaces.Lister()}
-	handle(namespaces.Informer(), controller.HandleAll(impl.Enqueue))
-	handle(secrets.Informer(), controller.HandleAll(func(object any) {
+	r.wakeAfter = impl.EnqueueKeyAfter
+	w := waking{impl: impl, namespaces: namespaces.Lister(), logger: logger}
+	w.handle(namespaces.Informer(), controller.HandleAll(impl.Enqueue))
+	w.handle(secrets.Informer(), controller.HandleAll(func(object any) {
 		r.copies.seen(object)
 		w.wakeItsOwn(object)
 	}))
-	handle(clusterPullSecrets.Informer(), cache.ResourceEventHandlerFuncs{
+	w.watchGrants(clusterPullSecrets.Informer())
+	w.watchServices(services.Informer())
+	w.watchAccounts(serviceAccounts.Informer(), r.accounts.gone)
+	return impl
+}
+
+// waking is who is woken.
+type waking struct {
+	impl       *controller.Impl
+	namespaces corev1listers.NamespaceLister
+	logger     *zap.SugaredLogger
+}
+
+func (w waking) handle(informer cache.SharedIndexInformer, handler cache.ResourceEventHandler) {
+	if _, err := informer.AddEventHandler(handler); err != nil {
+		w.logger.Fatalw("Failed to watch", "error", err)
+	}
+}
+
+// watchGrants: a ClusterPullSecret wakes the Namespaces that it selects, or selected,
+// when what it grants changes.
+func (w waking) watchGrants(informer cache.SharedIndexInformer) {
+	w.handle(informer, cache.ResourceEventHandlerFuncs{
 		AddFunc: func(object any) { w.wakeSelected(object.(*v1alpha1.ClusterPullSecret)) },
 		UpdateFunc: func(before, after any) {
 			was, is := before.(*v1alpha1.ClusterPullSecret), after.(*v1alpha1.ClusterPullSecret)
@@ -102,7 +123,11 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 			}
 		},
 	})
-	handle(services.Informer(), cache.ResourceEventHandlerFuncs{
+}
+
+// watchServices: a Service wakes its Namespace when it asks for other copies.
+func (w waking) watchServices(informer cache.SharedIndexInformer) {
+	w.handle(informer, cache.ResourceEventHandlerFuncs{
 		AddFunc: w.wakeItsOwn,
 		UpdateFunc: func(before, after any) {
 			if asksOtherwise(before.(*servingv1.Service), after.(*servingv1.Service)) {
@@ -111,7 +136,12 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 		},
 		DeleteFunc: w.wakeItsOwn,
 	})
-	handle(serviceAccounts.Informer(), cache.ResourceEventHandlerFuncs{
+}
+
+// watchAccounts: a ServiceAccount wakes its Namespace when its list or the ledger
+// changes, and when it is gone, for a copy may be unused then.
+func (w waking) watchAccounts(informer cache.SharedIndexInformer, gone func(any)) {
+	w.handle(informer, cache.ResourceEventHandlerFuncs{
 		AddFunc: w.wakeItsOwn,
 		UpdateFunc: func(before, after any) {
 			was, is := before.(*corev1.ServiceAccount), after.(*corev1.ServiceAccount)
@@ -119,15 +149,11 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 				w.wakeItsOwn(after)
 			}
 		},
-		DeleteFunc: w.wakeItsOwn,
+		DeleteFunc: func(object any) {
+			gone(object)
+			w.wakeItsOwn(object)
+		},
 	})
-	return impl
-}
-
-// waking is who is woken.
-type waking struct {
-	impl       *controller.Impl
-	namespaces corev1listers.NamespaceLister
 }
 
 // wakeItsOwn wakes the Namespace of an object.

@@ -165,6 +165,9 @@ func (c *copies) serve(ctx context.Context, namespace string, cps *v1alpha1.Clus
 		if copied == nil {
 			return nil
 		}
+		if c.leftBehind(cps, copied) {
+			return c.revoke(ctx, copied)
+		}
 		used, err := c.used(ctx, namespace, copied.Name)
 		if err != nil {
 			return err
@@ -194,6 +197,18 @@ func (c *copies) serve(ctx context.Context, namespace string, cps *v1alpha1.Clus
 		return err
 	}
 	return c.write(ctx, namespace, resources.Wanted{ClusterPullSecret: cps, Version: version, Digest: facts.Digest}, copied, o)
+}
+
+// leftBehind tells whether a copy is that of another ClusterPullSecret, which is being
+// deleted. Where the one that serves now has no use for a copy, what becomes of it is
+// for the deletionPolicy of the other to say.
+func (c *copies) leftBehind(cps *v1alpha1.ClusterPullSecret, copied *corev1.Secret) bool {
+	owner := source.Owner(copied)
+	if owner == cps.Name {
+		return false
+	}
+	other, err := c.clusterPullSecrets.Get(owner)
+	return err == nil && !other.DeletionTimestamp.IsZero()
 }
 
 // unjudged tells whether the source has changed since the status was written, which

@@ -259,6 +259,26 @@ func revocations() knativetesting.TableTest {
 			Objects:     []runtime.Object{asks(), ClusterPullSecret("older", named, elsewhere), ClusterPullSecret("ghcr", sourceLost), copied(one, "7", of("older")), used},
 			WantDeletes: deletion(),
 		}, {
+			Name:        "Retain, and nobody asks the one that serves now: an ordinary Secret",
+			Objects:     []runtime.Object{Namespace("team"), ClusterPullSecret("older", named, deleted(v1alpha1.DeletionPolicyRetain)), ClusterPullSecret("ghcr"), sourceOf(one), copied(one, "7", of("older"))},
+			WantPatches: patchOfSecret(retain),
+		}, {
+			Name:        "Retain, and nobody asks the one that serves now, while a Service refers to it: an ordinary Secret",
+			Objects:     []runtime.Object{Namespace("team"), ClusterPullSecret("older", named, deleted(v1alpha1.DeletionPolicyRetain)), ClusterPullSecret("ghcr"), sourceOf(two), copied(one, "7", of("older")), used},
+			WantPatches: patchOfSecret(retain),
+		}, {
+			Name:        "its ClusterPullSecret is being deleted, and nobody asks the one that serves now: at once, references or not",
+			Objects:     []runtime.Object{Namespace("team"), ClusterPullSecret("older", named, deleted(v1alpha1.DeletionPolicyDelete)), ClusterPullSecret("ghcr"), sourceOf(two), copied(one, "7", of("older")), used},
+			WantDeletes: deletion(),
+		}, {
+			Name:        "Retain, and the one that serves now is asked: taken over in place",
+			Objects:     []runtime.Object{asks(), ClusterPullSecret("older", named, deleted(v1alpha1.DeletionPolicyRetain)), ClusterPullSecret("ghcr"), sourceOf(two), copied(one, "6", of("older")), used},
+			WantUpdates: rewritten(two),
+		}, {
+			Name:        "Retain, and the one that serves now has no good source: an ordinary Secret",
+			Objects:     []runtime.Object{asks(), ClusterPullSecret("older", named, deleted(v1alpha1.DeletionPolicyRetain)), ClusterPullSecret("ghcr", sourceLost), copied(one, "7", of("older")), used},
+			WantPatches: patchOfSecret(retain),
+		}, {
 			Name:    "another one serves, which has no good source: what is granted still stays",
 			Objects: []runtime.Object{asks(), ClusterPullSecret("younger", named), ClusterPullSecret("ghcr", sourceLost), copied(one, "7", of("younger")), used},
 		}, {
@@ -375,8 +395,8 @@ func TestPendingEnds(t *testing.T) {
 	if p.begin(name); p.left(name) <= 0 {
 		t.Error("a write that has begun is not waited for")
 	}
-	p.since[name] = time.Now().Add(-unseen)
-	if left := p.left(name); left != 0 || len(p.since) != 0 {
+	p.since.set(name, time.Now().Add(-unseen))
+	if left := p.left(name); left != 0 || len(p.since.all) != 0 {
 		t.Errorf("a write that is never seen is waited for %s more", left)
 	}
 }

@@ -35,6 +35,8 @@ type Reconciler struct {
 	reporter *events.Reporter
 	copies   *copies
 	accounts *accounts
+	// wakeAfter has a Namespace looked at again after a while.
+	wakeAfter func(types.NamespacedName, time.Duration)
 }
 
 var (
@@ -52,13 +54,14 @@ func (r *Reconciler) ReconcileKind(ctx context.Context, namespace *corev1.Namesp
 	if !r.report(ctx, namespace, o) {
 		o.lookAgain(untold)
 	}
-	if err != nil {
-		return err
-	}
-	if o.again > 0 {
+	switch {
+	case err != nil && o.again > 0:
+		// The next try after an error can be a long way off.
+		r.wakeAfter(types.NamespacedName{Name: namespace.Name}, o.again)
+	case o.again > 0:
 		return controller.NewRequeueAfter(o.again)
 	}
-	return nil
+	return err
 }
 
 // converge keeps copies and ServiceAccounts, each as far as it goes. An excluded
@@ -96,4 +99,14 @@ func (r *Reconciler) ObserveDeletion(_ context.Context, key types.NamespacedName
 	r.copies.repairs.forget(key.Name)
 	r.accounts.forget(key.Name)
 	return nil
+}
+
+// demote forgets what only the leader keeps, of the Namespaces that it leads for no
+// more.
+func (r *Reconciler) demote(bucket reconciler.Bucket) {
+	are := func(namespace string) bool { return bucket.Has(types.NamespacedName{Name: namespace}) }
+	r.reporter.ForgetThose(func(object types.NamespacedName) bool { return are(object.Namespace) })
+	r.copies.repairs.forgetThose(are)
+	r.copies.pending.forgetThose(are)
+	r.accounts.forgetThose(are)
 }

@@ -6,12 +6,15 @@ package namespace
 import (
 	"context"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/record"
 	kubeclient "knative.dev/pkg/client/injection/kube/client"
+	namespaceinformer "knative.dev/pkg/client/injection/kube/informers/core/v1/namespace"
 	_ "knative.dev/pkg/client/injection/kube/informers/core/v1/namespace/fake"
 	_ "knative.dev/pkg/client/injection/kube/informers/core/v1/secret/filtered/fake"
 	_ "knative.dev/pkg/client/injection/kube/informers/core/v1/serviceaccount/fake"
@@ -21,6 +24,7 @@ import (
 	"knative.dev/pkg/configmap"
 	"knative.dev/pkg/controller"
 	"knative.dev/pkg/logging"
+	"knative.dev/pkg/reconciler"
 	knativetesting "knative.dev/pkg/reconciler/testing"
 	servingclient "knative.dev/serving/pkg/client/injection/client"
 	_ "knative.dev/serving/pkg/client/injection/informers/serving/v1/service/fake"
@@ -43,7 +47,9 @@ func factory() knativetesting.Factory {
 			panic(err)
 		}
 		reporter := events.NewReporter()
-		r := &Reconciler{reporter: reporter, accounts: &accounts{kube: kube, lister: listers.ServiceAccounts(), reporter: reporter}, copies: &copies{
+		r := &Reconciler{reporter: reporter, wakeAfter: func(types.NamespacedName, time.Duration) {}, accounts: &accounts{
+			kube: kube, client: client.Get(ctx), lister: listers.ServiceAccounts(), reporter: reporter,
+		}, copies: &copies{
 			kube: kube, serving: servingclient.Get(ctx), client: client.Get(ctx),
 			catalog: all, sources: source.NewReader(kube), clusterPullSecrets: listers.ClusterPullSecrets(),
 			secrets: listers.Copies(), services: listers.Services(), accounts: listers.ServiceAccounts(),
@@ -109,6 +115,116 @@ func TestForgets(t *testing.T) {
 	if err := r.ObserveDeletion(t.Context(), types.NamespacedName{Name: "team"}); err != nil {
 		t.Error(err)
 	}
+}
+
+// An error keeps nobody from looking again as soon as something else needs it.
+func TestErrorLooksAgain(t *testing.T) {
+	const soon = time.Second
+	var woken []time.Duration
+	row := knativetesting.TableRow{
+		// The source is gone, and another copy is waited for.
+		Objects: []runtime.Object{
+			Namespace("team", WithNamespaceAnnotation("pullsecrets.dev/secrets", "ghcr,quay")), ClusterPullSecret("ghcr"), ClusterPullSecret("quay"),
+		},
+		OtherTestData: map[string]any{"prepare": func(r *Reconciler) {
+			r.copies.pending.since.set(types.NamespacedName{Namespace: "team", Name: "quay"}, time.Now().Add(soon-unseen))
+			r.wakeAfter = func(key types.NamespacedName, after time.Duration) {
+				if key.Name == "team" {
+					woken = append(woken, after)
+				}
+			}
+		}},
+	}
+	c, _, _ := factory()(t, &row)
+	err := c.Reconcile(row.Ctx, "team")
+	if again, _ := controller.IsRequeueKey(err); err == nil || again {
+		t.Errorf("Reconcile() = %v, want the error", err)
+	}
+	if len(woken) != 1 || woken[0] > soon {
+		t.Errorf("woken after %v, want once within %s", woken, soon)
+	}
+}
+
+// bucketOf is the bucket of one Namespace.
+type bucketOf string
+
+func (b bucketOf) Name() string { return string(b) }
+func (b bucketOf) Has(key types.NamespacedName) bool {
+	return key == types.NamespacedName{Name: string(b)}
+}
+
+// Of the Namespaces that another replica has taken over, nothing is kept; of the
+// others everything is.
+func TestDemoted(t *testing.T) {
+	reporter := events.NewReporter()
+	r := &Reconciler{reporter: reporter, copies: &copies{}, accounts: &accounts{reporter: reporter}}
+	in := func(namespace string) (*corev1.ServiceAccount, types.NamespacedName) {
+		account := robot("")
+		account.Namespace = namespace
+		return account, types.NamespacedName{Namespace: namespace, Name: "ghcr"}
+	}
+	report := func(object events.Object) int {
+		told, _ := reporter.Report(record.NewFakeRecorder(1), object, topicAccount, []events.Event{events.BindingContested(nil)})
+		return len(told)
+	}
+	for _, namespace := range []string{"kept", "lost"} {
+		account, name := in(namespace)
+		r.copies.repairs.wrote(name, "7")
+		r.copies.pending.begin(name)
+		r.accounts.wrote(account, added)
+		report(account)
+		report(events.InItsOwn(Namespace(namespace)))
+	}
+	r.demote(bucketOf("lost"))
+	for namespace, want := range map[string]bool{"kept": true, "lost": false} {
+		account, name := in(namespace)
+		if _, got := r.copies.repairs.history.get(name); got != want {
+			t.Errorf("%s: the repairs are remembered: %t, want %t", namespace, got, want)
+		}
+		if got := r.copies.pending.left(name) > 0; got != want {
+			t.Errorf("%s: the write is waited for: %t, want %t", namespace, got, want)
+		}
+		if got := r.accounts.known(account) != nil; got != want {
+			t.Errorf("%s: the ServiceAccount is remembered: %t, want %t", namespace, got, want)
+		}
+		if got := report(account)+report(events.InItsOwn(Namespace(namespace))) == 0; got != want {
+			t.Errorf("%s: the owner has been told: %t, want %t", namespace, got, want)
+		}
+	}
+}
+
+// The controller forgets what it told when it leads no more, and not before.
+func TestControllerIsDemoted(t *testing.T) {
+	ctx, _ := knativetesting.SetupFakeContext(t, func(ctx context.Context) context.Context {
+		return filteredfactory.WithSelectors(ctx, source.Copies)
+	})
+	recorder := record.NewFakeRecorder(10)
+	ctx = controller.WithEventRecorder(ctx, recorder)
+	cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: config.Name, Namespace: "knative-testing"}}
+	impl := NewController(ctx, configmap.NewStaticWatcher(cm))
+	if err := namespaceinformer.Get(ctx).Informer().GetIndexer().Add(Namespace("team", WithNamespaceAnnotation("pullsecrets.dev/secrets", "Ghcr"))); err != nil {
+		t.Fatal(err)
+	}
+	leader := impl.Reconciler.(reconciler.LeaderAware)
+	reconcile := func(what string, want int) {
+		t.Helper()
+		if err := impl.Reconciler.Reconcile(ctx, "team"); err != nil || len(recorder.Events) != want {
+			t.Errorf("%s: Reconcile() = %v and %d events in all, want %d", what, err, len(recorder.Events), want)
+		}
+	}
+	promote := func() {
+		if err := leader.Promote(bucketOf("team"), func(reconciler.Bucket, types.NamespacedName) {}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	promote()
+	reconcile("at first", 1)
+	reconcile("again", 1)
+	leader.Demote(bucketOf("other"))
+	reconcile("without another bucket", 1)
+	leader.Demote(bucketOf("team"))
+	promote()
+	reconcile("after it was somebody else's", 2)
 }
 
 func TestNewController(t *testing.T) {

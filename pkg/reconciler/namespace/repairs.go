@@ -24,7 +24,7 @@ const (
 // process.
 type repairs struct {
 	mu      sync.Mutex
-	history map[types.NamespacedName]repaired
+	history byNamespace[repaired]
 }
 
 type repaired struct {
@@ -38,12 +38,12 @@ type repaired struct {
 func (r *repairs) wait(name types.NamespacedName, version string) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	h := r.history[name]
+	h, _ := r.history.get(name)
 	if h.version != version || h.times < freeRepairs {
 		return 0
 	}
 	if time.Since(h.last) > 2*longestWait {
-		delete(r.history, name)
+		r.history.drop(name)
 		return 0
 	}
 	wait := firstWait << min(h.times-freeRepairs, 10)
@@ -54,16 +54,13 @@ func (r *repairs) wait(name types.NamespacedName, version string) time.Duration 
 func (r *repairs) wrote(name types.NamespacedName, version string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.history == nil {
-		r.history = make(map[types.NamespacedName]repaired)
-	}
-	h := r.history[name]
+	h, _ := r.history.get(name)
 	if h.version != version {
 		h = repaired{version: version}
 	}
 	h.times++
 	h.last = time.Now()
-	r.history[name] = h
+	r.history.set(name, h)
 }
 
 // reset drops what is known of a copy that is taken away: that it comes back later is
@@ -71,18 +68,22 @@ func (r *repairs) wrote(name types.NamespacedName, version string) {
 func (r *repairs) reset(name types.NamespacedName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.history, name)
+	r.history.drop(name)
 }
 
 // forget drops what is known of a namespace that is gone.
 func (r *repairs) forget(namespace string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for name := range r.history {
-		if name.Namespace == namespace {
-			delete(r.history, name)
-		}
-	}
+	r.history.dropNamespace(namespace)
+}
+
+// forgetThose drops what is known of certain namespaces, for a process that no longer
+// leads for them.
+func (r *repairs) forgetThose(are func(namespace string) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.history.dropNamespaces(are)
 }
 
 // unseen is for how long a write is waited for that the cache does not show.
@@ -93,37 +94,42 @@ const unseen = 5 * time.Second
 // or be refused.
 type pending struct {
 	mu    sync.Mutex
-	since map[types.NamespacedName]time.Time
+	since byNamespace[time.Time]
 }
 
 // begin notes a write that is about to be made, before the cache can show it.
 func (p *pending) begin(name types.NamespacedName) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.since == nil {
-		p.since = make(map[types.NamespacedName]time.Time)
-	}
-	p.since[name] = time.Now()
+	p.since.set(name, time.Now())
 }
 
 // end notes that the cache shows something new of a copy, or that its write failed.
 func (p *pending) end(name types.NamespacedName) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.since, name)
+	p.since.drop(name)
 }
 
 // left is for how long a copy has to be left alone at most.
 func (p *pending) left(name types.NamespacedName) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	since, found := p.since[name]
+	since, found := p.since.get(name)
 	if !found {
 		return 0
 	}
 	if left := time.Until(since.Add(unseen)); left > 0 {
 		return left
 	}
-	delete(p.since, name)
+	p.since.drop(name)
 	return 0
+}
+
+// forgetThose drops the writes in certain namespaces, for a process that no longer
+// leads for them.
+func (p *pending) forgetThose(are func(namespace string) bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.since.dropNamespaces(are)
 }

@@ -5,6 +5,7 @@ package service
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -43,9 +44,10 @@ type ticket struct {
 }
 
 func newBackfill(enqueue func(types.NamespacedName)) *backfill {
-	b := &backfill{enqueue: enqueue, changed: make(chan struct{}, 1)}
-	b.clear()
-	return b
+	return &backfill{
+		enqueue: enqueue, changed: make(chan struct{}, 1),
+		waiting: make(map[types.NamespacedName]ticket), granted: make(map[types.NamespacedName]time.Time),
+	}
 }
 
 // ask tells whether it is a Service's turn, and puts it into the line if not. A
@@ -94,13 +96,17 @@ func (b *backfill) done(key types.NamespacedName, wrote bool) {
 	b.leave(key)
 }
 
-// clear forgets the line and all turns, for a process that no longer leads.
-func (b *backfill) clear() {
+// forgetThose drops the places and turns of certain Services, for a process that no
+// longer leads for them.
+func (b *backfill) forgetThose(are func(types.NamespacedName) bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.urgent, b.patient = nil, nil
-	b.waiting = make(map[types.NamespacedName]ticket)
-	b.granted = make(map[types.NamespacedName]time.Time)
+	maps.DeleteFunc(b.granted, func(key types.NamespacedName, _ time.Time) bool { return are(key) })
+	for key := range b.waiting {
+		if are(key) {
+			b.leave(key)
+		}
+	}
 }
 
 // run wakes one waiting Service after the other until ctx is done.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -212,9 +213,25 @@ func TestBackfillForgets(t *testing.T) {
 		}
 		b.ask(named("a"), true, 1)
 		b.ask(named("b"), true, 1)
-		b.clear()
+		b.forgetThose(func(types.NamespacedName) bool { return true })
 		if len(b.urgent)+len(b.waiting)+len(b.granted) > 0 {
 			t.Errorf("remembers after it no longer leads: %+v", b)
+		}
+	})
+}
+
+// TestBackfillForgetsThose has another replica take over some Services of the line:
+// the others are woken all the same, for they are in no queue.
+func TestBackfillForgetsThose(t *testing.T) {
+	inBubble(t, func(t *testing.T, l *line) {
+		for _, name := range []string{"first", "lost", "kept", "lost-urgent", "kept-urgent"} {
+			l.ask(named(name), strings.HasSuffix(name, "-urgent"), 60)
+		}
+		l.forgetThose(func(key types.NamespacedName) bool { return strings.HasPrefix(key.Name, "lost") })
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if want := []string{"kept-urgent@1s", "kept@2s"}; !slices.Equal(l.turns(), want) {
+			t.Errorf("woken: %v, want %v", l.turns(), want)
 		}
 	})
 }

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"knative.dev/pkg/controller"
 	knativetesting "knative.dev/pkg/reconciler/testing"
 	"knative.dev/serving/pkg/apis/serving"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
@@ -64,22 +65,32 @@ func TestGrants(t *testing.T) {
 			OtherTestData: there("ghcr"), WantPatches: granted, WantEvents: []string{addedGranted},
 		},
 		{
-			Name: "always: the copy is not there yet, so nothing is written, and nothing told",
-			Key:  key, Ctx: all,
+			Name:    "always: the copy is not there yet, so nothing is written, and nothing told",
+			WantErr: true, // It is looked at again.
+			Key:     key, Ctx: all,
 			Objects:       []runtime.Object{Service(ns, "app"), Namespace(ns), ClusterPullSecret("ghcr", inServices)},
 			OtherTestData: there(),
 		},
 		{
-			Name: "always: the copy cannot be made",
-			Key:  key, Ctx: all,
+			Name:    "always: the copy cannot be made",
+			WantErr: true, // It is looked at again.
+			Key:     key, Ctx: all,
 			Objects:       []runtime.Object{Service(ns, "app"), Namespace(ns), ClusterPullSecret("ghcr", inServices, sourceLost)},
 			OtherTestData: there(),
 			WantEvents:    []string{"Warning SecretMissing No copy in namespace team yet, because the source is not ready: ghcr (clusterpullsecret/ghcr); it comes by itself when the source is"},
 		},
 		{
-			Name: "always: other names wait with it, to come in one Revision",
-			Key:  key, Ctx: all,
+			Name:    "always: other names wait with it, to come in one Revision",
+			WantErr: true, // It is looked at again.
+			Key:     key, Ctx: all,
 			Objects:       []runtime.Object{Service(ns, "app"), declares("n"), ClusterPullSecret("ghcr", inServices)},
+			OtherTestData: there("n"),
+		},
+		{
+			Name:    "a carried entry has the name of a copy that is not there yet",
+			WantErr: true, // It is looked at again.
+			Key:     key, Ctx: all,
+			Objects:       []runtime.Object{Service(ns, "app"), declares("n"), ClusterPullSecret("ghcr"), ServiceAccount(ns, "default", nil, "ghcr")},
 			OtherTestData: there("n"),
 		},
 		{
@@ -90,8 +101,9 @@ func TestGrants(t *testing.T) {
 			WantEvents:    []string{"Warning InternalError failed to look for the copy team/ghcr: the API server is away"},
 		},
 		{
-			Name: "always: a Service with a tag that is Ready waits as ever",
-			Key:  key, Ctx: safe,
+			Name:    "always: a Service with a tag that is Ready waits as ever",
+			WantErr: true, // It is looked at again.
+			Key:     key, Ctx: safe,
 			Objects:       []runtime.Object{Service(ns, "app"), Namespace(ns), ClusterPullSecret("ghcr", inServices)},
 			OtherTestData: there(),
 			WantEvents: []string{
@@ -147,8 +159,9 @@ func TestGrants(t *testing.T) {
 			OtherTestData: there("ghcr"), WantPatches: granted, WantEvents: []string{addedGranted},
 		},
 		{
-			Name: "auto: the copy is not there yet",
-			Key:  key, Ctx: safe,
+			Name:    "auto: the copy is not there yet",
+			WantErr: true, // It is looked at again.
+			Key:     key, Ctx: safe,
 			Objects:       []runtime.Object{Service(ns, "app", auto, failed), Namespace(ns), ClusterPullSecret("ghcr", holds("ghcr.io"))},
 			OtherTestData: there(),
 		},
@@ -185,8 +198,9 @@ func TestGrants(t *testing.T) {
 			OtherTestData: there("ghcr"),
 		},
 		{
-			Name: "a declared name that is served: the copy is not there yet",
-			Key:  key, Ctx: all,
+			Name:    "a declared name that is served: the copy is not there yet",
+			WantErr: true, // It is looked at again.
+			Key:     key, Ctx: all,
 			Objects:       []runtime.Object{Service(ns, "app"), Namespace(ns, wants), ClusterPullSecret("ghcr")},
 			OtherTestData: there(),
 		},
@@ -197,8 +211,9 @@ func TestGrants(t *testing.T) {
 			OtherTestData: there("ghcr"), WantPatches: declared, WantEvents: []string{addedDeclared},
 		},
 		{
-			Name: "a Secret of the user's of another type under its name",
-			Key:  key, Ctx: all,
+			Name:    "a Secret of the user's of another type under its name",
+			WantErr: true, // It is looked at again.
+			Key:     key, Ctx: all,
 			Objects:       []runtime.Object{Service(ns, "app"), Namespace(ns, wants), ClusterPullSecret("ghcr")},
 			OtherTestData: map[string]any{"secrets": fakeSecrets{ns + "/ghcr": "Opaque"}}, WantPatches: declared,
 			WantEvents: []string{
@@ -268,8 +283,8 @@ func TestGrants(t *testing.T) {
 	}.Test(t, factory())
 }
 
-// A Service that waits for a copy stands in nobody's way, and goes on when the
-// copy has come.
+// A Service that waits for a copy stands in nobody's way, and goes on when the copy
+// has come, or a Secret of the user's in its place, which nothing tells of.
 func TestWaitingForACopy(t *testing.T) {
 	secrets, other := fakeSecrets{}, types.NamespacedName{Namespace: ns, Name: "other"}
 	var r *Reconciler
@@ -281,8 +296,9 @@ func TestWaitingForACopy(t *testing.T) {
 	c, actions, _ := factory()(t, &row)
 	reconcile := func(want int) {
 		t.Helper()
-		if err := c.Reconcile(row.Ctx, row.Key); err != nil {
-			t.Fatal(err)
+		err := c.Reconcile(row.Ctx, row.Key)
+		if again, after := controller.IsRequeueKey(err); again != (want == 0) || again && after != lookAgain || !again && err != nil {
+			t.Fatalf("Reconcile() = %v, which looks again: %t after %s; want it to after %s until the copy is there", err, again, after, lookAgain)
 		}
 		all, err := actions.ActionsByVerb()
 		if err != nil {

@@ -4,6 +4,7 @@
 package service
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -128,10 +129,12 @@ func (m *memory) checked(svc *servingv1.Service, names []string) bool {
 	return slices.Equal(before, names)
 }
 
-func (m *memory) clear() {
+// forgetThose drops what is known of certain Services, for a process that no longer
+// leads for them.
+func (m *memory) forgetThose(are func(types.NamespacedName) bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.services = nil
+	maps.DeleteFunc(m.services, func(key types.NamespacedName, _ *history) bool { return are(key) })
 }
 
 func (m *memory) forget(key types.NamespacedName) {

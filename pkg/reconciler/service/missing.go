@@ -5,6 +5,7 @@ package service
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -15,7 +16,8 @@ import (
 )
 
 // lookAgain is when a Service is looked at again of which Secrets are missing:
-// nothing tells when a Secret of the user's comes.
+// nothing tells when a Secret of the user's comes, under a name of their own or
+// under that of a copy.
 const lookAgain = 10 * time.Minute
 
 // missing is which Secrets Services declare that cannot be used, as of the last
@@ -46,10 +48,12 @@ func (m *missing) of(service types.NamespacedName) bool {
 	return len(m.services[service]) > 0
 }
 
-func (m *missing) clear() {
+// forgetThose drops what was found of certain Services, for a process that no longer
+// leads for them.
+func (m *missing) forgetThose(are func(types.NamespacedName) bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.services = nil
+	maps.DeleteFunc(m.services, func(key types.NamespacedName, _ []string) bool { return are(key) })
 }
 
 // observe is the callback of the gauge. A namespace that lacks nothing has no

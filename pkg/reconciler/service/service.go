@@ -5,10 +5,8 @@ package service
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -90,6 +88,8 @@ type subject struct {
 	current   merge.Current
 	declared  merge.Declared
 	result    merge.Result
+	// waits: a copy is not there yet that has to be before it is named.
+	waits bool
 	// reports collects what is the case and its owner should know.
 	reports []events.Event
 }
@@ -127,7 +127,7 @@ func (r *Reconciler) ReconcileKind(ctx context.Context, svc *servingv1.Service) 
 		return event
 	case !all:
 		return controller.NewRequeueAfter(untold)
-	case again:
+	case again, s.waits:
 		return controller.NewRequeueAfter(lookAgain)
 	}
 	return nil
@@ -142,12 +142,14 @@ func (r *Reconciler) ObserveDeletion(_ context.Context, key types.NamespacedName
 	return nil
 }
 
-// demote forgets what only the leader keeps.
-func (r *Reconciler) demote(reconciler.Bucket) {
-	r.backfill.clear()
-	r.memory.clear()
-	r.metrics.missing.clear()
-	r.reporter.Clear()
+// demote forgets what only the leader keeps, of the Services that it leads for no
+// more. Those of other buckets stay: who waits in the line has left the work queue,
+// and nobody else would wake it.
+func (r *Reconciler) demote(bucket reconciler.Bucket) {
+	r.backfill.forgetThose(bucket.Has)
+	r.memory.forgetThose(bucket.Has)
+	r.metrics.missing.forgetThose(bucket.Has)
+	r.reporter.ForgetThose(bucket.Has)
 }
 
 func keyOf(svc *servingv1.Service) types.NamespacedName {
@@ -251,7 +253,7 @@ func (r *Reconciler) write(ctx context.Context, s *subject) reconciler.Event {
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil
-	case refused(err):
+	case events.Refused(err):
 		r.memory.deny(s.Service)
 		s.report(events.BackfillDenied(events.Changes(s.result), err))
 		return nil
@@ -273,8 +275,9 @@ func (r *Reconciler) write(ctx context.Context, s *subject) reconciler.Event {
 
 // awaitsCopy tells whether a name is to be added of which the copy does not exist
 // yet: a Revision that names it now could fail for want of it. The copy wakes the
-// Service when it is there. What no ClusterPullSecret serves is for its owner to
-// make, now or later, and a Secret of the user's under the name serves as well.
+// Service when it is there. A Secret of the user's under the name serves as well,
+// and wakes nobody, so the Service is looked at again. What no ClusterPullSecret
+// serves is for its owner to make, now or later.
 func (r *Reconciler) awaitsCopy(ctx context.Context, s *subject) (bool, error) {
 	for _, e := range s.result.Added {
 		if s.copied(e.Name) == nil {
@@ -285,6 +288,7 @@ func (r *Reconciler) awaitsCopy(ctx context.Context, s *subject) (bool, error) {
 			return false, fmt.Errorf("failed to look for the copy %s/%s: %w", s.Namespace, e.Name, err)
 		}
 		if !exists {
+			s.waits = true
 			return true, nil
 		}
 	}
@@ -330,7 +334,7 @@ func (r *Reconciler) mayWrite(ctx context.Context, s *subject) (bool, reconciler
 	case r.memory.wasDenied(s.Service):
 		return no()
 	case len(s.result.Added) > 0 && trim.IsFull(s.Service):
-		return no(events.BackfillDenied(changes, errors.New("its annotations are too large, and leave no room for "+pullsecrets.AddedAnnotation)))
+		return no(events.BackfillDenied(changes, events.ErrNoRoom))
 	}
 	if contested, wait := r.memory.contested(s.Service, s.result); wait > 0 {
 		if wait == contest.Pause {
@@ -412,8 +416,8 @@ func lastWrite(managed []metav1.ManagedFieldsEntry, of func(metav1.ManagedFields
 // Service is not Ready, and once whenever a change is due, whether or not that
 // may be written; as long as any are missing; and always for names of copies that
 // the namespace may not have, because what is granted can be withdrawn from a
-// Service that nobody touches. It returns whether to look again: a copy that is
-// late wakes the Service when it comes, and a Secret of the user's wakes nobody.
+// Service that nobody touches. It returns whether to look again: a Secret of the
+// user's wakes nobody when it comes, and it can come in the place of a copy too.
 func (r *Reconciler) checkSecrets(ctx context.Context, s *subject) bool {
 	names := s.declared.Names()
 	all := len(names) == 0 || !resources.Ready(s.Service) || r.metrics.missing.of(s.key) ||
@@ -446,7 +450,7 @@ func (r *Reconciler) checkSecrets(ctx context.Context, s *subject) bool {
 		r.reporter.Report(recorder, s.Service, topicSecrets, found.secrets(s.Namespace))
 	}
 	r.metrics.missing.note(s.key, lacking)
-	return slices.ContainsFunc(lacking, func(name string) bool { return s.copied(name) == nil })
+	return len(lacking) > 0
 }
 
 // findings are what is wrong with the Secrets that a Service declares.
@@ -482,15 +486,6 @@ func (f *findings) secrets(namespace string) []events.Event {
 		reports = append(reports, events.SecretWrongType(namespace, f.wrong))
 	}
 	return reports
-}
-
-// refused tells whether the API server will never take this patch: an admission
-// webhook, a policy or the schema says no. A conflict or an outage passes.
-func refused(err error) bool {
-	return apierrors.IsBadRequest(err) || apierrors.IsInvalid(err) || apierrors.IsRequestEntityTooLargeError(err) ||
-		// Webhooks and policies may choose this code; missing rights have it too,
-		// and those an operator can mend at any time.
-		apierrors.IsForbidden(err) && strings.Contains(err.Error(), " denied ")
 }
 
 // failedIndex is an index of Services by namespace, of those whose newest

@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	clientgotesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/record"
 	kubeclient "knative.dev/pkg/client/injection/kube/client"
 	"knative.dev/pkg/controller"
 	"knative.dev/pkg/logging"
@@ -628,6 +629,51 @@ func TestToldOnce(t *testing.T) {
 	}
 	if got := eventList.Events(); len(got) != 1 || !strings.Contains(got[0], events.ReasonBackfillDeferred) {
 		t.Errorf("events = %q, want BackfillDeferred once", got)
+	}
+}
+
+// bucketOf is the bucket of one object by this name.
+type bucketOf string
+
+func (b bucketOf) Name() string                      { return string(b) }
+func (b bucketOf) Has(key types.NamespacedName) bool { return key.Name == string(b) }
+
+// TestDemoted has another replica take over one of two buckets: what is known of the
+// other one's Services stays.
+func TestDemoted(t *testing.T) {
+	kept, lost := Service(ns, "kept"), Service(ns, "lost")
+	both := []*servingv1.Service{kept, lost}
+	m, err := newMetrics()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &Reconciler{reporter: events.NewReporter(), backfill: newBackfill(func(types.NamespacedName) {}), metrics: m}
+	report := func(svc *servingv1.Service) int {
+		told, _ := r.reporter.Report(record.NewFakeRecorder(1), svc, topicService, []events.Event{events.SecretMissing(ns, []string{"n"})})
+		return len(told)
+	}
+	r.backfill.ask(named("first"), false, 1)
+	for _, svc := range both {
+		r.backfill.ask(keyOf(svc), false, 1)
+		r.memory.deny(svc)
+		r.metrics.missing.note(keyOf(svc), []string{"n"})
+		report(svc)
+	}
+	r.demote(bucketOf("lost"))
+	for _, svc := range both {
+		want := svc == kept
+		if _, waits := r.backfill.waiting[keyOf(svc)]; waits != want {
+			t.Errorf("%s stands in the line: %t, want %t", svc.Name, waits, want)
+		}
+		if got := r.memory.wasDenied(svc); got != want {
+			t.Errorf("%s is remembered: %t, want %t", svc.Name, got, want)
+		}
+		if got := r.metrics.missing.of(keyOf(svc)); got != want {
+			t.Errorf("%s is known to lack a Secret: %t, want %t", svc.Name, got, want)
+		}
+		if got := report(svc) == 0; got != want {
+			t.Errorf("%s has been told: %t, want %t", svc.Name, got, want)
+		}
 	}
 }
 

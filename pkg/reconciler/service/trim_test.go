@@ -104,16 +104,21 @@ func TestTrim(t *testing.T) {
 
 func first[T any](value T, _ error) T { return value }
 
-// That there is no room is known of a trimmed Service too.
-func TestTrimmedServiceIsFull(t *testing.T) {
+// That there is no room is known of what is trimmed too.
+func TestTrimmedIsFull(t *testing.T) {
 	for size, want := range map[int]bool{0: false, 200 << 10: false, 256<<10 - 100: true} {
-		svc := Service("ns", "app", WithAnnotation("example.com/filler", strings.Repeat("x", size)))
-		object, err := trim.Object(svc)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if trimmed := object.(*servingv1.Service); trim.IsFull(svc) != want || trim.IsFull(trimmed) != want || len(trimmed.Annotations["example.com/filler"]) > 0 {
-			t.Errorf("With %d bytes of annotations, IsFull = %t, trimmed %t, want %t", size, trim.IsFull(svc), trim.IsFull(trimmed), want)
+		filler := strings.Repeat("x", size)
+		for _, whole := range []metav1.Object{
+			Service("ns", "app", WithAnnotation("example.com/filler", filler)),
+			ServiceAccount("ns", "default", map[string]string{"example.com/filler": filler}),
+		} {
+			object, err := trim.Object(whole)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if trimmed := object.(metav1.Object); trim.IsFull(whole) != want || trim.IsFull(trimmed) != want || len(trimmed.GetAnnotations()["example.com/filler"]) > 0 {
+				t.Errorf("%T with %d bytes of annotations: IsFull = %t, trimmed %t, want %t", whole, size, trim.IsFull(whole), trim.IsFull(trimmed), want)
+			}
 		}
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -74,6 +75,111 @@ func TestKoResolve(t *testing.T) {
 			}
 			checkImage(t, program, image)
 		})
+	}
+}
+
+// TestRelease makes a release as "make release" does, and looks at what users get.
+func TestRelease(t *testing.T) {
+	host := serveRegistry(t)
+	out := filepath.Join(t.TempDir(), "release")
+	const version = "v9.8.7-rc.1"
+	run(t, append(os.Environ(), "VERSION="+version, "OUT="+out, "KO_DOCKER_REPO="+host+"/pullsecrets", "KO_DEFAULTBASEIMAGE="+pushBase(t, host)),
+		"bash", "hack/release.sh")
+	manifest, err := os.ReadFile(filepath.Join(out, "release.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	images := map[string]string{}
+	want, got := objects(t, readConfig(t)), objects(t, manifest)
+	if len(got) != len(want) {
+		t.Fatalf("release.yaml holds %d objects, config/ %d", len(got), len(want))
+	}
+	for i := range want {
+		putImages(want[i], got[i], images)
+		checkVersion(t, got[i], version)
+	}
+	if len(images) != 2 {
+		t.Fatalf("The release names the images %v, want those of controller and webhook", images)
+	}
+	for program, image := range images {
+		checkPlatforms(t, image)
+		tag, err := name.NewTag(host + "/pullsecrets/" + filepath.Base(program) + ":" + version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found, err := remote.Get(tag, remote.WithContext(t.Context())); err != nil || !strings.HasSuffix(image, found.Digest.String()) {
+			t.Errorf("%s is not the image %s of the release: %v", tag, image, err)
+		}
+	}
+	boms, err := filepath.Glob(filepath.Join(out, "sbom", "*.json"))
+	if err != nil || len(boms) < len(images) {
+		t.Errorf("There are the SBOMs %v (%v), want one for each image at least", boms, err)
+	}
+	for _, bom := range boms {
+		if content, err := os.ReadFile(bom); err != nil || !bytes.Contains(content, []byte(`"spdxVersion"`)) {
+			t.Errorf("%s is no SPDX document (%v)", bom, err)
+		}
+	}
+	if sums, err := os.ReadFile(filepath.Join(out, "sha256sums.txt")); err != nil || !bytes.Contains(sums, []byte("  release.yaml\n")) {
+		t.Errorf("sha256sums.txt does not cover release.yaml (%v)", err)
+	}
+}
+
+// A release that nobody has thought about is refused before anything is built.
+func TestReleaseWantsAVersion(t *testing.T) {
+	for _, env := range []string{"VERSION=", "VERSION=1.2.3", "VERSION=latest", "VERSION=v1.2.3;x", "KO_DOCKER_REPO="} {
+		cmd := exec.CommandContext(t.Context(), "bash", "hack/release.sh")
+		cmd.Dir, cmd.Env = root, append(os.Environ(), "VERSION=v1.2.3", "KO_DOCKER_REPO=registry.example.com/x", "OUT="+t.TempDir(), env)
+		out, err := cmd.CombinedOutput()
+		if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != 2 || !bytes.Contains(out, []byte("make release")) {
+			t.Errorf("With %s: %v, want it to exit with 2 and to say how it is called:\n%s", env, err, out)
+		}
+	}
+}
+
+// checkVersion checks that an object, and the Pods that it makes, say which version
+// they are of.
+func checkVersion(t *testing.T, object any, version string) {
+	t.Helper()
+	const label = "app.kubernetes.io/version"
+	at := func(value any, path ...string) any {
+		for _, key := range path {
+			fields, _ := value.(map[string]any)
+			value = fields[key]
+		}
+		return value
+	}
+	kind := at(object, "kind")
+	if got := at(object, "metadata", "labels", label); got != version {
+		t.Errorf("%v %v says that it is of version %v, want %s", kind, at(object, "metadata", "name"), got, version)
+	}
+	if got := at(object, "spec", "template", "metadata", "labels", label); kind == "Deployment" && got != version {
+		t.Errorf("The Pods of Deployment %v say that they are of version %v, want %s", at(object, "metadata", "name"), got, version)
+	}
+}
+
+// checkPlatforms checks that an image runs on both kinds of nodes.
+func checkPlatforms(t *testing.T, image string) {
+	t.Helper()
+	ref, err := name.NewDigest(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	index, err := remote.Index(ref, remote.WithContext(t.Context()))
+	if err != nil {
+		t.Fatalf("%s is not for several platforms: %v", image, err)
+	}
+	manifest, err := index.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var platforms []string
+	for _, m := range manifest.Manifests {
+		platforms = append(platforms, m.Platform.String())
+	}
+	slices.Sort(platforms)
+	if diff := cmp.Diff([]string{"linux/amd64", "linux/arm64"}, platforms); diff != "" {
+		t.Errorf("%s is for other platforms (-want, +got): %s", image, diff)
 	}
 }
 
@@ -156,26 +262,31 @@ func serveRegistry(t *testing.T) string {
 	return strings.TrimPrefix(server.URL, "http://")
 }
 
-// pushBase makes a base image: no files, and a user that is not root.
+// pushBase makes a base image for both platforms: no files, and a user that is not
+// root.
 func pushBase(t *testing.T, host string) string {
 	t.Helper()
-	cfg, err := empty.Image.ConfigFile()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg = cfg.DeepCopy()
-	cfg.OS = "linux"
-	cfg.Architecture = runtime.GOARCH
-	cfg.Config.User = nonRoot
-	base, err := mutate.ConfigFile(empty.Image, cfg)
-	if err != nil {
-		t.Fatal(err)
+	var base v1.ImageIndex = empty.Index
+	for _, architecture := range []string{"amd64", "arm64"} {
+		cfg, err := empty.Image.ConfigFile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg = cfg.DeepCopy()
+		cfg.OS, cfg.Architecture, cfg.Config.User = "linux", architecture, nonRoot
+		image, err := mutate.ConfigFile(empty.Image, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		base = mutate.AppendManifests(base, mutate.IndexAddendum{
+			Add: image, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: architecture}},
+		})
 	}
 	tag, err := name.NewTag(host + "/base/static:nonroot")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := remote.Write(tag, base, remote.WithContext(t.Context())); err != nil {
+	if err := remote.WriteIndex(tag, base, remote.WithContext(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	return tag.String()

@@ -1,0 +1,374 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+// Package lifecycle installs, upgrades and removes the product, which changes what is
+// common to all tests of the suite. So it has a cluster of its own, and does nothing on
+// somebody else's.
+package lifecycle
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	"pullsecrets.dev/pkg/client/clientset/versioned"
+	"pullsecrets.dev/test/env"
+	"pullsecrets.dev/test/fleet"
+	"pullsecrets.dev/test/pages"
+)
+
+const (
+	root     = "../../.."
+	patience = time.Minute
+)
+
+func TestMain(m *testing.M) { env.Main(m) }
+
+// TestLifecycle is the story of an installation: made from a release, used, upgraded to
+// the next one, and removed as the documentation says. Its steps build on one another.
+func TestLifecycle(t *testing.T) {
+	env.Get(t).Need(t, env.ProcessControl)
+	l := &lifecycle{Env: env.Get(t), t: t}
+	first, second := l.release("v0.0.1"), l.release("v0.0.2")
+	l.install(first)
+	l.use()
+	t.Run("upgrade", func(t *testing.T) { l.on(t).upgrade(second) })
+	t.Run("remove", func(t *testing.T) { l.on(t).remove(second) })
+}
+
+type lifecycle struct {
+	*env.Env
+	t *testing.T
+}
+
+func (l *lifecycle) on(t *testing.T) *lifecycle { return &lifecycle{l.Env, t} }
+
+// The namespaces of the story: one that shall be as it was before, one that keeps what
+// it has got.
+const cleared, kept = "team-cleared", "team-kept"
+
+// release writes a release.yaml. That of "make release" differs from config/ in this
+// version and in the images, which no cluster without nodes looks at; TestRelease in
+// test/tools/release holds it to that.
+func (l *lifecycle) release(version string) string {
+	l.t.Helper()
+	files, err := filepath.Glob(filepath.Join(root, "config", "*.yaml"))
+	if err != nil || len(files) == 0 {
+		l.t.Fatalf("There are no manifests: %v", err)
+	}
+	var all strings.Builder
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		all.WriteString("\n---\n" + strings.ReplaceAll(string(content), "app.kubernetes.io/version: devel", "app.kubernetes.io/version: "+version))
+	}
+	release := filepath.Join(l.t.TempDir(), "release.yaml")
+	if err := os.WriteFile(release, []byte(all.String()), 0o600); err != nil {
+		l.t.Fatal(err)
+	}
+	return release
+}
+
+// install applies a release, as the documentation says, and starts its programs anew,
+// as the Deployments would.
+func (l *lifecycle) install(release string) {
+	l.t.Helper()
+	l.run(filepath.Dir(release), "kubectl apply -f release.yaml")
+	for _, program := range []string{"controller", "webhook"} {
+		if err := l.Processes.Restart(l.t.Context(), program, nil); err != nil {
+			l.t.Fatal(err)
+		}
+	}
+}
+
+// run runs commands as an administrator does, with the kubectl of the tests.
+func (l *lifecycle) run(folder, commands string) {
+	l.t.Helper()
+	cmd := exec.CommandContext(l.t.Context(), "sh", "-e", "-u", "-c", commands)
+	cmd.Dir = folder
+	cmd.Env = []string{
+		"KUBECONFIG=" + l.Kubeconfig, "HOME=" + l.t.TempDir(),
+		"PATH=" + filepath.Dir(env.Tool(l.t, "kubectl")) + string(filepath.ListSeparator) + os.Getenv("PATH"),
+	}
+	if output, err := cmd.CombinedOutput(); err != nil {
+		l.t.Fatalf("%s\nends with %v:\n%s", commands, err, output)
+	}
+}
+
+func (l *lifecycle) eventually(holds func(ctx context.Context) error) {
+	l.t.Helper()
+	var missing error
+	err := wait.PollUntilContextTimeout(l.t.Context(), 50*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+		missing = holds(ctx)
+		return missing == nil, nil
+	})
+	if err != nil {
+		l.t.Fatalf("After %s still: %v", patience, missing)
+	}
+}
+
+// use makes what a platform team and two teams make.
+func (l *lifecycle) use() {
+	l.t.Helper()
+	ctx, secrets := l.t.Context(), l.Kube.CoreV1().Secrets
+	if _, err := secrets(pullsecrets.SourcesNamespace).Create(ctx, pullSecret("registry"), metav1.CreateOptions{}); err != nil {
+		l.t.Fatal(err)
+	}
+	for _, namespace := range []string{cleared, kept} {
+		l.join(namespace)
+		if _, err := secrets(namespace).Create(ctx, pullSecret("team"), metav1.CreateOptions{}); err != nil {
+			l.t.Fatal(err)
+		}
+	}
+	client, err := versioned.NewForConfig(l.Config)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	object := &v1alpha1.ClusterPullSecret{ObjectMeta: metav1.ObjectMeta{Name: "registry"}}
+	object.Spec.SecretRef = v1alpha1.SecretReference{Namespace: pullsecrets.SourcesNamespace, Name: "registry"}
+	object.Spec.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"team": "true"}}
+	object.Spec.Always = &v1alpha1.Always{Services: true, ServiceAccounts: []string{"default"}}
+	// The webhook that has just been started may not answer yet.
+	l.eventually(func(ctx context.Context) error {
+		_, err := client.PullsecretsV1alpha1().ClusterPullSecrets().Create(ctx, object, metav1.CreateOptions{})
+		return err
+	})
+	for _, namespace := range []string{cleared, kept} {
+		l.eventually(func(ctx context.Context) error {
+			_, err := secrets(namespace).Get(ctx, "registry", metav1.GetOptions{})
+			return err
+		})
+		service := &servingv1.Service{ObjectMeta: metav1.ObjectMeta{Name: "app"}}
+		service.Spec.Template.Spec.Containers = []corev1.Container{{Image: fleet.Image}}
+		service.Spec.Template.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "own"}}
+		if _, err := l.Serving.ServingV1().Services(namespace).Create(ctx, service, metav1.CreateOptions{}); err != nil {
+			l.t.Fatal(err)
+		}
+		l.eventually(func(ctx context.Context) error {
+			state := l.state(ctx, namespace)
+			want := []string{"own", "team", "registry"}
+			if !state.Ready || !slices.Equal(state.Service, want) || !slices.Equal(state.Account, []string{"platform", "team", "registry"}) {
+				return fmt.Errorf("namespace %s is not as declared: %+v", namespace, state)
+			}
+			return nil
+		})
+	}
+}
+
+// join makes a namespace that is granted the credential, whose ServiceAccount has an
+// entry of the platform's.
+func (l *lifecycle) join(namespace string) {
+	l.t.Helper()
+	_, err := l.Kube.CoreV1().Namespaces().Create(l.t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		Name: namespace, Labels: map[string]string{"team": "true"},
+		Annotations: map[string]string{pullsecrets.SecretsAnnotation: "team", pullsecrets.ServiceAccountsAnnotation: "default"},
+	}}, metav1.CreateOptions{})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.eventually(func(ctx context.Context) error {
+		account, err := l.Kube.CoreV1().ServiceAccounts(namespace).Get(ctx, "default", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		account.ImagePullSecrets = slices.Insert(account.ImagePullSecrets, 0, corev1.LocalObjectReference{Name: "platform"})
+		_, err = l.Kube.CoreV1().ServiceAccounts(namespace).Update(ctx, account, metav1.UpdateOptions{})
+		return err
+	})
+}
+
+func pullSecret(name string) *corev1.Secret {
+	auth := base64.StdEncoding.EncodeToString([]byte("robot:not-a-real-one"))
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: name}, Type: corev1.SecretTypeDockerConfigJson,
+		Data: map[string][]byte{corev1.DockerConfigJsonKey: fmt.Appendf(nil, `{"auths":{"registry.example.com":{"auth":%q}}}`, auth)},
+	}
+}
+
+// state is what the product and its users care about in a namespace.
+type state struct {
+	Service       []string
+	ServiceLedger string
+	Ready         bool
+	Revisions     int
+	Account       []string
+	AccountLedger string
+	// Copy is UID and resourceVersion, CopyLabels whose it is.
+	Copy       string
+	CopyLabels map[string]string
+}
+
+func (l *lifecycle) state(ctx context.Context, namespace string) state {
+	l.t.Helper()
+	var s state
+	service, err := l.Serving.ServingV1().Services(namespace).Get(ctx, "app", metav1.GetOptions{})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	s.Service, s.ServiceLedger = names(service.Spec.Template.Spec.ImagePullSecrets), service.Annotations[pullsecrets.AddedAnnotation]
+	s.Ready = fleet.Ready(service)
+	revisions, err := l.Serving.ServingV1().Revisions(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	s.Revisions = len(revisions.Items)
+	account, err := l.Kube.CoreV1().ServiceAccounts(namespace).Get(ctx, "default", metav1.GetOptions{})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	s.Account, s.AccountLedger = names(account.ImagePullSecrets), account.Annotations[pullsecrets.AddedAnnotation]
+	copied, err := l.Kube.CoreV1().Secrets(namespace).Get(ctx, "registry", metav1.GetOptions{})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	s.Copy, s.CopyLabels = string(copied.UID)+" "+copied.ResourceVersion, copied.Labels
+	return s
+}
+
+func names(refs []corev1.LocalObjectReference) []string {
+	var list []string
+	for _, ref := range refs {
+		list = append(list, ref.Name)
+	}
+	return list
+}
+
+// upgrade applies the next release, and nothing of anybody's changes.
+func (l *lifecycle) upgrade(release string) {
+	ctx := l.t.Context()
+	before := map[string]state{cleared: l.state(ctx, cleared), kept: l.state(ctx, kept)}
+	mark, err := l.Audit.Mark()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.install(release)
+	for _, program := range []string{"controller", "webhook"} {
+		deployment, err := l.Kube.AppsV1().Deployments(pullsecrets.SystemNamespace).Get(ctx, program, metav1.GetOptions{})
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		if got := deployment.Spec.Template.Labels["app.kubernetes.io/version"]; got != "v0.0.2" {
+			l.t.Errorf("Deployment %s makes Pods of version %q, want v0.0.2", program, got)
+		}
+	}
+	// A namespace that comes now comes last in line, and shows both programs at work.
+	const late = "team-late"
+	l.join(late)
+	l.eventually(func(ctx context.Context) error {
+		_, err := l.Kube.CoreV1().Secrets(late).Get(ctx, "registry", metav1.GetOptions{})
+		return err
+	})
+	l.eventually(func(ctx context.Context) error {
+		service := &servingv1.Service{ObjectMeta: metav1.ObjectMeta{Name: "app"}}
+		service.Spec.Template.Spec.Containers = []corev1.Container{{Image: fleet.Image}}
+		made, err := l.Serving.ServingV1().Services(late).Create(ctx, service, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if err == nil && len(made.Spec.Template.Spec.ImagePullSecrets) == 0 {
+			err = fmt.Errorf("a Service gets nothing at admission")
+		}
+		return err
+	})
+	for namespace, want := range before {
+		if diff := cmp.Diff(want, l.state(ctx, namespace)); diff != "" {
+			l.t.Errorf("The upgrade has changed namespace %s (-before, +after):\n%s", namespace, diff)
+		}
+	}
+	requests, err := l.Audit.Since(mark)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for _, namespace := range []string{cleared, kept} {
+		if writes := requests.By(env.ControllerUser).In(namespace).Writes(); len(writes) > 0 {
+			l.t.Errorf("After the upgrade the controller has written:\n%s", writes)
+		}
+	}
+}
+
+// remove does what the documentation says, with all that can be left left behind in one
+// namespace, and nothing in the other.
+func (l *lifecycle) remove(release string) {
+	ctx := l.t.Context()
+	before := map[string]state{cleared: l.state(ctx, cleared), kept: l.state(ctx, kept)}
+	text, err := pages.Section(filepath.Join(root, "docs"), "operations.md", "Removing it")
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	for _, commands := range pages.Blocks(text, "sh") {
+		l.run(filepath.Dir(release), "NAMESPACES="+cleared+"\n"+commands)
+		if strings.Contains(commands, "delete -f") {
+			for _, program := range []string{"controller", "webhook"} {
+				if err := l.Processes.Kill(ctx, program); err != nil {
+					l.t.Fatal(err)
+				}
+			}
+		}
+	}
+	want := before[kept]
+	want.ServiceLedger, want.Account, want.AccountLedger = "", []string{"platform"}, ""
+	l.checkLeft(kept, want)
+	want = before[cleared]
+	want.Service, want.ServiceLedger, want.Account, want.AccountLedger = []string{"own"}, "", []string{"platform"}, ""
+	want.Revisions++
+	l.checkLeft(cleared, want)
+	l.checkGone(release)
+}
+
+// checkLeft waits until a namespace is as it should be, whose copy is a Secret like any
+// other.
+func (l *lifecycle) checkLeft(namespace string, want state) {
+	l.t.Helper()
+	want.Copy, _, _ = strings.Cut(want.Copy, " ")
+	want.CopyLabels = nil
+	l.eventually(func(ctx context.Context) error {
+		got := l.state(ctx, namespace)
+		got.Copy, _, _ = strings.Cut(got.Copy, " ")
+		if diff := cmp.Diff(want, got); diff != "" {
+			return fmt.Errorf("namespace %s is not as it should be left (-want, +got):\n%s", namespace, diff)
+		}
+		return nil
+	})
+}
+
+// checkGone checks that nothing of the release is there any more, and that Knative works
+// without it.
+func (l *lifecycle) checkGone(release string) {
+	l.t.Helper()
+	cmd := exec.CommandContext(l.t.Context(), env.Tool(l.t, "kubectl"), "--kubeconfig="+l.Kubeconfig, "get", "-f", release, "--ignore-not-found", "-o", "name")
+	if output, err := cmd.Output(); err != nil || len(output) > 0 {
+		l.t.Errorf("These are left of the release (%v):\n%s", err, output)
+	}
+	crds := "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/clusterpullsecrets." + pullsecrets.GroupName
+	if err := l.Kube.Discovery().RESTClient().Get().AbsPath(crds).Do(l.t.Context()).Error(); !apierrors.IsNotFound(err) {
+		l.t.Errorf("The CustomResourceDefinition is still there: %v", err)
+	}
+	service := &servingv1.Service{ObjectMeta: metav1.ObjectMeta{Name: "without"}}
+	service.Spec.Template.Spec.Containers = []corev1.Container{{Image: fleet.Image}}
+	made, err := l.Serving.ServingV1().Services(kept).Create(l.t.Context(), service, metav1.CreateOptions{})
+	if err != nil {
+		l.t.Fatalf("A Service cannot be made any more: %v", err)
+	}
+	if got := names(made.Spec.Template.Spec.ImagePullSecrets); len(got) > 0 {
+		raw, _ := json.Marshal(made.Annotations)
+		l.t.Errorf("A new Service gets %v: %s", got, raw)
+	}
+}

@@ -1,0 +1,76 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package pages reads the documentation, so that tests can do what it says.
+package pages
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// Section returns what stands in a page below a heading, up to the next heading of
+// any level. Folder is that of the documentation.
+func Section(folder, page, heading string) (string, error) {
+	content, err := os.ReadFile(filepath.Join(folder, page))
+	if err != nil {
+		return "", err
+	}
+	var text strings.Builder
+	inside, fenced := false, false
+	for line := range strings.Lines(string(content)) {
+		fence := strings.HasPrefix(strings.TrimSpace(line), "```")
+		if title := strings.TrimSpace(strings.TrimLeft(line, "#")); strings.HasPrefix(line, "#") && !fenced {
+			inside = title == heading
+			continue
+		}
+		fenced = fenced != fence
+		if inside {
+			text.WriteString(line)
+		}
+	}
+	if text.Len() == 0 {
+		return "", fmt.Errorf("docs/%s has nothing under a heading %q: if it was renamed, rename it in the test", page, heading)
+	}
+	return text.String(), nil
+}
+
+var heading = regexp.MustCompile(`(?m)^#+ (.+)$`)
+
+// Headings returns the headings of a page.
+func Headings(folder, page string) ([]string, error) {
+	content, err := os.ReadFile(filepath.Join(folder, page))
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	for _, match := range heading.FindAllStringSubmatch(string(content), -1) {
+		found = append(found, match[1])
+	}
+	return found, nil
+}
+
+// Blocks returns what stands in the fences of a language, each without the
+// indentation of its fence.
+func Blocks(text, language string) []string {
+	var (
+		found  []string
+		block  *strings.Builder
+		indent string
+	)
+	for line := range strings.Lines(text) {
+		trimmed := strings.TrimSpace(line)
+		switch {
+		case block == nil && trimmed == "```"+language:
+			block, indent = &strings.Builder{}, line[:strings.Index(line, "`")]
+		case block != nil && trimmed == "```":
+			found, block = append(found, block.String()), nil
+		case block != nil:
+			block.WriteString(strings.TrimPrefix(line, indent))
+		}
+	}
+	return found
+}
