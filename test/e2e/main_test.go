@@ -9,7 +9,8 @@
 //
 // The suite runs against the cluster of KUBECONFIG or, where that is not set,
 // against a local one that it starts and ends itself. What only the local one
-// offers is asked for by Need, and told at the end where it was missing.
+// offers is asked for by Need, and told at the end where it was missing. Tests
+// whose names begin with TestPull need a node that pulls images, "make e2e-node".
 //
 // # How a test is written
 //

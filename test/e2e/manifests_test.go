@@ -44,14 +44,21 @@ func image(t *testing.T, e *env.Env, variable string) string {
 	if value := os.Getenv(variable); value != "" {
 		return value
 	}
-	if e.Kind != env.Local {
+	byTag, byDigest := standInByTag, standInByDigest
+	switch e.Kind {
+	case env.Node:
+		var err error
+		if byTag, byDigest, err = e.Registries.Main.PublicImage(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	case env.Existing:
 		t.Fatalf("%s is not set: on a cluster of your own, set IMAGE_BY_TAG and IMAGE_BY_DIGEST to an image that Services can run there without a pull secret", variable)
 	}
 	switch variable {
 	case "IMAGE_BY_TAG":
-		return standInByTag
+		return byTag
 	case "IMAGE_BY_DIGEST":
-		return standInByDigest
+		return byDigest
 	}
 	t.Fatalf("testdata holds ${%s}, which means nothing", variable)
 	return ""

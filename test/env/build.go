@@ -32,7 +32,16 @@ const (
 	binKubernetes = "kubernetes"
 	// binKubectl is another name of the former, by which it is kubectl.
 	binKubectl = "kubectl"
+
+	binNode       = "node"
+	binAutoscaler = "autoscaler"
+	binQueue      = "queue"
+	binRegistry   = "registry"
+	binKo         = "ko"
+	binApp        = "app"
 )
+
+const toolsModule = "test/tools"
 
 // standing lists what every local cluster runs; the product's own programs
 // are found in config/.
@@ -41,6 +50,17 @@ var standing = []program{
 	{name: binKubernetes, module: "test/controlplane", pkg: ".", title: "Kubernetes", versionOf: "k8s.io/kubernetes"},
 	{name: "knative-controller", module: knativeModule, pkg: "knative.dev/serving/cmd/controller", title: "Knative's controller", loopback: true},
 	{name: "knative-webhook", module: knativeModule, pkg: "knative.dev/serving/cmd/webhook", title: "Knative's webhook", loopback: true},
+}
+
+// nodeStanding lists what a cluster with a node needs besides: the programs of
+// the node, and those that run in Pods.
+var nodeStanding = []program{
+	{name: binNode, module: "test/controlplane", pkg: "./node", title: "the kubelet", versionOf: "k8s.io/kubernetes"},
+	{name: binAutoscaler, module: knativeModule, pkg: "knative.dev/serving/cmd/autoscaler", title: "Knative's autoscaler"},
+	{name: binQueue, module: knativeModule, pkg: "knative.dev/serving/cmd/queue", title: "Knative's queue-proxy"},
+	{name: binRegistry, module: toolsModule, pkg: "./registry", title: "the registry"},
+	{name: binKo, module: toolsModule, pkg: "github.com/google/ko", title: "ko"},
+	{name: binApp, module: ".", pkg: "./test/env/images/app", title: "the test images"},
 }
 
 // writers are programs by which people write to clusters. Tests use them, so

@@ -38,7 +38,8 @@ type childSpec struct {
 // starts it again when it ends by itself, but not when it was told to end.
 type child struct {
 	childSpec
-	logs   string          // directory
+	logs   string // directory
+	spawn  func(*exec.Cmd) error
 	note   func(string)    // tells people
 	record func()          // is called when another process runs
 	life   context.Context // of the supervisor
@@ -111,7 +112,7 @@ func (c *child) launch() error {
 	}
 	cmd := exec.Command(c.program, c.args...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = environment, output, output
-	if err := spawn(cmd); err != nil {
+	if err := c.spawn(cmd); err != nil {
 		return err
 	}
 	id, err := identify(cmd.Process.Pid)

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -20,6 +21,7 @@ type Options struct {
 	Dir            string        // default .cluster in the repository
 	Lifetime       time.Duration // default 12 h: a forgotten cluster ends by itself
 	WithoutProduct bool          // Kubernetes and Knative alone
+	Node           bool          // with a node that runs Pods, see doc.go; needs root
 	Output         io.Writer     // progress, for people; default os.Stderr
 }
 
@@ -70,18 +72,23 @@ func Up(ctx context.Context, options Options) error {
 	defer unlock()
 
 	if processes := l.running(); processes != nil {
+		if s, err := loadState(l.layout); err == nil && s.Node != l.options.Node {
+			return fmt.Errorf("the cluster in %s was started otherwise, with node=%t: end it first", l.dir, s.Node)
+		}
 		if err := processes.startAll(ctx); err != nil || l.options.WithoutProduct {
 			return err
 		}
 		// Kubernetes and Knative stay as they are: only the product changes
 		// while one works on it.
 		l.sayf("the cluster in %s is up, bringing the product up to date", l.dir)
-		programs, err := productPrograms(l.builder.repo)
-		if err != nil {
-			return err
-		}
-		if err := l.builder.build(ctx, programs); err != nil {
-			return err
+		if !l.options.Node { // There, ko builds.
+			programs, err := productPrograms(l.builder.repo)
+			if err != nil {
+				return err
+			}
+			if err := l.builder.build(ctx, programs); err != nil {
+				return err
+			}
 		}
 		return processes.InstallProduct(ctx)
 	}
@@ -121,7 +128,16 @@ func Status(ctx context.Context, options Options) ([]ProcessStatus, error) {
 
 func (l *local) buildAll(ctx context.Context) error {
 	programs := standing
-	if !l.options.WithoutProduct {
+	if l.options.Node {
+		if err := checkEnclave(l.builder.repo, l.dir); err != nil {
+			return err
+		}
+		// What is missing is told before people wait for a build.
+		if _, err := findMachinePrograms(ctx, l.builder); err != nil {
+			return err
+		}
+		programs = append(slices.Clone(nodeStanding), programs...)
+	} else if !l.options.WithoutProduct {
 		product, err := productPrograms(l.builder.repo)
 		if err != nil {
 			return err
@@ -157,7 +173,7 @@ func (l *local) start(ctx context.Context, input *os.File) error {
 
 	cmd := exec.Command(filepath.Join(l.builder.binDir(), binCluster),
 		"serve", "--dir", l.dir, "--lifetime", l.options.Lifetime.String(),
-		fmt.Sprintf("--without-product=%t", l.options.WithoutProduct), fmt.Sprintf("--until-stdin-closes=%t", input != nil))
+		fmt.Sprintf("--without-product=%t", l.options.WithoutProduct), fmt.Sprintf("--node=%t", l.options.Node), fmt.Sprintf("--until-stdin-closes=%t", input != nil))
 	cmd.Dir = l.builder.repo
 	cmd.Stdout, cmd.Stderr = log, log
 	if input != nil {

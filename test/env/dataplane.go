@@ -61,6 +61,8 @@ type dataPlane struct {
 	ingresses   networkinglisters.IngressLister
 
 	queue workqueue.TypedRateLimitingInterface[item]
+	// routesOnly leaves Pods and their number to those who really look after them.
+	routesOnly bool
 }
 
 // An item of the queue is an object to look at.
@@ -95,7 +97,9 @@ func (s *supervisor) startDataPlane(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return newDataPlane(kube, serving, networking).start(ctx, s.life)
+	d := newDataPlane(kube, serving, networking)
+	d.routesOnly = s.options.Node
+	return d.start(ctx, s.life)
 }
 
 func newDataPlane(kube kubernetes.Interface, serving servingclient.Interface, networking networkingclient.Interface) *dataPlane {
@@ -130,6 +134,9 @@ func (d *dataPlane) start(ctx, life context.Context) error {
 		"PodAutoscaler": knative.Autoscaling().V1alpha1().PodAutoscalers().Informer(),
 		"Ingress":       networking.Networking().V1alpha1().Ingresses().Informer(),
 	} {
+		if d.routesOnly && kind != "Ingress" {
+			continue
+		}
 		registration, err := informer.AddEventHandler(d.enqueue(kind))
 		if err != nil {
 			return err

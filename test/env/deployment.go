@@ -57,6 +57,9 @@ type installation struct {
 	// The names of Deployments with these prefixes name the processes and,
 	// in the bin directory, their programs.
 	processPrefix, programPrefix string
+	// pods are Deployments that are applied like other objects, with the image
+	// that their Pods run.
+	pods map[string]string
 	// extra is added to the environment that the Deployments say.
 	extra map[string]string
 
@@ -71,6 +74,13 @@ func (in *installation) divide(manifests []*unstructured.Unstructured, ports por
 		case "HorizontalPodAutoscaler":
 			// It would complain for ever that there are no Pods to measure.
 		case "Deployment":
+			if image, found := in.pods[object.GetName()]; found {
+				if err := setImage(object, image); err != nil {
+					return err
+				}
+				in.objects = append(in.objects, object)
+				continue
+			}
 			d := &deployment{
 				Deployment: &appsv1.Deployment{},
 				manifest:   object,
@@ -93,6 +103,19 @@ func (in *installation) divide(manifests []*unstructured.Unstructured, ports por
 		}
 	}
 	return in.redirectWebhooks()
+}
+
+// setImage sets the image of a Deployment's only container.
+func setImage(object *unstructured.Unstructured, image string) error {
+	containers, _, err := unstructured.NestedSlice(object.Object, "spec", "template", "spec", "containers")
+	if err != nil {
+		return err
+	}
+	if len(containers) != 1 {
+		return fmt.Errorf("Deployment %s has %d containers, want one", object.GetName(), len(containers))
+	}
+	containers[0].(map[string]any)["image"] = image
+	return unstructured.SetNestedSlice(object.Object, containers, "spec", "template", "spec", "containers")
 }
 
 func (d *deployment) takePorts(ports portBook) error {

@@ -28,6 +28,25 @@ that a program that was killed and started again leads again soon; and, for
 Knative alone, the limits of its clients and the registries in
 [UnreachableRegistries], whose tags it does not resolve.
 
+# What a node adds
+
+A cluster can be started with a node (as root, on Linux), and then Pods run: a
+scheduler, a kubelet, containerd and kube-proxy, private registries, Knative's
+autoscaler and queue-proxy. The product is installed there as its users do it, by
+"ko apply -f config/", and its programs are Pods, reached through ClusterIPs.
+Still missing are DNS, an ingress and Knative's activator, so no request makes a
+Revision start from zero. Nothing of the outside can be reached; Docker Hub is a
+registry of the cluster that answers under its names.
+
+All processes of such a cluster live in an [enclave]: namespaces of their own
+for network, mounts and processes. They end with their first process, and the
+kernel takes everything with them, containers, mounts and firewall rules, also after
+a crash. Servers inside are reached from the machine on loopback, by the same
+port as inside. A kubelet sets tunables of the kernel for the whole machine; this
+one finds them set in files that only it sees. Cgroups cannot be enclosed: Pods
+have one group below the machine's own mounts, named after the cluster's directory
+and removed with it, by the next command at the latest.
+
 # Using it in tests
 
 A suite has
@@ -49,6 +68,8 @@ The command in cmd/cluster starts a cluster that stays until it is ended:
 	go run ./test/env/cmd/cluster up
 	export KUBECONFIG=.cluster/kubeconfig
 	go run ./test/env/cmd/cluster down
+
+With -node it has one; the two belong in different directories.
 
 A second "up" brings the product up to date with the working tree and leaves
 the rest as it is. The files of a cluster lie in its directory, which is
@@ -72,6 +93,10 @@ process that is not exactly the recorded one.
 	deployment.go             processes in place of Deployments
 	dataplane.go              what nodes, autoscaler and ingress would do
 	supervisor.go, child.go   who runs what
+	node.go, machine.go       what runs Pods, and what it needs of the machine
+	enclave*.go, cgroups.go   where that lives
+	forward.go                how it is reached from the machine
+	registry.go, ko.go        where images come from, and how the product gets there
 	control.go                the supervisor's clients
 	cluster.go                up and down, seen from outside
 	setup.go, testing.go      what tests see

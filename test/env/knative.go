@@ -6,6 +6,7 @@ package env
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"time"
@@ -60,8 +61,8 @@ func knativeManifests(ctx context.Context, b builder) ([]string, error) {
 }
 
 // newKnative reads Knative Serving's installation and makes it fit a cluster
-// without nodes, ingress and registries.
-func newKnative(manifestPaths []string, ports portBook) (*installation, error) {
+// without ingress and, unless there is a node, without registries.
+func (s *supervisor) newKnative(manifestPaths []string) (*installation, error) {
 	manifests, err := readManifests(manifestPaths...)
 	if err != nil {
 		return nil, err
@@ -71,27 +72,44 @@ func newKnative(manifestPaths []string, ports portBook) (*installation, error) {
 		case "Image": // Asks nodes to cache an image.
 			return true
 		case "Deployment": // The others look after Pods and their traffic.
-			return o.GetName() != "controller" && o.GetName() != "webhook"
+			return o.GetName() != "controller" && o.GetName() != "webhook" && (!s.options.Node || o.GetName() != binAutoscaler)
 		}
 		return false
 	})
-	for name, data := range map[string]map[string]string{
-		"config-deployment": {
-			// Where the manifests have a reference for ko.
-			"queue-sidecar-image": "registry.example.com/queue-proxy",
-			// There are no nodes, so Pods stay unscheduled, and that is fine.
-			"pod-is-always-schedulable":         "true",
-			"registries-skipping-tag-resolving": UnreachableRegistries,
-		},
+	deployment := map[string]string{
+		// Where the manifests have a reference for ko.
+		"queue-sidecar-image": "registry.example.com/queue-proxy",
+		// There are no nodes, so Pods stay unscheduled, and that is fine.
+		"pod-is-always-schedulable":         "true",
+		"registries-skipping-tag-resolving": UnreachableRegistries,
+	}
+	settings := map[string]map[string]string{
+		"config-deployment":      deployment,
 		"config-domain":          {"example.com": ""},
 		"config-leader-election": quickLeases,
-	} {
+	}
+	in := &installation{processPrefix: "knative-", programPrefix: "knative-", extra: knativeEnvironment}
+	if s.options.Node {
+		deployment = map[string]string{"queue-sidecar-image": s.registry.image(binQueue)}
+		settings["config-deployment"] = deployment
+		settings["config-autoscaler"] = nodeAutoscaling
+		in.pods = map[string]string{binAutoscaler: s.registry.image(binAutoscaler)}
+		in.extra = maps.Clone(knativeEnvironment)
+		// It signs for Docker Hub.
+		in.extra["SSL_CERT_FILE"] = s.keys.path("ca.crt")
+	}
+	for name, data := range settings {
 		if err := setConfigMapData(manifests, name, data); err != nil {
 			return nil, err
 		}
 	}
-	in := &installation{processPrefix: "knative-", programPrefix: "knative-", extra: knativeEnvironment}
-	return in, in.divide(manifests, ports)
+	return in, in.divide(manifests, s.ports)
+}
+
+// nodeAutoscaling makes up for the activator, which is not there: no request
+// goes through it. Whoever lets a Revision go to zero wants to see that soon.
+var nodeAutoscaling = map[string]string{
+	"target-burst-capacity": "-1", "allow-zero-initial-scale": "true", "scale-to-zero-grace-period": "6s",
 }
 
 // knativeServes is nil once Knative's webhooks answer: nothing tells that as

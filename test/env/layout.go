@@ -4,6 +4,8 @@
 package env
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"os"
 	"path/filepath"
 )
@@ -24,14 +26,35 @@ func (l layout) ownLog() string     { return filepath.Join(l.logs(), "cluster.lo
 // creates. By default it lies where only root may write.
 func (l layout) volumePlugins() string { return filepath.Join(l.dir, "volume-plugins") }
 
+// What a cluster with a node has besides: what its programs leave on their
+// machine, the layers of the registries' images, and how to push there.
+func (l layout) machine() string      { return filepath.Join(l.dir, "machine") }
+func (l layout) blobs() string        { return filepath.Join(l.dir, "blobs") }
+func (l layout) dockerConfig() string { return filepath.Join(l.dir, "docker") }
+func (l layout) koSettings() string   { return filepath.Join(l.dir, "ko.env") }
+
+// cgroup is the name of the group in which all Pods are. Cgroups are the one
+// thing of a cluster that is not in its directory, so they are named after it.
+func (l layout) cgroup() string {
+	sum := sha256.Sum256([]byte(l.dir))
+	return fmt.Sprintf("pullsecrets-%x", sum[:6])
+}
+
 // kubeconfigOf is the kubeconfig of one of the cluster's processes.
 func (l layout) kubeconfigOf(process string) string {
 	return filepath.Join(l.dir, "kubeconfigs", process)
 }
 
-// remove takes away all that a cluster leaves but its logs.
+// remove takes away all that a cluster leaves but its logs. The state goes
+// last: as long as it is there, somebody can try again.
 func (l layout) remove() error {
-	for _, path := range []string{l.kubeconfig(), filepath.Dir(l.kubeconfigOf("x")), l.etcd(), l.pki(), l.volumePlugins(), l.state()} {
+	if err := removeCgroups(l.cgroup()); err != nil {
+		return err
+	}
+	for _, path := range []string{
+		l.kubeconfig(), filepath.Dir(l.kubeconfigOf("x")), l.etcd(), l.pki(), l.volumePlugins(),
+		l.machine(), l.blobs(), l.dockerConfig(), l.koSettings(), l.state(),
+	} {
 		if err := os.RemoveAll(path); err != nil {
 			return err
 		}

@@ -38,8 +38,9 @@ type pki struct {
 
 // newPKI makes the keys of a cluster in dir: both authorities, the
 // certificates of the servers and of the API server as a client, and the key
-// that signs ServiceAccounts' tokens.
-func newPKI(dir string) (*pki, error) {
+// that signs ServiceAccounts' tokens. Servers are called by the hosts besides
+// loopback.
+func newPKI(dir string, hosts ...string) (*pki, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -51,6 +52,7 @@ func newPKI(dir string) (*pki, error) {
 	if p.frontProxy, err = newAuthority("pullsecrets-local-front-proxy-ca"); err != nil {
 		return nil, err
 	}
+	p.ca.hosts = hosts
 
 	serviceAccountKey, err := newKey()
 	if err != nil {
@@ -75,18 +77,27 @@ func newPKI(dir string) (*pki, error) {
 		{"etcd-client", p.ca, "kube-apiserver"},
 		{"front-proxy-client", p.frontProxy, "front-proxy-client"},
 	} {
-		certificate, key, err := c.signer.issue(c.user)
-		if err != nil {
-			return nil, err
-		}
-		if err := p.writeCertificate(c.file+".crt", certificate); err != nil {
-			return nil, err
-		}
-		if err := p.writeKey(c.file+".key", key); err != nil {
+		if err := p.writeIssued(c.signer, c.file, c.user); err != nil {
 			return nil, err
 		}
 	}
 	return p, nil
+}
+
+// writeClient makes one more certificate of a client, with its key.
+func (p *pki) writeClient(file, user string, groups ...string) error {
+	return p.writeIssued(p.ca, file, user, groups...)
+}
+
+func (p *pki) writeIssued(signer *authority, file, user string, groups ...string) error {
+	certificate, key, err := signer.issue(user, groups...)
+	if err != nil {
+		return err
+	}
+	if err := p.writeCertificate(file+".crt", certificate); err != nil {
+		return err
+	}
+	return p.writeKey(file+".key", key)
 }
 
 // path is where a file of the PKI lies.
@@ -152,6 +163,7 @@ func encodeCertificate(c *x509.Certificate) []byte {
 type authority struct {
 	certificate *x509.Certificate
 	key         crypto.Signer
+	hosts       []string // of its servers, besides loopback
 }
 
 func newAuthority(name string) (*authority, error) {
@@ -166,7 +178,7 @@ func newAuthority(name string) (*authority, error) {
 	return &authority{certificate: certificate, key: key}, nil
 }
 
-// issue makes a certificate that serves on loopback and that shows its holder
+// issue makes a certificate that serves on loopback and its hosts, and that shows its holder
 // to be the user in the groups.
 func (a *authority) issue(user string, groups ...string) (*x509.Certificate, crypto.Signer, error) {
 	key, err := newKey()
@@ -179,7 +191,7 @@ func (a *authority) issue(user string, groups ...string) (*x509.Certificate, cry
 	}
 	// Dated back a little, as clocks of a host and its guests differ.
 	from := time.Now().Add(-5 * time.Minute)
-	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+	template := &x509.Certificate{
 		SerialNumber: serial,
 		Subject:      pkix.Name{CommonName: user, Organization: groups},
 		NotBefore:    from,
@@ -188,7 +200,15 @@ func (a *authority) issue(user string, groups ...string) (*x509.Certificate, cry
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		DNSNames:     []string{"localhost", "kubernetes.default.svc"},
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
-	}, a.certificate, key.Public(), a.key)
+	}
+	for _, host := range a.hosts {
+		if ip := net.ParseIP(host); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, host)
+		}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, key.Public(), a.key)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -25,6 +25,8 @@ type Kind string
 const (
 	// Local is a cluster of this package.
 	Local Kind = "local"
+	// Node is a local one that runs Pods, the product's own among them.
+	Node Kind = "node"
 	// Existing is any other one, with Knative Serving and the product on it.
 	Existing Kind = "existing"
 )
@@ -42,9 +44,10 @@ type Env struct {
 	Serving servingclient.Interface
 	Dynamic dynamic.Interface
 
-	// Both are nil unless the cluster is Local, see Need.
-	Processes *Processes
-	Audit     *AuditLog
+	// These are nil where the cluster does not offer them, see Need.
+	Processes  *Processes
+	Audit      *AuditLog
+	Registries *Registries
 
 	close func(context.Context) error
 }
@@ -112,6 +115,14 @@ func (l *local) open() (*Env, error) {
 		return nil, err
 	}
 	e.Processes, e.Audit = processes, &AuditLog{path: l.audit()}
+	s, err := loadState(l.layout)
+	if err != nil {
+		return nil, err
+	}
+	if s.Node {
+		// The product's programs are Pods, and not for a supervisor to stop.
+		e.Kind, e.Processes, e.Registries = Node, nil, registriesOf(s, l.layout)
+	}
 	return e, nil
 }
 

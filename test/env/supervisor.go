@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -42,6 +43,12 @@ type supervisor struct {
 	installer *installer
 	product   *installation // as it was last applied; nil when it is not installed
 
+	// What only a cluster with a node has.
+	enclave   *enclave
+	machine   *machinePrograms
+	registry  *Registry // the one that holds the cluster's own images
+	forwarded map[string]net.Listener
+
 	// productMu is held while the product is installed, removed or replaced.
 	productMu sync.Mutex
 
@@ -69,7 +76,9 @@ func Serve(ctx context.Context, options Options) error {
 		builder:    l.builder,
 		life:       ctx,
 		ports:      portBook{},
+		forwarded:  map[string]net.Listener{},
 	}
+	s.state.Node = l.options.Node
 	stopControl, err := s.serveControl()
 	if err != nil {
 		return err
@@ -98,31 +107,16 @@ func Serve(ctx context.Context, options Options) error {
 // bringUp starts and installs everything, each step once the one before is
 // known to work.
 func (s *supervisor) bringUp(ctx context.Context) error {
-	s.sayf("starting Kubernetes")
-	var err error
-	if s.keys, err = newPKI(s.layout.pki()); err != nil {
+	if err := s.startControlPlane(ctx); err != nil {
 		return err
 	}
-	specs, err := controlPlane(s.layout, filepath.Join(s.builder.binDir(), binKubernetes), s.keys, s.ports)
-	if err != nil {
-		return err
-	}
-	for _, spec := range specs {
-		if err := s.run(spec); err != nil {
+	if s.options.Node {
+		if err := s.startRegistries(ctx); err != nil {
 			return err
 		}
-		if err := s.waitReady(ctx, spec.name); err != nil {
+		if err := s.startNode(ctx); err != nil {
 			return err
 		}
-	}
-	if s.config, err = loadConfig(s.layout.kubeconfig()); err != nil {
-		return err
-	}
-	if s.kube, err = kubernetes.NewForConfig(s.config); err != nil {
-		return err
-	}
-	if s.installer, err = newInstaller(s.config); err != nil {
-		return err
 	}
 
 	s.sayf("installing Knative Serving")
@@ -130,7 +124,7 @@ func (s *supervisor) bringUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	knative, err := newKnative(paths, s.ports)
+	knative, err := s.newKnative(paths)
 	if err != nil {
 		return err
 	}
@@ -147,6 +141,47 @@ func (s *supervisor) bringUp(ctx context.Context) error {
 		return nil
 	}
 	return s.installProduct(ctx)
+}
+
+// startControlPlane starts Kubernetes, in an enclave where there is to be a node.
+func (s *supervisor) startControlPlane(ctx context.Context) error {
+	var hosts []string
+	if s.options.Node {
+		if err := s.openEnclave(ctx); err != nil {
+			return err
+		}
+		hosts = nodeHosts()
+	}
+	s.sayf("starting Kubernetes")
+	var err error
+	if s.keys, err = newPKI(s.layout.pki(), hosts...); err != nil {
+		return err
+	}
+	specs, err := controlPlane(s.layout, filepath.Join(s.builder.binDir(), binKubernetes), s.keys, s.ports)
+	if err != nil {
+		return err
+	}
+	if s.options.Node {
+		if err := withNode(specs, s.keys); err != nil {
+			return err
+		}
+	}
+	for _, spec := range specs {
+		if err := s.run(spec); err != nil {
+			return err
+		}
+		if err := s.waitReady(ctx, spec.name); err != nil {
+			return err
+		}
+	}
+	if s.config, err = loadConfig(s.layout.kubeconfig()); err != nil {
+		return err
+	}
+	if s.kube, err = kubernetes.NewForConfig(s.config); err != nil {
+		return err
+	}
+	s.installer, err = newInstaller(s.config)
+	return err
 }
 
 // install applies the objects of an installation and runs its processes.
@@ -177,6 +212,9 @@ func (s *supervisor) install(ctx context.Context, in *installation) error {
 func (s *supervisor) installProduct(ctx context.Context) error {
 	s.productMu.Lock()
 	defer s.productMu.Unlock()
+	if s.options.Node {
+		return s.koApply(ctx)
+	}
 	s.sayf("installing config/ and starting the product")
 	product, err := newProduct(s.builder.repo, s.ports)
 	if err != nil {
@@ -239,6 +277,9 @@ func (s *supervisor) setReplicas(ctx context.Context, d *deployment, count int) 
 func (s *supervisor) uninstallProduct(ctx context.Context) error {
 	s.productMu.Lock()
 	defer s.productMu.Unlock()
+	if s.options.Node {
+		return s.koDelete(ctx)
+	}
 	if s.product == nil {
 		return nil
 	}
@@ -265,6 +306,13 @@ func (s *supervisor) uninstallProduct(ctx context.Context) error {
 // run makes sure that the process runs as the spec says: one that runs
 // otherwise, or whose program has been built anew, is replaced.
 func (s *supervisor) run(spec childSpec) error {
+	if err := s.forward(); err != nil {
+		return err
+	}
+	if s.enclave != nil {
+		// A container runtime that is killed leaves what it had there.
+		spec.env = append(spec.env, "TMPDIR="+s.layout.machine())
+	}
 	if old, err := s.find(spec.name); err == nil {
 		if old.runsAs(spec) {
 			return nil
@@ -278,12 +326,16 @@ func (s *supervisor) run(spec childSpec) error {
 		childSpec: spec,
 		logs:      s.layout.logs(),
 		life:      s.life,
+		spawn:     spawn,
 		note:      func(text string) { s.sayf("%s", text) },
 		record: func() {
 			if err := s.saveState(); err != nil {
 				s.sayf("recording the processes: %v", err)
 			}
 		},
+	}
+	if s.enclave != nil {
+		c.spawn = s.enclave.spawn
 	}
 	s.mu.Lock()
 	s.children = append(s.children, c)
@@ -340,6 +392,10 @@ func (s *supervisor) endAll() {
 			return // The state is what finds it again.
 		}
 	}
+	if s.enclave != nil {
+		s.enclave.close()
+		s.stopForwarding()
+	}
 	if err := s.layout.remove(); err != nil {
 		s.sayf("removing the cluster's files: %v", err)
 	}
@@ -353,6 +409,9 @@ type state struct {
 	ControlURL string              `json:"controlURL"`
 	Token      string              `json:"token"`
 	Processes  map[string]identity `json:"processes"`
+
+	Node          bool           `json:"node"`
+	RegistryPorts map[string]int `json:"registryPorts,omitempty"`
 }
 
 func (s *supervisor) saveState() error {
@@ -363,6 +422,9 @@ func (s *supervisor) saveState() error {
 		if run := c.current(); run != nil {
 			s.state.Processes[c.name] = run.id
 		}
+	}
+	if s.enclave != nil {
+		s.state.Processes["enclave"] = s.enclave.id
 	}
 	content, err := json.MarshalIndent(s.state, "", "  ")
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -125,16 +126,26 @@ const (
 	RequestCounts Capability = "the API server's audit log"
 	// RevisionFates is the RevisionsLabel.
 	RevisionFates Capability = "a stand-in data plane that obeys the label " + RevisionsLabel
+	// Pulls is a node that really pulls images, from registries which tell who
+	// asked for them.
+	Pulls Capability = "a node with private registries (make node)"
 )
+
+// offers lists what the kinds of clusters have.
+var offers = map[Kind][]Capability{
+	Local: {ProcessControl, RequestCounts, RevisionFates},
+	Node:  {RequestCounts, Pulls},
+}
 
 // Need skips the test where the cluster lacks one of the capabilities, and has
 // Main report that at the end: a promise that was not tested is not kept.
 func (e *Env) Need(t testing.TB, capabilities ...Capability) {
 	t.Helper()
-	if e.Kind == Local || len(capabilities) == 0 {
-		return // A local cluster has them all.
+	missing := slices.DeleteFunc(slices.Clone(capabilities), func(c Capability) bool { return slices.Contains(offers[e.Kind], c) })
+	if len(missing) == 0 {
+		return
 	}
-	reason := fmt.Sprintf("%s: needs %s", t.Name(), capabilities[0])
+	reason := fmt.Sprintf("%s: needs %s", t.Name(), missing[0])
 	shared.mu.Lock()
 	shared.notRun = append(shared.notRun, reason)
 	shared.mu.Unlock()

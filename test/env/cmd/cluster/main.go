@@ -7,6 +7,7 @@
 //	cluster status  tells which processes run
 //	cluster down    ends it
 //	cluster serve   is the supervisor that "up" starts
+//	cluster enclave is the first process of a node, which the supervisor starts
 package main
 
 import (
@@ -43,18 +44,19 @@ func run(ctx context.Context, args []string) error {
 	dir := flags.String("dir", ".cluster", "where the cluster's `directory` is")
 	lifetime := flags.Duration("lifetime", 12*time.Hour, "the cluster ends by itself after this time")
 	withoutProduct := flags.Bool("without-product", false, "run Kubernetes and Knative alone")
+	node := flags.Bool("node", false, "run Pods, on a node of its own; needs root")
 	untilStdinCloses := flags.Bool("until-stdin-closes", false, "serve: end the cluster when the standard input ends")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
-	options := env.Options{Dir: *dir, Lifetime: *lifetime, WithoutProduct: *withoutProduct, Output: os.Stdout}
+	options := env.Options{Dir: *dir, Lifetime: *lifetime, WithoutProduct: *withoutProduct, Node: *node, Output: os.Stdout}
 
 	switch args[0] {
 	case "up":
 		if err := env.Up(ctx, options); err != nil {
 			return err
 		}
-		return explain(*dir)
+		return explain(*dir, *node)
 	case "down":
 		return env.Down(ctx, options)
 	case "status":
@@ -64,11 +66,13 @@ func run(ctx context.Context, args []string) error {
 			ctx = untilClosed(ctx, os.Stdin)
 		}
 		return env.Serve(ctx, options)
+	case "enclave":
+		return env.Enclose(*dir)
 	}
 	return fmt.Errorf("%q is no command of this program", args[0])
 }
 
-func explain(dir string) error {
+func explain(dir string, node bool) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return err
@@ -78,6 +82,9 @@ func explain(dir string) error {
   kubectl get services.serving.knative.dev --all-namespaces
 Logs are in %s.
 `, filepath.Join(dir, "kubeconfig"), filepath.Join(dir, "logs"))
+	if node {
+		fmt.Printf("To install the product again, \"up\", or by hand:\n  . %s\n  ko apply -f config/\n", filepath.Join(dir, "ko.env"))
+	}
 	return nil
 }
 

@@ -1,0 +1,67 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package env
+
+import (
+	"io"
+	"net"
+)
+
+// forward makes the servers of an enclave reachable from the machine, each on
+// loopback and under the same port as inside: so one kubeconfig, one name of a
+// registry and one probe are right on both sides.
+func (s *supervisor) forward() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.enclave == nil {
+		return nil
+	}
+	for server, port := range s.ports {
+		if _, done := s.forwarded[server]; done {
+			continue
+		}
+		listener, err := net.Listen("tcp", address(port))
+		if err != nil {
+			return err
+		}
+		s.forwarded[server] = listener
+		go s.accept(listener)
+	}
+	return nil
+}
+
+func (s *supervisor) accept(listener net.Listener) {
+	for {
+		outside, err := listener.Accept()
+		if err != nil {
+			return // It was closed: the cluster ends.
+		}
+		go func() {
+			defer outside.Close()
+			inside, err := s.enclave.dial(s.life, listener.Addr().String())
+			if err != nil {
+				return // The caller finds the connection closed, as if nothing listened.
+			}
+			defer inside.Close()
+			go pass(inside, outside)
+			pass(outside, inside)
+		}()
+	}
+}
+
+// pass copies one direction to its end, and tells the other side of that end.
+func pass(to, from net.Conn) {
+	_, _ = io.Copy(to, from) // However it ended, it has.
+	if c, ok := to.(*net.TCPConn); ok {
+		_ = c.CloseWrite()
+	}
+}
+
+func (s *supervisor) stopForwarding() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, listener := range s.forwarded {
+		listener.Close()
+	}
+}

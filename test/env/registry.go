@@ -1,0 +1,268 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package env
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// A Registry is one of the private registries of a cluster with a node. It asks
+// for basic auth, and nobody but its administrator may read an image that does
+// not lie below public/, until a test says who may.
+type Registry struct {
+	// Host is what images begin with, and what a pull secret has to name.
+	Host string
+
+	url      string
+	password string // of the administrator
+	log      string
+}
+
+// Registries are the private registries of a cluster with a node.
+type Registries struct {
+	Main  *Registry
+	Other *Registry
+	// Hub answers for Docker Hub, under its names and with a certificate that
+	// the cluster trusts. Nothing of the real one can be reached.
+	Hub *Registry
+}
+
+const (
+	registryAdministrator = "admin"
+	// appRepository holds an image that serves on its $PORT.
+	appRepository = "public/app"
+)
+
+// hubHosts are the names of Docker Hub: the first is what a Knative controller
+// asks when it resolves a tag, the second what a container runtime pulls from.
+var hubHosts = []string{"index.docker.io", "registry-1.docker.io"}
+
+// image names one of the images that each registry has from the start.
+func (r *Registry) image(name string) string { return r.Host + "/public/" + name + ":1" }
+
+// registriesOf knows the registries of a running cluster.
+func registriesOf(s *state, l layout) *Registries {
+	of := func(name, host string) *Registry {
+		return &Registry{
+			Host: host, url: "http://" + address(s.RegistryPorts[name]), password: s.Token,
+			log: filepath.Join(l.logs(), name+".log"),
+		}
+	}
+	return &Registries{
+		Main:  of("registry", address(s.RegistryPorts["registry"])),
+		Other: of("other-registry", address(s.RegistryPorts["other-registry"])),
+		Hub:   of("hub", "docker.io"),
+	}
+}
+
+// startRegistries starts the registries, filled with the images that all
+// clusters need.
+func (s *supervisor) startRegistries(ctx context.Context) error {
+	s.sayf("starting registries")
+	if err := os.MkdirAll(s.layout.blobs(), 0o755); err != nil {
+		return err
+	}
+	bin := s.builder.binDir()
+	ports := map[string]int{}
+	for _, name := range []string{"registry", "other-registry", "hub"} {
+		port, err := s.ports.of(name)
+		if err != nil {
+			return err
+		}
+		ports[name] = port
+		arguments := []string{
+			"-listen", address(port), "-blobs", s.layout.blobs(),
+			"-image", appRepository + "=" + filepath.Join(bin, binApp),
+		}
+		switch name {
+		case "registry":
+			arguments = append(arguments,
+				"-image", "public/base", "-image", "public/pause="+filepath.Join(bin, binApp),
+				"-image", "public/queue="+filepath.Join(bin, binQueue), "-image", "public/autoscaler="+filepath.Join(bin, binAutoscaler))
+		case "hub":
+			arguments = append(arguments, "-listen-tls", loopback+":443",
+				"-tls-cert", s.keys.path("server.crt"), "-tls-key", s.keys.path("server.key"))
+		}
+		err = s.run(childSpec{
+			name: name, program: filepath.Join(bin, binRegistry), args: arguments,
+			env:   []string{"REGISTRY_PASSWORD=" + s.state.Token},
+			ready: func(ctx context.Context) error { return probe(ctx, "http://"+address(port)+"/health") },
+			grace: 3 * time.Second,
+		})
+		if err != nil {
+			return err
+		}
+		if err := s.waitReady(ctx, name); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	s.state.RegistryPorts = ports
+	s.mu.Unlock()
+	registries := registriesOf(&s.state, s.layout)
+	s.registry = registries.Main
+	if err := writeKoSettings(s.layout, registries.Main); err != nil {
+		return err
+	}
+	return registries.writeDockerConfig(s.layout.dockerConfig())
+}
+
+// writeDockerConfig writes what lets ko, and whoever works on the cluster, push.
+func (r *Registries) writeDockerConfig(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	auths := map[string]any{}
+	for _, registry := range []*Registry{r.Main, r.Other} {
+		auths[registry.Host] = map[string]any{"username": registryAdministrator, "password": registry.password}
+	}
+	content, err := json.Marshal(map[string]any{"auths": auths})
+	if err != nil {
+		return err
+	}
+	return writeFile(filepath.Join(dir, "config.json"), content, 0o600)
+}
+
+// Push puts an image that serves on its $PORT into the repository, with each call
+// one that no node has, and returns its digest.
+func (r *Registry) Push(ctx context.Context, repository, tag string) (string, error) {
+	var manifest struct {
+		SchemaVersion int          `json:"schemaVersion"`
+		MediaType     string       `json:"mediaType"`
+		Config        descriptor   `json:"config"`
+		Layers        []descriptor `json:"layers"`
+	}
+	content, err := r.call(ctx, http.MethodGet, "/v2/"+appRepository+"/manifests/1", "", nil)
+	if err != nil {
+		return "", err
+	}
+	if err := json.Unmarshal(content, &manifest); err != nil {
+		return "", err
+	}
+	config := map[string]any{}
+	if content, err = r.call(ctx, http.MethodGet, "/v2/"+appRepository+"/blobs/"+manifest.Config.Digest, "", nil); err != nil {
+		return "", err
+	}
+	if err := json.Unmarshal(content, &config); err != nil {
+		return "", err
+	}
+	// A node knows images by the digest of this part.
+	config["author"] = rand.Text()
+	if content, err = json.Marshal(config); err != nil {
+		return "", err
+	}
+	manifest.Config.Digest, manifest.Config.Size = digestOf(content), len(content)
+	if _, err := r.call(ctx, http.MethodPost, "/v2/"+repository+"/blobs/uploads/?digest="+manifest.Config.Digest, "application/octet-stream", content); err != nil {
+		return "", err
+	}
+	if content, err = json.Marshal(manifest); err != nil {
+		return "", err
+	}
+	_, err = r.call(ctx, http.MethodPut, "/v2/"+repository+"/manifests/"+tag, manifest.MediaType, content)
+	return digestOf(content), err
+}
+
+// A descriptor is how a manifest refers to a part of an image.
+type descriptor struct {
+	MediaType string `json:"mediaType"`
+	Digest    string `json:"digest"`
+	Size      int    `json:"size"`
+}
+
+// PublicImage names an image that serves on its $PORT and that everybody may
+// pull, by tag and by digest.
+func (r *Registry) PublicImage(ctx context.Context) (byTag, byDigest string, err error) {
+	content, err := r.call(ctx, http.MethodGet, "/v2/"+appRepository+"/manifests/1", "", nil)
+	return r.Host + "/" + appRepository + ":1", r.Host + "/" + appRepository + "@" + digestOf(content), err
+}
+
+func digestOf(manifest []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(manifest)) }
+
+// SetUser lets somebody read the repositories with the prefix, with this
+// password and no earlier one.
+func (r *Registry) SetUser(ctx context.Context, name, password, repositories string) error {
+	content, err := json.Marshal(map[string]string{"password": password, "repositories": repositories})
+	if err != nil {
+		return err
+	}
+	_, err = r.call(ctx, http.MethodPut, "/users/"+name, "application/json", content)
+	return err
+}
+
+// RemoveUser makes the registry forget somebody.
+func (r *Registry) RemoveUser(ctx context.Context, name string) error {
+	_, err := r.call(ctx, http.MethodDelete, "/users/"+name, "", nil)
+	return err
+}
+
+func (r *Registry) call(ctx context.Context, method, path, contentType string, body []byte) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, method, r.url+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	request.SetBasicAuth(registryAdministrator, r.password)
+	request.Header.Set("Content-Type", contentType)
+	// The caller's environment may name a proxy, which must not see this.
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("asking the registry %s: %w", r.Host, err)
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	if err == nil && response.StatusCode >= http.StatusBadRequest {
+		err = fmt.Errorf("the registry %s answers %s to %s %s: %s", r.Host, response.Status, method, path, content)
+	}
+	return content, err
+}
+
+// A RegistryRequest is what somebody asked of a registry, and the answer.
+type RegistryRequest struct {
+	Time       time.Time `json:"time"`
+	User       string    `json:"user"` // empty where none was named
+	Method     string    `json:"method"`
+	Repository string    `json:"repository"`
+	Path       string    `json:"path"`
+	Status     int       `json:"status"`
+}
+
+// Granted says whether this request read a manifest: no pull does without.
+func (r RegistryRequest) Granted() bool {
+	return r.Status == http.StatusOK && strings.Contains(r.Path, "/manifests/")
+}
+
+func (r RegistryRequest) String() string {
+	return fmt.Sprintf("%s as %q: %d", r.Method+" "+r.Path, r.User, r.Status)
+}
+
+// Requests returns what was asked about the repository up to now, in order.
+func (r *Registry) Requests(repository string) ([]RegistryRequest, error) {
+	f, err := os.Open(r.log)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	var all []RegistryRequest
+	lines := bufio.NewScanner(f)
+	for lines.Scan() {
+		var request RegistryRequest
+		// A last line that is not written to its end yet is one of later.
+		if json.Unmarshal(lines.Bytes(), &request) == nil && request.Repository == repository {
+			all = append(all, request)
+		}
+	}
+	return all, lines.Err()
+}

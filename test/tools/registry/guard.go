@@ -1,0 +1,145 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"crypto/subtle"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// administrator may do everything.
+const administrator = "admin"
+
+// publicPrefix is what everybody may read.
+const publicPrefix = "public/"
+
+// A user may read the repositories with a prefix.
+type user struct {
+	Password     string `json:"password"`
+	Repositories string `json:"repositories"`
+}
+
+// A guard stands before a registry: it knows who may do what, and notes what
+// was asked.
+type guard struct {
+	registry http.Handler
+
+	mu    sync.Mutex
+	users map[string]user
+	log   *json.Encoder
+}
+
+// A line of the log. Who failed to prove who they are is named all the same.
+type line struct {
+	Time       time.Time `json:"time"`
+	User       string    `json:"user"` // empty where none is named
+	Method     string    `json:"method"`
+	Repository string    `json:"repository"`
+	Path       string    `json:"path"`
+	Status     int       `json:"status"`
+}
+
+func newGuard(registry http.Handler, password string, log io.Writer) *guard {
+	return &guard{
+		registry: registry,
+		users:    map[string]user{administrator: {Password: password}},
+		log:      json.NewEncoder(log),
+	}
+}
+
+func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	answer := &recorder{ResponseWriter: w, status: http.StatusOK}
+	repository := repositoryOf(r.URL.Path)
+	g.serve(answer, r, repository)
+
+	name, _, _ := r.BasicAuth()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_ = g.log.Encode(line{ // There is nobody to tell.
+		Time: time.Now(), User: name, Method: r.Method, Repository: repository, Path: r.URL.Path, Status: answer.status,
+	})
+}
+
+func (g *guard) serve(w http.ResponseWriter, r *http.Request, repository string) {
+	name, password, named := r.BasicAuth()
+	known, proven := g.identify(name, password)
+	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
+	open := reads && strings.HasPrefix(repository, publicPrefix)
+	switch {
+	case r.URL.Path == "/health":
+		// For whoever waits until this program serves.
+	case named && !proven, !named && !open:
+		w.Header().Set("WWW-Authenticate", `Basic realm="registry"`)
+		refuse(w, http.StatusUnauthorized, "UNAUTHORIZED")
+	case strings.HasPrefix(r.URL.Path, "/users/") && name == administrator:
+		g.changeUser(w, r, strings.TrimPrefix(r.URL.Path, "/users/"))
+	case name == administrator, open, reads && (repository == "" || strings.HasPrefix(repository, known.Repositories)):
+		g.registry.ServeHTTP(w, r)
+	default:
+		refuse(w, http.StatusForbidden, "DENIED")
+	}
+}
+
+// refuse answers as the registry protocol says.
+func refuse(w http.ResponseWriter, status int, code string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(map[string]any{"errors": []any{map[string]any{"code": code, "message": http.StatusText(status)}}})
+}
+
+func (g *guard) identify(name, password string) (user, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	known, found := g.users[name]
+	return known, found && subtle.ConstantTimeCompare([]byte(known.Password), []byte(password)) == 1
+}
+
+func (g *guard) changeUser(w http.ResponseWriter, r *http.Request, name string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch r.Method {
+	case http.MethodPut:
+		var u user
+		// An empty password or prefix would be one that fits all.
+		if err := json.NewDecoder(r.Body).Decode(&u); err != nil || u.Password == "" || u.Repositories == "" || name == administrator {
+			http.Error(w, "want a user other than the administrator, with a password and repositories", http.StatusBadRequest)
+			return
+		}
+		g.users[name] = u
+	case http.MethodDelete:
+		if name != administrator {
+			delete(g.users, name)
+		}
+	}
+}
+
+// repositoryOf finds the repository in a path such as /v2/team/app/blobs/sha256:...
+func repositoryOf(path string) string {
+	rest, found := strings.CutPrefix(path, "/v2/")
+	if !found {
+		return ""
+	}
+	for _, part := range []string{"/manifests/", "/blobs/", "/tags/", "/referrers/"} {
+		if i := strings.LastIndex(rest, part); i > 0 {
+			return rest[:i]
+		}
+	}
+	return ""
+}
+
+// A recorder remembers the status of an answer.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (r *recorder) WriteHeader(status int) {
+	r.status = status
+	r.ResponseWriter.WriteHeader(status)
+}

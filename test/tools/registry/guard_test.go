@@ -1,0 +1,88 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+)
+
+func TestWhoMayDoWhat(t *testing.T) {
+	var log bytes.Buffer
+	store := registry.New(registry.WithBlobHandler(registry.NewDiskBlobHandler(t.TempDir())), registry.Logger(discard()))
+	for _, repository := range []string{"public/app", "team-a/app", "team-b/app"} {
+		if err := put(store, repository, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g := newGuard(store, "master", &log)
+	ask := func(method, path, user, password, body string) int {
+		request := httptest.NewRequest(method, path, strings.NewReader(body))
+		if user != "" {
+			request.SetBasicAuth(user, password)
+		}
+		answer := httptest.NewRecorder()
+		g.ServeHTTP(answer, request)
+		return answer.Code
+	}
+	if got := ask(http.MethodPut, "/users/robot", administrator, "master", `{"password":"secret","repositories":"team-a/"}`); got != http.StatusOK {
+		t.Fatalf("Making a user is answered with %d", got)
+	}
+
+	for _, test := range []struct {
+		reason, method, path, user, password string
+		want                                 int
+	}{
+		{"clients learn here that they must log in", "GET", "/v2/", "", "", 401},
+		{"a user is somebody", "GET", "/v2/", "robot", "secret", 200},
+		{"public is for everybody", "HEAD", "/v2/public/app/manifests/1", "", "", 200},
+		{"but not with a wrong password", "HEAD", "/v2/public/app/manifests/1", "robot", "wrong", 401},
+		{"and only for reading", "PUT", "/v2/public/app/manifests/2", "", "", 401},
+		{"nobody reads what is private", "GET", "/v2/team-a/app/manifests/1", "", "", 401},
+		{"a user reads what is theirs", "GET", "/v2/team-a/app/manifests/1", "robot", "secret", 200},
+		{"with the right password", "GET", "/v2/team-a/app/manifests/1", "robot", "wrong", 401},
+		{"and nothing else", "GET", "/v2/team-b/app/manifests/1", "robot", "secret", 403},
+		{"and writes nothing", "PUT", "/v2/team-a/app/manifests/2", "robot", "secret", 403},
+		{"nor makes users", "PUT", "/users/other", "robot", "secret", 403},
+		{"an unknown user is nobody", "GET", "/v2/team-a/app/manifests/1", "ghost", "", 401},
+		{"an empty prefix would be all", "PUT", "/users/other", administrator, "master", 400},
+		{"a user is taken away", "DELETE", "/users/robot", administrator, "master", 200},
+		{"and is nobody then", "GET", "/v2/team-a/app/manifests/1", "robot", "secret", 401},
+	} {
+		if got := ask(test.method, test.path, test.user, test.password, "{}"); got != test.want {
+			t.Errorf("%s: %s %s as %q is answered with %d, want %d", test.reason, test.method, test.path, test.user, got, test.want)
+		}
+	}
+
+	for _, password := range []string{"secret", "master", "wrong"} {
+		if strings.Contains(log.String(), password) {
+			t.Errorf("The log holds the password %q", password)
+		}
+	}
+	var first line
+	if err := json.NewDecoder(&log).Decode(&first); err != nil || first.User != administrator || first.Status != http.StatusOK {
+		t.Errorf("The log begins with %+v, %v", first, err)
+	}
+}
+
+func TestRepositoryOf(t *testing.T) {
+	for path, want := range map[string]string{
+		"/v2/":                                 "",
+		"/v2/app/manifests/1":                  "app",
+		"/v2/team/app/manifests/sha256:00":     "team/app",
+		"/v2/team/blobs/app/blobs/sha256:00":   "team/blobs/app",
+		"/v2/team/app/blobs/uploads/?digest=x": "team/app",
+		"/users/robot":                         "",
+	} {
+		if got := repositoryOf(path); got != want {
+			t.Errorf("repositoryOf(%q) = %q, want %q", path, got, want)
+		}
+	}
+}
