@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
@@ -74,40 +75,68 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 		store.WatchConfigs(cmw)
 		return controller.Options{ConfigStore: store, AgentName: agentName, DemoteFunc: r.demote}
 	})
-	w := waking{impl, informer.Lister(), &r.tallies}
+	w := waking{impl, informer.Lister(), &r.tallies, logger}
 	watches.changed = w.dependents
-	handle := func(informer cache.SharedIndexInformer, handler cache.ResourceEventHandler) {
-		if _, err := informer.AddEventHandler(handler); err != nil {
-			logger.Fatalw("Failed to watch", "error", err)
-		}
+	w.handle(informer.Informer(), controller.HandleAll(impl.Enqueue))
+	w.watchGrants(informer.Informer(), func() { watches.keep(sourcesOf(informer.Lister())) })
+	w.watchCopies(secrets.Informer())
+	w.watchNamespaces(namespaces.Informer())
+	w.watchServices(services.Informer())
+	return impl
+}
+
+// waking is who is woken, and where it looks again.
+type waking struct {
+	impl    *controller.Impl
+	lister  lister
+	tallies *tallies
+	logger  *zap.SugaredLogger
+}
+
+func (w waking) handle(informer cache.SharedIndexInformer, handler cache.ResourceEventHandler) {
+	if _, err := informer.AddEventHandler(handler); err != nil {
+		w.logger.Fatalw("Failed to watch", "error", err)
 	}
-	handle(informer.Informer(), controller.HandleAll(impl.Enqueue))
-	handle(informer.Informer(), cache.ResourceEventHandlerFuncs{
+}
+
+// watchGrants: what one ClusterPullSecret grants, another one with its secretName may
+// not, so a change wakes all. Sources are kept up to date with them.
+func (w waking) watchGrants(informer cache.SharedIndexInformer, keepSources func()) {
+	w.handle(informer, cache.ResourceEventHandlerFuncs{
 		AddFunc: func(any) { w.everything() },
 		UpdateFunc: func(before, after any) {
-			watches.keep(sourcesOf(informer.Lister()))
+			keepSources()
 			was, is := before.(*v1alpha1.ClusterPullSecret), after.(*v1alpha1.ClusterPullSecret)
 			if was.Generation != is.Generation {
-				w.everything() // What it grants no more, another one with its secretName may grant.
+				w.everything()
 			} else if !slices.Equal(was.Status.Registries, is.Status.Registries) {
-				r.tallies.forget(is.Name) // Another image may be covered.
+				w.tallies.forget(is.Name) // Another image may be covered.
 				w.soon(is.Name)
 			}
 		},
 		DeleteFunc: func(any) {
-			watches.keep(sourcesOf(informer.Lister()))
+			keepSources()
 			w.everything()
 		},
 	})
-	handle(secrets.Informer(), cache.ResourceEventHandlerFuncs{
+}
+
+// watchCopies: a copy wakes the ClusterPullSecret that it belongs to, or belonged to.
+func (w waking) watchCopies(informer cache.SharedIndexInformer) {
+	w.handle(informer, cache.ResourceEventHandlerFuncs{
 		AddFunc: w.owner,
 		UpdateFunc: func(before, after any) {
-			w.owner(before) // It may have been another one's.
+			w.owner(before)
 			w.owner(after)
 		},
 		DeleteFunc: w.owner,
 	})
-	handle(namespaces.Informer(), cache.ResourceEventHandlerFuncs{
+}
+
+// watchNamespaces: what a Namespace may have and asks for is in its labels and
+// annotations.
+func (w waking) watchNamespaces(informer cache.SharedIndexInformer) {
+	w.handle(informer, cache.ResourceEventHandlerFuncs{
 		AddFunc: w.all,
 		UpdateFunc: func(before, after any) {
 			if declaresOtherwise(before.(*corev1.Namespace), after.(*corev1.Namespace)) {
@@ -116,7 +145,11 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 		},
 		DeleteFunc: w.all,
 	})
-	handle(services.Informer(), cache.ResourceEventHandlerFuncs{
+}
+
+// watchServices: a Service may ask for copies.
+func (w waking) watchServices(informer cache.SharedIndexInformer) {
+	w.handle(informer, cache.ResourceEventHandlerFuncs{
 		AddFunc: w.all,
 		UpdateFunc: func(before, after any) {
 			if asksOtherwise(before.(*servingv1.Service), after.(*servingv1.Service)) {
@@ -125,14 +158,6 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 		},
 		DeleteFunc: w.all,
 	})
-	return impl
-}
-
-// waking is who is woken.
-type waking struct {
-	impl    *controller.Impl
-	lister  lister
-	tallies *tallies
 }
 
 func (w waking) soon(name string) {

@@ -112,7 +112,7 @@ func TestMissedDeletion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		impl := queueOf(t)
 		defer impl.WorkQueue().ShutDown()
-		waking{impl, nil, &tallies{}}.owner(cache.DeletedFinalStateUnknown{Key: "team/ghcr", Obj: copied("team", "7", one)})
+		waking{impl: impl, tallies: &tallies{}}.owner(cache.DeletedFinalStateUnknown{Key: "team/ghcr", Obj: copied("team", "7", one)})
 		if got := wakes(impl); !slices.Equal(got, []string{"ghcr"}) {
 			t.Errorf("woken are %v, want ghcr", got)
 		}
@@ -124,7 +124,7 @@ func TestDependents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		listers, impl := NewListers([]runtime.Object{steady(), ClusterPullSecret("other")}), queueOf(t)
 		defer impl.WorkQueue().ShutDown()
-		waking{impl, listers.ClusterPullSecrets(), &tallies{}}.dependents(ref)
+		waking{impl: impl, lister: listers.ClusterPullSecrets()}.dependents(ref)
 		if got := wakes(impl); !slices.Equal(got, []string{"ghcr"}) {
 			t.Errorf("woken are %v, want ghcr", got)
 		}
