@@ -13,10 +13,12 @@ import (
 
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/tools/cache"
+	"knative.dev/pkg/apis"
 	kubeclient "knative.dev/pkg/client/injection/kube/client"
 	namespaceinformer "knative.dev/pkg/client/injection/kube/informers/core/v1/namespace"
 	secretinformer "knative.dev/pkg/client/injection/kube/informers/core/v1/secret/filtered"
@@ -77,7 +79,7 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 	})
 	w := waking{impl, informer.Lister(), &r.tallies, logger}
 	watches.changed = w.dependents
-	w.handle(informer.Informer(), controller.HandleAll(impl.Enqueue))
+	w.handle(informer.Informer(), w.itself())
 	w.watchGrants(informer.Informer(), func() { watches.keep(sourcesOf(informer.Lister())) })
 	w.watchCopies(secrets.Informer())
 	w.watchNamespaces(namespaces.Informer())
@@ -96,6 +98,24 @@ type waking struct {
 func (w waking) handle(informer cache.SharedIndexInformer, handler cache.ResourceEventHandler) {
 	if _, err := informer.AddEventHandler(handler); err != nil {
 		w.logger.Fatalw("Failed to watch", "error", err)
+	}
+}
+
+// itself: what is new of a ClusterPullSecret wakes it at once. The counts of its
+// status are written by this reconciler itself, and while copies come there are others
+// with each look: they have to wait, lest each write is the cause of the next one.
+func (w waking) itself() cache.ResourceEventHandler {
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc: w.impl.Enqueue,
+		UpdateFunc: func(before, after any) {
+			was, is := before.(*v1alpha1.ClusterPullSecret), after.(*v1alpha1.ClusterPullSecret)
+			if countsAlone(was, is) {
+				w.soon(is.Name)
+			} else {
+				w.impl.Enqueue(is)
+			}
+		},
+		DeleteFunc: w.impl.Enqueue,
 	}
 }
 
@@ -196,6 +216,19 @@ func (w waking) dependents(ref v1alpha1.SecretReference) {
 			w.impl.Enqueue(cps)
 		}
 	}
+}
+
+// countsAlone tells whether nothing of a ClusterPullSecret is new but what its status
+// says about the copies.
+func countsAlone(was, is *v1alpha1.ClusterPullSecret) bool {
+	return was.ResourceVersion != is.ResourceVersion && was.Generation == is.Generation &&
+		was.DeletionTimestamp.IsZero() == is.DeletionTimestamp.IsZero() && slices.Equal(was.Finalizers, is.Finalizers) &&
+		equality.Semantic.DeepEqual(was.Status.Source, is.Status.Source) && slices.Equal(was.Status.Registries, is.Status.Registries) &&
+		equality.Semantic.DeepEqual(sourceCondition(was), sourceCondition(is))
+}
+
+func sourceCondition(cps *v1alpha1.ClusterPullSecret) *apis.Condition {
+	return cps.Status.GetCondition(v1alpha1.ClusterPullSecretConditionSourceReady)
 }
 
 // declaresOtherwise tells whether a Namespace changed in what it may have or asks for.

@@ -28,6 +28,7 @@ import (
 	_ "knative.dev/serving/pkg/client/injection/informers/serving/v1/service/fake"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 	client "pullsecrets.dev/pkg/client/injection/client"
 	_ "pullsecrets.dev/pkg/client/injection/informers/pullsecrets/v1alpha1/clusterpullsecret/fake"
 	"pullsecrets.dev/pkg/config"
@@ -101,6 +102,43 @@ func TestNewController(t *testing.T) {
 			}
 		}
 	})
+}
+
+// While copies come, each write of the status finds other counts than the one before:
+// it must not be the cause of the next.
+func TestCountsWait(t *testing.T) {
+	before, counts, source, spec := steady(), steady(), steady(), steady()
+	before.ResourceVersion = "1"
+	counts.Status.SetNamespaces(v1alpha1.NamespaceCounts{Selected: 5000, Wanted: 5000, Synced: 1})
+	counts.Status.MarkDistributing()
+	source.Status.Source = &v1alpha1.SourceStatus{ResourceVersion: "8"}
+	spec.Generation++
+	for _, test := range []struct {
+		reason string
+		after  *v1alpha1.ClusterPullSecret
+		waits  bool
+	}{
+		{"counts and what follows from them", counts, true},
+		{"another version of the source", source, false},
+		{"another spec", spec, false},
+		{"nothing, as in a resync", before, false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			impl := queueOf(t)
+			defer impl.WorkQueue().ShutDown()
+			if test.after != before {
+				test.after.ResourceVersion = "2"
+			}
+			waking{impl: impl}.itself().OnUpdate(before, test.after)
+			synctest.Wait()
+			if now := impl.WorkQueue().Len() == 1; now == test.waits {
+				t.Errorf("%s: woken at once = %t, want %t", test.reason, now, !test.waits)
+			}
+			if got := wakes(impl); !slices.Equal(got, []string{before.Name}) {
+				t.Errorf("%s: woken are %v, want %s", test.reason, got, before.Name)
+			}
+		})
+	}
 }
 
 func queueOf(t *testing.T) *controller.Impl {
