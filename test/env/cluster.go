@@ -98,6 +98,20 @@ func Up(ctx context.Context, options Options) error {
 	return l.start(ctx, nil)
 }
 
+// Check says what the machine lacks for a cluster with these options, which is more
+// where it has a node.
+func Check(ctx context.Context, options Options) error {
+	l, err := newLocal(options)
+	if err != nil || !options.Node {
+		return err
+	}
+	if err := checkEnclave(l.builder.repo, l.dir); err != nil {
+		return err
+	}
+	_, err = findMachinePrograms(ctx, l.builder)
+	return err
+}
+
 // Down ends the cluster and returns when no process of it is left.
 func Down(ctx context.Context, options Options) error {
 	l, err := newLocal(options)
@@ -129,11 +143,8 @@ func Status(ctx context.Context, options Options) ([]ProcessStatus, error) {
 func (l *local) buildAll(ctx context.Context) error {
 	programs := standing
 	if l.options.Node {
-		if err := checkEnclave(l.builder.repo, l.dir); err != nil {
-			return err
-		}
 		// What is missing is told before people wait for a build.
-		if _, err := findMachinePrograms(ctx, l.builder); err != nil {
+		if err := Check(ctx, l.options); err != nil {
 			return err
 		}
 		programs = append(slices.Clone(nodeStanding), programs...)

@@ -91,10 +91,13 @@ func newEnclave(program, dir string, environment []string, log *os.File) (*encla
 	return e, nil
 }
 
+// enclosing are the namespaces of an enclave.
+const enclosing = syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID
+
 // openNamespaces moves the thread. The namespace of processes is that of
 // its children.
 func openNamespaces() error {
-	if err := syscall.Unshare(syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID); err != nil {
+	if err := syscall.Unshare(enclosing); err != nil {
 		return fmt.Errorf("opening namespaces for a node: %w", err)
 	}
 	// Neither may a mount of the enclave appear outside.
@@ -262,6 +265,16 @@ func connectNode(layout) error {
 func checkEnclave(repo, dir string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("a node runs containers and needs root: call this with sudo, or do without the node")
+	}
+	// In many containers, root may do neither of these.
+	attempt := exec.Command("true")
+	attempt.SysProcAttr = &syscall.SysProcAttr{Cloneflags: enclosing}
+	if err := attempt.Run(); err != nil {
+		return fmt.Errorf("a node lives in namespaces of its own, and this machine lets root make none: %w", err)
+	}
+	cgroup := layout{dir: dir}.cgroup() + "-check"
+	if err := errors.Join(makeCgroups(cgroup), removeCgroups(cgroup)); err != nil {
+		return fmt.Errorf("a node has a cgroup of its own, and this machine lets root make none: %w", err)
 	}
 	for _, place := range hidden {
 		for _, path := range []string{repo, dir} {

@@ -4,6 +4,7 @@
 // The cluster command runs a local cluster, see package env:
 //
 //	cluster up      builds what is missing, starts it, returns when it is ready
+//	cluster check   says what this machine lacks for it, above all with a node
 //	cluster status  tells which processes run
 //	cluster down    ends it
 //	cluster serve   is the supervisor that "up" starts
@@ -38,7 +39,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return errors.New("usage: cluster up | status | down | serve [flags]")
+		return errors.New("usage: cluster up | check | status | down | serve [flags]")
 	}
 	flags := flag.NewFlagSet("cluster "+args[0], flag.ExitOnError)
 	dir := flags.String("dir", ".cluster", "where the cluster's `directory` is")
@@ -57,6 +58,8 @@ func run(ctx context.Context, args []string) error {
 			return err
 		}
 		return explain(*dir, *node)
+	case "check":
+		return env.Check(ctx, options)
 	case "down":
 		return env.Down(ctx, options)
 	case "status":
