@@ -16,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
@@ -30,14 +31,16 @@ import (
 const (
 	// grantedLabel is set on Namespaces that get copies.
 	grantedLabel = "bench.test/granted"
-	// bareName is the name of the Secrets that the bare client writes, beside the
-	// copies and in the same namespaces.
+	// bareName is the name of the Secrets that the bare client writes.
 	bareName = "bare"
 )
 
 // distribution compares the controller with a loop that only sends the writes: of
 // all copies of a credential, of their rotation, of their revocation, and of those in
-// new Namespaces.
+// new Namespaces. The loop is what the cluster allows at most, so it does all else
+// alike: it writes in the same encoding and under the controller's ServiceAccount,
+// whose rights and policies cost the API server time, and the controller stands still
+// meanwhile.
 func distribution(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
 	if err := e.Processes.Stop(ctx, "knative-controller"); err != nil {
 		return err
@@ -63,6 +66,9 @@ func distribution(ctx context.Context, e *env.Env, s settings, out io.Writer) er
 	if s.profile == "" {
 		return nil
 	}
+	if err := d.ready(ctx); err != nil {
+		return err
+	}
 	return profile(ctx, e, s.profile, func() error {
 		const round = -1 // It is no other's.
 		for _, do := range []func(context.Context, int) (time.Duration, error){d.distribute, d.rotate, d.revoke} {
@@ -78,6 +84,7 @@ func distribution(ctx context.Context, e *env.Env, s settings, out io.Writer) er
 // controller and bare.
 type distributor struct {
 	*env.Env
+	admin       kubernetes.Interface
 	bare        kubernetes.Interface
 	cps         versioned.Interface
 	concurrency int
@@ -92,11 +99,61 @@ func newDistributor(ctx context.Context, e *env.Env) (*distributor, error) {
 		return nil, err
 	}
 	config := unlimitedConfig(e)
-	if d.bare, err = kubernetes.NewForConfig(config); err != nil {
+	if d.admin, err = kubernetes.NewForConfig(config); err != nil {
 		return nil, err
 	}
-	d.cps, err = versioned.NewForConfig(config)
+	if d.cps, err = versioned.NewForConfig(config); err != nil {
+		return nil, err
+	}
+	controller, err := e.AsServiceAccount(ctx, pullsecrets.SystemNamespace, "controller")
+	if err != nil {
+		return nil, err
+	}
+	config = unlimitedConfig(controller)
+	config.ContentType = runtime.ContentTypeProtobuf
+	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	d.bare, err = kubernetes.NewForConfig(config)
 	return d, err
+}
+
+// ready starts the controller anew, and returns when it does its work.
+func (d *distributor) ready(ctx context.Context) error {
+	if err := d.Processes.Restart(ctx, "controller", nil); err != nil {
+		return err
+	}
+	const name = "bench-ready"
+	client := d.cps.PullsecretsV1alpha1().ClusterPullSecrets()
+	object := &v1alpha1.ClusterPullSecret{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	// There is no such Secret, and whoever says so has read all it needs to know.
+	object.Spec.SecretRef = v1alpha1.SecretReference{Namespace: pullsecrets.SourcesNamespace, Name: name}
+	object.Spec.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{grantedLabel: "nowhere"}}
+	if _, err := client.Create(ctx, object, metav1.CreateOptions{}); err != nil {
+		return err
+	}
+	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+		found, err := client.Get(ctx, name, metav1.GetOptions{})
+		return err == nil && found.Status.ObservedGeneration > 0, err
+	})
+	if err != nil {
+		return fmt.Errorf("waiting for the controller: %w", err)
+	}
+	return d.withdraw(ctx, name)
+}
+
+// withdraw deletes a ClusterPullSecret and returns when it is gone.
+func (d *distributor) withdraw(ctx context.Context, name string) error {
+	client := d.cps.PullsecretsV1alpha1().ClusterPullSecrets()
+	if err := client.Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
+		return err
+	}
+	return d.gone(ctx, name)
+}
+
+func (d *distributor) gone(ctx context.Context, name string) error {
+	return wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+		_, err := d.cps.PullsecretsV1alpha1().ClusterPullSecrets().Get(ctx, name, metav1.GetOptions{})
+		return apierrors.IsNotFound(err), nil
+	})
 }
 
 // namespacePrefix is what the names of the Namespaces begin with that every round is
@@ -107,7 +164,7 @@ func namespaceName(i int) string { return fmt.Sprintf("%s%04d", namespacePrefix,
 
 // makeGranted makes a Namespace that gets copies.
 func (d *distributor) makeGranted(ctx context.Context, name string) error {
-	_, err := d.bare.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{
+	_, err := d.admin.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{grantedLabel: "true"}},
 	}, metav1.CreateOptions{})
 	return err
@@ -127,11 +184,11 @@ func (d *distributor) grow(ctx context.Context, n int) error {
 // settled waits until every Namespace has its ServiceAccount and its ConfigMap.
 func (d *distributor) settled(ctx context.Context) error {
 	return wait.PollUntilContextTimeout(ctx, time.Second, 2*patience, true, func(ctx context.Context) (bool, error) {
-		accounts, err := d.bare.CoreV1().ServiceAccounts("").List(ctx, metav1.ListOptions{ResourceVersion: "0", FieldSelector: "metadata.name=default"})
+		accounts, err := d.admin.CoreV1().ServiceAccounts("").List(ctx, metav1.ListOptions{ResourceVersion: "0", FieldSelector: "metadata.name=default"})
 		if err != nil {
 			return false, err
 		}
-		certificates, err := d.bare.CoreV1().ConfigMaps("").List(ctx, metav1.ListOptions{ResourceVersion: "0", FieldSelector: "metadata.name=kube-root-ca.crt"})
+		certificates, err := d.admin.CoreV1().ConfigMaps("").List(ctx, metav1.ListOptions{ResourceVersion: "0", FieldSelector: "metadata.name=kube-root-ca.crt"})
 		if err != nil {
 			return false, err
 		}
@@ -140,27 +197,43 @@ func (d *distributor) settled(ctx context.Context) error {
 	})
 }
 
-// A step is one of the things that are measured, once by the controller and once
-// bare; each is called with the number of the round.
+// A step is one of the things that are measured.
 type step struct {
 	name       string
-	ours, bare func(ctx context.Context, round int) (time.Duration, error)
 	each       int // how many copies it is about
-	speeds     [3][]float64
+	ours, bare side
+}
+
+// A side does a step. It is called with the number of the round, and tells how long
+// it took; the speeds are those of all rounds, in copies per second.
+type side struct {
+	run    func(ctx context.Context, round int) (time.Duration, error)
+	speeds []float64
 }
 
 func (d *distributor) measure(ctx context.Context, rounds, newNamespaces int, out io.Writer) error {
 	steps := []*step{
-		{name: "first distribution", ours: d.distribute, bare: d.bareDistribute, each: d.namespaces},
-		{name: "rotation, to the last copy", ours: d.rotate, bare: d.bareRotate, each: d.namespaces},
-		{name: "new Namespaces", ours: d.newNamespaces(newNamespaces), bare: d.bareNewNamespaces(newNamespaces), each: newNamespaces},
-		{name: "revocation", ours: d.revoke, bare: d.bareRevoke, each: d.namespaces + newNamespaces},
+		{"first distribution", d.namespaces, side{run: d.distribute}, side{run: d.bareDistribute}},
+		{"rotation, to the last copy", d.namespaces, side{run: d.rotate}, side{run: d.bareRotate}},
+		{"new Namespaces", newNamespaces, side{run: d.newNamespaces(newNamespaces)}, side{run: d.bareNewNamespaces(newNamespaces)}},
+		{"revocation", d.namespaces + newNamespaces, side{run: d.revoke}, side{run: d.bareRevoke}},
 	}
 	for round := range rounds {
-		for _, s := range steps {
-			notef("distribution: %d Namespaces, round %d, %s", d.namespaces, round+1, s.name)
-			if err := s.run(ctx, round); err != nil {
-				return fmt.Errorf("%s: %w", s.name, err)
+		// Each side goes first in every other round.
+		sides := []func() error{
+			func() error {
+				return d.side(ctx, round, "controller", d.ready, steps, func(s *step) *side { return &s.ours })
+			},
+			func() error {
+				return d.side(ctx, round, "bare client", d.stopped, steps, func(s *step) *side { return &s.bare })
+			},
+		}
+		if round%2 == 1 {
+			slices.Reverse(sides)
+		}
+		for _, run := range sides {
+			if err := run(); err != nil {
+				return err
 			}
 		}
 		if err := d.clear(ctx); err != nil {
@@ -170,32 +243,37 @@ func (d *distributor) measure(ctx context.Context, rounds, newNamespaces int, ou
 	fmt.Fprintf(out, "\nCopies in %d Namespaces, %d at a time (copies per second, median of %d rounds)\n", d.namespaces, d.concurrency, rounds)
 	fmt.Fprintf(out, "  %-28s %12s %12s %8s   %s\n", "", "controller", "bare client", "ratio", "rounds")
 	for _, s := range steps {
-		lowest, highest := slices.Min(s.speeds[2]), slices.Max(s.speeds[2])
-		fmt.Fprintf(out, "  %-28s %12.0f %12.0f %8.2f   %.2f to %.2f\n", s.name, median(s.speeds[0]), median(s.speeds[1]), median(s.speeds[2]), lowest, highest)
+		var ratios []float64
+		for round := range rounds {
+			ratios = append(ratios, s.ours.speeds[round]/s.bare.speeds[round])
+		}
+		fmt.Fprintf(out, "  %-28s %12.0f %12.0f %8.2f   %.2f to %.2f\n",
+			s.name, median(s.ours.speeds), median(s.bare.speeds), median(ratios), slices.Min(ratios), slices.Max(ratios))
 	}
 	fmt.Fprintf(out, "  API writes per copy and step: 1, as counted in each round\n")
 	return nil
 }
 
-// run measures both sides, each of which goes first in every other round.
-func (s *step) run(ctx context.Context, round int) error {
-	var took [2]time.Duration
-	sides := []int{0, 1}
-	if round%2 == 1 {
-		slices.Reverse(sides)
+// side runs all steps of one side.
+func (d *distributor) side(ctx context.Context, round int, who string, prepare func(context.Context) error, steps []*step, of func(*step) *side) error {
+	if err := prepare(ctx); err != nil {
+		return err
 	}
-	for _, side := range sides {
-		var err error
-		if took[side], err = []func(context.Context, int) (time.Duration, error){s.ours, s.bare}[side](ctx, round); err != nil {
-			return err
+	for _, s := range steps {
+		notef("distribution: %d Namespaces, round %d, %s by the %s", d.namespaces, round+1, s.name, who)
+		side := of(s)
+		took, err := side.run(ctx, round)
+		if err != nil {
+			return fmt.Errorf("%s by the %s: %w", s.name, who, err)
 		}
-	}
-	ours, bare := float64(s.each)/took[0].Seconds(), float64(s.each)/took[1].Seconds()
-	for i, speed := range []float64{ours, bare, ours / bare} {
-		s.speeds[i] = append(s.speeds[i], speed)
+		side.speeds = append(side.speeds, float64(s.each)/took.Seconds())
 	}
 	return nil
 }
+
+// stopped keeps the controller from taking what the bare client writes for copies
+// that nothing grants.
+func (d *distributor) stopped(ctx context.Context) error { return d.Processes.Stop(ctx, "controller") }
 
 func (d *distributor) name(round int) string {
 	return fmt.Sprintf("bench-%d-%d", d.namespaces, round+1)
@@ -232,7 +310,11 @@ func (d *distributor) byController(ctx context.Context, verb string, n int, do f
 	copies := writes.Of("secrets")
 	first := slices.MinFunc(copies, func(a, b env.Request) int { return a.At.Compare(b.At) })
 	notef("distribution: the first %s was answered after %s, the last after %s", verb, first.At.Sub(start).Round(time.Millisecond), took.Round(time.Millisecond))
-	own := len(writes.Of("clusterpullsecrets.pullsecrets.dev")) + len(writes.Of("events"))
+	told := len(writes.Of("clusterpullsecrets.pullsecrets.dev"))
+	if passed := time.Since(start); told > 5+int(passed.Seconds()) {
+		return 0, fmt.Errorf("want the status written about once a second, and it was written %d times in %s", told, passed.Round(time.Second))
+	}
+	own := told + len(writes.Of("events"))
 	if len(copies) != n || len(copies.Verbs(verb)) != n || len(writes) != n+own {
 		return 0, fmt.Errorf("want %d writes of copies, each a %s, and got %d; in all %d writes, of which %d of the ClusterPullSecret and its Events",
 			n, verb, len(copies), len(writes), own)
@@ -249,7 +331,7 @@ func (d *distributor) bareWrites(ctx context.Context, n int, write func(ctx cont
 
 func (d *distributor) distribute(ctx context.Context, round int) (time.Duration, error) {
 	name := d.name(round)
-	_, err := d.bare.CoreV1().Secrets(pullsecrets.SourcesNamespace).Create(ctx, &corev1.Secret{
+	_, err := d.admin.CoreV1().Secrets(pullsecrets.SourcesNamespace).Create(ctx, &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: name}, Type: corev1.SecretTypeDockerConfigJson, Data: credential("one"),
 	}, metav1.CreateOptions{})
 	if err != nil {
@@ -265,13 +347,12 @@ func (d *distributor) distribute(ctx context.Context, round int) (time.Duration,
 	})
 }
 
-// bareSecret is what a copy is, but for its labels, lest the controller takes it for
-// one.
+// bareSecret is what a copy is.
 func bareSecret(password string) *corev1.Secret {
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
 			Name:        bareName,
-			Labels:      map[string]string{pullsecrets.ManagedByLabel: "bench", "bench.test/cluster-pull-secret": "bench"},
+			Labels:      map[string]string{pullsecrets.ManagedByLabel: pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel: bareName},
 			Annotations: map[string]string{pullsecrets.SourceResourceVersionAnnotation: "12345"},
 		},
 		Type: corev1.SecretTypeDockerConfigJson, Data: credential(password),
@@ -287,7 +368,7 @@ func (d *distributor) bareDistribute(ctx context.Context, _ int) (time.Duration,
 
 func (d *distributor) rotate(ctx context.Context, round int) (time.Duration, error) {
 	return d.byController(ctx, "update", d.namespaces, func() error {
-		_, err := d.bare.CoreV1().Secrets(pullsecrets.SourcesNamespace).Update(ctx, &corev1.Secret{
+		_, err := d.admin.CoreV1().Secrets(pullsecrets.SourcesNamespace).Update(ctx, &corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{Name: d.name(round)}, Type: corev1.SecretTypeDockerConfigJson, Data: credential("two"),
 		}, metav1.UpdateOptions{})
 		return err
@@ -308,7 +389,7 @@ func (d *distributor) bareRotate(ctx context.Context, _ int) (time.Duration, err
 }
 
 func (d *distributor) bareSecrets(ctx context.Context) (map[string]*corev1.Secret, error) {
-	list, err := d.bare.CoreV1().Secrets("").List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + bareName})
+	list, err := d.admin.CoreV1().Secrets("").List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + bareName})
 	if err != nil {
 		return nil, err
 	}
@@ -325,10 +406,7 @@ func (d *distributor) revoke(ctx context.Context, round int) (time.Duration, err
 	if err != nil {
 		return 0, err
 	}
-	return took, wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-		_, err := client.Get(ctx, d.name(round), metav1.GetOptions{})
-		return apierrors.IsNotFound(err), nil
-	})
+	return took, d.gone(ctx, d.name(round))
 }
 
 func (d *distributor) bareRevoke(ctx context.Context, _ int) (time.Duration, error) {
@@ -363,7 +441,7 @@ func (d *distributor) bareNewNamespaces(n int) func(context.Context, int) (time.
 	return func(ctx context.Context, round int) (time.Duration, error) {
 		return d.bareWrites(ctx, n, func(ctx context.Context, i int) error {
 			name := fmt.Sprintf("%s-bare-%d", d.name(round), i)
-			_, err := d.bare.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{
+			_, err := d.admin.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{
 				ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"bench.test/bare": "true"}},
 			}, metav1.CreateOptions{})
 			if err == nil {
@@ -377,7 +455,7 @@ func (d *distributor) bareNewNamespaces(n int) func(context.Context, int) (time.
 // clear takes the new Namespaces of a round out of the next one, so that each is
 // about as many.
 func (d *distributor) clear(ctx context.Context) error {
-	list, err := d.bare.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: grantedLabel})
+	list, err := d.admin.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: grantedLabel})
 	if err != nil {
 		return err
 	}
@@ -389,7 +467,7 @@ func (d *distributor) clear(ctx context.Context) error {
 		if strings.HasPrefix(namespace.Name, namespacePrefix) {
 			continue
 		}
-		if _, err := d.bare.CoreV1().Namespaces().Patch(ctx, namespace.Name, types.MergePatchType, none, metav1.PatchOptions{}); err != nil {
+		if _, err := d.admin.CoreV1().Namespaces().Patch(ctx, namespace.Name, types.MergePatchType, none, metav1.PatchOptions{}); err != nil {
 			return err
 		}
 	}

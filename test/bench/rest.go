@@ -99,7 +99,7 @@ func atRest(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
 	return nil
 }
 
-// grantAtRest distributes a credential, and waits until that is told.
+// grantAtRest distributes a credential, and waits until that is told and over.
 func grantAtRest(ctx context.Context, e *env.Env) error {
 	d, err := newDistributor(ctx, e)
 	if err != nil {
@@ -111,9 +111,25 @@ func grantAtRest(ctx context.Context, e *env.Env) error {
 	if _, err := d.distribute(ctx, 0); err != nil {
 		return err
 	}
-	return wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	err = wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
 		told, err := e.Kube.CoreV1().Events("").List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.kind=ClusterPullSecret,reason=Distributed"})
 		return err == nil && len(told.Items) > 0, err
+	})
+	if err != nil {
+		return err
+	}
+	// The status that has just been written is looked at once more.
+	mark, err := e.Audit.Mark()
+	if err != nil {
+		return err
+	}
+	return wait.PollUntilContextTimeout(ctx, 3*time.Second, patience, false, func(context.Context) (bool, error) {
+		requests, err := e.Audit.Since(mark)
+		if err == nil {
+			mark, err = e.Audit.Mark()
+		}
+		requests = requests.By(env.ControllerUser)
+		return len(requests) == len(requests.Of("leases.coordination.k8s.io")), err
 	})
 }
 

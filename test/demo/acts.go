@@ -5,10 +5,12 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 
@@ -91,6 +93,31 @@ func expectLedger(name, ledger string) act {
 		}
 		seen := svc.Annotations[pullsecrets.AddedAnnotation]
 		return seen, seen == ledger, nil
+	})
+}
+
+// expectPassword expects the robot's password in a pull secret of the namespace.
+func expectPassword(secret, password string) act {
+	auth := base64.StdEncoding.EncodeToString([]byte("robot:" + password))
+	return expect(fmt.Sprintf("Secret %s has the password %s", secret, password), func(ctx context.Context, d *demo) (string, bool, error) {
+		found, err := d.Kube.CoreV1().Secrets(namespace).Get(ctx, secret, metav1.GetOptions{})
+		if err != nil {
+			return "", false, err
+		}
+		return "another one", strings.Contains(string(found.Data[corev1.DockerConfigJsonKey]), auth), nil
+	})
+}
+
+// expectCopies expects of the credential that all is well, and so many copies of so
+// many.
+func expectCopies(summary string) act {
+	return expect(fmt.Sprintf("%s is Ready with %s copies", credential, summary), func(ctx context.Context, d *demo) (string, bool, error) {
+		found, err := d.cps.PullsecretsV1alpha1().ClusterPullSecrets().Get(ctx, credential, metav1.GetOptions{})
+		if err != nil || found.Status.Namespaces == nil {
+			return "no status", false, err
+		}
+		seen := found.Status.Namespaces.Summary
+		return seen, found.IsReady() && seen == summary, nil
 	})
 }
 

@@ -8,7 +8,7 @@
 // What it prints is what it runs, with the real kubectl, and after each step it
 // checks that the cluster is as the story says. If it is not, the demo says what
 // was expected and what was seen, and exits with 1. It can be run again and
-// again, and leaves its namespace there to look around in.
+// again, and leaves what it has made there to look around in.
 package main
 
 import (
@@ -26,6 +26,8 @@ import (
 	"syscall"
 	"time"
 
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/client/clientset/versioned"
 	"pullsecrets.dev/test/env"
 )
 
@@ -33,6 +35,8 @@ const (
 	defaultDir = ".cluster"
 	// namespace is where the demo happens.
 	namespace = "demo-shop"
+	// credential is the ClusterPullSecret of the demo, and its source.
+	credential = "demo-quay"
 	// files is where what it applies and prints with is found, from the root
 	// of the repository.
 	files = "test/demo/"
@@ -65,7 +69,11 @@ func run(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	d := &demo{Env: e}
+	cps, err := versioned.NewForConfig(e.Config)
+	if err != nil {
+		return err
+	}
+	d := &demo{Env: e, cps: cps}
 	if err := d.cleanUp(ctx); err != nil {
 		return err
 	}
@@ -86,12 +94,21 @@ func run(ctx context.Context, dir string) error {
 // A demo is one run.
 type demo struct {
 	*env.Env
+	cps versioned.Interface
 }
 
 // cleanUp removes what an earlier run has left.
 func (d *demo) cleanUp(ctx context.Context) error {
-	_, err := d.kubectl(ctx, "delete", "namespace", namespace, "--ignore-not-found", "--timeout=2m")
-	return err
+	for _, objects := range [][]string{
+		{"clusterpullsecret", credential},
+		{"secret", credential, "--namespace=" + pullsecrets.SourcesNamespace},
+		{"namespace", namespace},
+	} {
+		if _, err := d.kubectl(ctx, append([]string{"delete", "--ignore-not-found", "--timeout=2m"}, objects...)...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // kubectl runs the kubectl that the local cluster is built with, which is

@@ -103,7 +103,24 @@ later without one more Revision.`,
 		},
 	},
 	{
+		title: "The platform team grants a credential for quay, and rotates it",
+		text: `It is kept in one place, and every Namespace of the team gets a copy under the name
+that its Services have by now. The copy follows its source.`,
+		acts: []act{
+			kubectl("create", "secret", "docker-registry", credential, "-n", pullsecrets.SourcesNamespace,
+				"--docker-server=quay.io", "--docker-username=robot", "--docker-password=not-a-real-one"),
+			kubectl("apply", "-f", files+"clusterpullsecret.yaml"),
+			kubectl("label", "namespace", namespace, "demo.example.com/team=shop"),
+			expectPassword("quay", "not-a-real-one"),
+			expectCopies("1/1"),
+			kubectl("get", "clusterpullsecret", credential),
+			kubectl("replace", "-f", files+"rotated.yaml"),
+			expectPassword("quay", "another-one"),
+		},
+	},
+	{
 		title: "Each change was one Revision, and not one more",
+		text:  "The Services had the name already, so neither the copy nor the new password made one.",
 		acts: []act{
 			kubectl("get", "revisions", "-n", namespace, "-o", "custom-columns-file="+files+"revisions.columns"),
 			expectRevisions(10),
