@@ -35,21 +35,26 @@ lint: $(BIN)/golangci-lint ## go vet and the linters of .golangci.yaml, in the p
 	cd test/tools && $(BIN)/golangci-lint run ./...
 	@# It is not among the tools: its YAML library is another version of theirs.
 	go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 -no-color .github/workflows/*.yaml
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run hack/*.sh; \
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run hack/*.sh test/*.sh; \
 	  else echo "lint: shellcheck is not installed, so the scripts have not been checked"; fi
 
 .PHONY: unit
 unit: ## Unit tests, with the race detector where there is a C compiler for it.
 	go test $(RACE) ./...
+	go -C test/tools test ./registry
 
 .PHONY: e2e
 e2e: ## The end-to-end suite: on a local cluster of its own or, with KUBECONFIG set, on that one.
-	go test -tags=e2e -count=1 -p=1 -timeout=50m ./test/e2e/...
+	test/e2e.sh
 
 .PHONY: e2e-node
-e2e-node: node ## The end-to-end tests that really pull images, on the cluster of "make node".
+e2e-node: node ## The end-to-end suite with Pods that really pull images, on the cluster of "make node".
 	go test -tags=e2e -count=1 -timeout=20m -run ^TestNode ./test/env
-	KUBECONFIG=$(NODE)/kubeconfig go test -tags=e2e -count=1 -timeout=40m -run ^TestPull ./test/e2e/...
+	KUBECONFIG=$(NODE)/kubeconfig test/e2e.sh
+
+.PHONY: e2e-kind
+e2e-kind: ## The end-to-end suite on a kind cluster of its own. Needs docker.
+	test/e2e-kind.sh
 
 .PHONY: release-test
 release-test: ## Build images and manifests with ko, against a registry on loopback.

@@ -118,7 +118,7 @@ var layers = []layer{{
 	why:     blackBox,
 }, {
 	pattern: "test/demo",
-	may:     []string{"test/env", "pkg/apis/..."},
+	may:     []string{"test/env", "pkg/apis/...", "pkg/client/clientset/..."},
 	why:     blackBox,
 }, {
 	pattern: "test/pages",

@@ -20,28 +20,40 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// The images of the tests, each in a registry for which there is a credential. They
-// are given by digest, so that nothing needs to answer there.
-var (
-	imageHere      = "registry.example.com/acme/app@sha256:" + strings.Repeat("0", 64)
-	imageElsewhere = "elsewhere.example.net/acme/helper@sha256:" + strings.Repeat("1", 64)
-)
+// imageHere is the image of testdata by digest, imageElsewhere one of another registry.
+func imageHere(t *testing.T) string {
+	t.Helper()
+	return image(t, env.Get(t), "IMAGE_BY_DIGEST")
+}
 
-// grantingTo are platforms that grant to the Namespaces of the first, in the order of
-// their names.
-func grantingTo(t *testing.T, registries ...string) []*platform {
+func imageElsewhere(t *testing.T) string {
+	t.Helper()
+	registries := env.Get(t).Registries
+	if registries == nil {
+		return "elsewhere.example.net/acme/helper@sha256:" + strings.Repeat("1", 64)
+	}
+	_, byDigest, err := registries.Other.PublicImage(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return byDigest
+}
+
+// covering are platforms, one for each image, that grant a credential for its registry
+// to the Namespaces of the first, in the order of their names.
+func covering(t *testing.T, images ...string) []*platform {
 	t.Helper()
 	var all []*platform
-	for range registries {
-		all = append(all, newPlatform(t))
+	for range images {
+		all = append(all, barePlatform(t))
 	}
 	slices.SortFunc(all, func(a, b *platform) int { return strings.Compare(a.name, b.name) })
 	for i, p := range all {
-		p.keepSource(pullSecret(p.name, registries[i], "one"))
+		p.covers(images[i])
 		p.grant(func(spec *v1alpha1.ClusterPullSecretSpec) {
 			spec.NamespaceSelector.MatchLabels = map[string]string{teamLabel: all[0].name}
 		})
-		p.waitForStatus("its registry", func(c *v1alpha1.ClusterPullSecret) bool { return slices.Equal(c.Status.Registries, registries[i:i+1]) })
+		p.waitForStatus("its registry", func(c *v1alpha1.ClusterPullSecret) bool { return slices.Equal(c.Status.Registries, []string{p.host}) })
 	}
 	return all
 }
@@ -56,7 +68,8 @@ func running(serving, sidecar, initial string) func(*unstructured.Unstructured) 
 		}
 		spec := map[string]any{"containers": containers}
 		if initial != "" {
-			spec["initContainers"] = []any{map[string]any{"name": "initial", "image": initial}}
+			// With an argument the image of the cluster's registries ends at once.
+			spec["initContainers"] = []any{map[string]any{"name": "initial", "image": initial, "args": []any{"end"}}}
 		}
 		if err := unstructured.SetNestedMap(object.Object, spec, "spec", "template", "spec"); err != nil {
 			panic(err)
@@ -83,7 +96,8 @@ func allowInitContainers(t *testing.T, e *env.Env) {
 // so that there is one new Revision and not two.
 func TestAutoHeedsEveryContainer(t *testing.T) {
 	t.Parallel()
-	platforms := grantingTo(t, "registry.example.com", "elsewhere.example.net")
+	imageHere, imageElsewhere := imageHere(t), imageElsewhere(t)
+	platforms := covering(t, imageHere, imageElsewhere)
 	here, elsewhere := platforms[0].name, platforms[1].name
 	n := newTenant(t, platforms[0].granted(), env.Annotated(pullsecrets.InjectAnnotation, "auto"))
 	allowInitContainers(t, n.Env)
@@ -123,7 +137,7 @@ func TestAutoHeedsEveryContainer(t *testing.T) {
 // first one first. What comes or changes later does not turn that around.
 func TestTwoCredentialsForOneRegistry(t *testing.T) {
 	t.Parallel()
-	platforms := grantingTo(t, "registry.example.com", "registry.example.com")
+	platforms := covering(t, imageHere(t), imageHere(t))
 	first, second := platforms[0], platforms[1]
 	n := newTenant(t, first.granted(), env.Annotated(pullsecrets.InjectAnnotation, "auto"))
 	n.waitForCopy(first.name, "one")

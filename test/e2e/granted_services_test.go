@@ -79,14 +79,8 @@ func TestCopyComesBeforeTheReference(t *testing.T) {
 // brings the image.
 func TestAutoFollowsTheImages(t *testing.T) {
 	t.Parallel()
-	ours, theirs := newPlatform(t), newPlatform(t)
-	theirs.keepSource(pullSecret(theirs.name, "elsewhere.example.net", "one"))
-	for _, p := range []*platform{ours, theirs} {
-		p.grant(func(spec *v1alpha1.ClusterPullSecretSpec) {
-			spec.NamespaceSelector.MatchLabels = map[string]string{teamLabel: ours.name}
-		})
-		p.waitForStatus("its registries", func(c *v1alpha1.ClusterPullSecret) bool { return len(c.Status.Registries) == 1 })
-	}
+	platforms := covering(t, imageHere(t), imageElsewhere(t))
+	ours, theirs := platforms[0], platforms[1]
 	n := newTenant(t, ours.granted(), env.Annotated(pullsecrets.InjectAnnotation, "auto"))
 	n.waitForCopy(ours.name, "one")
 	n.waitForCopy(theirs.name, "one")
@@ -100,9 +94,10 @@ func TestAutoFollowsTheImages(t *testing.T) {
 	n.apply("by-digest.yaml")
 	n.checkList("app", ours.name)
 	n.checkLedger("app", map[string]string{ours.name: "clusterpullsecret/" + ours.name})
-	n.patch("app", templateSpec(map[string]any{"containers": []any{map[string]any{"image": "elsewhere.example.net/acme/app:1"}}}))
+	n.patch("app", templateSpec(map[string]any{"containers": []any{map[string]any{"image": imageElsewhere(t)}}}))
 	n.checkList("app", theirs.name)
 	n.checkLedger("app", map[string]string{theirs.name: "clusterpullsecret/" + theirs.name})
+	n.waitForReady("app")
 }
 
 // Who asks for what is granted to others is told, in the answer and by an Event.

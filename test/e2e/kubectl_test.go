@@ -99,9 +99,9 @@ func TestKubectlTellsTheStoryOfAClusterPullSecret(t *testing.T) {
 		"Events:", "Distributed", first, "Distributed", second, v1alpha1.ReasonSourceInvalid, "registry.example.com", "the copies stay as they are", "Distributed", third)
 	checkInOrder(t, alice.run(nil, "kubectl", "-n", conflicted.ns, "events", "--for", "namespace/"+conflicted.ns),
 		"Warning", "NameConflict", p.name, "rename them, or label them")
-	for _, login := range []string{"robot:one", "robot:two", "robot:three", "robot:own"} {
-		if strings.Contains(text, base64.StdEncoding.EncodeToString([]byte(login))) {
-			t.Errorf("kubectl describe shows the credential %s:\n%s", login, text)
+	for _, password := range []string{"one", "two", "three", "own"} {
+		if strings.Contains(text, base64.StdEncoding.EncodeToString([]byte(p.name+":"+password))) {
+			t.Errorf("kubectl describe shows the credential with the password %s:\n%s", password, text)
 		}
 	}
 }

@@ -10,7 +10,8 @@
 // The suite runs against the cluster of KUBECONFIG or, where that is not set,
 // against a local one that it starts and ends itself. What only the local one
 // offers is asked for by Need, and told at the end where it was missing. Tests
-// whose names begin with TestPull need a node that pulls images, "make e2e-node".
+// whose names begin with TestPull need a node that pulls images, "make e2e-node" or
+// "make e2e-kind".
 //
 // # How a test is written
 //

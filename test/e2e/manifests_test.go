@@ -37,7 +37,7 @@ const (
 )
 
 // image returns what stands for ${IMAGE_BY_TAG} or ${IMAGE_BY_DIGEST} in
-// testdata. On another cluster the Services have to come up, so it must name
+// testdata. On a cluster with nodes the Services have to come up, so it must name
 // an image that can be pulled there without a secret.
 func image(t *testing.T, e *env.Env, variable string) string {
 	t.Helper()
@@ -45,13 +45,13 @@ func image(t *testing.T, e *env.Env, variable string) string {
 		return value
 	}
 	byTag, byDigest := standInByTag, standInByDigest
-	switch e.Kind {
-	case env.Node:
+	switch {
+	case e.Registries != nil:
 		var err error
 		if byTag, byDigest, err = e.Registries.Main.PublicImage(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-	case env.Existing:
+	case e.Kind == env.Existing:
 		t.Fatalf("%s is not set: on a cluster of your own, set IMAGE_BY_TAG and IMAGE_BY_DIGEST to an image that Services can run there without a pull secret", variable)
 	}
 	switch variable {

@@ -232,11 +232,17 @@ func kubectlReplace(p *person, version string) {
 			p.t.Fatal(err)
 		}
 	}
+	p.insist(encode(object.Object), "kubectl", "replace", "-f", "-")
+}
+
+// insist runs a program until nobody else writes while it does: some give up then, and
+// Knative's controller writes the status of a new Service again and again.
+func (p *person) insist(input []byte, tool string, args ...string) {
+	p.t.Helper()
 	eventually(p.t, func(context.Context) error {
-		// Knative's controller may have written the status meanwhile.
-		output, err := p.try(encode(object.Object), "kubectl", "replace", "-f", "-")
-		if err != nil && !strings.Contains(output, "(Conflict)") {
-			p.t.Fatalf("kubectl replace: %v\n%s", err, output)
+		output, err := p.try(input, tool, args...)
+		if err != nil && !strings.Contains(output, "the object has been modified") {
+			p.t.Fatalf("%s: %s %q: %v\n%s", p.name, tool, args, err, output)
 		}
 		return err
 	})
@@ -245,7 +251,7 @@ func kubectlReplace(p *person, version string) {
 func kn(verb string, flags ...string) func(*person, string) {
 	return func(p *person, version string) {
 		args := []string{"service", verb, "app", "--image=" + image(p.t, p.Env, "IMAGE_BY_DIGEST"), "--env=VERSION=" + version, "--no-wait"}
-		p.run(nil, "kn", append(args, flags...)...)
+		p.insist(nil, "kn", append(args, flags...)...)
 	}
 }
 

@@ -29,19 +29,22 @@ import (
 const teamLabel = "e2e.test/team"
 
 // A platform is the team that keeps credentials: of one ClusterPullSecret with a
-// source of its own, both of the same random name.
+// source of its own, both of the same random name, for an account of that name.
 type platform struct {
 	*env.Env
 	t    *testing.T
 	name string
 	cps  versioned.Interface
+	// host is the registry where the account is. Nothing answers there, unless
+	// covers has said otherwise.
+	host string
 }
 
 // newPlatform makes a source for a registry, and no ClusterPullSecret yet.
 func newPlatform(t *testing.T) *platform {
 	t.Helper()
 	p := barePlatform(t)
-	p.keepSource(pullSecret(p.name, "registry.example.com", "one"))
+	p.rotate("one")
 	return p
 }
 
@@ -54,7 +57,7 @@ func barePlatform(t *testing.T) *platform {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &platform{Env: e, t: t, name: "registry-" + rand.String(6), cps: cps}
+	p := &platform{Env: e, t: t, name: "registry-" + rand.String(6), cps: cps, host: "registry.example.com"}
 	t.Cleanup(func() {
 		ctx := context.WithoutCancel(t.Context())
 		if err := cps.PullsecretsV1alpha1().ClusterPullSecrets().Delete(ctx, p.name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
@@ -67,13 +70,46 @@ func barePlatform(t *testing.T) *platform {
 	return p
 }
 
-// pullSecret is what "kubectl create secret docker-registry" makes.
+// covers moves the account to the registry of an image, for Services that run it.
+func (p *platform) covers(image string) {
+	p.t.Helper()
+	if p.Kind == env.Existing {
+		// Services do not come up with a credential that the registry refuses, and
+		// without registries of the cluster's there is nobody to make the account.
+		p.Need(p.t, env.Pulls)
+	}
+	p.host, _, _ = strings.Cut(image, "/")
+	if account := p.account(); account != nil {
+		p.t.Cleanup(func() {
+			if err := account.RemoveUser(context.WithoutCancel(p.t.Context()), p.name); err != nil {
+				p.t.Error("Removing the account: ", err)
+			}
+		})
+	}
+	p.rotate("one")
+}
+
+// account is the registry of the cluster's at which the account is, or nil.
+func (p *platform) account() *env.Registry {
+	if p.Registries == nil {
+		return nil
+	}
+	for _, registry := range []*env.Registry{p.Registries.Main, p.Registries.Other} {
+		if registry.Host == p.host {
+			return registry
+		}
+	}
+	return nil
+}
+
+// pullSecret is what "kubectl create secret docker-registry" makes, for an account
+// that is called like the Secret.
 func pullSecret(name, registry, password string) *corev1.Secret {
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Type:       corev1.SecretTypeDockerConfigJson,
 		Data: map[string][]byte{corev1.DockerConfigJsonKey: encode(map[string]any{"auths": map[string]any{
-			registry: map[string]any{"username": "robot", "password": password, "auth": base64.StdEncoding.EncodeToString([]byte("robot:" + password))},
+			registry: map[string]any{"username": name, "password": password, "auth": base64.StdEncoding.EncodeToString([]byte(name + ":" + password))},
 		}})},
 	}
 }
@@ -91,10 +127,15 @@ func (p *platform) keepSource(secret *corev1.Secret) {
 	}
 }
 
-// rotate gives the source another password.
+// rotate gives the account and the source another password.
 func (p *platform) rotate(password string) {
 	p.t.Helper()
-	p.keepSource(pullSecret(p.name, "registry.example.com", password))
+	if account := p.account(); account != nil {
+		if err := account.SetUser(p.t.Context(), p.name, password, "public/"); err != nil {
+			p.t.Fatal("Setting a password: ", err)
+		}
+	}
+	p.keepSource(pullSecret(p.name, p.host, password))
 }
 
 // grant makes the ClusterPullSecret, for Namespaces of the team of its own name.
@@ -185,12 +226,22 @@ func (n *tenant) waitForCopy(name, password string) *corev1.Secret {
 		if found = n.copyOf(name); found == nil {
 			return fmt.Errorf("there is no Secret %s", name)
 		}
-		if !strings.Contains(string(found.Data[corev1.DockerConfigJsonKey]), base64.StdEncoding.EncodeToString([]byte("robot:"+password))) {
+		if !hasPassword(found, password) {
 			return fmt.Errorf("Secret %s does not hold the password %q", name, password)
 		}
 		return nil
 	})
 	return found
+}
+
+// hasPassword says whether a Secret has a login with this password.
+func hasPassword(secret *corev1.Secret, password string) bool {
+	for _, login := range logins(secret) {
+		if strings.HasSuffix(login, ":"+password) {
+			return true
+		}
+	}
+	return false
 }
 
 // waitForNoCopy waits until there is no such Secret.

@@ -90,7 +90,7 @@ func (i pushed) byDigest() string { return i.registry.Host + "/" + i.repository 
 // requests returns what was asked about the image after the first of them.
 func (i pushed) requests(after int) []env.RegistryRequest {
 	i.t.Helper()
-	all, err := i.registry.Requests(i.repository)
+	all, err := i.registry.Requests(i.t.Context(), i.repository)
 	if err != nil {
 		i.t.Fatal(err)
 	}

@@ -188,6 +188,7 @@ func TestPullFromTwoRegistriesAvoidsTheServiceAccountTrap(t *testing.T) {
 // Knative's tag resolution never finds: it asks index.docker.io.
 func TestPullFromDockerHubByItsAlias(t *testing.T) {
 	t.Parallel()
+	env.Get(t).Need(t, env.DockerHub)
 	p := newPuller(t, dockerHub)
 	p.grant()
 

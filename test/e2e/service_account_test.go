@@ -82,7 +82,7 @@ func TestEnforcedServiceAccount(t *testing.T) {
 // an image. What is bound to the ServiceAccount may be named, and is injected.
 func TestEnforcedServiceAccountAndGrants(t *testing.T) {
 	t.Parallel()
-	platforms := grantingTo(t, "registry.example.com", "registry.example.com")
+	platforms := covering(t, imageHere(t), imageHere(t))
 	always, auto := platforms[0], platforms[1]
 	always.patchGrant(map[string]any{"always": map[string]any{"services": true}})
 	n := newTenant(t, always.granted(), env.Annotated(pullsecrets.InjectAnnotation, "auto"))

@@ -7,9 +7,7 @@ package e2e
 
 import (
 	"context"
-	"encoding/base64"
 	"fmt"
-	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -202,5 +200,5 @@ func (i *intruder) checkNothingForeign() {
 }
 
 func isForeign(secret *corev1.Secret) bool {
-	return strings.Contains(string(secret.Data[corev1.DockerConfigJsonKey]), base64.StdEncoding.EncodeToString([]byte("robot:foreign")))
+	return hasPassword(secret, "foreign")
 }

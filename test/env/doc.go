@@ -56,10 +56,14 @@ A suite has
 and each test takes the cluster from [Get] and a namespace of its own from
 [Env.Namespace]. A test that stops processes, counts requests or lets Revisions
 fail says so with [Env.Need]; on a cluster that cannot do that it is not run,
-and the end of the output says so. [Env.Processes] stops, kills and starts the
+and [Main] says so at the end. [Env.Processes] stops, kills and starts the
 cluster's processes, also with other variables in their environment or more than
 one in the place of a Deployment, and [Env.Audit] tells what the API server was
 asked.
+
+Of a cluster that KUBECONFIG names nothing is known but what lies beside that file:
+registries.json tells of private registries from which its nodes pull, see
+[Registries]. test/e2e-kind.sh makes such a cluster.
 
 # Using it by hand
 

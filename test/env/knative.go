@@ -5,10 +5,12 @@ package env
 
 import (
 	"context"
+	_ "embed" // for the unreachable registries
 	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,9 +21,12 @@ import (
 const knativeModule = "test/knative"
 
 // UnreachableRegistries are the hosts whose images tests and demos may name by
-// tag: Knative does not try to resolve these, since nothing answers there.
-const UnreachableRegistries = "ghcr.io,docker.io,index.docker.io,quay.io,gcr.io," +
-	"registry.example.com,private.example.com,other.example.com"
+// tag: Knative does not try to resolve these, since nothing answers there. They lie
+// in a file because test/e2e-kind.sh needs them too.
+var UnreachableRegistries = strings.Join(strings.Fields(unreachableRegistries), ",")
+
+//go:embed unreachable-registries
+var unreachableRegistries string
 
 // quickLeases make a program that was killed and started again the leader in
 // seconds instead of a minute. Usually one process stands in for all replicas, so

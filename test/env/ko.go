@@ -5,15 +5,18 @@ package env
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 // koApply installs the product as its users do, and returns when it works.
@@ -35,7 +38,29 @@ func (s *supervisor) koApply(ctx context.Context) error {
 			return err
 		}
 	}
-	return in.waitWebhooks(ctx, s.installer)
+	if err := in.waitWebhooks(ctx, s.installer); err != nil {
+		return err
+	}
+	return s.waitReachable(ctx, manifests)
+}
+
+// waitReachable waits until the API server accepts the settings, about which it asks the
+// webhook: that Pods are ready comes before kube-proxy knows the way to them.
+func (s *supervisor) waitReachable(ctx context.Context, manifests []*unstructured.Unstructured) error {
+	for _, object := range manifests {
+		if object.GetKind() != "ConfigMap" {
+			continue
+		}
+		var refused error
+		err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+			refused = s.installer.validate(ctx, object)
+			return refused == nil, nil
+		})
+		if err != nil {
+			return fmt.Errorf("waiting until the webhook is reached: %w", errors.Join(err, refused))
+		}
+	}
+	return nil
 }
 
 func (s *supervisor) koDelete(ctx context.Context) error {

@@ -27,10 +27,12 @@ func (l layout) ownLog() string     { return filepath.Join(l.logs(), "cluster.lo
 func (l layout) volumePlugins() string { return filepath.Join(l.dir, "volume-plugins") }
 
 // What a cluster with a node has besides: what its programs leave on their
-// machine, the layers of the registries' images, and how to push there.
+// machine, the layers of the registries' images, which registries there are, and
+// how to push there.
 func (l layout) machine() string      { return filepath.Join(l.dir, "machine") }
 func (l layout) blobs() string        { return filepath.Join(l.dir, "blobs") }
 func (l layout) dockerConfig() string { return filepath.Join(l.dir, "docker") }
+func (l layout) registries() string   { return filepath.Join(l.dir, "registries.json") }
 func (l layout) koSettings() string   { return filepath.Join(l.dir, "ko.env") }
 
 // cgroup is the name of the group in which all Pods are. Cgroups are the one
@@ -53,7 +55,7 @@ func (l layout) remove() error {
 	}
 	for _, path := range []string{
 		l.kubeconfig(), filepath.Dir(l.kubeconfigOf("x")), l.etcd(), l.pki(), l.volumePlugins(),
-		l.machine(), l.blobs(), l.dockerConfig(), l.koSettings(), l.state(),
+		l.machine(), l.blobs(), l.dockerConfig(), l.registries(), l.koSettings(), l.state(),
 	} {
 		if err := os.RemoveAll(path); err != nil {
 			return err

@@ -33,6 +33,7 @@ func TestNodeLeavesNothing(t *testing.T) {
 
 	up(t, options)
 	first := stateOf(t, options)
+	checkSeenFromElsewhere(t, options)
 	if err := Down(t.Context(), options); err != nil {
 		t.Fatal(err)
 	}
@@ -54,6 +55,37 @@ func TestNodeLeavesNothing(t *testing.T) {
 	}
 	checkGone(t, options, second)
 	checkMachine(t, before)
+}
+
+// checkSeenFromElsewhere checks that a kubeconfig and what lies beside it are all that
+// tests need to pull images on a cluster of which they know nothing else.
+func checkSeenFromElsewhere(t *testing.T, options Options) {
+	t.Helper()
+	here, elsewhere := layout{dir: options.Dir}, layout{dir: t.TempDir()}
+	for from, to := range map[string]string{here.kubeconfig(): elsewhere.kubeconfig(), here.registries(): elsewhere.registries()} {
+		content, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := writeFile(to, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("KUBECONFIG", elsewhere.kubeconfig())
+	e, err := Setup(t.Context(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e.Kind != Existing || !e.offers(Pulls) || !e.offers(DockerHub) || e.offers(RequestCounts) || e.offers(ProcessControl) {
+		t.Errorf("Seen from elsewhere it is a cluster that is %s, with the registries %v", e.Kind, e.Registries)
+	}
+	if _, err := e.Registries.Main.Push(t.Context(), "seen/from-elsewhere", "v1"); err != nil {
+		t.Fatal(err)
+	}
+	requests, err := e.Registries.Main.Requests(t.Context(), "seen/from-elsewhere")
+	if err != nil || len(requests) == 0 || requests[0].User != registryAdministrator {
+		t.Errorf("The registry tells of the requests %v, %v", requests, err)
+	}
 }
 
 // machineState is what a kubelet and its helpers would change on a machine that

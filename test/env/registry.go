@@ -4,12 +4,12 @@
 package env
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -19,25 +19,25 @@ import (
 	"time"
 )
 
-// A Registry is one of the private registries of a cluster with a node. It asks
-// for basic auth, and nobody but its administrator may read an image that does
-// not lie below public/, until a test says who may.
+// A Registry is a private registry that comes with a cluster. It asks for basic
+// auth, and nobody but its administrator may read an image that does not lie below
+// public/, until a test says who may.
 type Registry struct {
 	// Host is what images begin with, and what a pull secret has to name.
-	Host string
-
-	url      string
-	password string // of the administrator
-	log      string
+	Host string `json:"host"`
+	// URL is where it is reached from here.
+	URL string `json:"url"`
+	// Password is that of the administrator.
+	Password string `json:"password"`
 }
 
-// Registries are the private registries of a cluster with a node.
+// Registries are the private registries that come with a cluster.
 type Registries struct {
-	Main  *Registry
-	Other *Registry
+	Main  *Registry `json:"main"`
+	Other *Registry `json:"other"`
 	// Hub answers for Docker Hub, under its names and with a certificate that
-	// the cluster trusts. Nothing of the real one can be reached.
-	Hub *Registry
+	// the cluster trusts. It is nil where the real one would answer.
+	Hub *Registry `json:"hub,omitempty"`
 }
 
 const (
@@ -53,19 +53,32 @@ var hubHosts = []string{"index.docker.io", "registry-1.docker.io"}
 // image names one of the images that each registry has from the start.
 func (r *Registry) image(name string) string { return r.Host + "/public/" + name + ":1" }
 
-// registriesOf knows the registries of a running cluster.
-func registriesOf(s *state, l layout) *Registries {
-	of := func(name, host string) *Registry {
-		return &Registry{
-			Host: host, url: "http://" + address(s.RegistryPorts[name]), password: s.Token,
-			log: filepath.Join(l.logs(), name+".log"),
-		}
+// readRegistries reads which registries come with a cluster: whoever has made it
+// has written that beside its kubeconfig. It is nil where there are none.
+func readRegistries(l layout) (*Registries, error) {
+	content, err := os.ReadFile(l.registries())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
 	}
-	return &Registries{
-		Main:  of("registry", address(s.RegistryPorts["registry"])),
-		Other: of("other-registry", address(s.RegistryPorts["other-registry"])),
-		Hub:   of("hub", "docker.io"),
+	if err != nil {
+		return nil, err
 	}
+	found := &Registries{}
+	if err := json.Unmarshal(content, found); err != nil {
+		return nil, fmt.Errorf("%s: %w", l.registries(), err)
+	}
+	if found.Main == nil || found.Other == nil {
+		return nil, fmt.Errorf("%s does not name the registries main and other", l.registries())
+	}
+	return found, nil
+}
+
+func (r *Registries) write(l layout) error {
+	content, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeFile(l.registries(), content, 0o600)
 }
 
 // startRegistries starts the registries, filled with the images that all
@@ -76,13 +89,13 @@ func (s *supervisor) startRegistries(ctx context.Context) error {
 		return err
 	}
 	bin := s.builder.binDir()
-	ports := map[string]int{}
+	registries := map[string]*Registry{}
 	for _, name := range []string{"registry", "other-registry", "hub"} {
 		port, err := s.ports.of(name)
 		if err != nil {
 			return err
 		}
-		ports[name] = port
+		registries[name] = &Registry{Host: address(port), URL: "http://" + address(port), Password: s.state.Token}
 		arguments := []string{
 			"-listen", address(port), "-blobs", s.layout.blobs(),
 			"-image", appRepository + "=" + filepath.Join(bin, binApp),
@@ -93,6 +106,7 @@ func (s *supervisor) startRegistries(ctx context.Context) error {
 				"-image", "public/base", "-image", "public/pause="+filepath.Join(bin, binApp),
 				"-image", "public/queue="+filepath.Join(bin, binQueue), "-image", "public/autoscaler="+filepath.Join(bin, binAutoscaler))
 		case "hub":
+			registries[name].Host = "docker.io"
 			arguments = append(arguments, "-listen-tls", loopback+":443",
 				"-tls-cert", s.keys.path("server.crt"), "-tls-key", s.keys.path("server.key"))
 		}
@@ -109,15 +123,15 @@ func (s *supervisor) startRegistries(ctx context.Context) error {
 			return err
 		}
 	}
-	s.mu.Lock()
-	s.state.RegistryPorts = ports
-	s.mu.Unlock()
-	registries := registriesOf(&s.state, s.layout)
-	s.registry = registries.Main
-	if err := writeKoSettings(s.layout, registries.Main); err != nil {
+	all := &Registries{Main: registries["registry"], Other: registries["other-registry"], Hub: registries["hub"]}
+	s.registry = all.Main
+	if err := writeKoSettings(s.layout, all.Main); err != nil {
 		return err
 	}
-	return registries.writeDockerConfig(s.layout.dockerConfig())
+	if err := all.writeDockerConfig(s.layout.dockerConfig()); err != nil {
+		return err
+	}
+	return all.write(s.layout)
 }
 
 // writeDockerConfig writes what lets ko, and whoever works on the cluster, push.
@@ -127,7 +141,7 @@ func (r *Registries) writeDockerConfig(dir string) error {
 	}
 	auths := map[string]any{}
 	for _, registry := range []*Registry{r.Main, r.Other} {
-		auths[registry.Host] = map[string]any{"username": registryAdministrator, "password": registry.password}
+		auths[registry.Host] = map[string]any{"username": registryAdministrator, "password": registry.Password}
 	}
 	content, err := json.Marshal(map[string]any{"auths": auths})
 	if err != nil {
@@ -209,11 +223,11 @@ func (r *Registry) RemoveUser(ctx context.Context, name string) error {
 }
 
 func (r *Registry) call(ctx context.Context, method, path, contentType string, body []byte) ([]byte, error) {
-	request, err := http.NewRequestWithContext(ctx, method, r.url+path, bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, method, r.URL+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
-	request.SetBasicAuth(registryAdministrator, r.password)
+	request.SetBasicAuth(registryAdministrator, r.Password)
 	request.Header.Set("Content-Type", contentType)
 	// The caller's environment may name a proxy, which must not see this.
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
@@ -249,20 +263,12 @@ func (r RegistryRequest) String() string {
 }
 
 // Requests returns what was asked about the repository up to now, in order.
-func (r *Registry) Requests(repository string) ([]RegistryRequest, error) {
-	f, err := os.Open(r.log)
+func (r *Registry) Requests(ctx context.Context, repository string) ([]RegistryRequest, error) {
+	content, err := r.call(ctx, http.MethodGet, "/requests/"+repository, "", nil)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
 	var all []RegistryRequest
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		var request RegistryRequest
-		// A last line that is not written to its end yet is one of later.
-		if json.Unmarshal(lines.Bytes(), &request) == nil && request.Repository == repository {
-			all = append(all, request)
-		}
-	}
-	return all, lines.Err()
+	err = json.Unmarshal(content, &all)
+	return all, err
 }

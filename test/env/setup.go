@@ -27,7 +27,8 @@ const (
 	Local Kind = "local"
 	// Node is a local one that runs Pods, the product's own among them.
 	Node Kind = "node"
-	// Existing is any other one, with Knative Serving and the product on it.
+	// Existing is any other one, with Knative Serving and the product on it, and
+	// with registries where registries.json lies beside its kubeconfig.
 	Existing Kind = "existing"
 )
 
@@ -121,9 +122,10 @@ func (l *local) open() (*Env, error) {
 	}
 	if s.Node {
 		// The product's programs are Pods, and not for a supervisor to stop.
-		e.Kind, e.Processes, e.Registries = Node, nil, registriesOf(s, l.layout)
+		e.Kind, e.Processes = Node, nil
 	}
-	return e, nil
+	e.Registries, err = readRegistries(l.layout)
+	return e, err
 }
 
 func existing(ctx context.Context, kubeconfig string) (*Env, error) {
@@ -139,7 +141,8 @@ func existing(ctx context.Context, kubeconfig string) (*Env, error) {
 	if _, err := e.Kube.AppsV1().Deployments(systemNamespace).Get(ctx, "controller", metav1.GetOptions{}); err != nil {
 		return nil, fmt.Errorf("looking for the product on the cluster of KUBECONFIG=%s (install it with \"ko apply -f config/\", or unset KUBECONFIG to use a local cluster): %w", kubeconfig, err)
 	}
-	return e, nil
+	e.Registries, err = readRegistries(layout{dir: filepath.Dir(kubeconfig)})
+	return e, err
 }
 
 func newEnv(kind Kind, kubeconfig string) (*Env, error) {

@@ -410,8 +410,7 @@ type state struct {
 	Token      string              `json:"token"`
 	Processes  map[string]identity `json:"processes"`
 
-	Node          bool           `json:"node"`
-	RegistryPorts map[string]int `json:"registryPorts,omitempty"`
+	Node bool `json:"node"`
 }
 
 func (s *supervisor) saveState() error {

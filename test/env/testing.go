@@ -5,6 +5,7 @@ package env
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -60,10 +61,30 @@ func run(m *testing.M) int {
 	if err := shared.env.Close(context.Background()); err != nil {
 		code = max(code, fail(err))
 	}
-	if len(shared.notRun) > 0 {
-		fmt.Printf("NOT RUN on this %s cluster: %d tests\n  %s\n", shared.env.Kind, len(shared.notRun), strings.Join(shared.notRun, "\n  "))
+	if err := tellNotRun(); err != nil {
+		code = max(code, fail(err))
 	}
 	return code
+}
+
+// tellNotRun tells which tests were not run: to the file that NOT_RUN names, see
+// test/e2e.sh, and otherwise to whoever looks.
+func tellNotRun() error {
+	if len(shared.notRun) == 0 {
+		return nil
+	}
+	text := fmt.Sprintf("NOT RUN on this %s cluster: %d tests\n  %s\n", shared.env.Kind, len(shared.notRun), strings.Join(shared.notRun, "\n  "))
+	name := os.Getenv("NOT_RUN")
+	if name == "" {
+		fmt.Print(text)
+		return nil
+	}
+	file, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteString(text)
+	return errors.Join(err, file.Close())
 }
 
 func fail(err error) int {
@@ -128,24 +149,36 @@ const (
 	RevisionFates Capability = "a stand-in data plane that obeys the label " + RevisionsLabel
 	// Pulls is a node that really pulls images, from registries which tell who
 	// asked for them.
-	Pulls Capability = "a node with private registries (make node)"
+	Pulls Capability = "nodes with private registries (make node, or make e2e-kind)"
+	// DockerHub is a registry that answers for Docker Hub.
+	DockerHub Capability = "a stand-in for Docker Hub (make node)"
 )
 
-// offers lists what the kinds of clusters have.
-var offers = map[Kind][]Capability{
-	Local: {ProcessControl, RequestCounts, RevisionFates},
-	Node:  {RequestCounts, Pulls},
+func (e *Env) offers(c Capability) bool {
+	switch c {
+	case ProcessControl:
+		return e.Processes != nil
+	case RequestCounts:
+		return e.Audit != nil
+	case RevisionFates:
+		return e.Kind == Local
+	case Pulls:
+		return e.Registries != nil
+	case DockerHub:
+		return e.Registries != nil && e.Registries.Hub != nil
+	}
+	return false
 }
 
 // Need skips the test where the cluster lacks one of the capabilities, and has
 // Main report that at the end: a promise that was not tested is not kept.
 func (e *Env) Need(t testing.TB, capabilities ...Capability) {
 	t.Helper()
-	missing := slices.DeleteFunc(slices.Clone(capabilities), func(c Capability) bool { return slices.Contains(offers[e.Kind], c) })
-	if len(missing) == 0 {
+	i := slices.IndexFunc(capabilities, func(c Capability) bool { return !e.offers(c) })
+	if i < 0 {
 		return
 	}
-	reason := fmt.Sprintf("%s: needs %s", t.Name(), missing[0])
+	reason := fmt.Sprintf("%s: needs %s", t.Name(), capabilities[i])
 	shared.mu.Lock()
 	shared.notRun = append(shared.notRun, reason)
 	shared.mu.Unlock()

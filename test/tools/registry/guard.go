@@ -19,6 +19,10 @@ const administrator = "admin"
 // publicPrefix is what everybody may read.
 const publicPrefix = "public/"
 
+// maxKept is how many lines are kept for the administrator to ask for: many times
+// what a run of tests needs, and a few megabytes.
+const maxKept = 20_000
+
 // A user may read the repositories with a prefix.
 type user struct {
 	Password     string `json:"password"`
@@ -33,6 +37,7 @@ type guard struct {
 	mu    sync.Mutex
 	users map[string]user
 	log   *json.Encoder
+	kept  []line // the newest, in order
 }
 
 // A line of the log. Who failed to prove who they are is named all the same.
@@ -59,11 +64,14 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.serve(answer, r, repository)
 
 	name, _, _ := r.BasicAuth()
+	l := line{Time: time.Now(), User: name, Method: r.Method, Repository: repository, Path: r.URL.Path, Status: answer.status}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	_ = g.log.Encode(line{ // There is nobody to tell.
-		Time: time.Now(), User: name, Method: r.Method, Repository: repository, Path: r.URL.Path, Status: answer.status,
-	})
+	_ = g.log.Encode(l) // There is nobody to tell.
+	if len(g.kept) == maxKept {
+		g.kept = g.kept[1:]
+	}
+	g.kept = append(g.kept, l)
 }
 
 func (g *guard) serve(w http.ResponseWriter, r *http.Request, repository string) {
@@ -79,6 +87,8 @@ func (g *guard) serve(w http.ResponseWriter, r *http.Request, repository string)
 		refuse(w, http.StatusUnauthorized, "UNAUTHORIZED")
 	case strings.HasPrefix(r.URL.Path, "/users/") && name == administrator:
 		g.changeUser(w, r, strings.TrimPrefix(r.URL.Path, "/users/"))
+	case strings.HasPrefix(r.URL.Path, "/requests/") && name == administrator:
+		g.tellRequests(w, strings.TrimPrefix(r.URL.Path, "/requests/"))
 	case name == administrator, open, reads && (repository == "" || strings.HasPrefix(repository, known.Repositories)):
 		g.registry.ServeHTTP(w, r)
 	default:
@@ -117,6 +127,20 @@ func (g *guard) changeUser(w http.ResponseWriter, r *http.Request, name string) 
 			delete(g.users, name)
 		}
 	}
+}
+
+// tellRequests answers with the lines about a repository, the oldest first.
+func (g *guard) tellRequests(w http.ResponseWriter, repository string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	lines := []line{}
+	for _, l := range g.kept {
+		if l.Repository == repository {
+			lines = append(lines, l)
+		}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(lines) // Whoever has asked is gone then.
 }
 
 // repositoryOf finds the repository in a path such as /v2/team/app/blobs/sha256:...

@@ -6,8 +6,10 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -51,6 +53,8 @@ func TestWhoMayDoWhat(t *testing.T) {
 		{"and nothing else", "GET", "/v2/team-b/app/manifests/1", "robot", "secret", 403},
 		{"and writes nothing", "PUT", "/v2/team-a/app/manifests/2", "robot", "secret", 403},
 		{"nor makes users", "PUT", "/users/other", "robot", "secret", 403},
+		{"nor is told what others do", "GET", "/requests/team-b/app", "robot", "secret", 404},
+		{"and nobody is told anything", "GET", "/requests/team-a/app", "", "", 401},
 		{"an unknown user is nobody", "GET", "/v2/team-a/app/manifests/1", "ghost", "", 401},
 		{"an empty prefix would be all", "PUT", "/users/other", administrator, "master", 400},
 		{"a user is taken away", "DELETE", "/users/robot", administrator, "master", 200},
@@ -69,6 +73,48 @@ func TestWhoMayDoWhat(t *testing.T) {
 	var first line
 	if err := json.NewDecoder(&log).Decode(&first); err != nil || first.User != administrator || first.Status != http.StatusOK {
 		t.Errorf("The log begins with %+v, %v", first, err)
+	}
+}
+
+func TestRequestsAreKeptByRepository(t *testing.T) {
+	g := newGuard(http.NotFoundHandler(), "master", io.Discard)
+	read := func(path string) *httptest.ResponseRecorder {
+		request, answer := httptest.NewRequest(http.MethodGet, path, http.NoBody), httptest.NewRecorder()
+		request.SetBasicAuth(administrator, "master")
+		g.ServeHTTP(answer, request)
+		return answer
+	}
+	kept := func(repository string) []string {
+		t.Helper()
+		answer := read("/requests/" + repository)
+		var lines []line
+		if err := json.NewDecoder(answer.Body).Decode(&lines); err != nil || answer.Code != http.StatusOK {
+			t.Fatalf("The requests about %s are answered with %d, %v", repository, answer.Code, err)
+		}
+		paths := make([]string, 0, len(lines))
+		for _, l := range lines {
+			paths = append(paths, l.Path)
+		}
+		return paths
+	}
+	if got := kept("team-a/app"); len(got) != 0 {
+		t.Errorf("At first these are kept: %q", got)
+	}
+	want := []string{"/v2/team-a/app/manifests/1", "/v2/team-a/app/manifests/2"}
+	read(want[0])
+	read("/v2/team-b/app/manifests/1")
+	read(want[1])
+	if got := kept("team-a/app"); !slices.Equal(got, want) {
+		t.Errorf("These are kept: %q, want %q", got, want)
+	}
+	for range maxKept {
+		read("/v2/team-b/app/manifests/1")
+	}
+	if got := kept("team-a/app"); len(got) != 0 {
+		t.Errorf("After many others these are still kept: %q", got)
+	}
+	if got := len(kept("team-b/app")); got != maxKept-1 { // The last question is one of them.
+		t.Errorf("%d are kept, want %d", got, maxKept-1)
 	}
 }
 

@@ -13,7 +13,10 @@
 //	DELETE /users/robot
 //
 // Each request is one line of JSON on the standard output: who asked for what,
-// and the answer. A password is never in it.
+// and the answer. A password is never in it. The administrator is told the lines
+// about a repository, the oldest first, in a JSON array:
+//
+//	GET /requests/team-a/app
 package main
 
 import (

@@ -3,7 +3,8 @@
 
 // The app command is the one program of all images that tests run. It answers
 // every request on the port that Knative names, or on none where there is no
-// name: that is what Pods call "pause", and what a sidecar is.
+// name: that is what Pods call "pause", and what a sidecar is. With an argument it
+// ends at once, as an init container has to.
 package main
 
 import (
@@ -18,6 +19,9 @@ import (
 )
 
 func main() {
+	if len(os.Args) > 1 {
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	port := os.Getenv("PORT")
