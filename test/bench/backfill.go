@@ -166,12 +166,13 @@ func lastPatch(ctx context.Context, e *env.Env, mark env.Mark, namespace string,
 // lastOf waits for n requests of a sort and returns when, after the start, the API
 // server had answered the last one.
 func lastOf(ctx context.Context, e *env.Env, mark env.Mark, n int, start time.Time, what string, of func(env.Requests) env.Requests) (time.Duration, error) {
+	var found env.Requests
 	for deadline := time.Now().Add(patience); ; {
-		requests, err := e.Audit.Since(mark)
+		requests, next, err := e.Audit.Next(mark)
 		if err != nil {
 			return 0, err
 		}
-		found := of(requests)
+		mark, found = next, append(found, of(requests)...)
 		if len(found) >= n {
 			last := slices.MaxFunc(found, func(a, b env.Request) int { return a.At.Compare(b.At) })
 			return last.At.Sub(start), nil

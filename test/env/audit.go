@@ -6,6 +6,7 @@ package env
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -61,10 +62,17 @@ func (a *AuditLog) Mark() (Mark, error) {
 
 // Since returns what has been answered since the mark.
 func (a *AuditLog) Since(mark Mark) (Requests, error) {
+	requests, _, err := a.Next(mark)
+	return requests, err
+}
+
+// Next is Since, and returns the mark from which to go on, for whoever follows the log
+// and need not read all of it again and again.
+func (a *AuditLog) Next(mark Mark) (Requests, Mark, error) {
 	time.Sleep(auditLag)
 	f, err := os.Open(a.path)
 	if err != nil {
-		return nil, err
+		return nil, mark, err
 	}
 	defer f.Close()
 	lines := bufio.NewReader(f)
@@ -72,27 +80,34 @@ func (a *AuditLog) Since(mark Mark) (Requests, error) {
 		// At the mark a line may have been half written: what it tells of was
 		// answered before.
 		if _, err := f.Seek(int64(mark)-1, io.SeekStart); err != nil {
-			return nil, err
+			return nil, mark, err
 		}
-		if _, err := lines.ReadBytes('\n'); err != nil && err != io.EOF {
-			return nil, err
+		half, err := lines.ReadBytes('\n')
+		if err != nil {
+			return nil, mark, ignoreEOF(err)
 		}
+		mark += Mark(len(half) - 1)
 	}
 	var requests Requests
 	for {
 		line, err := lines.ReadBytes('\n')
-		if err == io.EOF {
-			return requests, nil // A line without its end is still being written.
-		}
 		if err != nil {
-			return nil, err
+			return requests, mark, ignoreEOF(err) // A line without its end is still being written.
 		}
 		var event auditEvent
 		if err := json.Unmarshal(line, &event); err != nil {
-			return nil, fmt.Errorf("%s: %w", a.path, err)
+			return nil, mark, fmt.Errorf("%s: %w", a.path, err)
 		}
 		requests = append(requests, event.request())
+		mark += Mark(len(line))
 	}
+}
+
+func ignoreEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
 }
 
 // auditEvent is the part of audit.k8s.io/v1 Event that is of use here.

@@ -28,7 +28,7 @@ func TestAuditLog(t *testing.T) {
 	if err := os.WriteFile(log.path, []byte("{}\n"+auditLines), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	requests, err := log.Since(mark)
+	requests, next, err := log.Next(mark)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,5 +42,13 @@ func TestAuditLog(t *testing.T) {
 	}
 	if got := requests.By("bob").Of("secrets").In("a").Verbs("get"); len(got) != 1 || got[0].Code != 403 {
 		t.Errorf("bob's requests are %+v, want the one that was made in his name", got)
+	}
+
+	// The line that was still being written comes next, and nothing twice.
+	if err := os.WriteFile(log.path, []byte("{}\n"+auditLines+"\"}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if requests, err = log.Since(next); err != nil || len(requests) != 1 {
+		t.Errorf("After these there are %v, %v, want one more", requests, err)
 	}
 }

@@ -81,10 +81,7 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 	r.wakeAfter = impl.EnqueueKeyAfter
 	w := waking{impl: impl, namespaces: namespaces.Lister(), logger: logger}
 	w.handle(namespaces.Informer(), controller.HandleAll(impl.Enqueue))
-	w.handle(secrets.Informer(), controller.HandleAll(func(object any) {
-		r.copies.seen(object)
-		w.wakeItsOwn(object)
-	}))
+	w.watchCopies(secrets.Informer(), r.copies.seen)
 	w.watchGrants(clusterPullSecrets.Informer())
 	w.watchServices(services.Informer())
 	w.watchAccounts(serviceAccounts.Informer(), r.accounts.gone)
@@ -102,6 +99,24 @@ func (w waking) handle(informer cache.SharedIndexInformer, handler cache.Resourc
 	if _, err := informer.AddEventHandler(handler); err != nil {
 		w.logger.Fatalw("Failed to watch", "error", err)
 	}
+}
+
+// watchCopies: a copy wakes its Namespace, unless it is just what was written there.
+// That it is gone is always news.
+func (w waking) watchCopies(informer cache.SharedIndexInformer, seen func(any) bool) {
+	wake := func(object any) {
+		if seen(object) {
+			w.wakeItsOwn(object)
+		}
+	}
+	w.handle(informer, cache.ResourceEventHandlerFuncs{
+		AddFunc:    wake,
+		UpdateFunc: func(_, after any) { wake(after) },
+		DeleteFunc: func(object any) {
+			seen(object)
+			w.wakeItsOwn(object)
+		},
+	})
 }
 
 // watchGrants: a ClusterPullSecret wakes the Namespaces that it selects, or selected,

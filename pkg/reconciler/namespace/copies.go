@@ -121,9 +121,10 @@ func (c *copies) awaited(namespace, name string, o *outcome) bool {
 }
 
 // do makes one write of a copy. Whoever looks at its state before the write, in the
-// cache, is kept from writing again.
-func (c *copies) do(name types.NamespacedName, write func() error) error {
-	c.pending.begin(name)
+// cache, is kept from writing again. A copy that is then seen to be what the write
+// makes is nothing to look into.
+func (c *copies) do(name types.NamespacedName, makes func(*corev1.Secret) bool, write func() error) error {
+	c.pending.begin(name, makes)
 	err := write()
 	if err != nil {
 		c.pending.end(name)
@@ -131,12 +132,15 @@ func (c *copies) do(name types.NamespacedName, write func() error) error {
 	return err
 }
 
-// seen notes that the cache has something new of a copy.
-func (c *copies) seen(object any) {
+// goes is what a write makes that takes a copy away: whatever is seen after it is news.
+func goes(*corev1.Secret) bool { return false }
+
+// seen notes that the cache has something new of a copy, and returns whether its
+// Namespace has to be looked at for that.
+func (c *copies) seen(object any) bool {
 	accessor, _ := kmeta.DeletionHandlingAccessor(object)
-	if secret, ok := accessor.(*corev1.Secret); ok {
-		c.pending.end(nameOf(secret))
-	}
+	secret, ok := accessor.(*corev1.Secret)
+	return ok && c.pending.seen(secret)
 }
 
 // existing are the Secrets of a namespace with both of our labels, by name.
@@ -275,7 +279,10 @@ func (c *copies) write(ctx context.Context, namespace string, w resources.Wanted
 			return err
 		}
 	}
-	err = c.do(name, write)
+	isWritten := func(copied *corev1.Secret) bool {
+		return copied.DeletionTimestamp == nil && resources.Judge(copied, w) == resources.Good
+	}
+	err = c.do(name, isWritten, write)
 	if copied == nil && apierrors.IsAlreadyExists(err) {
 		return c.conflict(ctx, name, o)
 	}
@@ -401,7 +408,7 @@ func (c *copies) used(ctx context.Context, namespace, name string) (bool, error)
 
 // remove deletes a copy, unless it has changed since it was looked at.
 func (c *copies) remove(ctx context.Context, copied *corev1.Secret) error {
-	err := c.do(nameOf(copied), func() error {
+	err := c.do(nameOf(copied), goes, func() error {
 		return c.kube.CoreV1().Secrets(copied.Namespace).Delete(ctx, copied.Name, metav1.DeleteOptions{
 			Preconditions: &metav1.Preconditions{UID: &copied.UID, ResourceVersion: &copied.ResourceVersion},
 		})
@@ -431,7 +438,7 @@ func (c *copies) retain(ctx context.Context, copied *corev1.Secret) error {
 }
 
 func (c *copies) patch(ctx context.Context, copied *corev1.Secret, patch string) error {
-	err := c.do(nameOf(copied), func() error {
+	err := c.do(nameOf(copied), goes, func() error {
 		_, err := c.kube.CoreV1().Secrets(copied.Namespace).Patch(ctx, copied.Name, types.MergePatchType, []byte(patch),
 			metav1.PatchOptions{FieldManager: pullsecrets.FieldManager})
 		return err

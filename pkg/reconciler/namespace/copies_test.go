@@ -23,6 +23,7 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 	. "pullsecrets.dev/pkg/reconciler/testing"
+	"pullsecrets.dev/pkg/trim"
 )
 
 // dockerConfig is a Secret with a credential.
@@ -383,21 +384,88 @@ func TestWritesAreMadeOnce(t *testing.T) {
 	if again, after := controller.IsRequeueKey(c.Reconcile(row.Ctx, "team")); !again || after > unseen || creates() != 1 {
 		t.Errorf("before it is seen: looks again %t in %s and has created %d times, want to within %s and one", again, after, creates(), unseen)
 	}
-	r.copies.seen(made())
+	if !r.copies.seen(cached(t, made())) {
+		t.Error("the copy that is waited for does not wake")
+	}
 	if err := c.Reconcile(row.Ctx, "team"); err != nil || creates() != 2 {
 		t.Errorf("after another event: Reconcile() = %v and %d creates, want two", err, creates())
 	}
 }
 
+// The event of what was written, which comes with each write, has no Namespace looked at.
+func TestOwnWritesAreNoNews(t *testing.T) {
+	for _, test := range []struct {
+		reason string
+		seen   *corev1.Secret
+		news   bool
+	}{
+		{"the copy as it was made", made(), false},
+		{"with another password", copied(two, "7"), true},
+		{"of another version", copied(one, "6"), true},
+		{"deleted since", copied(one, "7", func(s *corev1.Secret) { s.DeletionTimestamp = new(metav1.Now()) }), true},
+	} {
+		row := knativetesting.TableRow{Objects: []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(one)}}
+		var r *Reconciler
+		row.OtherTestData = map[string]any{"prepare": func(made *Reconciler) { r = made }}
+		c, _, _ := factory()(t, &row)
+		if err := c.Reconcile(row.Ctx, "team"); err != nil {
+			t.Fatal(err)
+		}
+		if news := r.copies.seen(cached(t, test.seen)); news != test.news {
+			t.Errorf("%s: news = %t, want %t", test.reason, news, test.news)
+		}
+	}
+}
+
+// cached is what the cache keeps of a Secret.
+func cached(t *testing.T, secret *corev1.Secret) *corev1.Secret {
+	t.Helper()
+	trimmed, err := trim.Object(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return trimmed.(*corev1.Secret)
+}
+
 func TestPendingEnds(t *testing.T) {
 	var p pending
 	name := types.NamespacedName{Namespace: "team", Name: "ghcr"}
-	if p.begin(name); p.left(name) <= 0 {
+	if p.begin(name, goes); p.left(name) <= 0 {
 		t.Error("a write that has begun is not waited for")
 	}
-	p.since.set(name, time.Now().Add(-unseen))
-	if left := p.left(name); left != 0 || len(p.since.all) != 0 {
+	p.writes.set(name, &pendingWrite{since: time.Now().Add(-unseen)})
+	if left := p.left(name); left != 0 || len(p.writes.all) != 0 {
 		t.Errorf("a write that is never seen is waited for %s more", left)
+	}
+}
+
+// What was written, and nobody waits for, is no news. Everything else is.
+func TestWhatIsSeenIsNews(t *testing.T) {
+	copied := made()
+	name := nameOf(copied)
+	is := func(seen *corev1.Secret) bool { return seen == copied }
+	for _, test := range []struct {
+		reason string
+		before func(*pending)
+		seen   *corev1.Secret
+		news   bool
+	}{
+		{"a copy that nobody here has written", func(*pending) {}, copied, true},
+		{"what was written", func(p *pending) { p.begin(name, is) }, copied, false},
+		{"what somebody has made of it since", func(p *pending) { p.begin(name, is) }, made(), true},
+		{"what was written, and is waited for", func(p *pending) { p.begin(name, is); p.left(name) }, copied, true},
+		{"what was written, a second time", func(p *pending) { p.begin(name, is); p.seen(copied) }, copied, true},
+		{"what a write that failed would have made", func(p *pending) { p.begin(name, is); p.end(name) }, copied, true},
+		{"what is to be taken away", func(p *pending) { p.begin(name, goes) }, copied, true},
+	} {
+		var p pending
+		test.before(&p)
+		if news := p.seen(test.seen); news != test.news {
+			t.Errorf("%s: news = %t, want %t", test.reason, news, test.news)
+		}
+		if left := p.left(name); left != 0 {
+			t.Errorf("%s: it is waited for %s more", test.reason, left)
+		}
 	}
 }
 

@@ -127,7 +127,7 @@ func TestErrorLooksAgain(t *testing.T) {
 			Namespace("team", WithNamespaceAnnotation("pullsecrets.dev/secrets", "ghcr,quay")), ClusterPullSecret("ghcr"), ClusterPullSecret("quay"),
 		},
 		OtherTestData: map[string]any{"prepare": func(r *Reconciler) {
-			r.copies.pending.since.set(types.NamespacedName{Namespace: "team", Name: "quay"}, time.Now().Add(soon-unseen))
+			r.copies.pending.writes.set(types.NamespacedName{Namespace: "team", Name: "quay"}, &pendingWrite{since: time.Now().Add(soon - unseen)})
 			r.wakeAfter = func(key types.NamespacedName, after time.Duration) {
 				if key.Name == "team" {
 					woken = append(woken, after)
@@ -170,7 +170,7 @@ func TestDemoted(t *testing.T) {
 	for _, namespace := range []string{"kept", "lost"} {
 		account, name := in(namespace)
 		r.copies.repairs.wrote(name, "7")
-		r.copies.pending.begin(name)
+		r.copies.pending.begin(name, goes)
 		r.accounts.wrote(account, added)
 		report(account)
 		report(events.InItsOwn(Namespace(namespace)))
