@@ -125,7 +125,8 @@ cluster() {
   no_cluster
   step "Creating a cluster with Kubernetes ${kubernetes_version}"
   mkdir -p "${out}"
-  "${bin}/kind" create cluster --name "${name}" --image "${node_image}" --config test/kind/cluster.yaml --wait 5m
+  "${bin}/kind" create cluster --name "${name}" --image "${node_image}" --config test/kind/cluster.yaml --wait 5m \
+    --retain # Its logs say why it has failed, if it has; "down" deletes it.
 }
 
 build_kind() {
@@ -214,10 +215,14 @@ knative_setting() {
   kubectl -n knative-serving patch configmap "$1" --type=merge --patch "{\"data\": {\"$2\": \"$3\"}}"
 }
 
-# wait_for waits until the Deployments of a namespace run and the webhooks of the cluster
-# are served: each of them gets its certificate from the program that serves it.
+# wait_for waits until the Deployments of a namespace run as they are now and the webhooks
+# of the cluster are served: each of them gets its certificate from the program that
+# serves it.
 wait_for() {
-  kubectl -n "$1" wait deployment --all --for=condition=Available --timeout=5m
+  local deployment
+  for deployment in $(kubectl -n "$1" get deployments --output=name); do
+    kubectl -n "$1" rollout status "${deployment}" --timeout=5m
+  done
   kubectl wait mutatingwebhookconfigurations,validatingwebhookconfigurations --all \
     --for=jsonpath='{.webhooks[0].clientConfig.caBundle}' --timeout=2m
 }
@@ -230,6 +235,8 @@ product() {
   DOCKER_CONFIG="${out}/docker" KO_DOCKER_REPO="${repository}" \
     "${bin}/ko" apply --platform="linux/$(go env GOARCH)" -f config/
   wait_for pullsecrets-system
+  # Pods are ready before nodes know the way to them.
+  timeout 60 bash -c 'until kubectl apply --dry-run=server -f config/400-config-pullsecrets.yaml; do sleep 1; done'
 }
 
 suite() {
@@ -240,6 +247,7 @@ suite() {
 logs() {
   step "Keeping the logs in ${out}/logs"
   build_kind
+  mkdir -p "${out}/logs"
   "${bin}/kind" export logs --name "${name}" "${out}/logs"
   local one
   for one in main other; do
@@ -260,6 +268,8 @@ all() {
   # A cluster that is there already is not for this call to delete.
   no_cluster
   trap finish EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
   cluster
   registry
   knative
@@ -285,7 +295,9 @@ command="${1:-all}"
 case "${command}" in
   help | -h | --help) usage ;;
   check) check ;;
-  all | cluster | registry | knative | product | logs | down)
+  # These must also do where something is missing by now.
+  logs | down) "${command}" ;;
+  all | cluster | registry | knative | product)
     check
     "${command}"
     ;;

@@ -66,6 +66,30 @@ func makeCgroups(name string) error {
 	return nil
 }
 
+// unified is where the second version of cgroups is mounted on a machine that has no
+// other. Kubelets use it there alone.
+const unified = "/sys/fs/cgroup"
+
+// kubeletControllers are what a kubelet wants in its group then, as far as the machine
+// has them.
+var kubeletControllers = []string{"cpu", "cpuset", "memory", "hugetlb", "pids"}
+
+// notHandedDown lists those of them that a group below the mount does not have. There
+// are none where the mount is none of that version.
+func notHandedDown(mount, group string) []string {
+	has, err := os.ReadFile(filepath.Join(mount, "cgroup.controllers"))
+	if err != nil {
+		return nil
+	}
+	got, err := os.ReadFile(filepath.Join(group, "cgroup.controllers"))
+	if err != nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(kubeletControllers), func(controller string) bool {
+		return !slices.Contains(strings.Fields(string(has)), controller) || slices.Contains(strings.Fields(string(got)), controller)
+	})
+}
+
 // removeCgroups removes that group with all below it. Their processes have
 // ended, but the system may take a moment longer to know.
 func removeCgroups(name string) error {

@@ -273,8 +273,14 @@ func checkEnclave(repo, dir string) error {
 		return fmt.Errorf("a node lives in namespaces of its own, and this machine lets root make none: %w", err)
 	}
 	cgroup := layout{dir: dir}.cgroup() + "-check"
-	if err := errors.Join(makeCgroups(cgroup), removeCgroups(cgroup)); err != nil {
+	err := makeCgroups(cgroup)
+	missing := notHandedDown(unified, filepath.Join(unified, cgroup))
+	if err := errors.Join(err, removeCgroups(cgroup)); err != nil {
 		return fmt.Errorf("a node has a cgroup of its own, and this machine lets root make none: %w", err)
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("a kubelet needs the cgroup controllers %s, which this machine does not hand down: write +NAME of each to cgroup.subtree_control where cgroups are mounted",
+			strings.Join(missing, ", "))
 	}
 	for _, place := range hidden {
 		for _, path := range []string{repo, dir} {

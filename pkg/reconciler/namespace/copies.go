@@ -80,6 +80,9 @@ func (o *outcome) lookAgain(after time.Duration) {
 // something failed.
 func (c *copies) converge(ctx context.Context, namespace *corev1.Namespace) (outcome, grant.Grants, error) {
 	var o outcome
+	// This comes before the first look at the cache: what the cache shows later brings
+	// the Namespace back.
+	c.pending.await(namespace.Name)
 	have, err := c.existing(namespace.Name)
 	if err != nil {
 		return o, grant.Grants{}, err

@@ -22,6 +22,7 @@ import (
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	"pullsecrets.dev/pkg/catalog"
 	. "pullsecrets.dev/pkg/reconciler/testing"
 	"pullsecrets.dev/pkg/trim"
 )
@@ -417,6 +418,35 @@ func TestOwnWritesAreNoNews(t *testing.T) {
 	}
 }
 
+// A copy whose grant ends before the cache shows it is news, although it is what was
+// written, or nobody would take it away.
+func TestCopyOfAGrantThatHasEnded(t *testing.T) {
+	for reason, end := range map[string]func(*Reconciler, *corev1.Namespace){
+		"the ClusterPullSecret is gone": func(r *Reconciler, _ *corev1.Namespace) {
+			r.copies.catalog = catalog.New(NewListers(nil).ClusterPullSecrets())
+		},
+		"nobody asks for it any more": func(_ *Reconciler, namespace *corev1.Namespace) { namespace.Annotations = nil },
+	} {
+		namespace := asks()
+		row := knativetesting.TableRow{Objects: []runtime.Object{namespace, ClusterPullSecret("ghcr"), sourceOf(one)}}
+		var r *Reconciler
+		row.OtherTestData = map[string]any{"prepare": func(made *Reconciler) { r = made }}
+		c, _, _ := factory()(t, &row)
+		if err := c.Reconcile(row.Ctx, "team"); err != nil {
+			t.Fatal(err)
+		}
+		end(r, namespace)
+		// The cache does not show the copy yet, so nothing is there to be taken away.
+		err := c.Reconcile(row.Ctx, "team")
+		if again, _ := controller.IsRequeueKey(err); err != nil && !again {
+			t.Fatal(err)
+		}
+		if !r.copies.seen(cached(t, made())) {
+			t.Errorf("%s: the copy that comes late is no news", reason)
+		}
+	}
+}
+
 // cached is what the cache keeps of a Secret.
 func cached(t *testing.T, secret *corev1.Secret) *corev1.Secret {
 	t.Helper()
@@ -453,7 +483,9 @@ func TestWhatIsSeenIsNews(t *testing.T) {
 		{"a copy that nobody here has written", func(*pending) {}, copied, true},
 		{"what was written", func(p *pending) { p.begin(name, is) }, copied, false},
 		{"what somebody has made of it since", func(p *pending) { p.begin(name, is) }, made(), true},
-		{"what was written, and is waited for", func(p *pending) { p.begin(name, is); p.left(name) }, copied, true},
+		{"what was written, and somebody has looked before", func(p *pending) { p.begin(name, is); p.await("team") }, copied, true},
+		{"what was written, and somebody has looked elsewhere", func(p *pending) { p.begin(name, is); p.await("other") }, copied, false},
+		{"what was written in a namespace that was made anew", func(p *pending) { p.begin(name, is); p.forget("team") }, copied, true},
 		{"what was written, a second time", func(p *pending) { p.begin(name, is); p.seen(copied) }, copied, true},
 		{"what a write that failed would have made", func(p *pending) { p.begin(name, is); p.end(name) }, copied, true},
 		{"what is to be taken away", func(p *pending) { p.begin(name, goes) }, copied, true},

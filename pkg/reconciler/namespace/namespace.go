@@ -97,6 +97,7 @@ func (r *Reconciler) ObserveDeletion(_ context.Context, key types.NamespacedName
 	// Reports are noted under the Namespace's own namespace; see InItsOwn.
 	r.reporter.Forget(types.NamespacedName{Namespace: key.Name, Name: key.Name}, topicAnnotations, topicConflicts)
 	r.copies.repairs.forget(key.Name)
+	r.copies.pending.forget(key.Name)
 	r.accounts.forget(key.Name)
 	return nil
 }

@@ -26,7 +26,7 @@ type pendingWrite struct {
 	since time.Time
 	// makes tells whether a copy is what the write makes of it.
 	makes func(*corev1.Secret) bool
-	// awaited is true once somebody has left the copy alone because of the write.
+	// awaited is true once somebody has looked at the state before the write.
 	awaited bool
 }
 
@@ -37,6 +37,16 @@ func (p *pending) begin(name types.NamespacedName, makes func(*corev1.Secret) bo
 	p.writes.set(name, &pendingWrite{since: time.Now(), makes: makes})
 }
 
+// await has all be news that is seen of the writes in a namespace, for who is about to
+// look at its state: that may be the one before them.
+func (p *pending) await(namespace string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, write := range p.writes.all[namespace] {
+		write.awaited = true
+	}
+}
+
 // end notes that a write failed.
 func (p *pending) end(name types.NamespacedName) {
 	p.mu.Lock()
@@ -45,7 +55,7 @@ func (p *pending) end(name types.NamespacedName) {
 }
 
 // seen notes that the cache shows something new of a copy. It returns whether that is
-// news: it is none where the copy is what was written, and nobody waits for it.
+// news: it is none where the copy is what was written, and nobody has looked in between.
 func (p *pending) seen(copied *corev1.Secret) (news bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -64,11 +74,17 @@ func (p *pending) left(name types.NamespacedName) time.Duration {
 		return 0
 	}
 	if left := time.Until(write.since.Add(unseen)); left > 0 {
-		write.awaited = true
 		return left
 	}
 	p.writes.drop(name)
 	return 0
+}
+
+// forget drops the writes in a namespace that is gone.
+func (p *pending) forget(namespace string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.writes.dropNamespace(namespace)
 }
 
 // forgetThose drops the writes in certain namespaces, for a process that no longer
