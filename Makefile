@@ -14,7 +14,7 @@ RACE  := $(shell command -v gcc >/dev/null && echo -race)
 
 .PHONY: help
 help: ## List the targets.
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ The main job
 
@@ -48,9 +48,9 @@ e2e: ## The end-to-end suite: on a local cluster of its own or, with KUBECONFIG 
 	test/e2e.sh
 
 .PHONY: e2e-node
-e2e-node: node ## The end-to-end suite with Pods that really pull images, on the cluster of "make node".
+e2e-node: node ## The end-to-end suite with Pods that really pull images, after "make node"; E2E='-run NAME' for a part.
 	go test -tags=e2e -count=1 -timeout=20m -run ^TestNode ./test/env
-	KUBECONFIG=$(NODE)/kubeconfig test/e2e.sh
+	KUBECONFIG=$(NODE)/kubeconfig test/e2e.sh $(E2E)
 
 .PHONY: e2e-kind
 e2e-kind: ## The end-to-end suite on a kind cluster of its own. Needs docker.
