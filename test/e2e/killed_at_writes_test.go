@@ -453,7 +453,8 @@ func (n *tenant) secretsAndAccounts() []any {
 		n.t.Fatal(err)
 	}
 	for _, s := range secrets.Items {
-		all = append(all, s.Name, s.Labels, s.Annotations, s.Finalizers, s.OwnerReferences, s.DeletionTimestamp, s.Type, s.Data)
+		// In the data, names of the scene are encoded.
+		all = append(all, s.Name, s.Labels, s.Annotations, s.Finalizers, s.OwnerReferences, s.DeletionTimestamp, s.Type, slices.Sorted(maps.Keys(s.Data)), logins(&s))
 	}
 	accounts, err := n.Kube.CoreV1().ServiceAccounts(n.ns).List(n.t.Context(), metav1.ListOptions{})
 	if err != nil {
