@@ -356,6 +356,10 @@ func TestServicesAndBudgetsSelectPods(t *testing.T) {
 			} else {
 				selects(t, file, "the budget", b.Spec.Selector, d)
 			}
+			// With minAvailable a drain of the nodes of few replicas could wait for ever.
+			if most := b.Spec.MaxUnavailable; most == nil || *most != intstr.FromInt32(1) {
+				t.Errorf("%s: maxUnavailable is %v, want 1, so that any number of replicas can be drained", file, most)
+			}
 		}
 	}
 }

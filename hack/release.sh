@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: Apache-2.0
 
 # Builds a release: images for amd64 and arm64 in the registry that KO_DOCKER_REPO
-# names, and in the folder OUT one release.yaml that names them by digest, their SBOMs
-# and checksums of it all. VERSION (v1.2.3) is the tag of the images and the value of
+# names, and in the folder OUT the files that are published: one release.yaml that names
+# them by digest, the list of them, their SBOMs and checksums of it all. VERSION (v1.2.3) is the tag of the images and the value of
 # the label app.kubernetes.io/version. PLATFORMS, for tests, may name fewer.
 
 set -euo pipefail
@@ -22,8 +22,9 @@ usage() {
 readonly out="${OUT:-.cluster/release/${VERSION}}"
 readonly bin="${PWD}/.cluster/bin"
 mkdir -p "${bin}" "${out}"
-rm -rf "${out:?}/sbom"
-mkdir "${out}/sbom"
+boms="$(mktemp -d)"
+trap 'rm -rf "${boms}"' EXIT
+mkdir "${boms}/sbom"
 go -C test/tools build -o "${bin}/" github.com/google/ko
 
 # The same source gives the same images: their time is that of the commit.
@@ -31,7 +32,7 @@ SOURCE_DATE_EPOCH="$(git log -1 --format=%ct 2>/dev/null || echo 0)"
 export SOURCE_DATE_EPOCH KO_DATA_DATE_EPOCH="${SOURCE_DATE_EPOCH}"
 
 "${bin}/ko" resolve --base-import-paths --platform="${PLATFORMS:-linux/amd64,linux/arm64}" --tags="${VERSION}" \
-  --sbom=spdx --sbom-dir="${out}/sbom" --image-refs="${out}/images.txt" -f config/ |
+  --sbom=spdx --sbom-dir="${boms}/sbom" --image-refs="${out}/images.txt" -f config/ |
   sed -E "s|^( *app\.kubernetes\.io/version: )devel$|\1${VERSION}|" > "${out}/release.yaml"
 
 # What a release must never have: an import path that ko has not resolved, or an image
@@ -44,5 +45,7 @@ if grep -nE '^ *image: ' "${out}/release.yaml" | grep -vE '@sha256:[0-9a-f]{64}$
   echo "release: these images are not named by digest" >&2
   exit 1
 fi
-(cd "${out}" && sha256sum release.yaml images.txt sbom/* > sha256sums.txt)
+tar --directory="${boms}" --sort=name --mtime="@${SOURCE_DATE_EPOCH}" --owner=0 --group=0 --numeric-owner \
+  --create --file - sbom | gzip --no-name > "${out}/sbom.tar.gz"
+(cd "${out}" && sha256sum images.txt release.yaml sbom.tar.gz > sha256sums.txt)
 echo "release: ${out}/release.yaml"

@@ -19,16 +19,16 @@ import (
 	"knative.dev/pkg/injection/sharedmain"
 	"knative.dev/pkg/signals"
 
+	"pullsecrets.dev/pkg/grant"
 	"pullsecrets.dev/pkg/probes"
 	"pullsecrets.dev/pkg/reconciler/clusterpullsecret"
 	"pullsecrets.dev/pkg/reconciler/namespace"
 	"pullsecrets.dev/pkg/reconciler/service"
-	"pullsecrets.dev/pkg/source"
 )
 
 func main() {
 	// Of all Secrets, the copies alone are watched.
-	ctx := filteredfactory.WithSelectors(signals.NewContext(), source.Copies)
+	ctx := filteredfactory.WithSelectors(signals.NewContext(), grant.Copies)
 	go func() {
 		if err := probes.Serve(ctx, probes.Always); err != nil {
 			log.Fatal("Failed to serve health probes: ", err)

@@ -87,6 +87,14 @@ type Namespace struct {
 	Problems        []Problem
 }
 
+// SecretsFor are the pull secrets that the annotations declare for a ServiceAccount.
+func (n Namespace) SecretsFor(account string) []string {
+	if n.ServiceAccounts.All || slices.Contains(n.ServiceAccounts.Names, account) {
+		return n.Secrets
+	}
+	return nil
+}
+
 // ForService reads the annotations of a Knative Service. It never fails: what
 // does not count is among the Problems.
 func ForService(annotations map[string]string) Service {

@@ -195,6 +195,10 @@ func (p *parser) config() (Config, error) {
 			Reason: "two keys stand for this registry, with different credentials; expected one",
 		}
 	}
+	if size := len(config.Copy()); size > corev1.MaxSecretSize {
+		// Base64 and a second key for Docker Hub make it larger than what was read.
+		return Config{}, p.invalid(fmt.Sprintf("expected no more credentials than a copy has room for, which would have %d bytes of at most %d", size, corev1.MaxSecretSize))
+	}
 	return config, nil
 }
 

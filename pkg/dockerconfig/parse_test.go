@@ -244,6 +244,13 @@ func TestLarge(t *testing.T) {
 	if parse(t, string(config.Copy())).contents().entries["ghcr.io"].password != password {
 		t.Errorf("a long password is harmed")
 	}
+	// A Secret of this size can be made, and no copy of it.
+	_, err := Parse(corev1.SecretTypeDockerConfigJson, map[string][]byte{
+		corev1.DockerConfigJsonKey: []byte(auths("docker.io", login("u", password))),
+	})
+	if invalid := (*InvalidError)(nil); !errors.As(err, &invalid) || !strings.Contains(err.Error(), "room") || strings.Contains(err.Error(), "ppp") {
+		t.Errorf("a config whose copy is too large: %.200v, want it refused", err)
+	}
 }
 
 // Whatever prints a Config, or a struct that has one, tells its registries at

@@ -21,6 +21,9 @@ import (
 	"pullsecrets.dev/pkg/merge"
 )
 
+// ControllerAgentName is the source of the controller's Events.
+const ControllerAgentName = "pullsecrets-controller"
+
 // The reasons of Events.
 const (
 	ReasonSecretsAdded       = "SecretsAdded"
@@ -58,11 +61,11 @@ type Event struct {
 }
 
 func normal(reason, format string, args ...any) Event {
-	return Event{corev1.EventTypeNormal, reason, cut(fmt.Sprintf(format, args...), maxMessage)}
+	return Event{corev1.EventTypeNormal, reason, Cut(fmt.Sprintf(format, args...), maxMessage)}
 }
 
 func warning(reason, format string, args ...any) Event {
-	return Event{corev1.EventTypeWarning, reason, cut(fmt.Sprintf(format, args...), maxMessage)}
+	return Event{corev1.EventTypeWarning, reason, Cut(fmt.Sprintf(format, args...), maxMessage)}
 }
 
 // SecretsAdded tells a Service's owner what was added and why.
@@ -143,14 +146,14 @@ func BackfillDeferred(changes, why string) Event {
 
 // BackfillDenied passes on why the API server refuses the change.
 func BackfillDenied(changes string, err error) Event {
-	return warning(ReasonBackfillDenied, "%s was refused and is not tried again until the Service changes: %s", upperFirst(changes), cut(err.Error(), maxText))
+	return warning(ReasonBackfillDenied, "%s was refused and is not tried again until the Service changes: %s", upperFirst(changes), Cut(err.Error(), maxText))
 }
 
 // BindingDenied passes on why the API server refuses the change of a
 // ServiceAccount.
 func BindingDenied(changes string, err error) Event {
 	return warning(ReasonBackfillDenied, "%s was refused and is not tried again until the ServiceAccount changes, or what is declared for it: %s",
-		upperFirst(changes), cut(err.Error(), maxText))
+		upperFirst(changes), Cut(err.Error(), maxText))
 }
 
 // ErrNoRoom is why nothing is added to an object whose annotations are near their
@@ -268,7 +271,9 @@ func upperFirst(s string) string {
 	return strings.ToUpper(s[:1]) + s[1:]
 }
 
-func cut(text string, most int) string {
+// Cut returns text of at most that many characters, for what somebody else says is of
+// any length.
+func Cut(text string, most int) string {
 	if runes := []rune(text); len(runes) > most {
 		return string(runes[:most-1]) + "…"
 	}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -40,6 +41,9 @@ const (
 	atOnce    = 500
 )
 
+// RetryAfter is when to call [Reporter.Report] again after there was too much to tell.
+const RetryAfter = 30 * time.Second
+
 // NewReporter returns a Reporter that has told nothing yet.
 func NewReporter() *Reporter {
 	return &Reporter{told: make(map[subject]account), budget: flowcontrol.NewTokenBucketPassiveRateLimiter(perSecond, atOnce)}
@@ -58,7 +62,7 @@ type account struct {
 // Report takes all that is the case with an object now, as far as the topic
 // goes, and records what was not the case at the last call. It returns what it
 // recorded. Where there is too much to tell at once, all is false, and the call
-// should be repeated later.
+// should be repeated after RetryAfter.
 func (r *Reporter) Report(recorder record.EventRecorder, object Object, topic string, events []Event) (told []Event, all bool) {
 	key := subject{types.NamespacedName{Namespace: object.GetNamespace(), Name: object.GetName()}, topic}
 	told, all = r.news(key, object.GetUID(), events)

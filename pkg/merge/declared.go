@@ -7,7 +7,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
-	"strings"
+	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -64,7 +64,8 @@ func AccountOf(name string, account *corev1.ServiceAccount) Account {
 		return a
 	}
 	a.Secrets = NamesOf(account.ImagePullSecrets)
-	a.Enforced = strings.EqualFold(account.Annotations[EnforceMountableSecrets], "true")
+	// As the admission of Pods reads it (plugin/pkg/admission/serviceaccount/admission.go:275).
+	a.Enforced, _ = strconv.ParseBool(account.Annotations[EnforceMountableSecrets])
 	return a
 }
 

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 )
 
@@ -417,5 +419,18 @@ func TestParseLedger(t *testing.T) {
 				t.Errorf("String() = %q, want %q", got.String(), tt.text)
 			}
 		})
+	}
+}
+
+// A ServiceAccount enforces its list exactly where the admission of Pods says so.
+func TestEnforced(t *testing.T) {
+	for value, want := range map[string]bool{
+		"true": true, "True": true, "TRUE": true, "1": true, "t": true, "T": true,
+		"": false, "false": false, "0": false, "tRuE": false, "yes": false, " true": false,
+	} {
+		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{EnforceMountableSecrets: value}}}
+		if got := AccountOf("default", account).Enforced; got != want {
+			t.Errorf("%q enforces: %t, want %t", value, got, want)
+		}
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 	"pullsecrets.dev/pkg/dockerconfig"
+	"pullsecrets.dev/pkg/grant"
 )
 
 // Facts is what is known of a good source.
@@ -107,7 +108,7 @@ func (r *Reader) read(ctx context.Context, ref v1alpha1.SecretReference) (docker
 	if err != nil {
 		return dockerconfig.Config{}, Facts{}, fmt.Errorf("failed to read Secret %s: %w", ref, err)
 	}
-	if owner := Owner(secret); owner != "" {
+	if owner := grant.Owner(secret); owner != "" {
 		return dockerconfig.Config{}, Facts{}, &CopyError{owner}
 	}
 	config, err := dockerconfig.Parse(secret.Type, secret.Data)
@@ -214,23 +215,9 @@ func (r *Reader) know(ref v1alpha1.SecretReference, resourceVersion string, fact
 	}
 }
 
-// Owner is the ClusterPullSecret that a Secret with both of our labels is a copy
-// of, or empty for any other Secret.
-func Owner(secret *corev1.Secret) string {
-	if secret.Labels[pullsecrets.ManagedByLabel] != pullsecrets.ManagedByValue {
-		return ""
-	}
-	return secret.Labels[pullsecrets.ClusterPullSecretLabel]
-}
-
-// Copies is the label selector of all copies of the product's.
-const Copies = pullsecrets.ManagedByLabel + "=" + pullsecrets.ManagedByValue + "," + pullsecrets.ClusterPullSecretLabel
-
 // CopiesOf are the Secrets that are labelled as copies of a ClusterPullSecret.
 func CopiesOf(lister corev1listers.SecretLister, name string) ([]*corev1.Secret, error) {
-	copies, err := lister.List(labels.SelectorFromSet(labels.Set{
-		pullsecrets.ManagedByLabel: pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel: name,
-	}))
+	copies, err := lister.List(labels.SelectorFromSet(grant.CopyLabels(name)))
 	if err != nil {
 		return nil, fmt.Errorf("failed to list the copies of ClusterPullSecret %s: %w", name, err)
 	}

@@ -6,7 +6,6 @@ package webhook
 import (
 	"cmp"
 	"context"
-	"slices"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -14,6 +13,7 @@ import (
 	"knative.dev/pkg/webhook"
 
 	"pullsecrets.dev/pkg/annotation"
+	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/merge"
 )
 
@@ -33,7 +33,7 @@ func (*Accounts) Path() string { return AccountsPath }
 // Admit answers a request with a patch of the list and the ledger, or none.
 func (a *Accounts) Admit(ctx context.Context, request *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
 	response := &admissionv1.AdmissionResponse{Allowed: true}
-	if request.Kind.Group != "" || request.Kind.Kind != "ServiceAccount" || !createsOrUpdates(request) || request.UserInfo.Username == controllerUser() {
+	if request.Kind.Group != "" || request.Kind.Kind != "ServiceAccount" || !createsOrUpdates(request) || request.UserInfo.Username == pullsecrets.ControllerUser {
 		return response
 	}
 	result, requested, err := a.bind(ctx, request)
@@ -101,9 +101,5 @@ func (a *Accounts) declares(ctx context.Context, name, account string) (secrets 
 		logging.FromContext(ctx).Infow("What is granted is left to the reconciler", "error", err)
 		return nil, nil, false
 	}
-	declared := annotation.ForNamespace(namespace.Annotations)
-	if declared.ServiceAccounts.All || slices.Contains(declared.ServiceAccounts.Names, account) {
-		secrets = declared.Secrets
-	}
-	return secrets, all.For(namespace.Labels).Bound(account), true
+	return annotation.ForNamespace(namespace.Annotations).SecretsFor(account), all.For(namespace.Labels).Bound(account), true
 }

@@ -91,7 +91,7 @@ func TestAdmitAccount(t *testing.T) {
 		{reason: "update: the old ledger is the truth", world: free, old: bound, requested: `{metadata: {name: robot}, imagePullSecrets: [{name: own}, {name: "n"}]}`, want: "own | "},
 		{reason: "update: not named any more", world: free, old: bound, requested: bound, want: "own | "},
 		{reason: "update: nothing to do", world: binds, old: bound, requested: bound, want: "own n | " + ours},
-		{reason: "the own controller passes", world: binds, old: bound, requested: own, change: func(r *admissionv1.AdmissionRequest) { r.UserInfo.Username = controllerUser() }, want: "own | "},
+		{reason: "the own controller passes", world: binds, old: bound, requested: own, change: func(r *admissionv1.AdmissionRequest) { r.UserInfo.Username = pullsecrets.ControllerUser }, want: "own | "},
 		{reason: "another kind", world: binds, requested: own, change: func(r *admissionv1.AdmissionRequest) { r.Kind.Kind = "Secret" }, want: "own | "},
 		{reason: "a subresource", world: binds, requested: own, change: func(r *admissionv1.AdmissionRequest) { r.SubResource = "token" }, want: "own | "},
 		{reason: "being deleted", world: binds, old: own, requested: `{metadata: {name: robot, deletionTimestamp: "2026-01-01T00:00:00Z"}, imagePullSecrets: [{name: own}]}`, want: "own | "},

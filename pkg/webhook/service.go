@@ -12,10 +12,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"knative.dev/pkg/logging"
-	"knative.dev/pkg/system"
 	"knative.dev/pkg/webhook"
 
 	"pullsecrets.dev/pkg/annotation"
+	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/catalog"
 	"pullsecrets.dev/pkg/merge"
 	"pullsecrets.dev/pkg/metrics"
@@ -46,7 +46,7 @@ func (s *Services) Admit(ctx context.Context, request *admissionv1.AdmissionRequ
 }
 
 func (s *Services) admit(ctx context.Context, request *admissionv1.AdmissionRequest, response *admissionv1.AdmissionResponse) error {
-	if !concerns(request) || request.UserInfo.Username == controllerUser() {
+	if !concerns(request) || request.UserInfo.Username == pullsecrets.ControllerUser {
 		return nil
 	}
 	requested, err := decode(request.Object.Raw)
@@ -100,9 +100,6 @@ func concerns(request *admissionv1.AdmissionRequest) bool {
 func createsOrUpdates(request *admissionv1.AdmissionRequest) bool {
 	return request.SubResource == "" && (request.Operation == admissionv1.Create || request.Operation == admissionv1.Update)
 }
-
-// controllerUser is the name of our own controller, whose patches are complete.
-func controllerUser() string { return "system:serviceaccount:" + system.Namespace() + ":controller" }
 
 // declared finds out what a Service should have, with warnings about what was
 // asked for and does not count. It returns nil for a Service that is none of

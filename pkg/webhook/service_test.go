@@ -24,6 +24,7 @@ import (
 	servingfake "knative.dev/serving/pkg/client/clientset/versioned/fake"
 	"sigs.k8s.io/yaml"
 
+	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/catalog"
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/metrics"
@@ -345,7 +346,7 @@ func TestAdmit(t *testing.T) {
 		},
 		{
 			reason: "our own controller's patches pass", world: declaresMore, old: has, requested: bare2,
-			change: func(r *admissionv1.AdmissionRequest) { r.UserInfo.Username = controllerUser() }, want: " | ",
+			change: func(r *admissionv1.AdmissionRequest) { r.UserInfo.Username = pullsecrets.ControllerUser }, want: " | ",
 		},
 		{
 			reason: "being deleted", world: declares, old: bare,

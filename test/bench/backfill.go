@@ -199,7 +199,7 @@ func writes(ctx context.Context, e *env.Env, due int, mark env.Mark, out io.Writ
 	if err != nil {
 		return err
 	}
-	all := requests.By(env.ControllerUser).Writes()
+	all := requests.By(pullsecrets.ControllerUser).Writes()
 	patches, events := all.Of("services.serving.knative.dev").Verbs("patch"), all.Of("events")
 	others := len(all) - len(patches) - len(events)
 	fmt.Fprintf(out, "  API writes per Service and change: %.3f (%d patches for %d changes), Events: %d, anything else: %d\n",
@@ -218,7 +218,7 @@ func eventsWritten(ctx context.Context, e *env.Env, mark env.Mark, due int) erro
 		if err != nil {
 			return err
 		}
-		now := len(requests.By(env.ControllerUser).Of("events"))
+		now := len(requests.By(pullsecrets.ControllerUser).Of("events"))
 		if now >= due {
 			return nil
 		}

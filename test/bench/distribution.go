@@ -297,7 +297,7 @@ func (d *distributor) byController(ctx context.Context, verb string, n int, do f
 		return 0, err
 	}
 	took, err := lastOf(ctx, d.Env, mark, n, start, verb+" of copies", func(all env.Requests) env.Requests {
-		return all.By(env.ControllerUser).Of("secrets").Verbs(verb)
+		return all.By(pullsecrets.ControllerUser).Of("secrets").Verbs(verb)
 	})
 	if err != nil {
 		return 0, err
@@ -306,7 +306,7 @@ func (d *distributor) byController(ctx context.Context, verb string, n int, do f
 	if err != nil {
 		return 0, err
 	}
-	writes := requests.By(env.ControllerUser).Writes()
+	writes := requests.By(pullsecrets.ControllerUser).Writes()
 	copies := writes.Of("secrets")
 	first := slices.MinFunc(copies, func(a, b env.Request) int { return a.At.Compare(b.At) })
 	notef("distribution: the first %s was answered after %s, the last after %s", verb, first.At.Sub(start).Round(time.Millisecond), took.Round(time.Millisecond))

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 
+	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/test/env"
 	"pullsecrets.dev/test/fleet"
 )
@@ -72,7 +73,7 @@ func atRest(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	requests = requests.By(env.ControllerUser)
+	requests = requests.By(pullsecrets.ControllerUser)
 
 	// A watch is noted when it ends. So that those which are open are known,
 	// too, they are all ended.
@@ -91,7 +92,7 @@ func atRest(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
 	leases, watches := requests.Of("leases.coordination.k8s.io"), requests.Verbs("watch")
 	others := len(requests) - len(leases) - len(watches)
 	fmt.Fprintf(out, "  leases:        %d (this cluster's are renewed every second; those in config/ are not that hasty)\n", len(leases))
-	fmt.Fprintf(out, "  watches:       %d ended and begun anew; open: %s\n", len(watches), strings.Join(resources(ended.By(env.ControllerUser).Verbs("watch")), ", "))
+	fmt.Fprintf(out, "  watches:       %d ended and begun anew; open: %s\n", len(watches), strings.Join(resources(ended.By(pullsecrets.ControllerUser).Verbs("watch")), ", "))
 	fmt.Fprintf(out, "  anything else: %d\n", others)
 	if others != 0 {
 		return fmt.Errorf("want only watches and leases at rest:\n%s", requests)
@@ -128,7 +129,7 @@ func grantAtRest(ctx context.Context, e *env.Env) error {
 		if err == nil {
 			mark, err = e.Audit.Mark()
 		}
-		requests = requests.By(env.ControllerUser)
+		requests = requests.By(pullsecrets.ControllerUser)
 		return len(requests) == len(requests.Of("leases.coordination.k8s.io")), err
 	})
 }

@@ -27,6 +27,7 @@ import (
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 	"pullsecrets.dev/test/env"
 	"pullsecrets.dev/test/fleet"
 )
@@ -273,6 +274,45 @@ func TestWebhookIsReadyWhenItKnowsAll(t *testing.T) {
 		t.Fatal("Starting the webhook: ", err)
 	}
 	n.checkAdmits("late")
+}
+
+// A credential is rotated and taken back while the webhook is away, although then nobody
+// else can write a ClusterPullSecret: the controller's writes do not ask it.
+func TestRotationDoesNotWaitForTheWebhook(t *testing.T) {
+	env.Get(t).Need(t, env.ProcessControl)
+	p := newPlatform(t)
+	n, other := newTenant(t, optedIn(p.name), p.granted()), newTenant(t, optedIn(p.name), p.granted())
+	t.Cleanup(func() { n.start("webhook"); n.start("controller") })
+	p.grant()
+	p.waitForStatus("2/2", selects(2))
+	if err := n.Processes.Kill(t.Context(), "webhook"); err != nil {
+		t.Fatal(err)
+	}
+
+	p.rotate("two")
+	version := n.waitForCopy(p.name, "two").Annotations[pullsecrets.SourceResourceVersionAnnotation]
+	other.waitForCopy(p.name, "two")
+	p.waitForStatus("the new version everywhere", func(c *v1alpha1.ClusterPullSecret) bool {
+		return c.IsReady() && c.Status.Source.ResourceVersion == version
+	})
+	other.labelNamespace(teamLabel, "none")
+	other.waitForNoCopy(p.name)
+	p.waitForStatus("1/1", selects(1))
+
+	// The deletion itself is one of the requests that do ask it.
+	n.start("webhook")
+	if err := n.Processes.Stop(t.Context(), "controller"); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cps.PullsecretsV1alpha1().ClusterPullSecrets().Delete(t.Context(), p.name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Processes.Kill(t.Context(), "webhook"); err != nil {
+		t.Fatal(err)
+	}
+	n.start("controller")
+	n.waitForNoCopy(p.name)
+	p.waitForItsEnd()
 }
 
 // readiness asks the readiness probe of a process.

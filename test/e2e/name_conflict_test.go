@@ -73,6 +73,22 @@ func TestUsersSecretOfAnyTypeIsLeftAlone(t *testing.T) {
 	}
 }
 
+// A Secret with the label of a copy that names no ClusterPullSecret is the user's like any
+// other, and its namespace's affair.
+func TestLabelWithoutANameIsTheUsers(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	n := newTenant(t, optedIn(p.name), p.granted())
+	secret := pullSecret(p.name, "own.example.com", "own")
+	secret.Labels = map[string]string{pullsecrets.ManagedByLabel: pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel: ""}
+	if err := n.makeSecret(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	p.grant()
+	p.waitForConflict(n, n.copyOf(p.name), 0)
+	p.makeWay(n)
+}
+
 // Who takes our labels off a copy makes it a Secret of his own.
 func TestCopyWithoutLabelsIsTheUsers(t *testing.T) {
 	t.Parallel()

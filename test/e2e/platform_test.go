@@ -170,8 +170,14 @@ func (p *platform) withdraw() {
 	if err := client.Delete(p.t.Context(), p.name, metav1.DeleteOptions{}); err != nil {
 		p.t.Fatal("Deleting the ClusterPullSecret: ", err)
 	}
+	p.waitForItsEnd()
+}
+
+// waitForItsEnd waits until the ClusterPullSecret, which was deleted, is gone.
+func (p *platform) waitForItsEnd() {
+	p.t.Helper()
 	eventually(p.t, func(ctx context.Context) error {
-		if _, err := client.Get(ctx, p.name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		if _, err := p.cps.PullsecretsV1alpha1().ClusterPullSecrets().Get(ctx, p.name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 			return fmt.Errorf("ClusterPullSecret %s is still there (%w)", p.name, err)
 		}
 		return nil

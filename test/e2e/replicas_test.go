@@ -101,7 +101,7 @@ func TestLeaderIsKilledDuringDistribution(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	writes := slices.DeleteFunc(all.By(env.ControllerUser).Of("secrets").Writes(), func(r env.Request) bool { return r.Code >= http.StatusBadRequest })
+	writes := slices.DeleteFunc(all.By(pullsecrets.ControllerUser).Of("secrets").Writes(), func(r env.Request) bool { return r.Code >= http.StatusBadRequest })
 	for _, namespace := range namespaces {
 		if here := writes.In(namespace); len(here) != 1 || len(here.Verbs("create")) != 1 {
 			t.Errorf("In namespace %s Secrets were written %d times, want one that was created:\n%s", namespace, len(here), here)

@@ -48,7 +48,7 @@ func TestNothingIsWrittenAtRest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if writes := requests.By(env.ControllerUser).Writes(); len(writes) > 0 {
+	if writes := requests.By(pullsecrets.ControllerUser).Writes(); len(writes) > 0 {
 		t.Errorf("In %s at rest the controller has written:\n%s\nwant nothing but leases", atRest, writes)
 	}
 }

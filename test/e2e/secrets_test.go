@@ -65,7 +65,7 @@ func TestControllerRightsEndSomewhere(t *testing.T) {
 	} {
 		right.Namespace = metav1.NamespaceDefault
 		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-			User:               env.ControllerUser,
+			User:               pullsecrets.ControllerUser,
 			Groups:             []string{"system:serviceaccounts", "system:serviceaccounts:" + pullsecrets.SystemNamespace, "system:authenticated"},
 			ResourceAttributes: &right,
 		}}

@@ -399,7 +399,7 @@ func (c tally) requests() (env.Requests, bool) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	return all.By(env.ControllerUser).In(c.ns), true
+	return all.By(pullsecrets.ControllerUser).In(c.ns), true
 }
 
 // checkWrites checks how often the controller has written the Service, or was

@@ -16,9 +16,6 @@ import (
 	"time"
 )
 
-// ControllerUser is who the product's controller is to the API server.
-const ControllerUser = "system:serviceaccount:pullsecrets-system:controller"
-
 // An AuditLog tells which requests the API server of a local cluster has
 // answered: the measure of promises such as "exactly one write". Watches show
 // up when they end.

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
 const auditLines = `{"requestURI":"/apis/serving.knative.dev/v1/namespaces/a/services/s?fieldManager=pullsecrets","verb":"patch","user":{"username":"system:serviceaccount:pullsecrets-system:controller"},"objectRef":{"resource":"services","namespace":"a","name":"s","apiGroup":"serving.knative.dev"},"responseStatus":{"code":200},"stageTimestamp":"2026-01-01T00:00:00.000001Z"}
@@ -36,8 +38,8 @@ func TestAuditLog(t *testing.T) {
 		t.Fatalf("Since() returned %d requests, want 5:\n%s", len(requests), requests)
 	}
 
-	writes := requests.By(ControllerUser).Writes()
-	if got, want := writes.String(), "1 x patch services.serving.knative.dev -> 200 by "+ControllerUser; got != want {
+	writes := requests.By(pullsecrets.ControllerUser).Writes()
+	if got, want := writes.String(), "1 x patch services.serving.knative.dev -> 200 by "+pullsecrets.ControllerUser; got != want {
 		t.Errorf("the controller's writes are %q, want %q: neither leases nor dry runs count", got, want)
 	}
 	if got := requests.By("bob").Of("secrets").In("a").Verbs("get"); len(got) != 1 || got[0].Code != 403 {

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
 // TestLocalCluster goes through the life of a cluster that people start by
@@ -54,7 +56,7 @@ func TestLocalCluster(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := e.Kube.CoreV1().Namespaces().Get(t.Context(), systemNamespace, metav1.GetOptions{}); err != nil {
+	if _, err := e.Kube.CoreV1().Namespaces().Get(t.Context(), pullsecrets.SystemNamespace, metav1.GetOptions{}); err != nil {
 		t.Error("after another cluster has come and gone:", err)
 	}
 

@@ -17,6 +17,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	servingclient "knative.dev/serving/pkg/client/clientset/versioned"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
 // A Kind of cluster.
@@ -31,9 +33,6 @@ const (
 	// with registries where registries.json lies beside its kubeconfig.
 	Existing Kind = "existing"
 )
-
-// systemNamespace is where the product's programs live.
-const systemNamespace = "pullsecrets-system"
 
 // An Env is a cluster with the product on it, seen by its administrator.
 type Env struct {
@@ -138,7 +137,7 @@ func existing(ctx context.Context, kubeconfig string) (*Env, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := e.Kube.AppsV1().Deployments(systemNamespace).Get(ctx, "controller", metav1.GetOptions{}); err != nil {
+	if _, err := e.Kube.AppsV1().Deployments(pullsecrets.SystemNamespace).Get(ctx, "controller", metav1.GetOptions{}); err != nil {
 		return nil, fmt.Errorf("looking for the product on the cluster of KUBECONFIG=%s (install it with \"ko apply -f config/\", or unset KUBECONFIG to use a local cluster): %w", kubeconfig, err)
 	}
 	e.Registries, err = readRegistries(layout{dir: filepath.Dir(kubeconfig)})

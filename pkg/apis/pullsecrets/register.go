@@ -12,8 +12,11 @@ const (
 	GroupName = "pullsecrets.dev"
 
 	// SystemNamespace is where the programs run. No source credential may lie
-	// there, because the webhook's certificate machinery sees its Secrets.
+	// there, so that who looks after credentials need not see the webhook's key.
 	SystemNamespace = "pullsecrets-system"
+
+	// ControllerUser is who the controller is to the API server.
+	ControllerUser = "system:serviceaccount:" + SystemNamespace + ":controller"
 
 	// SourcesNamespace is where source credentials live unless the
 	// configuration says otherwise. Nothing runs there.

@@ -65,6 +65,11 @@ var (
 func (r *Reconciler) ReconcileKind(ctx context.Context, cps *v1alpha1.ClusterPullSecret) reconciler.Event {
 	changed, err := r.checkSource(ctx, cps)
 	if err != nil {
+		if cps.Status.ObservedGeneration != cps.Generation {
+			// The generated reconciler will call this generation observed all the same,
+			// and what is known may be about another source.
+			cps.Status.MarkSourceUnknown(cps.Spec.SecretRef)
+		}
 		return err
 	}
 	if changed {
@@ -169,6 +174,9 @@ func (r *Reconciler) FinalizeKind(ctx context.Context, cps *v1alpha1.ClusterPull
 	for _, copied := range copies {
 		if slices.ContainsFunc(all, func(cps *v1alpha1.ClusterPullSecret) bool { return grant.IsSource(cps, copied.Namespace, copied.Name) }) {
 			continue // Whoever put our labels on a source has made no copy of it, and nobody takes it away.
+		}
+		if copied.CreationTimestamp.Sub(cps.DeletionTimestamp.Time) > overdue {
+			continue // Somebody keeps making Secrets that look like copies. They go as well, but hold up nothing.
 		}
 		namespace, err := r.namespaces.Get(copied.Namespace)
 		if err == nil && namespace.DeletionTimestamp.IsZero() {

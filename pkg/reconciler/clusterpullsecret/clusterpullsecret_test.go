@@ -270,6 +270,15 @@ func TestAPIServerFails(t *testing.T) {
 			WithReactors: []clientgotesting.ReactionFunc{knativetesting.InduceFailure("get", "secrets")}, WantErr: true,
 			WantEvents: []string{"Warning InternalError failed to read Secret pullsecrets-sources/ghcr: inducing failure for get secrets"},
 		}, {
+			Name:         "it cannot be read, and nobody has looked at the source that the spec names now",
+			Objects:      []runtime.Object{team, steady(func(c *v1alpha1.ClusterPullSecret) { c.Generation = 2 }), sourceOf("8", two), synced},
+			WithReactors: []clientgotesting.ReactionFunc{knativetesting.InduceFailure("get", "secrets")}, WantErr: true,
+			WantStatusUpdates: status(func(c *v1alpha1.ClusterPullSecret) {
+				c.Generation, c.Status.ObservedGeneration = 2, 2
+				c.Status.MarkSourceUnknown(ref)
+			}),
+			WantEvents: []string{"Warning InternalError failed to read Secret pullsecrets-sources/ghcr: inducing failure for get secrets"},
+		}, {
 			Name:              "the status cannot be written",
 			Objects:           []runtime.Object{team, steady(), synced},
 			WithReactors:      []clientgotesting.ReactionFunc{knativetesting.InduceFailure("update", "clusterpullsecrets")},
@@ -389,6 +398,17 @@ func TestFinalizeKind(t *testing.T) {
 			Name:        "nor are those that are gone",
 			Objects:     []runtime.Object{steady(deleted), copied("team", "7", one)},
 			WantPatches: gone, WantEvents: []string{finalizersUpdated},
+		}, {
+			Name: "what looks like a copy and was made long after the deletion",
+			Objects: []runtime.Object{asks("team"), steady(deleted), dockerConfig("team", "other", "3", one, ours, func(s *corev1.Secret) {
+				s.CreationTimestamp = metav1.NewTime(noon.Add(overdue + time.Second))
+			})},
+			WantPatches: gone, WantEvents: []string{finalizersUpdated},
+		}, {
+			Name: "a copy that was made by somebody who did not know of the deletion yet",
+			Objects: []runtime.Object{asks("team"), steady(deleted), dockerConfig("team", "ghcr", "3", one, ours, func(s *corev1.Secret) {
+				s.CreationTimestamp = metav1.NewTime(noon.Add(time.Second))
+			})}, WantErr: true,
 		}, {
 			Name:    "one that terminates and one that does not",
 			Objects: []runtime.Object{asks("team", going), asks("other"), steady(deleted), copied("team", "7", one), copied("other", "7", one)}, WantErr: true,

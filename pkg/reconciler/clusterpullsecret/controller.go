@@ -35,12 +35,11 @@ import (
 	clusterpullsecretinformer "pullsecrets.dev/pkg/client/injection/informers/pullsecrets/v1alpha1/clusterpullsecret"
 	clusterpullsecretreconciler "pullsecrets.dev/pkg/client/injection/reconciler/pullsecrets/v1alpha1/clusterpullsecret"
 	"pullsecrets.dev/pkg/config"
+	"pullsecrets.dev/pkg/events"
+	"pullsecrets.dev/pkg/grant"
 	"pullsecrets.dev/pkg/source"
 	"pullsecrets.dev/pkg/trim"
 )
-
-// agentName is the source of the Events.
-const agentName = "pullsecrets-controller"
 
 // settle is how long events of copies and Namespaces are collected before the
 // status is counted anew, so that thousands of copies are not thousands of writes.
@@ -51,7 +50,7 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 	logger := logging.FromContext(ctx)
 	informer := clusterpullsecretinformer.Get(ctx)
 	namespaces, services := namespaceinformer.Get(ctx), serviceinformer.Get(ctx)
-	secrets := secretinformer.Get(ctx, source.Copies)
+	secrets := secretinformer.Get(ctx, grant.Copies)
 	if err := secrets.Informer().SetTransform(trim.Object); err != nil {
 		logger.Fatalw("Failed to trim what is cached", "error", err)
 	}
@@ -75,7 +74,7 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 			impl.GlobalResync(informer.Informer())
 		})
 		store.WatchConfigs(cmw)
-		return controller.Options{ConfigStore: store, AgentName: agentName, DemoteFunc: r.demote}
+		return controller.Options{ConfigStore: store, AgentName: events.ControllerAgentName, DemoteFunc: r.demote}
 	})
 	w := waking{impl, informer.Lister(), &r.tallies, logger}
 	watches.changed = w.dependents
@@ -205,7 +204,7 @@ func (w waking) owner(object any) {
 	accessor, _ := kmeta.DeletionHandlingAccessor(object)
 	if secret, ok := accessor.(*corev1.Secret); ok {
 		w.tallies.touch(secret)
-		w.soon(source.Owner(secret))
+		w.soon(grant.Owner(secret))
 	}
 }
 

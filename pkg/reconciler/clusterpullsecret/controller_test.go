@@ -32,8 +32,8 @@ import (
 	client "pullsecrets.dev/pkg/client/injection/client"
 	_ "pullsecrets.dev/pkg/client/injection/informers/pullsecrets/v1alpha1/clusterpullsecret/fake"
 	"pullsecrets.dev/pkg/config"
+	"pullsecrets.dev/pkg/grant"
 	. "pullsecrets.dev/pkg/reconciler/testing"
-	"pullsecrets.dev/pkg/source"
 )
 
 // wakes returns who is woken, in the order of their names. It takes until nothing is
@@ -55,7 +55,7 @@ func wakes(impl *controller.Impl) []string {
 func TestNewController(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, informers := knativetesting.SetupFakeContext(t, func(ctx context.Context) context.Context {
-			return filteredfactory.WithSelectors(ctx, source.Copies)
+			return filteredfactory.WithSelectors(ctx, grant.Copies)
 		})
 		ctx, cancel := context.WithCancel(ctx)
 		cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: config.Name, Namespace: "knative-testing"}}

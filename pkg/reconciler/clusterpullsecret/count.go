@@ -20,6 +20,8 @@ const (
 	// later is when that is asked again, and sooner when it is if it is nobody's
 	// doing there, so that it may be over.
 	later, sooner = 10 * time.Minute, 30 * time.Second
+	// overlong is longer than any repair of a copy is put off.
+	overlong = 2 * later
 	// atOnce is how many namespaces are asked about before others have their turn,
 	// and soon when the next ones are.
 	atOnce, soon = 100, time.Second
@@ -69,8 +71,10 @@ func (r *Reconciler) count(ctx context.Context, cps *v1alpha1.ClusterPullSecret)
 func (r *Reconciler) ask(ctx context.Context, cps *v1alpha1.ClusterPullSecret, missing []string) bool {
 	unknown := r.stalled.unknown(cps.Name, missing, r.now())
 	for _, namespace := range unknown[:min(len(unknown), atOnce)] {
-		_, err := r.secrets.Secrets(namespace).Get(grant.SecretName(cps))
-		r.stalled.note(cps.Name, r.probe(ctx, namespace, cps, err == nil), r.now())
+		// The cache also has Secrets whose label names no ClusterPullSecret.
+		copied, err := r.secrets.Secrets(namespace).Get(grant.SecretName(cps))
+		outdated := err == nil && grant.Owner(copied) != ""
+		r.stalled.note(cps.Name, r.probe(ctx, namespace, cps, outdated), r.now())
 	}
 	return len(unknown) > atOnce
 }
@@ -83,7 +87,7 @@ type reasons struct{ ours, coming int }
 func (r *Reconciler) explain(cps *v1alpha1.ClusterPullSecret, t *tally) (known reasons) {
 	var failures []v1alpha1.NamespaceFailure
 	if cps.Status.Source != nil {
-		for _, failure := range r.stalled.known(cps.Name, t.missing) {
+		for _, failure := range r.stalled.known(cps.Name, t.missing, r.now()) {
 			switch {
 			case failure.coming:
 				known.coming++

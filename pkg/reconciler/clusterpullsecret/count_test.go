@@ -193,6 +193,63 @@ func TestSlowCopiesAreAwaited(t *testing.T) {
 	})
 }
 
+// A copy that has been coming for longer than any repair is put off does not come: what is
+// refused for its content is not refused when an empty one is asked about.
+func TestCopiesThatNeverCome(t *testing.T) {
+	now := noon
+	cps := steady(distributing, counted(1, 1, 0, 0, 0))
+	row := knativetesting.TableRow{Objects: []runtime.Object{asks("team"), cps, sourceOf("7", one)}}
+	var r *Reconciler
+	row.OtherTestData = prepared(func(made *Reconciler) {
+		stalling(made, patience, "team")
+		made.probe = func(_ context.Context, namespace string, _ *v1alpha1.ClusterPullSecret, _ bool) failure {
+			return failure{NamespaceFailure: v1alpha1.NamespaceFailure{Namespace: namespace}, coming: true}
+		}
+		made.now = func() time.Time { return now }
+		r = made
+	})
+	factory()(t, &row)
+	for _, look := range []struct {
+		after, again time.Duration
+		want         string
+	}{
+		{0, sooner, v1alpha1.ReasonDistributing},
+		{overlong - time.Second, sooner, v1alpha1.ReasonDistributing},
+		{time.Second, sooner, v1alpha1.ReasonDistributionFailed},
+	} {
+		now = now.Add(look.after)
+		if _, again := controller.IsRequeueKey(r.ReconcileKind(config.WithConfig(t.Context(), config.Default()), cps)); again != look.again {
+			t.Errorf("%s after noon it looks again in %s, want %s", now.Sub(noon), again, look.again)
+		}
+		if got := cps.Status.GetCondition(v1alpha1.ClusterPullSecretConditionDistributed).Reason; got != look.want {
+			t.Errorf("%s after noon the status says %s, want %s", now.Sub(noon), got, look.want)
+		}
+	}
+	if failures := cps.Status.Failures; len(failures) != 1 || failures[0].Namespace != "team" || cps.Status.Namespaces.Failed != 1 {
+		t.Errorf("failures %v, counts %v, want that of namespace team", failures, cps.Status.Namespaces)
+	}
+}
+
+// A Secret whose label names no ClusterPullSecret is in the cache of copies, and is none:
+// it is asked whether one could be made, and not whether that could be changed.
+func TestLabelWithoutAName(t *testing.T) {
+	nobodys := dockerConfig("team", "ghcr", "3", one, ours, func(s *corev1.Secret) { s.Labels[pullsecrets.ClusterPullSecretLabel] = "" })
+	runRows(t, knativetesting.TableTest{{
+		Name:    "it is in the way, and its namespace's doing",
+		Objects: []runtime.Object{asks("team"), steady(), sourceOf("7", one), nobodys},
+		OtherTestData: prepared(func(r *Reconciler) {
+			stalling(r, patience, "team")
+			r.probe = func(_ context.Context, namespace string, _ *v1alpha1.ClusterPullSecret, outdated bool) failure {
+				if outdated {
+					panic("there is no copy")
+				}
+				return conflicting(namespace)
+			}
+		}),
+		WantStatusUpdates: status(counted(1, 1, 0, 1, 0), failed(conflicting("team").NamespaceFailure)), WantErr: true,
+	}})
+}
+
 // Where the source is not good, nobody is asked why copies do not come, and the status
 // says what is wrong with the source.
 func TestLostSourceExplainsItself(t *testing.T) {

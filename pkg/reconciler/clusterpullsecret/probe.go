@@ -17,6 +17,7 @@ import (
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	"pullsecrets.dev/pkg/events"
 	"pullsecrets.dev/pkg/grant"
 )
 
@@ -48,11 +49,9 @@ func probeBy(client kubernetes.Interface) prober {
 			_, err = secrets.Patch(ctx, name, types.MergePatchType, []byte(patch), metav1.PatchOptions{DryRun: dryRun, FieldManager: pullsecrets.FieldManager})
 		} else {
 			_, err = secrets.Create(ctx, &corev1.Secret{
-				ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{
-					pullsecrets.ManagedByLabel: pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel: cps.Name,
-				}},
-				Type: corev1.SecretTypeDockerConfigJson,
-				Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte(`{"auths":{}}`)},
+				ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: grant.CopyLabels(cps.Name)},
+				Type:       corev1.SecretTypeDockerConfigJson,
+				Data:       map[string][]byte{corev1.DockerConfigJsonKey: []byte(`{"auths":{}}`)},
 			}, metav1.CreateOptions{DryRun: dryRun, FieldManager: pullsecrets.FieldManager})
 		}
 		return judgeAnswer(namespace, name, err)
@@ -73,7 +72,7 @@ func judgeAnswer(namespace, name string, err error) failure {
 	default:
 		f.theirs = (apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)) && !ourOwn(err)
 		// An answer that is not the API server's gives no reason.
-		f.Reason, f.Message = cmp.Or(string(apierrors.ReasonForError(err)), v1alpha1.ReasonDistributionFailed), cut(err.Error())
+		f.Reason, f.Message = cmp.Or(string(apierrors.ReasonForError(err)), v1alpha1.ReasonDistributionFailed), events.Cut(err.Error(), maxText)
 	}
 	return f
 }
@@ -84,11 +83,4 @@ func judgeAnswer(namespace, name string, err error) failure {
 func ourOwn(err error) bool {
 	text := err.Error()
 	return strings.Contains(text, `User "`) && strings.Contains(text, `" cannot `) || strings.Contains(text, ".controller."+pullsecrets.GroupName)
-}
-
-func cut(text string) string {
-	if runes := []rune(text); len(runes) > maxText {
-		return string(runes[:maxText-1]) + "…"
-	}
-	return text
 }

@@ -11,6 +11,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 	"knative.dev/pkg/reconciler"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 )
 
 // stalls remembers, by the name of the ClusterPullSecret, since when the same copies
@@ -32,6 +34,8 @@ type stall struct {
 type reason struct {
 	failure
 	asked time.Time
+	// since is when it was coming already.
+	since time.Time
 }
 
 // since is how long exactly these namespaces have been without their copies.
@@ -69,17 +73,32 @@ func (s *stalls) unknown(name string, missing []string, now time.Time) []string 
 func (s *stalls) note(name string, why failure, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.recall(name).reasons[why.Namespace] = reason{why, now}
+	reasons := s.recall(name).reasons
+	since := now
+	if before := reasons[why.Namespace]; before.coming && why.coming {
+		since = before.since
+	}
+	reasons[why.Namespace] = reason{why, now, since}
 }
 
-// known is what was found out about the namespaces, in their order.
-func (s *stalls) known(name string, missing []string) []failure {
+// known is what was found out about the namespaces, in their order. A copy that has been
+// coming for very long does not come, for a reason that nobody finds out by asking: what
+// is asked about is an empty copy, or an annotation.
+func (s *stalls) known(name string, missing []string, now time.Time) []failure {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	reasons := s.recall(name).reasons
 	var failures []failure
 	for _, namespace := range missing {
-		if why, found := reasons[namespace]; found {
+		why, found := reasons[namespace]
+		switch {
+		case !found:
+		case why.coming && now.Sub(why.since) >= overlong:
+			failures = append(failures, failure{NamespaceFailure: v1alpha1.NamespaceFailure{
+				Namespace: namespace, Reason: v1alpha1.ReasonDistributionFailed,
+				Message: "The copy does not come; Events InternalError on the Namespace, which lie in namespace default, say why",
+			}})
+		default:
 			failures = append(failures, why.failure)
 		}
 	}

@@ -22,7 +22,6 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/grant"
-	"pullsecrets.dev/pkg/source"
 )
 
 // tally is what became of the copies of a ClusterPullSecret.
@@ -216,6 +215,6 @@ func (r *Reconciler) synced(cps *v1alpha1.ClusterPullSecret, namespace *corev1.N
 		return true
 	}
 	copied, err := r.secrets.Secrets(namespace.Name).Get(name)
-	return err == nil && cps.Status.Source != nil && source.Owner(copied) == cps.Name &&
+	return err == nil && cps.Status.Source != nil && grant.Owner(copied) == cps.Name &&
 		copied.Annotations[pullsecrets.SourceResourceVersionAnnotation] == cps.Status.Source.ResourceVersion
 }

@@ -73,11 +73,7 @@ type declared struct {
 // bind computes the list of a ServiceAccount. The error says that its ledger is
 // damaged.
 func (d declared) bind(account *corev1.ServiceAccount) (merge.Result, error) {
-	var secrets []string
-	if d.namespace.ServiceAccounts.All || slices.Contains(d.namespace.ServiceAccounts.Names, account.Name) {
-		secrets = d.namespace.Secrets
-	}
-	return resources.Bind(account, secrets, d.grants.Bound(account.Name))
+	return resources.Bind(account, d.namespace.SecretsFor(account.Name), d.grants.Bound(account.Name))
 }
 
 // takes tells whether a ServiceAccount loses an entry.
@@ -144,7 +140,7 @@ func (a *accounts) bind(ctx context.Context, account *corev1.ServiceAccount, d d
 		reports = append(reports, events.InvalidLedger(damaged))
 	}
 	if _, all := a.reporter.Report(controller.GetEventRecorder(ctx), account, topicAccount, reports); !all {
-		o.lookAgain(untold)
+		o.lookAgain(events.RetryAfter)
 	}
 	return err
 }

@@ -41,18 +41,16 @@ import (
 	clusterpullsecretinformer "pullsecrets.dev/pkg/client/injection/informers/pullsecrets/v1alpha1/clusterpullsecret"
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/events"
+	"pullsecrets.dev/pkg/grant"
 	"pullsecrets.dev/pkg/source"
 	"pullsecrets.dev/pkg/trim"
 )
-
-// agentName is the source of the Events.
-const agentName = "pullsecrets-controller"
 
 // NewController wires the reconciler to what wakes it.
 func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl {
 	logger := logging.FromContext(ctx)
 	namespaces, services, serviceAccounts := namespaceinformer.Get(ctx), serviceinformer.Get(ctx), accountinformer.Get(ctx)
-	secrets, clusterPullSecrets := secretinformer.Get(ctx, source.Copies), clusterpullsecretinformer.Get(ctx)
+	secrets, clusterPullSecrets := secretinformer.Get(ctx, grant.Copies), clusterpullsecretinformer.Get(ctx)
 	if err := secrets.Informer().SetTransform(trim.Object); err != nil {
 		logger.Fatalw("Failed to trim what is cached", "error", err)
 	}
@@ -76,7 +74,7 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 			impl.GlobalResync(namespaces.Informer())
 		})
 		store.WatchConfigs(cmw)
-		return controller.Options{ConfigStore: store, AgentName: agentName, SkipStatusUpdates: true, DemoteFunc: r.demote}
+		return controller.Options{ConfigStore: store, AgentName: events.ControllerAgentName, SkipStatusUpdates: true, DemoteFunc: r.demote}
 	})
 	r.wakeAfter = impl.EnqueueKeyAfter
 	w := waking{impl: impl, namespaces: namespaces.Lister(), logger: logger}
@@ -126,7 +124,7 @@ func (w waking) watchGrants(informer cache.SharedIndexInformer) {
 		AddFunc: func(object any) { w.wakeSelected(object.(*v1alpha1.ClusterPullSecret)) },
 		UpdateFunc: func(before, after any) {
 			was, is := before.(*v1alpha1.ClusterPullSecret), after.(*v1alpha1.ClusterPullSecret)
-			if grantsOtherwise(was, is) {
+			if grantsCopiesOtherwise(was, is) {
 				w.wakeSelected(was)
 				w.wakeSelected(is)
 			}
@@ -145,7 +143,7 @@ func (w waking) watchServices(informer cache.SharedIndexInformer) {
 	w.handle(informer, cache.ResourceEventHandlerFuncs{
 		AddFunc: w.wakeItsOwn,
 		UpdateFunc: func(before, after any) {
-			if asksOtherwise(before.(*servingv1.Service), after.(*servingv1.Service)) {
+			if needsOtherwise(before.(*servingv1.Service), after.(*servingv1.Service)) {
 				w.wakeItsOwn(after)
 			}
 		},
@@ -191,9 +189,9 @@ func (w waking) wakeSelected(cps *v1alpha1.ClusterPullSecret) {
 	}
 }
 
-// grantsOtherwise tells whether a ClusterPullSecret changed in what Namespaces go
+// grantsCopiesOtherwise tells whether a ClusterPullSecret changed in what Namespaces go
 // by: not in the counts of its status, which change with every copy.
-func grantsOtherwise(was, is *v1alpha1.ClusterPullSecret) bool {
+func grantsCopiesOtherwise(was, is *v1alpha1.ClusterPullSecret) bool {
 	return !equality.Semantic.DeepEqual(was.Spec, is.Spec) || was.DeletionTimestamp.IsZero() != is.DeletionTimestamp.IsZero() ||
 		sourceReady(was) != sourceReady(is) || !slices.Equal(was.Status.Registries, is.Status.Registries) || versionOf(was) != versionOf(is)
 }
@@ -205,9 +203,9 @@ func versionOf(cps *v1alpha1.ClusterPullSecret) string {
 	return cps.Status.Source.ResourceVersion
 }
 
-// asksOtherwise tells whether a Service changed in what its Namespace needs copies
+// needsOtherwise tells whether a Service changed in what its Namespace needs copies
 // for.
-func asksOtherwise(was, is *servingv1.Service) bool {
+func needsOtherwise(was, is *servingv1.Service) bool {
 	before, after := annotation.ForService(was.Annotations), annotation.ForService(is.Annotations)
 	return !slices.Equal(before.Secrets, after.Secrets) || before.Inject != after.Inject ||
 		!slices.Equal(catalog.Images(was), catalog.Images(is)) ||

@@ -39,6 +39,10 @@ import (
 // or a Revision that still refers to a copy which nobody asks for any more.
 const later = 10 * time.Minute
 
+// unheard is when a Namespace is looked at again that waits for a status which should
+// have woken it by then.
+const unheard = 30 * time.Second
+
 // copies brings the copies of a Namespace to what is granted and asked for.
 type copies struct {
 	kube    kubernetes.Interface
@@ -58,6 +62,8 @@ type copies struct {
 	repairs repairs
 	// pending keeps writes from being made twice.
 	pending pending
+	// doubts bound how long a status is waited for.
+	doubts  doubts
 	metrics recorded
 }
 
@@ -154,7 +160,7 @@ func (c *copies) existing(namespace string) (map[string]*corev1.Secret, error) {
 	}
 	have := make(map[string]*corev1.Secret, len(all))
 	for _, secret := range all {
-		if source.Owner(secret) != "" {
+		if grant.Owner(secret) != "" {
 			have[secret.Name] = secret
 		}
 	}
@@ -186,7 +192,7 @@ func (c *copies) serve(ctx context.Context, namespace string, cps *v1alpha1.Clus
 		o.lookAgain(later)
 	}
 	if !sourceReady(cps) || !config.FromContext(ctx).AllowsSource(cps.Spec.SecretRef.Namespace) {
-		if copied != nil && source.Owner(copied) != cps.Name {
+		if copied != nil && grant.Owner(copied) != cps.Name {
 			// It is the copy of one that served here before. Where that grants it no
 			// longer, it goes, and does not wait for what comes in its place.
 			return c.revoke(ctx, copied)
@@ -200,7 +206,7 @@ func (c *copies) serve(ctx context.Context, namespace string, cps *v1alpha1.Clus
 		return fmt.Errorf("failed to read the source of ClusterPullSecret %s: %w", cps.Name, err)
 	}
 	if unjudged, err := c.unjudged(cps, facts); unjudged || err != nil {
-		o.lookAgain(untold)
+		o.lookAgain(unheard)
 		return err
 	}
 	return c.write(ctx, namespace, resources.Wanted{ClusterPullSecret: cps, Version: version, Digest: facts.Digest}, copied, o)
@@ -210,7 +216,7 @@ func (c *copies) serve(ctx context.Context, namespace string, cps *v1alpha1.Clus
 // deleted. Where the one that serves now has no use for a copy, what becomes of it is
 // for the deletionPolicy of the other to say.
 func (c *copies) leftBehind(cps *v1alpha1.ClusterPullSecret, copied *corev1.Secret) bool {
-	owner := source.Owner(copied)
+	owner := grant.Owner(copied)
 	if owner == cps.Name {
 		return false
 	}
@@ -221,7 +227,8 @@ func (c *copies) leftBehind(cps *v1alpha1.ClusterPullSecret, copied *corev1.Secr
 // unjudged tells whether the source has changed since the status was written, which
 // then tells so in a moment and wakes the Namespace. A process that has just started
 // sees that by the copies of the version that the status names. It must not write
-// over these: nobody could tell any more that there was a change.
+// over these: nobody could tell any more that there was a change. But it does not wait
+// for ever, lest one copy that somebody has changed holds up all others.
 func (c *copies) unjudged(cps *v1alpha1.ClusterPullSecret, facts source.Facts) (bool, error) {
 	version := cps.Status.Source.ResourceVersion
 	if facts.ResourceVersion == version {
@@ -232,12 +239,17 @@ func (c *copies) unjudged(cps *v1alpha1.ClusterPullSecret, facts source.Facts) (
 		return false, err
 	}
 	same, other := source.Compare(copies, version, facts.Digest)
-	if same && !other {
-		// It was only labelled.
+	if other && c.doubts.last(cps.Name, version, facts.ResourceVersion, time.Now()) < unheard {
+		return true, nil
+	}
+	// It was only labelled, as whoever judges sources knows if nothing has come of this:
+	// a copy that holds something else is somebody's change, and waits for its repair.
+	c.doubts.end(cps.Name)
+	if same || other {
 		facts.ResourceVersion = version
 		c.sources.Know(cps.Spec.SecretRef, version, facts)
 	}
-	return other, nil
+	return false, nil
 }
 
 // sourceReady tells whether the source that the spec names now was found good. The
@@ -266,11 +278,17 @@ func (c *copies) write(ctx context.Context, namespace string, w resources.Wanted
 		// The event of its deletion brings the Namespace back here.
 		return c.remove(ctx, copied)
 	}
-	config, _, release, err := c.sources.Hold(ctx, w.ClusterPullSecret.Spec.SecretRef, w.Version)
+	config, facts, release, err := c.sources.Hold(ctx, w.ClusterPullSecret.Spec.SecretRef, w.Version)
 	if err != nil {
 		return fmt.Errorf("failed to read the source of ClusterPullSecret %s: %w", w.ClusterPullSecret.Name, err)
 	}
 	defer release()
+	if facts.Digest != w.Digest {
+		// It has changed since it was judged. The status will name the new version, and
+		// wake the Namespace.
+		o.lookAgain(unheard)
+		return nil
+	}
 	secrets, done := c.kube.CoreV1().Secrets(namespace), created
 	write := func() error {
 		_, err := secrets.Create(ctx, resources.MakeCopy(namespace, w, config), metav1.CreateOptions{FieldManager: pullsecrets.FieldManager})
@@ -305,7 +323,7 @@ func (c *copies) conflict(ctx context.Context, name types.NamespacedName, o *out
 		return fmt.Errorf("copy %s was there and is not any more", name)
 	case err != nil:
 		return fmt.Errorf("failed to look at Secret %s: %w", name, err)
-	case source.Owner(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Labels: found}}) != "":
+	case grant.Owner(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Labels: found}}) != "":
 		// Ours, and new to the cache, which brings the Namespace back here.
 		return nil
 	}
@@ -344,7 +362,7 @@ func (c *copies) revoke(ctx context.Context, copied *corev1.Secret) error {
 // the cache. Anything else is read from the API server, because a cache that is a
 // moment old could take away what is granted.
 func (c *copies) grantedNow(ctx context.Context, copied *corev1.Secret) (retain, granted bool, err error) {
-	cps, err := c.clusterPullSecrets.Get(source.Owner(copied))
+	cps, err := c.clusterPullSecrets.Get(grant.Owner(copied))
 	if err == nil && !cps.DeletionTimestamp.IsZero() {
 		return cps.Spec.DeletionPolicy == v1alpha1.DeletionPolicyRetain, false, nil
 	}
@@ -360,12 +378,12 @@ func (c *copies) live(ctx context.Context, copied *corev1.Secret) (retain, grant
 	if err != nil {
 		return false, false, fmt.Errorf("failed to read Namespace %s: %w", copied.Namespace, err)
 	}
-	cps, err := c.client.PullsecretsV1alpha1().ClusterPullSecrets().Get(ctx, source.Owner(copied), metav1.GetOptions{})
+	cps, err := c.client.PullsecretsV1alpha1().ClusterPullSecrets().Get(ctx, grant.Owner(copied), metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return false, false, nil
 	}
 	if err != nil {
-		return false, false, fmt.Errorf("failed to read ClusterPullSecret %s: %w", source.Owner(copied), err)
+		return false, false, fmt.Errorf("failed to read ClusterPullSecret %s: %w", grant.Owner(copied), err)
 	}
 	retain = !cps.DeletionTimestamp.IsZero() && cps.Spec.DeletionPolicy == v1alpha1.DeletionPolicyRetain
 	if config.FromContext(ctx).Excludes(namespace.Name, namespace.Labels) {

@@ -23,7 +23,9 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 	"pullsecrets.dev/pkg/catalog"
+	"pullsecrets.dev/pkg/dockerconfig"
 	. "pullsecrets.dev/pkg/reconciler/testing"
+	"pullsecrets.dev/pkg/source"
 	"pullsecrets.dev/pkg/trim"
 )
 
@@ -212,6 +214,64 @@ func updates() knativetesting.TableTest {
 			Name:    "no good source any more: the copy stays",
 			Objects: []runtime.Object{asks(), ClusterPullSecret("ghcr", sourceLost), copied(one, "6")},
 		},
+	}
+}
+
+// Whoever knows nothing of the version in the status leaves its copies alone as long as
+// the source may have changed since, and then no longer: one copy that somebody has changed
+// must not hold up all others.
+func TestDoubts(t *testing.T) {
+	asking := func(name string) *corev1.Namespace {
+		return Namespace(name, WithNamespaceAnnotation(pullsecrets.SecretsAnnotation, "ghcr"))
+	}
+	elsewhere := copied(two, "7", func(s *corev1.Secret) { s.Namespace = "elsewhere" })
+	row := knativetesting.TableRow{Objects: []runtime.Object{asking("team"), asking("elsewhere"), ClusterPullSecret("ghcr"), sourceOf(one), elsewhere}}
+	var r *Reconciler
+	row.OtherTestData = map[string]any{"prepare": func(made *Reconciler) { r = made }}
+	c, actions, _ := factory()(t, &row)
+	for range 2 {
+		if again, after := controller.IsRequeueKey(c.Reconcile(row.Ctx, "team")); !again || after != unheard {
+			t.Errorf("It looks again: %t after %s, want it to after %s", again, after, unheard)
+		}
+	}
+	if all, err := actions.ActionsByVerb(); err != nil || len(all.Creates) > 0 {
+		t.Fatalf("%d copies are made (%v) in doubt, want none", len(all.Creates), err)
+	}
+	known := r.copies.doubts.byName["ghcr"]
+	known.since = known.since.Add(-unheard)
+	r.copies.doubts.byName["ghcr"] = known
+	for _, namespace := range []string{"team", "elsewhere"} {
+		if err := c.Reconcile(row.Ctx, namespace); err != nil {
+			t.Errorf("Namespace %s: %v", namespace, err)
+		}
+	}
+	if all, err := actions.ActionsByVerb(); err != nil || len(all.Creates) != 1 || len(all.Updates) != 1 {
+		t.Errorf("%d copies are made and %d mended (%v), want one each", len(all.Creates), len(all.Updates), err)
+	}
+	if len(r.copies.doubts.byName) > 0 {
+		t.Error("there are doubts still")
+	}
+}
+
+// What a source holds that has changed since it was judged is not written under the
+// version that was.
+func TestRotationBeforeItIsWritten(t *testing.T) {
+	var r *Reconciler
+	row := knativetesting.TableRow{
+		Objects:       []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(two)},
+		OtherTestData: map[string]any{"prepare": func(made *Reconciler) { r = made }},
+	}
+	c, actions, _ := factory()(t, &row)
+	judged, err := dockerconfig.Parse(corev1.SecretTypeDockerConfigJson, sourceOf(one).Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.copies.sources.Know(v1alpha1.SecretReference{Namespace: pullsecrets.SourcesNamespace, Name: "ghcr"}, "7", source.Facts{ResourceVersion: "7", Digest: judged.Digest()})
+	if again, after := controller.IsRequeueKey(c.Reconcile(row.Ctx, "team")); !again || after != unheard {
+		t.Errorf("It looks again: %t after %s, want it to after %s", again, after, unheard)
+	}
+	if all, err := actions.ActionsByVerb(); err != nil || len(all.Creates) > 0 {
+		t.Errorf("%d copies are made (%v), want none before the status names the version", len(all.Creates), err)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	namespacereconciler "knative.dev/pkg/client/injection/kube/reconciler/core/v1/namespace"
 	"knative.dev/pkg/controller"
@@ -24,9 +25,6 @@ const (
 	topicAnnotations = "annotations"
 	topicConflicts   = "conflicts"
 )
-
-// untold is when a Namespace is looked at again whose Events had to wait.
-const untold = 30 * time.Second
 
 // Reconciler brings a Namespace to what is granted to it and what it declares. A
 // Namespace is one piece of work, so that a rotation runs in parallel over all of
@@ -52,16 +50,40 @@ func (r *Reconciler) ReconcileKind(ctx context.Context, namespace *corev1.Namesp
 	}
 	o, err := r.converge(ctx, namespace)
 	if !r.report(ctx, namespace, o) {
-		o.lookAgain(untold)
+		o.lookAgain(events.RetryAfter)
+	}
+	if err != nil {
+		o.lookAgain(retryAfter(err))
 	}
 	switch {
-	case err != nil && o.again > 0:
-		// The next try after an error can be a long way off.
+	case err != nil:
+		// The work queue tries again sooner, but after many failures, its own or those of
+		// thousands of others, only a long way off.
 		r.wakeAfter(types.NamespacedName{Name: namespace.Name}, o.again)
 	case o.again > 0:
 		return controller.NewRequeueAfter(o.again)
 	}
 	return err
+}
+
+// retryAfter is when to try again at the latest. What the API server refuses, for a
+// quota or a policy, tells nobody when it is allowed.
+func retryAfter(err error) time.Duration {
+	switch wrapped := err.(type) { //nolint:errorlint // each of those that are joined is looked at
+	case interface{ Unwrap() []error }:
+		soonest := later
+		for _, err := range wrapped.Unwrap() {
+			soonest = min(soonest, retryAfter(err))
+		}
+		return soonest
+	case apierrors.APIStatus:
+		if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) {
+			return later
+		}
+	case interface{ Unwrap() error }:
+		return retryAfter(wrapped.Unwrap())
+	}
+	return unheard
 }
 
 // converge keeps copies and ServiceAccounts, each as far as it goes. An excluded

@@ -5,12 +5,18 @@ package namespace
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"net"
+	"syscall"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
 	kubeclient "knative.dev/pkg/client/injection/kube/client"
@@ -34,6 +40,7 @@ import (
 	_ "pullsecrets.dev/pkg/client/injection/informers/pullsecrets/v1alpha1/clusterpullsecret/fake"
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/events"
+	"pullsecrets.dev/pkg/grant"
 	. "pullsecrets.dev/pkg/reconciler/testing"
 	"pullsecrets.dev/pkg/source"
 )
@@ -145,6 +152,31 @@ func TestErrorLooksAgain(t *testing.T) {
 	}
 }
 
+// What the API server refuses is tried again every ten minutes, and everything else much
+// sooner, of several errors the soonest.
+func TestRetryAfter(t *testing.T) {
+	secrets := schema.GroupResource{Resource: "secrets"}
+	quota := apierrors.NewForbidden(secrets, "ghcr", errors.New("exceeded quota"))
+	policy := apierrors.NewInvalid(schema.GroupKind{Kind: "Secret"}, "ghcr", nil)
+	outage := &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+	for _, test := range []struct {
+		err  error
+		want time.Duration
+	}{
+		{quota, later},
+		{fmt.Errorf("failed to write the copy: %w", quota), later},
+		{errors.Join(fmt.Errorf("failed: %w", quota), policy), later},
+		{outage, unheard},
+		{fmt.Errorf("failed: %w", outage), unheard},
+		{apierrors.NewConflict(secrets, "ghcr", errors.New("changed")), unheard},
+		{errors.Join(errors.Join(quota, policy), fmt.Errorf("failed: %w", outage)), unheard},
+	} {
+		if got := retryAfter(test.err); got != test.want {
+			t.Errorf("After %v it is tried again in %s, want %s", test.err, got, test.want)
+		}
+	}
+}
+
 // bucketOf is the bucket of one Namespace.
 type bucketOf string
 
@@ -196,7 +228,7 @@ func TestDemoted(t *testing.T) {
 // The controller forgets what it told when it leads no more, and not before.
 func TestControllerIsDemoted(t *testing.T) {
 	ctx, _ := knativetesting.SetupFakeContext(t, func(ctx context.Context) context.Context {
-		return filteredfactory.WithSelectors(ctx, source.Copies)
+		return filteredfactory.WithSelectors(ctx, grant.Copies)
 	})
 	recorder := record.NewFakeRecorder(10)
 	ctx = controller.WithEventRecorder(ctx, recorder)
@@ -229,7 +261,7 @@ func TestControllerIsDemoted(t *testing.T) {
 
 func TestNewController(t *testing.T) {
 	ctx, _ := knativetesting.SetupFakeContext(t, func(ctx context.Context) context.Context {
-		return filteredfactory.WithSelectors(ctx, source.Copies)
+		return filteredfactory.WithSelectors(ctx, grant.Copies)
 	})
 	cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: config.Name, Namespace: "knative-testing"}}
 	if impl := NewController(ctx, configmap.NewStaticWatcher(cm)); impl == nil {

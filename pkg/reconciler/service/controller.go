@@ -42,14 +42,11 @@ import (
 	clusterpullsecretinformer "pullsecrets.dev/pkg/client/injection/informers/pullsecrets/v1alpha1/clusterpullsecret"
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/events"
+	"pullsecrets.dev/pkg/grant"
 	"pullsecrets.dev/pkg/merge"
 	"pullsecrets.dev/pkg/reconciler/service/resources"
-	"pullsecrets.dev/pkg/source"
 	"pullsecrets.dev/pkg/trim"
 )
-
-// agentName is the source of the Events.
-const agentName = "pullsecrets-controller"
 
 // NewController wires the reconciler to what wakes it.
 func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl {
@@ -57,7 +54,7 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 	services := serviceinformer.Get(ctx)
 	namespaces := namespaceinformer.Get(ctx)
 	accounts := accountinformer.Get(ctx)
-	copies, clusterPullSecrets := secretinformer.Get(ctx, source.Copies), clusterpullsecretinformer.Get(ctx)
+	copies, clusterPullSecrets := secretinformer.Get(ctx, grant.Copies), clusterpullsecretinformer.Get(ctx)
 	user := whoAmI(ctx, kubeclient.Get(ctx))
 
 	for _, informer := range []cache.SharedIndexInformer{services.Informer(), namespaces.Informer(), accounts.Informer(), copies.Informer()} {
@@ -95,12 +92,12 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 		store.WatchConfigs(cmw)
 		// Status is Knative's: with status updates, the generated code would
 		// default and rewrite it.
-		return controller.Options{ConfigStore: store, AgentName: agentName, SkipStatusUpdates: true, DemoteFunc: r.demote}
+		return controller.Options{ConfigStore: store, AgentName: events.ControllerAgentName, SkipStatusUpdates: true, DemoteFunc: r.demote}
 	})
 	r.backfill = newBackfill(impl.EnqueueKey)
 	go r.backfill.run(ctx)
 
-	w := wiring{impl: impl, services: services, user: user, logger: logger}
+	w := waking{impl: impl, services: services, user: user, logger: logger}
 	w.watchServices()
 	w.watchNamespaces(namespaces.Informer(), r.reporter)
 	w.watchAccounts(accounts.Informer())
@@ -109,8 +106,8 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 	return impl
 }
 
-// wiring is who is woken, and by what it is found.
-type wiring struct {
+// waking is who is woken, and by what it is found.
+type waking struct {
 	impl     *controller.Impl
 	services servinginformers.ServiceInformer
 	user     string
@@ -119,7 +116,7 @@ type wiring struct {
 
 // watchServices: a Service wakes itself. One whose failed Revision has come up,
 // or which is deleted, ends the pause of its namespace and wakes the others there.
-func (w wiring) watchServices() {
+func (w waking) watchServices() {
 	w.handle(w.services.Informer(), cache.ResourceEventHandlerFuncs{
 		AddFunc: w.impl.Enqueue,
 		UpdateFunc: func(before, after any) {
@@ -141,7 +138,7 @@ func (w wiring) watchServices() {
 
 // watchNamespaces: a Namespace wakes its Services when it is there, and when
 // something changes by which it declares, is excluded or ends a pause.
-func (w wiring) watchNamespaces(informer cache.SharedIndexInformer, reporter *events.Reporter) {
+func (w waking) watchNamespaces(informer cache.SharedIndexInformer, reporter *events.Reporter) {
 	w.handle(informer, cache.ResourceEventHandlerFuncs{
 		AddFunc: func(object any) { w.wakeNamespace(object.(*corev1.Namespace).Name) },
 		UpdateFunc: func(before, after any) {
@@ -161,7 +158,7 @@ func (w wiring) watchNamespaces(informer cache.SharedIndexInformer, reporter *ev
 
 // watchAccounts: a ServiceAccount wakes the Services that run as it when its own
 // pull secrets change, which Services may have to carry.
-func (w wiring) watchAccounts(informer cache.SharedIndexInformer) {
+func (w waking) watchAccounts(informer cache.SharedIndexInformer) {
 	w.handle(informer, cache.ResourceEventHandlerFuncs{
 		AddFunc: w.wakeUsers,
 		UpdateFunc: func(before, after any) {
@@ -176,7 +173,7 @@ func (w wiring) watchAccounts(informer cache.SharedIndexInformer) {
 // watchGrants: a ClusterPullSecret wakes the Services of the Namespaces that it
 // selects, or selected, when what it grants to Services changes. That may be every
 // Service there is, so they take the slow lane.
-func (w wiring) watchGrants(informer cache.SharedIndexInformer, namespaces corev1listers.NamespaceLister) {
+func (w waking) watchGrants(informer cache.SharedIndexInformer, namespaces corev1listers.NamespaceLister) {
 	wake := func(all ...*v1alpha1.ClusterPullSecret) {
 		woken := sets.New[string]()
 		for _, cps := range all {
@@ -200,7 +197,7 @@ func (w wiring) watchGrants(informer cache.SharedIndexInformer, namespaces corev
 		AddFunc: func(object any) { wake(object.(*v1alpha1.ClusterPullSecret)) },
 		UpdateFunc: func(before, after any) {
 			was, is := before.(*v1alpha1.ClusterPullSecret), after.(*v1alpha1.ClusterPullSecret)
-			if grantsOtherwise(was, is) {
+			if grantsServicesOtherwise(was, is) {
 				wake(was, is)
 			}
 		},
@@ -213,16 +210,16 @@ func (w wiring) watchGrants(informer cache.SharedIndexInformer, namespaces corev
 	})
 }
 
-// grantsOtherwise tells whether a ClusterPullSecret changed in what it grants to
+// grantsServicesOtherwise tells whether a ClusterPullSecret changed in what it grants to
 // Services: not in the counts of its status, which change with every copy.
-func grantsOtherwise(was, is *v1alpha1.ClusterPullSecret) bool {
+func grantsServicesOtherwise(was, is *v1alpha1.ClusterPullSecret) bool {
 	return !equality.Semantic.DeepEqual(was.Spec, is.Spec) || was.DeletionTimestamp.IsZero() != is.DeletionTimestamp.IsZero() ||
 		!slices.Equal(was.Status.Registries, is.Status.Registries)
 }
 
 // watchCopies: a copy wakes the Services of its namespace when it has come, for
 // which those wait that shall name it, and when it is gone.
-func (w wiring) watchCopies(informer cache.SharedIndexInformer, forget func(namespace, name string)) {
+func (w waking) watchCopies(informer cache.SharedIndexInformer, forget func(namespace, name string)) {
 	w.handle(informer, cache.ResourceEventHandlerDetailedFuncs{
 		AddFunc: func(object any, isInInitialList bool) {
 			// At the start every Service is looked at anyway.
@@ -240,9 +237,9 @@ func (w wiring) watchCopies(informer cache.SharedIndexInformer, forget func(name
 	})
 }
 
-func (w wiring) wakeNamespace(namespace string) { w.wake(namespace, w.impl.Enqueue) }
+func (w waking) wakeNamespace(namespace string) { w.wake(namespace, w.impl.Enqueue) }
 
-func (w wiring) wake(namespace string, enqueue func(any)) {
+func (w waking) wake(namespace string, enqueue func(any)) {
 	all, err := w.services.Lister().Services(namespace).List(labels.Everything())
 	if err != nil {
 		w.logger.Errorw("Failed to list the Services of a namespace", "namespace", namespace, "error", err)
@@ -252,7 +249,7 @@ func (w wiring) wake(namespace string, enqueue func(any)) {
 	}
 }
 
-func (w wiring) wakeUsers(object any) {
+func (w waking) wakeUsers(object any) {
 	account := object.(*corev1.ServiceAccount)
 	users, err := w.services.Informer().GetIndexer().ByIndex(accountIndex, account.Namespace+"/"+account.Name)
 	if err != nil {
@@ -263,7 +260,7 @@ func (w wiring) wakeUsers(object any) {
 	}
 }
 
-func (w wiring) handle(informer cache.SharedIndexInformer, handler cache.ResourceEventHandler) {
+func (w waking) handle(informer cache.SharedIndexInformer, handler cache.ResourceEventHandler) {
 	if _, err := informer.AddEventHandler(handler); err != nil {
 		w.logger.Fatalw("Failed to watch", "error", err)
 	}
@@ -294,9 +291,8 @@ func indexByAccount(object any) ([]string, error) {
 func whoAmI(ctx context.Context, client kubernetes.Interface) string {
 	review, err := client.AuthenticationV1().SelfSubjectReviews().Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
 	if err != nil {
-		fallback := "system:serviceaccount:" + pullsecrets.SystemNamespace + ":controller"
-		logging.FromContext(ctx).Warnw("Failed to ask for the own user name", "assumed", fallback, "error", err)
-		return fallback
+		logging.FromContext(ctx).Warnw("Failed to ask for the own user name", "assumed", pullsecrets.ControllerUser, "error", err)
+		return pullsecrets.ControllerUser
 	}
 	return review.Status.UserInfo.Username
 }

@@ -31,14 +31,14 @@ import (
 	clientfake "pullsecrets.dev/pkg/client/injection/client/fake"
 	_ "pullsecrets.dev/pkg/client/injection/informers/pullsecrets/v1alpha1/clusterpullsecret/fake"
 	"pullsecrets.dev/pkg/config"
+	"pullsecrets.dev/pkg/grant"
 	. "pullsecrets.dev/pkg/reconciler/testing"
-	"pullsecrets.dev/pkg/source"
 )
 
 // TestWakes checks who is enqueued by what.
 func TestWakes(t *testing.T) {
 	ctx, cancel, informers := knativetesting.SetupFakeContextWithCancel(t, func(ctx context.Context) context.Context {
-		return filteredfactory.WithSelectors(ctx, source.Copies)
+		return filteredfactory.WithSelectors(ctx, grant.Copies)
 	})
 	defer cancel()
 	kube, serving, grants := kubefake.Get(ctx), servingfake.Get(ctx), clientfake.Get(ctx).PullsecretsV1alpha1().ClusterPullSecrets()

@@ -334,8 +334,8 @@ func TestGrantsOtherwise(t *testing.T) {
 	} {
 		is := was.DeepCopy()
 		test.edit(is)
-		if got := grantsOtherwise(was, is); got != test.want {
-			t.Errorf("%s: grantsOtherwise() = %t, want %t", test.reason, got, test.want)
+		if got := grantsServicesOtherwise(was, is); got != test.want {
+			t.Errorf("%s: grantsServicesOtherwise() = %t, want %t", test.reason, got, test.want)
 		}
 	}
 }

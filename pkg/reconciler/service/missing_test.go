@@ -14,6 +14,8 @@ import (
 	knativetesting "knative.dev/pkg/reconciler/testing"
 
 	"pullsecrets.dev/pkg/config"
+	"pullsecrets.dev/pkg/contest"
+	"pullsecrets.dev/pkg/merge"
 	. "pullsecrets.dev/pkg/reconciler/testing"
 )
 
@@ -40,6 +42,27 @@ func TestMissingSecret(t *testing.T) {
 	}
 	if got, found := read()["pullsecrets.secrets.missing{namespace="+ns+"}"]; found {
 		t.Errorf("missing = %d, want no series", got)
+	}
+}
+
+// That somebody keeps removing an entry is no reason to look less often for its Secret.
+func TestMissingSecretOfAContestedService(t *testing.T) {
+	row := knativetesting.TableRow{
+		Key: ns + "/app", Ctx: with(config.BackfillAll, 0),
+		Objects: []runtime.Object{Service(ns, "app"), declares("n")},
+		OtherTestData: map[string]any{"secrets": fakeSecrets{}, "prepare": func(r *Reconciler) {
+			svc, result := Service(ns, "app"), merge.Result{Added: []merge.Entry{{Name: "n"}}, ListChanged: true}
+			for range contest.Rounds + 1 {
+				r.memory.wrote(svc, result)
+			}
+		}},
+	}
+	c, actions, _ := factory()(t, &row)
+	if again, after := controller.IsRequeueKey(c.Reconcile(row.Ctx, row.Key)); !again || after != lookAgain {
+		t.Errorf("It looks again: %t after %s, want it to after %s", again, after, lookAgain)
+	}
+	if all, err := actions.ActionsByVerb(); err != nil || len(all.Patches) > 0 {
+		t.Errorf("%d patches (%v), want the Service left alone", len(all.Patches), err)
 	}
 }
 

@@ -43,9 +43,6 @@ const (
 	topicPaused  = "backfill"
 )
 
-// untold is when a Service is looked at again whose Events had to wait.
-const untold = 30 * time.Second
-
 // Reconciler keeps the pull secrets of existing Knative Services at what is
 // declared. It patches two fields of a Service and writes nothing else.
 type Reconciler struct {
@@ -124,9 +121,12 @@ func (r *Reconciler) ReconcileKind(ctx context.Context, svc *servingv1.Service) 
 	}
 	switch {
 	case event != nil:
+		if ok, after := controller.IsRequeueKey(event); ok && (again || s.waits) {
+			return controller.NewRequeueAfter(min(after, lookAgain))
+		}
 		return event
 	case !all:
-		return controller.NewRequeueAfter(untold)
+		return controller.NewRequeueAfter(events.RetryAfter)
 	case again, s.waits:
 		return controller.NewRequeueAfter(lookAgain)
 	}

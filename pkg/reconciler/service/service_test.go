@@ -507,6 +507,14 @@ func TestReconcileKind(t *testing.T) {
 			OtherTestData: map[string]any{"prepare": func(r *Reconciler) { r.memory.deny(Service(ns, "app")) }},
 		},
 		{
+			Name: "refused before, and its owner asks for something else now: tried again",
+			Key:  key, Ctx: all,
+			Objects:       []runtime.Object{Service(ns, "app", WithAnnotation(pullsecrets.InjectAnnotation, "declared")), declares("n")},
+			OtherTestData: map[string]any{"prepare": func(r *Reconciler) { r.memory.deny(Service(ns, "app")) }},
+			WantPatches:   patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
+			WantEvents:    []string{added("n (namespace)")},
+		},
+		{
 			Name: "paused: a Revision that the product made has failed",
 			Key:  key, Ctx: all,
 			Objects: []runtime.Object{

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	fakekubeclientset "k8s.io/client-go/kubernetes/fake"
@@ -28,11 +29,11 @@ import (
 	fakeservingclient "knative.dev/serving/pkg/client/injection/client/fake"
 	servinglisters "knative.dev/serving/pkg/client/listers/serving/v1"
 
-	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 	fakepullsecretsclientset "pullsecrets.dev/pkg/client/clientset/versioned/fake"
 	fakepullsecretsclient "pullsecrets.dev/pkg/client/injection/client/fake"
 	pullsecretslisters "pullsecrets.dev/pkg/client/listers/pullsecrets/v1alpha1"
+	"pullsecrets.dev/pkg/grant"
 	"pullsecrets.dev/pkg/trim"
 )
 
@@ -80,13 +81,17 @@ func (l *Listers) ClusterPullSecrets() pullsecretslisters.ClusterPullSecretListe
 	return pullsecretslisters.NewClusterPullSecretLister(l.Indexer(&v1alpha1.ClusterPullSecret{}))
 }
 
-// Copies lists the Secrets with both of our labels, as the informer keeps them: with
-// digests for data.
+// Copies lists the Secrets with both of our labels, whatever their values, as the informer
+// keeps them: with digests for data.
 func (l *Listers) Copies() corev1listers.SecretLister {
+	selected, err := labels.Parse(grant.Copies)
+	if err != nil {
+		panic(err)
+	}
 	copies := cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc})
 	for _, object := range l.Indexer(&corev1.Secret{}).List() {
 		secret := object.(*corev1.Secret)
-		if secret.Labels[pullsecrets.ManagedByLabel] != pullsecrets.ManagedByValue || secret.Labels[pullsecrets.ClusterPullSecretLabel] == "" {
+		if !selected.Matches(labels.Set(secret.Labels)) {
 			continue
 		}
 		trimmed, err := trim.Object(secret)

@@ -298,7 +298,7 @@ func (l *lifecycle) upgrade(release string) {
 		l.t.Fatal(err)
 	}
 	for _, namespace := range []string{cleared, kept} {
-		if writes := requests.By(env.ControllerUser).In(namespace).Writes(); len(writes) > 0 {
+		if writes := requests.By(pullsecrets.ControllerUser).In(namespace).Writes(); len(writes) > 0 {
 			l.t.Errorf("After the upgrade the controller has written:\n%s", writes)
 		}
 	}

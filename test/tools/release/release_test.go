@@ -12,6 +12,7 @@ package release
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"errors"
 	"io"
 	"net/http/httptest"
@@ -111,17 +112,77 @@ func TestRelease(t *testing.T) {
 			t.Errorf("%s is not the image %s of the release: %v", tag, image, err)
 		}
 	}
-	boms, err := filepath.Glob(filepath.Join(out, "sbom", "*.json"))
-	if err != nil || len(boms) < len(images) {
-		t.Errorf("There are the SBOMs %v (%v), want one for each image at least", boms, err)
+	boms := unpack(t, filepath.Join(out, "sbom.tar.gz"))
+	if len(boms) < len(images) {
+		t.Errorf("There are %d SBOMs, want one for each image at least", len(boms))
 	}
-	for _, bom := range boms {
-		if content, err := os.ReadFile(bom); err != nil || !bytes.Contains(content, []byte(`"spdxVersion"`)) {
-			t.Errorf("%s is no SPDX document (%v)", bom, err)
+	for file, content := range boms {
+		if !bytes.Contains(content, []byte(`"spdxVersion"`)) {
+			t.Errorf("%s is no SPDX document", file)
 		}
 	}
-	if sums, err := os.ReadFile(filepath.Join(out, "sha256sums.txt")); err != nil || !bytes.Contains(sums, []byte("  release.yaml\n")) {
-		t.Errorf("sha256sums.txt does not cover release.yaml (%v)", err)
+	files := []string{"images.txt", "release.yaml", "sbom.tar.gz"}
+	checkSums(t, out, files...)
+	published(t, append(files, "sha256sums.txt")...)
+}
+
+// checkSums checks the files of a release as whoever has downloaded them does.
+func checkSums(t *testing.T, folder string, files ...string) {
+	t.Helper()
+	const sums = "sha256sums.txt"
+	check := exec.CommandContext(t.Context(), "sha256sum", "--check", "--strict", sums)
+	check.Dir = folder
+	out, err := check.CombinedOutput()
+	if err != nil {
+		t.Errorf("%v:\n%s", err, out)
+	}
+	var want strings.Builder
+	for _, file := range files {
+		want.WriteString(file + ": OK\n")
+	}
+	if diff := cmp.Diff(want.String(), string(out)); diff != "" {
+		t.Errorf("The sums are those of other files (-want, +got): %s", diff)
+	}
+}
+
+// published checks that the workflow publishes these files and no others.
+func published(t *testing.T, files ...string) {
+	t.Helper()
+	workflow, err := os.ReadFile(root + "/.github/workflows/release.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if line := " " + strings.Join(files, " ") + "\n"; !bytes.Contains(workflow, []byte(line)) {
+		t.Errorf("The release workflow has no line that publishes%s", line)
+	}
+}
+
+// unpack returns the files of a compressed archive by their names.
+func unpack(t *testing.T, archive string) map[string][]byte {
+	t.Helper()
+	file, err := os.Open(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	uncompressed, err := gzip.NewReader(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	contents := map[string][]byte{}
+	for files := tar.NewReader(uncompressed); ; {
+		header, err := files.Next()
+		if errors.Is(err, io.EOF) {
+			return contents
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if header.Typeflag == tar.TypeReg {
+			if contents[header.Name], err = io.ReadAll(files); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }
 

@@ -19,6 +19,9 @@ const (
 	// ReasonSourceNotAllowed means that the Secret may not be a source at all.
 	ReasonSourceNotAllowed = "SourceNotAllowed"
 
+	// ReasonSourceNotRead means that the API server has not answered yet.
+	ReasonSourceNotRead = "SourceNotRead"
+
 	// ReasonSourceNotFound means that there is no such Secret.
 	ReasonSourceNotFound = "SourceNotFound"
 
@@ -86,6 +89,12 @@ func (s *ClusterPullSecretStatus) InitializeConditions() {
 // MarkSourceReady says that the source is good.
 func (s *ClusterPullSecretStatus) MarkSourceReady() {
 	clusterPullSecretConditions.Manage(s).MarkTrue(ClusterPullSecretConditionSourceReady)
+}
+
+// MarkSourceUnknown says that the source could not be read.
+func (s *ClusterPullSecretStatus) MarkSourceUnknown(source SecretReference) {
+	clusterPullSecretConditions.Manage(s).MarkUnknown(ClusterPullSecretConditionSourceReady,
+		ReasonSourceNotRead, "Secret %s could not be read yet", source)
 }
 
 // MarkSourceNotAllowed says that the Secret may not be a source, and why.

@@ -58,12 +58,9 @@ func Judge(copied *corev1.Secret, w Wanted) Verdict {
 func MakeCopy(namespace string, w Wanted, config dockerconfig.Config) *corev1.Secret {
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: namespace,
-			Name:      grant.SecretName(w.ClusterPullSecret),
-			Labels: map[string]string{
-				pullsecrets.ManagedByLabel:         pullsecrets.ManagedByValue,
-				pullsecrets.ClusterPullSecretLabel: w.ClusterPullSecret.Name,
-			},
+			Namespace:   namespace,
+			Name:        grant.SecretName(w.ClusterPullSecret),
+			Labels:      grant.CopyLabels(w.ClusterPullSecret.Name),
 			Annotations: map[string]string{pullsecrets.SourceResourceVersionAnnotation: w.Version},
 		},
 		Type: corev1.SecretTypeDockerConfigJson,
