@@ -68,12 +68,12 @@ func warning(reason, format string, args ...any) Event {
 	return Event{corev1.EventTypeWarning, reason, Cut(fmt.Sprintf(format, args...), maxMessage)}
 }
 
-// SecretsAdded tells a Service's owner what was added and why.
+// SecretsAdded tells the owner of a Service or ServiceAccount what was added and why.
 func SecretsAdded(added []merge.Entry) Event {
 	return normal(ReasonSecretsAdded, "Added pull secrets %s", entries(added))
 }
 
-// SecretsRetracted tells a Service's owner what was taken away.
+// SecretsRetracted tells the owner of a Service or ServiceAccount what was taken away.
 func SecretsRetracted(taken []merge.Entry) Event {
 	return normal(ReasonSecretsRetracted, "Took away pull secrets %s, which nothing declares any more", entries(taken))
 }
@@ -217,7 +217,7 @@ func Distributed(version string, synced, wanted int) Event {
 
 // RevocationDelayed says that copies of a deleted ClusterPullSecret are still there.
 func RevocationDelayed(namespaces []string) Event {
-	return warning(ReasonRevocationDelayed, "Copies in %d namespaces are still to be removed (%s); Events on their Namespaces say what is in the way",
+	return warning(ReasonRevocationDelayed, "Copies in %d namespaces are still to be removed (%s); Events InternalError on these Namespaces, which lie in namespace default, say what is in the way",
 		len(namespaces), listed(namespaces))
 }
 

@@ -1,10 +1,11 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package webhook puts pull secrets into Knative Services at admission, so that
-// their first Revision has them, and keeps what other writers drop. It holds no
-// rules: what a list becomes is decided in pkg/merge, which the reconciler uses
-// too.
+// Package webhook puts pull secrets into Knative Services and ServiceAccounts at
+// admission, so that the first Revision and the first Pod have them, and keeps what other
+// writers drop. It holds no rules: what a list becomes is decided in pkg/merge, which the
+// reconcilers use too. Beside that it defaults and validates ClusterPullSecrets and
+// validates the product's ConfigMaps, with what knative.dev/pkg has for it.
 package webhook
 
 import (
@@ -38,7 +39,7 @@ const (
 	// API server calls webhooks in the order of their names, and this one must come
 	// before Knative's webhook.serving.knative.dev: Knative notes the user who
 	// changed a spec, and refuses the note where the spec did not change. If an
-	// entry that somebody dropped were put back only after that, his request would
+	// entry that somebody dropped were put back only after that, the request would
 	// be refused.
 	InjectName = "inject.pullsecrets.dev"
 

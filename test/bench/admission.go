@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 	servingclient "knative.dev/serving/pkg/client/clientset/versioned"
 
@@ -47,7 +48,7 @@ func admission(ctx context.Context, e *env.Env, s settings, out io.Writer) error
 	if err := makeDeclaringNamespace(ctx, e, awayNamespace, map[string]string{awayLabel: "true"}); err != nil {
 		return err
 	}
-	if err := furnished(ctx, e, s.admissionNamespaces+1); err != nil {
+	if err := furnished(ctx, e.Kube, s.admissionNamespaces+1); err != nil {
 		return err
 	}
 	client, err := unlimited(e)
@@ -74,18 +75,18 @@ func makeDeclaringNamespace(ctx context.Context, e *env.Env, name string, labels
 
 // furnished waits until the cluster's controller manager has made what it makes
 // for each namespace, and so does not weigh on what is measured.
-func furnished(ctx context.Context, e *env.Env, namespaces int) error {
+func furnished(ctx context.Context, kube kubernetes.Interface, namespaces int) error {
 	var accounts, authorities int
-	err := wait.PollUntilContextTimeout(ctx, 2*time.Second, patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, time.Second, 2*patience, true, func(ctx context.Context) (bool, error) {
 		// Version 0 is answered from the API server's cache.
 		named := func(name string) metav1.ListOptions {
 			return metav1.ListOptions{FieldSelector: "metadata.name=" + name, ResourceVersion: "0"}
 		}
-		serviceAccounts, err := e.Kube.CoreV1().ServiceAccounts(metav1.NamespaceAll).List(ctx, named("default"))
+		serviceAccounts, err := kube.CoreV1().ServiceAccounts(metav1.NamespaceAll).List(ctx, named("default"))
 		if err != nil {
 			return false, err
 		}
-		configMaps, err := e.Kube.CoreV1().ConfigMaps(metav1.NamespaceAll).List(ctx, named("kube-root-ca.crt"))
+		configMaps, err := kube.CoreV1().ConfigMaps(metav1.NamespaceAll).List(ctx, named("kube-root-ca.crt"))
 		if err != nil {
 			return false, err
 		}

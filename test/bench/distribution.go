@@ -181,20 +181,9 @@ func (d *distributor) grow(ctx context.Context, n int) error {
 	return d.settled(ctx)
 }
 
-// settled waits until every Namespace has its ServiceAccount and its ConfigMap.
+// settled waits until the Namespaces cost nothing any more.
 func (d *distributor) settled(ctx context.Context) error {
-	return wait.PollUntilContextTimeout(ctx, time.Second, 2*patience, true, func(ctx context.Context) (bool, error) {
-		accounts, err := d.admin.CoreV1().ServiceAccounts("").List(ctx, metav1.ListOptions{ResourceVersion: "0", FieldSelector: "metadata.name=default"})
-		if err != nil {
-			return false, err
-		}
-		certificates, err := d.admin.CoreV1().ConfigMaps("").List(ctx, metav1.ListOptions{ResourceVersion: "0", FieldSelector: "metadata.name=kube-root-ca.crt"})
-		if err != nil {
-			return false, err
-		}
-		want := d.namespaces + d.extra
-		return len(accounts.Items) >= want && len(certificates.Items) >= want, nil
-	})
+	return furnished(ctx, d.admin, d.namespaces+d.extra)
 }
 
 // A step is one of the things that are measured.

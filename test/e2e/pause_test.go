@@ -7,7 +7,6 @@ package e2e
 
 import (
 	"testing"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -80,5 +79,5 @@ func (n *tenant) waitForNextSecond(names []string) {
 			}
 		}
 	}
-	time.Sleep(time.Until(last.Add(time.Second)))
+	waitForSecondAfter(n.t, last)
 }

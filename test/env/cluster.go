@@ -18,11 +18,10 @@ import (
 
 // Options say which local cluster is meant and how it is started.
 type Options struct {
-	Dir            string        // default .cluster in the repository
-	Lifetime       time.Duration // default 12 h: a forgotten cluster ends by itself
-	WithoutProduct bool          // Kubernetes and Knative alone
-	Node           bool          // with a node that runs Pods, see doc.go; needs root
-	Output         io.Writer     // progress, for people; default os.Stderr
+	Dir      string        // default .cluster in the repository
+	Lifetime time.Duration // default 12 h: a forgotten cluster ends by itself
+	Node     bool          // with a node that runs Pods, see doc.go; needs root
+	Output   io.Writer     // progress, for people; default os.Stderr
 }
 
 const defaultLifetime = 12 * time.Hour
@@ -75,7 +74,7 @@ func Up(ctx context.Context, options Options) error {
 		if s, err := loadState(l.layout); err == nil && s.Node != l.options.Node {
 			return fmt.Errorf("the cluster in %s was started otherwise, with node=%t: end it first", l.dir, s.Node)
 		}
-		if err := processes.startAll(ctx); err != nil || l.options.WithoutProduct {
+		if err := processes.startAll(ctx); err != nil {
 			return err
 		}
 		// Kubernetes and Knative stay as they are: only the product changes
@@ -148,7 +147,7 @@ func (l *local) buildAll(ctx context.Context) error {
 			return err
 		}
 		programs = append(slices.Clone(nodeStanding), programs...)
-	} else if !l.options.WithoutProduct {
+	} else {
 		product, err := productPrograms(l.builder.repo)
 		if err != nil {
 			return err
@@ -184,7 +183,7 @@ func (l *local) start(ctx context.Context, input *os.File) error {
 
 	cmd := exec.Command(filepath.Join(l.builder.binDir(), binCluster),
 		"serve", "--dir", l.dir, "--lifetime", l.options.Lifetime.String(),
-		fmt.Sprintf("--without-product=%t", l.options.WithoutProduct), fmt.Sprintf("--node=%t", l.options.Node), fmt.Sprintf("--until-stdin-closes=%t", input != nil))
+		fmt.Sprintf("--node=%t", l.options.Node), fmt.Sprintf("--until-stdin-closes=%t", input != nil))
 	cmd.Dir = l.builder.repo
 	cmd.Stdout, cmd.Stderr = log, log
 	if input != nil {

@@ -63,7 +63,6 @@ func (s *supervisor) serveControl() (stop func(), err error) {
 		return nil, s.scale(ctx, r.PathValue("name"), count)
 	})
 	handle("POST /product/install", func(ctx context.Context, _ *http.Request) (any, error) { return nil, s.installProduct(ctx) })
-	handle("POST /product/uninstall", func(ctx context.Context, _ *http.Request) (any, error) { return nil, s.uninstallProduct(ctx) })
 
 	authorization := "Bearer " + s.state.Token
 	server := &http.Server{
@@ -204,11 +203,6 @@ func (p *Processes) startAll(ctx context.Context) error {
 // or has been built anew.
 func (p *Processes) InstallProduct(ctx context.Context) error {
 	return p.call(ctx, http.MethodPost, "/product/install", nil, nil)
-}
-
-// UninstallProduct stops the product and deletes all of config/.
-func (p *Processes) UninstallProduct(ctx context.Context) error {
-	return p.call(ctx, http.MethodPost, "/product/uninstall", nil, nil)
 }
 
 func (p *Processes) act(ctx context.Context, name, action string, environment map[string]string) error {

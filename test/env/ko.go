@@ -63,10 +63,6 @@ func (s *supervisor) waitReachable(ctx context.Context, manifests []*unstructure
 	return nil
 }
 
-func (s *supervisor) koDelete(ctx context.Context) error {
-	return s.ko(ctx, "delete", "--ignore-not-found", "-f", "config/")
-}
-
 // koEnvironment is what "ko apply" needs to build for the cluster.
 func koEnvironment(l layout, registry *Registry) []string {
 	return []string{

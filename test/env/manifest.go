@@ -15,7 +15,6 @@ import (
 	"strings"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -141,31 +140,6 @@ func (i *installer) validate(ctx context.Context, object *unstructured.Unstructu
 	})
 	if err != nil {
 		return fmt.Errorf("applying %s %s in a dry run: %w", object.GetKind(), object.GetName(), err)
-	}
-	return nil
-}
-
-// remove deletes the objects, last first, and waits until they are gone.
-func (i *installer) remove(ctx context.Context, objects []*unstructured.Unstructured) error {
-	for _, object := range slices.Backward(objects) {
-		err := i.each(object, func(client dynamic.ResourceInterface) error {
-			return client.Delete(ctx, object.GetName(), metav1.DeleteOptions{})
-		})
-		if err != nil && !apierrors.IsNotFound(err) && !meta.IsNoMatchError(err) {
-			return fmt.Errorf("deleting %s %s: %w", object.GetKind(), object.GetName(), err)
-		}
-	}
-	for _, object := range objects {
-		err := wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, func(ctx context.Context) (bool, error) {
-			err := i.each(object, func(client dynamic.ResourceInterface) error {
-				_, err := client.Get(ctx, object.GetName(), metav1.GetOptions{})
-				return err
-			})
-			return apierrors.IsNotFound(err) || meta.IsNoMatchError(err), nil
-		})
-		if err != nil {
-			return fmt.Errorf("waiting until %s %s is gone: %w", object.GetKind(), object.GetName(), err)
-		}
 	}
 	return nil
 }

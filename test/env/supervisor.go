@@ -137,9 +137,6 @@ func (s *supervisor) bringUp(ctx context.Context) error {
 	if err := s.startDataPlane(ctx); err != nil {
 		return err
 	}
-	if s.options.WithoutProduct {
-		return nil
-	}
 	return s.installProduct(ctx)
 }
 
@@ -271,36 +268,6 @@ func (s *supervisor) setReplicas(ctx context.Context, d *deployment, count int) 
 		}
 		s.forget(c)
 	}
-}
-
-// uninstallProduct stops the product's programs and deletes all of config/.
-func (s *supervisor) uninstallProduct(ctx context.Context) error {
-	s.productMu.Lock()
-	defer s.productMu.Unlock()
-	if s.options.Node {
-		return s.koDelete(ctx)
-	}
-	if s.product == nil {
-		return nil
-	}
-	for _, d := range s.product.deployments {
-		if err := s.setReplicas(ctx, d, 1); err != nil {
-			return err
-		}
-		c, err := s.find(d.name)
-		if err != nil {
-			return err
-		}
-		if err := c.end(syscall.SIGTERM); err != nil {
-			return err
-		}
-		s.forget(c)
-	}
-	if err := s.installer.remove(ctx, s.product.objects); err != nil {
-		return err
-	}
-	s.product = nil
-	return nil
 }
 
 // run makes sure that the process runs as the spec says: one that runs

@@ -481,7 +481,7 @@ func TestDelayedRevocationIsTold(t *testing.T) {
 		want   []string
 	}{
 		{"it has just begun", overdue, nil},
-		{"it takes long", overdue + time.Second, []string{"Warning RevocationDelayed Copies in 2 namespaces are still to be removed (a, b); Events on their Namespaces say what is in the way"}},
+		{"it takes long", overdue + time.Second, []string{"Warning RevocationDelayed Copies in 2 namespaces are still to be removed (a, b); Events InternalError on these Namespaces, which lie in namespace default, say what is in the way"}},
 	} {
 		t.Run(test.reason, func(t *testing.T) {
 			dying := steady(deleted, func(c *v1alpha1.ClusterPullSecret) { c.DeletionTimestamp = new(metav1.NewTime(noon.Add(-test.since))) })

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package namespace brings Namespaces to what is granted to them and what they
-// declare: it keeps their copies of credentials, and tells their owners which items
-// of their annotations do not count.
+// declare: it keeps their copies of credentials, binds their ServiceAccounts, and tells
+// their owners which items of their annotations do not count.
 package namespace
 
 import (

@@ -44,13 +44,12 @@ func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("cluster "+args[0], flag.ExitOnError)
 	dir := flags.String("dir", ".cluster", "where the cluster's `directory` is")
 	lifetime := flags.Duration("lifetime", 12*time.Hour, "the cluster ends by itself after this time")
-	withoutProduct := flags.Bool("without-product", false, "run Kubernetes and Knative alone")
 	node := flags.Bool("node", false, "run Pods, on a node of its own; needs root")
 	untilStdinCloses := flags.Bool("until-stdin-closes", false, "serve: end the cluster when the standard input ends")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
-	options := env.Options{Dir: *dir, Lifetime: *lifetime, WithoutProduct: *withoutProduct, Node: *node, Output: os.Stdout}
+	options := env.Options{Dir: *dir, Lifetime: *lifetime, Node: *node, Output: os.Stdout}
 
 	switch args[0] {
 	case "up":
