@@ -5,9 +5,12 @@
 
 SHELL := /bin/bash
 BIN   := $(CURDIR)/.cluster/bin
-# The repository may be checked out anywhere, also where git does not answer.
-export GOFLAGS += -buildvcs=false
+# Everything is compiled as the images are (.ko.yaml), so that nothing is compiled twice,
+# and without git, which may not answer where the repository is checked out.
+export GOFLAGS += -buildvcs=false -trimpath
+export CGO_ENABLED := 0
 NODE  := $(CURDIR)/.cluster/node
+# The race detector needs a C compiler.
 RACE  := $(shell command -v gcc >/dev/null && echo -race)
 
 .DEFAULT_GOAL := help
@@ -40,7 +43,7 @@ lint: $(BIN)/golangci-lint ## go vet and the linters of .golangci.yaml, in the p
 
 .PHONY: unit
 unit: ## Unit tests, with the race detector where there is a C compiler for it.
-	go test $(RACE) ./...
+	$(if $(RACE),CGO_ENABLED=1) go test $(RACE) ./...
 	go -C test/tools test ./registry
 
 .PHONY: e2e

@@ -33,7 +33,7 @@ readonly node_image
 export KUBECONFIG="${out}/kubeconfig"
 export KIND_EXPERIMENTAL_PROVIDER=docker
 # A workspace or flags of the caller's shell must not change what is built.
-export GOFLAGS=-buildvcs=false GOWORK=off
+export GOFLAGS="-buildvcs=false -trimpath" GOWORK=off CGO_ENABLED=0
 
 usage() {
   cat << EOF
@@ -139,8 +139,8 @@ registry() {
   build_kind
   # An image of nothing but the two programs, which are static, needs no base image.
   mkdir -p "${out}/image"
-  CGO_ENABLED=0 go -C test/tools build -trimpath -o "${out}/image/registry" ./registry
-  CGO_ENABLED=0 go build -trimpath -o "${out}/image/app" ./test/env/images/app
+  go -C test/tools build -o "${out}/image/registry" ./registry
+  go build -o "${out}/image/app" ./test/env/images/app
   tar -C "${out}/image" -c registry app |
     docker import --change 'ENTRYPOINT ["/registry"]' - "${name}-registry" > /dev/null
 

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apiresource "k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
@@ -191,6 +192,43 @@ func TestRevocation(t *testing.T) {
 			n.checkList("app", p.name) // A reference to what is gone is harmless.
 		})
 	}
+}
+
+// A quota of its namespace's keeps a copy out. That is counted, and makes nobody else
+// wait. When the quota goes, the copy comes.
+func TestQuotaKeepsACopyOut(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	n, other := newTenant(t, optedIn(p.name), p.granted()), newTenant(t, optedIn(p.name), p.granted())
+	quotas := n.Kube.CoreV1().ResourceQuotas(n.ns)
+	const name = "no-secrets"
+	_, err := quotas.Create(t.Context(), &corev1.ResourceQuota{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"count/secrets": apiresource.MustParse("0")}},
+	}, metav1.CreateOptions{FieldManager: user})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func(ctx context.Context) error {
+		quota, err := quotas.Get(ctx, name, metav1.GetOptions{})
+		if err == nil && len(quota.Status.Hard) == 0 {
+			err = fmt.Errorf("quota %s is not in force yet", name)
+		}
+		return err
+	})
+
+	p.grant()
+	other.waitForCopy(p.name, "one")
+	p.waitForStatus("a failure in one namespace", func(c *v1alpha1.ClusterPullSecret) bool {
+		f := c.Status.Failures
+		return c.IsReady() && c.Status.Namespaces.Failed == 1 && c.Status.Namespaces.Synced == 1 &&
+			len(f) == 1 && f[0].Namespace == n.ns && f[0].Reason == string(metav1.StatusReasonForbidden) && strings.Contains(f[0].Message, name)
+	})
+	if err := quotas.Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	n.waitForCopy(p.name, "one")
+	p.waitForStatus("2/2", selects(2))
 }
 
 // With deletionPolicy Retain the copies stay behind, as ordinary Secrets.

@@ -20,6 +20,7 @@ import (
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 	"pullsecrets.dev/test/env"
 	"pullsecrets.dev/test/fleet"
 )
@@ -208,10 +209,16 @@ func (n *tenant) start(process string) {
 	}
 }
 
-// TestAPIServerIsRestarted takes the API server away from under the controller.
-// What was declared meanwhile and what is declared later is done, once.
+// TestAPIServerIsRestarted takes the API server away from under the controller, while
+// Services opt in and a credential is rotated. What was declared meanwhile and what is
+// declared later is done, once.
 func TestAPIServerIsRestarted(t *testing.T) {
 	env.Get(t).Need(t, env.ProcessControl, env.RequestCounts)
+	const many = 40
+	p := newPlatform(t)
+	p.makeNamespaces(many)
+	p.grant(func(spec *v1alpha1.ClusterPullSecretSpec) { spec.Always = &v1alpha1.Always{} })
+	p.waitForStatus("40/40", selects(many))
 	n := newTenant(t)
 	names := numbered("app-%d", 4)
 	for _, name := range names {
@@ -220,8 +227,14 @@ func TestAPIServerIsRestarted(t *testing.T) {
 	n.waitForReady(names...)
 	t.Cleanup(func() { n.start("kube-apiserver"); n.start("controller") })
 
-	// The controller has heard of the opt-in, or has not, or is about to write.
+	// The controller has heard of the opt-in and the rotation, or has not, or is about to
+	// write.
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
+	p.rotate("two")
+	source, err := p.Kube.CoreV1().Secrets(pullsecrets.SourcesNamespace).Get(t.Context(), p.name, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := n.Processes.Kill(t.Context(), "kube-apiserver"); err != nil {
 		t.Fatal(err)
 	}
@@ -234,6 +247,9 @@ func TestAPIServerIsRestarted(t *testing.T) {
 		n.waitForList(name, "ghcr")
 	}
 	n.waitForReady(names...)
+	p.waitForStatus("40/40 of the new version", func(c *v1alpha1.ClusterPullSecret) bool {
+		return selects(many)(c) && c.Status.Source.ResourceVersion == source.ResourceVersion
+	})
 
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr, quay")
 	for _, name := range names {

@@ -183,8 +183,12 @@ esac`,
 					t.Errorf("It does not say %q:\n%s", want, strings.Join(lines, ""))
 				}
 			}
-			if got := cmd.ProcessState.ExitCode(); len(lines) > 0 && got != 2 {
-				t.Errorf("It ends with %d, want 2", got)
+			want := 0
+			if len(output) > 0 {
+				want = 2
+			}
+			if got := cmd.ProcessState.ExitCode(); got != want {
+				t.Errorf("It ends with %d, want %d, and says:\n%s", got, want, output)
 			}
 		})
 	}
