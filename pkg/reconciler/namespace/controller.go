@@ -143,7 +143,7 @@ func (w waking) watchServices(informer cache.SharedIndexInformer) {
 	w.handle(informer, cache.ResourceEventHandlerFuncs{
 		AddFunc: w.wakeItsOwn,
 		UpdateFunc: func(before, after any) {
-			if needsOtherwise(before.(*servingv1.Service), after.(*servingv1.Service)) {
+			if needsOtherCopies(before.(*servingv1.Service), after.(*servingv1.Service)) {
 				w.wakeItsOwn(after)
 			}
 		},
@@ -203,9 +203,9 @@ func versionOf(cps *v1alpha1.ClusterPullSecret) string {
 	return cps.Status.Source.ResourceVersion
 }
 
-// needsOtherwise tells whether a Service changed in what its Namespace needs copies
+// needsOtherCopies tells whether a Service changed in what its Namespace needs copies
 // for.
-func needsOtherwise(was, is *servingv1.Service) bool {
+func needsOtherCopies(was, is *servingv1.Service) bool {
 	before, after := annotation.ForService(was.Annotations), annotation.ForService(is.Annotations)
 	return !slices.Equal(before.Secrets, after.Secrets) || before.Inject != after.Inject ||
 		!slices.Equal(catalog.Images(was), catalog.Images(is)) ||
