@@ -44,7 +44,7 @@ lint: $(BIN)/golangci-lint ## go vet and the linters of .golangci.yaml, in the p
 .PHONY: unit
 unit: ## Unit tests, with the race detector where there is a C compiler for it.
 	$(if $(RACE),CGO_ENABLED=1) go test $(RACE) ./...
-	go -C test/tools test ./registry
+	go -C test/tools test ./registry ./kind
 
 .PHONY: e2e
 e2e: ## The end-to-end suite: on a local cluster of its own or, with KUBECONFIG set, on that one.

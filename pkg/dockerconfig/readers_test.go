@@ -244,10 +244,20 @@ func TestKubeletAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	var header struct{ Images []string }
+	var header struct {
+		Kubernetes string
+		Images     []string
+	}
 	lines := bufio.NewScanner(file)
 	if !lines.Scan() || json.Unmarshal(lines.Bytes(), &header) != nil || len(header.Images) == 0 {
 		t.Fatal("no header")
+	}
+	tested, err := os.ReadFile("../../test/controlplane/go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(tested), "k8s.io/kubernetes "+header.Kubernetes+"\n") {
+		t.Errorf("These are the answers of Kubernetes %s, which is not what test/controlplane runs: ask anew as testdata/kubelet says", header.Kubernetes)
 	}
 	configs, found := 0, 0
 	for ; lines.Scan(); configs++ {

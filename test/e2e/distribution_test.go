@@ -14,11 +14,13 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apiresource "k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	"pullsecrets.dev/test/env"
 )
 
 // A copy needs both: the platform team's grant and somebody there who asks. It
@@ -51,6 +53,34 @@ func TestGrantAndAskAreBothNeeded(t *testing.T) {
 	silent.waitForCopy(p.name, "one")
 	stranger.labelNamespace(teamLabel, p.name)
 	stranger.waitForCopy(p.name, "one")
+}
+
+// What is excluded from the start never gets a copy, whatever is granted: a namespace with
+// the label, the product's own, and those that the settings exclude.
+func TestExcludedNamespacesGetNoCopy(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	n, excluded := newTenant(t), newTenant(t, env.Labelled(pullsecrets.ExcludeLabel, pullsecrets.ExcludeValue))
+	without := []string{excluded.ns, pullsecrets.SystemNamespace, pullsecrets.SourcesNamespace, "kube-system", "knative-serving"}
+	p.grant(func(spec *v1alpha1.ClusterPullSecretSpec) {
+		spec.Always = &v1alpha1.Always{}
+		spec.NamespaceSelector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{
+			Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpIn, Values: append(without, n.ns),
+		}}}
+	})
+	n.waitForCopy(p.name, "one")
+	p.rotate("two")
+	n.waitForCopy(p.name, "two")
+	p.waitForStatus("1/1", selects(1))
+	for _, namespace := range without {
+		secret, err := p.Kube.CoreV1().Secrets(namespace).Get(t.Context(), p.name, metav1.GetOptions{})
+		if err == nil && namespace == pullsecrets.SourcesNamespace && len(secret.Labels) == 0 {
+			continue // That is the source.
+		}
+		if !apierrors.IsNotFound(err) {
+			t.Errorf("Namespace %s has a copy (%v)", namespace, err)
+		}
+	}
 }
 
 // A rotation reaches every copy in place, so that nothing which refers to it
@@ -329,6 +359,7 @@ func TestUnaskedCopyStaysWhileReferred(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
 	n := newTenant(t, optedIn(p.name), p.granted())
+	n.makeAccount("robot", p.name)
 	p.grant()
 	n.waitForCopy(p.name, "one")
 	n.apply("by-digest.yaml")
@@ -345,6 +376,11 @@ func TestUnaskedCopyStaysWhileReferred(t *testing.T) {
 	n.deleteServices()
 	// That is noticed within ten minutes, or with the next event of the Namespace.
 	n.labelNamespace("example.com/look", "again")
+	p.rotate("four")
+	n.waitForCopy(p.name, "four") // A ServiceAccount refers to it.
+	if err := n.changeAccount("robot", func([]corev1.LocalObjectReference) []corev1.LocalObjectReference { return nil }); err != nil {
+		t.Fatal(err)
+	}
 	n.waitForNoCopy(p.name)
 }
 

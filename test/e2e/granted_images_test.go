@@ -131,6 +131,12 @@ func TestAutoHeedsEveryContainer(t *testing.T) {
 			n.checkRevisions(name, 3)
 		})
 	}
+
+	// Where admission has not seen it, the reconciler heeds them all the same.
+	for name, images := range map[string][2]string{"unseen-sidecar": {imageElsewhere, ""}, "unseen-init": {"", imageElsewhere}} {
+		n.applyAs("by-digest.yaml", name, unadmitted, annotated(pullsecrets.InjectAnnotation, "auto"), running(imageHere, images[0], images[1]))
+		n.waitForList(name, here, elsewhere)
+	}
 }
 
 // Two credentials for one registry are both delivered, by name, and Knative tries the

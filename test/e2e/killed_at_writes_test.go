@@ -71,7 +71,8 @@ type act struct {
 	begin func(*scene)
 	// is tells what is missing until the act is over.
 	is func(*scene) error
-	// writes are some that the act must have, lest nothing was shown.
+	// writes are some at which the controller must have been killed, before and after,
+	// lest nothing was shown.
 	writes []string
 }
 
@@ -117,27 +118,29 @@ func (k *killings) run(a act) {
 		}
 	}
 	add(writes)
-	killed := 0
+	killed := map[boundary]bool{}
 	for i := 0; i < len(boundaries); i++ {
 		if k.granted > 0 && i+1 >= k.granted {
 			k.t.Fatalf("%s: there are %d boundaries and %d scenes", a.name, len(boundaries), k.granted)
 		}
 		writes, met := k.watch(k.scene(i+1), a, boundaries[i])
 		if met {
-			killed++
+			killed[boundaries[i]] = true
 		} else {
 			k.t.Logf("%s: this time without %s", a.name, boundaries[i].write)
 		}
 		add(writes)
 	}
 	for _, w := range a.writes {
-		if !slices.Contains(boundaries, boundary{w, unsent}) {
-			k.t.Errorf("%s: there was no write %q among %q", a.name, w, writes)
+		for _, when := range []fault{unsent, unanswered} {
+			if !killed[boundary{w, when}] {
+				k.t.Errorf("%s: the controller was not killed at write %q (%v), only at %v", a.name, w, when, killed)
+			}
 		}
 	}
 	k.granted = max(k.granted, len(boundaries)+1)
 	k.finish(a, want, k.scenes[:len(boundaries)+1])
-	k.t.Logf("%s: killed %d times at %d boundaries in %s, of %q", a.name, killed, len(boundaries), time.Since(began).Round(time.Second), writes)
+	k.t.Logf("%s: killed %d times at %d boundaries in %s, of %q", a.name, len(killed), len(boundaries), time.Since(began).Round(time.Second), writes)
 }
 
 // watch begins the act in a scene and runs a controller until it meets the boundary

@@ -55,6 +55,18 @@ func TestTenantGetsNoForeignCredential(t *testing.T) {
 			_, err := i.as.Kube.CoreV1().Secrets("").List(t.Context(), metav1.ListOptions{})
 			i.forbidden(err)
 		},
+		"destroys the source": func(i *intruder) {
+			i.forbidden(i.as.Kube.CoreV1().Secrets(pullsecrets.SourcesNamespace).Delete(t.Context(), theirs.name, metav1.DeleteOptions{}))
+		},
+		"destroys the grant": func(i *intruder) {
+			i.forbidden(i.cps.PullsecretsV1alpha1().ClusterPullSecrets().Delete(t.Context(), theirs.name, metav1.DeleteOptions{}))
+		},
+		"destroys the owner's copy": func(i *intruder) {
+			secrets := i.as.Kube.CoreV1().Secrets(owner.ns)
+			i.forbidden(secrets.Delete(t.Context(), theirs.name, metav1.DeleteOptions{}))
+			_, err := secrets.Patch(t.Context(), theirs.name, types.MergePatchType, []byte(`{"data":null}`), metav1.PatchOptions{})
+			i.forbidden(err)
+		},
 		"makes a ClusterPullSecret": func(i *intruder) {
 			object := &v1alpha1.ClusterPullSecret{ObjectMeta: metav1.ObjectMeta{Name: i.ns}}
 			object.Spec.SecretRef = v1alpha1.SecretReference{Namespace: pullsecrets.SourcesNamespace, Name: theirs.name}

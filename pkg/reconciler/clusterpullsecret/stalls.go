@@ -82,8 +82,9 @@ func (s *stalls) note(name string, why failure, now time.Time) {
 }
 
 // known is what was found out about the namespaces, in their order. A copy that has been
-// coming for very long does not come, for a reason that nobody finds out by asking: what
-// is asked about is an empty copy, or an annotation.
+// coming for very long does not come, for a reason that nobody finds out by asking: it is
+// refused for what it holds, while an empty one is asked about, or somebody keeps undoing
+// it. The latter a tenant can do, so neither is held against the ClusterPullSecret.
 func (s *stalls) known(name string, missing []string, now time.Time) []failure {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -96,8 +97,8 @@ func (s *stalls) known(name string, missing []string, now time.Time) []failure {
 		case why.coming && now.Sub(why.since) >= overlong:
 			failures = append(failures, failure{NamespaceFailure: v1alpha1.NamespaceFailure{
 				Namespace: namespace, Reason: v1alpha1.ReasonDistributionFailed,
-				Message: "The copy does not come; Events InternalError on the Namespace, which lie in namespace default, say why",
-			}})
+				Message: "The copy does not come or does not stay: it is refused, which an Event InternalError on the Namespace, in namespace default, tells of, or somebody keeps undoing it",
+			}, theirs: true})
 		default:
 			failures = append(failures, why.failure)
 		}

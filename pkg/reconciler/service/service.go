@@ -119,16 +119,20 @@ func (r *Reconciler) ReconcileKind(ctx context.Context, svc *servingv1.Service) 
 	if config.FromContext(ctx).Backfill == config.BackfillReport && slices.ContainsFunc(told, deferred) {
 		r.metrics.added.Count(ctx, s.result.Added, metrics.Report)
 	}
-	switch {
-	case event != nil:
-		if ok, after := controller.IsRequeueKey(event); ok && (again || s.waits) {
-			return controller.NewRequeueAfter(min(after, lookAgain))
-		}
+	later, after := controller.IsRequeueKey(event)
+	if event != nil && !later {
 		return event
-	case !all:
-		return controller.NewRequeueAfter(events.RetryAfter)
-	case again, s.waits:
-		return controller.NewRequeueAfter(lookAgain)
+	}
+	for _, reason := range []struct {
+		is bool
+		in time.Duration
+	}{{!all, events.RetryAfter}, {again || s.waits, lookAgain}} {
+		if reason.is && (!later || reason.in < after) {
+			later, after = true, reason.in
+		}
+	}
+	if later {
+		return controller.NewRequeueAfter(after)
 	}
 	return nil
 }
