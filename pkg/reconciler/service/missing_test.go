@@ -4,7 +4,9 @@
 package service
 
 import (
+	"errors"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -63,6 +65,27 @@ func TestMissingSecretOfAContestedService(t *testing.T) {
 	}
 	if all, err := actions.ActionsByVerb(); err != nil || len(all.Patches) > 0 {
 		t.Errorf("%d patches (%v), want the Service left alone", len(all.Patches), err)
+	}
+}
+
+// Whatever wants a Service to be looked at again, the soonest counts.
+func TestNoLaterThan(t *testing.T) {
+	broken := errors.New("broken")
+	if got := noLaterThan(broken, time.Second); !errors.Is(got, broken) {
+		t.Errorf("After an error: %v, want the error", got)
+	}
+	for _, test := range []struct {
+		event      error
+		most, want time.Duration
+	}{
+		{nil, time.Minute, time.Minute},
+		{controller.NewRequeueAfter(time.Hour), time.Minute, time.Minute},
+		{controller.NewRequeueAfter(time.Second), time.Minute, time.Second},
+		{controller.NewRequeueImmediately(), time.Minute, 0},
+	} {
+		if again, after := controller.IsRequeueKey(noLaterThan(test.event, test.most)); !again || after != test.want {
+			t.Errorf("noLaterThan(%v, %s) looks again: %t after %s, want after %s", test.event, test.most, again, after, test.want)
+		}
 	}
 }
 

@@ -119,22 +119,22 @@ func (r *Reconciler) ReconcileKind(ctx context.Context, svc *servingv1.Service) 
 	if config.FromContext(ctx).Backfill == config.BackfillReport && slices.ContainsFunc(told, deferred) {
 		r.metrics.added.Count(ctx, s.result.Added, metrics.Report)
 	}
-	later, after := controller.IsRequeueKey(event)
-	if event != nil && !later {
-		return event
+	if !all {
+		event = noLaterThan(event, events.RetryAfter)
 	}
-	for _, reason := range []struct {
-		is bool
-		in time.Duration
-	}{{!all, events.RetryAfter}, {again || s.waits, lookAgain}} {
-		if reason.is && (!later || reason.in < after) {
-			later, after = true, reason.in
-		}
+	if again || s.waits {
+		event = noLaterThan(event, lookAgain)
 	}
-	if later {
-		return controller.NewRequeueAfter(after)
+	return event
+}
+
+// noLaterThan has a Service looked at again after that time, unless it is sooner anyway:
+// after an error it is tried again.
+func noLaterThan(event reconciler.Event, most time.Duration) reconciler.Event {
+	if later, after := controller.IsRequeueKey(event); event == nil || later && after > most {
+		return controller.NewRequeueAfter(most)
 	}
-	return nil
+	return event
 }
 
 // ObserveDeletion forgets a Service that is gone.
