@@ -30,6 +30,8 @@ type contents struct {
 	credentials map[string]credential
 	// index is the registries in the order in which they are tried.
 	index []string
+	// repeated are the registries whose key stands in the text more than once.
+	repeated map[string]bool
 }
 
 // newConfig indexes the entries, whose keys are good. Where two keys stand for

@@ -16,6 +16,8 @@ const (
 	indexHost = "index.docker.io"
 	// hubKey is how the docker client writes indexHost.
 	hubKey = "https://" + indexHost + "/v1/"
+	// hubSite is the web site of Docker Hub, which is no registry.
+	hubSite = "hub.docker.com"
 )
 
 // WithHub returns what a copy of the config holds: the same, and for each
@@ -34,6 +36,7 @@ func (c Config) WithHub() Config {
 	}
 	// No two can disagree, because no registry is added that is there.
 	config, _ := newConfig(entries)
+	config.contents().repeated = old.repeated
 	return config
 }
 

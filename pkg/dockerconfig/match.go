@@ -32,6 +32,16 @@ func Covers(registries []string, image string) bool {
 	return len(kubelet(registries, pulled)) > 0 && tagResolution(registries, resolved) != ""
 }
 
+// CoversForKubelet reports whether credentials for these registries serve an image
+// that the kubelet alone looks credentials up for: Knative resolves no tag of an
+// image volume. The Hub's key, which the kubelet also offers to hosts without dot or
+// port, does not count as a credential for those.
+func CoversForKubelet(registries []string, image string) bool {
+	pulled := pulledFrom(image)
+	found := kubelet(registries, pulled)
+	return len(found) > 0 && (found[0] != indexHost || strings.HasPrefix(pulled, hubHost+"/"))
+}
+
 // pulledFrom returns the host and path that the kubelet looks credentials up
 // for, or nothing where it cannot read the image's name (parsers.go:32-38,
 // image_manager.go:286).

@@ -33,7 +33,7 @@ func Parse(secretType corev1.SecretType, data map[string][]byte) (Config, error)
 	default:
 		return Config{}, &WrongTypeError{Type: secretType}
 	}
-	p := &parser{key: key, entries: map[string]credential{}}
+	p := &parser{key: key, entries: map[string]credential{}, repeated: map[string]bool{}}
 	text, found := data[key]
 	switch {
 	case !found:
@@ -55,6 +55,8 @@ type parser struct {
 	key     string
 	number  int // of the entry that is looked at, from 1.
 	entries map[string]credential
+	// repeated are the registries whose key stood there before.
+	repeated map[string]bool
 }
 
 // invalid is an error about the config as a whole.
@@ -169,12 +171,16 @@ func (p *parser) entry(key string, value []byte) error {
 	fail := func(reason string) error {
 		return &InvalidError{Key: p.key, Entry: nameOf(key, p.number), Reason: reason}
 	}
-	if _, reason := registryOf(key); reason != "" {
+	registry, reason := registryOf(key)
+	if reason != "" {
 		return fail(reason)
 	}
 	c, reason := credentialOf(value)
 	if reason != "" {
 		return fail(reason)
+	}
+	if _, before := p.entries[key]; before {
+		p.repeated[registry] = true
 	}
 	p.entries[key] = c
 	return nil
@@ -194,6 +200,10 @@ func (p *parser) config() (Config, error) {
 			Key: p.key, Entry: nameOf(ambiguous, 0),
 			Reason: "two keys stand for this registry, with different credentials; expected one",
 		}
+	}
+	config.contents().repeated = p.repeated
+	if registry, reason := config.useless(); reason != "" {
+		return Config{}, &InvalidError{Key: p.key, Entry: nameOf(registry, 0), Reason: reason}
 	}
 	if size := len(config.Copy()); size > corev1.MaxSecretSize {
 		// Base64 and a second key for Docker Hub make it larger than what was read.

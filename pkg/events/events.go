@@ -39,6 +39,7 @@ const (
 	ReasonInjectionContested = "InjectionContested"
 	ReasonNameConflict       = "NameConflict"
 	ReasonSourceInvalid      = "SourceInvalid"
+	ReasonSourceQuestionable = "SourceQuestionable"
 	ReasonDistributed        = "Distributed"
 	ReasonRevocationDelayed  = "RevocationDelayed"
 )
@@ -81,6 +82,12 @@ func SecretsRetracted(taken []merge.Entry) Event {
 // InvalidAnnotation quotes an item that does not count.
 func InvalidAnnotation(problem annotation.Problem) Event {
 	return warning(ReasonInvalidAnnotation, "%s", upperFirst(problem.Error()))
+}
+
+// Excluded says that a Namespace declares something and the configuration takes it
+// out.
+func Excluded(namespace, by string) Event {
+	return warning(ReasonInvalidAnnotation, "Namespace %s is excluded by %s; its annotations under %s/ have no effect", namespace, by, pullsecrets.GroupName)
 }
 
 // InvalidLedger says that the product's own annotation was damaged.
@@ -208,6 +215,12 @@ func NameConflict(namespace string, names []string) Event {
 // condition SourceReady, which names the bad entry and never quotes a credential.
 func SourceInvalid(message string) Event {
 	return warning(ReasonSourceInvalid, "%s; the copies stay as they are", message)
+}
+
+// SourceQuestionable says what is probably a mistake in a source that is good. The
+// message is that of the condition SourceReady.
+func SourceQuestionable(message string) Event {
+	return warning(ReasonSourceQuestionable, "%s", message)
 }
 
 // Distributed says that the copies hold what the source holds.

@@ -34,6 +34,8 @@ type Facts struct {
 	Digest string
 	// Registries that copies have credentials for.
 	Registries []string
+	// Remarks are what is probably a mistake in it, without credentials.
+	Remarks []string
 }
 
 // NotFoundError says that a source does not exist.
@@ -115,8 +117,9 @@ func (r *Reader) read(ctx context.Context, ref v1alpha1.SecretReference) (docker
 	if err != nil {
 		return dockerconfig.Config{}, Facts{}, err
 	}
+	remarks := config.Remarks()
 	config = config.WithHub()
-	return config, Facts{ResourceVersion: secret.ResourceVersion, Digest: config.Digest(), Registries: config.Registries()}, nil
+	return config, Facts{ResourceVersion: secret.ResourceVersion, Digest: config.Digest(), Registries: config.Registries(), Remarks: remarks}, nil
 }
 
 // Facts returns what is known of a source as of a version, which is the

@@ -111,16 +111,15 @@ func (r *Reconciler) checkSource(ctx context.Context, cps *v1alpha1.ClusterPullS
 	case errors.As(err, &wrongType):
 		status.MarkSourceWrongType(ref, wrongType.Type)
 	case errors.As(err, &invalid):
-		before := status.GetCondition(v1alpha1.ClusterPullSecretConditionSourceReady)
-		status.MarkSourceInvalid(ref, invalid.Error())
-		if after := status.GetCondition(v1alpha1.ClusterPullSecretConditionSourceReady); before == nil || before.Message != after.Message {
-			e := events.SourceInvalid(after.Message)
-			controller.GetEventRecorder(ctx).Event(cps, e.Type, e.Reason, e.Message)
-		}
+		markAndTell(ctx, cps, events.SourceInvalid, func() { status.MarkSourceInvalid(ref, invalid.Error()) })
 	case err != nil:
 		return false, err
 	default:
-		status.MarkSourceReady()
+		if len(facts.Remarks) > 0 {
+			markAndTell(ctx, cps, events.SourceQuestionable, func() { status.MarkSourceQuestionable(ref, facts.Remarks) })
+		} else {
+			status.MarkSourceReady()
+		}
 		status.Registries = facts.Registries
 		if changed, err = r.changed(cps, facts); err != nil {
 			return false, err
@@ -134,6 +133,17 @@ func (r *Reconciler) checkSource(ctx context.Context, cps *v1alpha1.ClusterPullS
 		r.sources.Know(ref, facts.ResourceVersion, facts)
 	}
 	return changed, nil
+}
+
+// markAndTell sets the condition of the source, and records its message as an Event
+// where that is another than before.
+func markAndTell(ctx context.Context, cps *v1alpha1.ClusterPullSecret, tell func(message string) events.Event, mark func()) {
+	before := sourceCondition(cps)
+	mark()
+	if after := sourceCondition(cps); before == nil || before.Message != after.Message {
+		e := tell(after.Message)
+		controller.GetEventRecorder(ctx).Event(cps, e.Type, e.Reason, e.Message)
+	}
 }
 
 // changed tells whether the source holds something else than at the version that

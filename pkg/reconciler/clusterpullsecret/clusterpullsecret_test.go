@@ -4,6 +4,7 @@
 package clusterpullsecret
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -175,6 +176,15 @@ func told() string {
 	return err.Error()
 }
 
+// shouting writes the registry in capitals.
+func shouting(s *corev1.Secret) {
+	s.Data[corev1.DockerConfigJsonKey] = bytes.ReplaceAll(s.Data[corev1.DockerConfigJsonKey], []byte("ghcr.io"), []byte("GHCR.IO"))
+}
+
+func questionable(cps *v1alpha1.ClusterPullSecret) {
+	cps.Status.MarkSourceQuestionable(ref, []string{`entry "GHCR.IO": it matches only images that are named exactly so; use "ghcr.io"`})
+}
+
 func broken(cps *v1alpha1.ClusterPullSecret) { cps.Status.MarkSourceInvalid(ref, told()) }
 
 func status(options ...ClusterPullSecretOption) []clientgotesting.UpdateActionImpl {
@@ -246,6 +256,18 @@ func TestSource(t *testing.T) {
 		}, {
 			Name:    "still invalid in the same way: told once",
 			Objects: []runtime.Object{team, steady(broken), sourceOf("9", one, invalid), synced},
+		}, {
+			Name:              "probably a mistake: used, and told",
+			Objects:           []runtime.Object{team, steady(), sourceOf("8", one, shouting), synced},
+			WantStatusUpdates: status(atVersion("8"), distributing, questionable, func(c *v1alpha1.ClusterPullSecret) { c.Status.Registries = []string{"GHCR.IO"} }),
+			WantEvents:        []string{"Warning SourceQuestionable " + messageOf(steady(questionable))},
+		}, {
+			Name: "still so: told once",
+			Objects: []runtime.Object{team, steady(questionable, func(c *v1alpha1.ClusterPullSecret) {
+				c.Status.Registries = []string{"GHCR.IO"}
+			}), sourceOf("7", one, shouting), dockerConfig("team", "ghcr", "21", one, ours, shouting, func(s *corev1.Secret) {
+				s.Annotations = map[string]string{pullsecrets.SourceResourceVersionAnnotation: "7"}
+			})},
 		}, {
 			Name:    "a copy of ours",
 			Objects: []runtime.Object{team, steady(), sourceOf("8", two, ours), synced},

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -32,6 +33,10 @@ const (
 	// ReasonSourceInvalid means that the Secret's docker config is not well
 	// formed.
 	ReasonSourceInvalid = "SourceInvalid"
+
+	// ReasonSourceQuestionable comes with the status True: the source is good,
+	// and something in it is probably a mistake.
+	ReasonSourceQuestionable = "SourceQuestionable"
 )
 
 // Reasons of the condition Distributed, and of single failures.
@@ -89,6 +94,13 @@ func (s *ClusterPullSecretStatus) InitializeConditions() {
 // MarkSourceReady says that the source is good.
 func (s *ClusterPullSecretStatus) MarkSourceReady() {
 	clusterPullSecretConditions.Manage(s).MarkTrue(ClusterPullSecretConditionSourceReady)
+}
+
+// MarkSourceQuestionable says that the source is good, and what in it is probably
+// a mistake. The remarks name entries and never quote a credential.
+func (s *ClusterPullSecretStatus) MarkSourceQuestionable(source SecretReference, remarks []string) {
+	clusterPullSecretConditions.Manage(s).MarkTrueWithReason(ClusterPullSecretConditionSourceReady,
+		ReasonSourceQuestionable, "Secret %s is used and may not do what it should: %s", source, strings.Join(remarks, ". "))
 }
 
 // MarkSourceUnknown says that the source could not be read.

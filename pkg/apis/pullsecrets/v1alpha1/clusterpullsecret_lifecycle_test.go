@@ -62,6 +62,13 @@ func TestConditions(t *testing.T) {
 		mark: func(s *ClusterPullSecretStatus) { s.MarkSourceReady(); s.MarkDistributed() },
 		want: want{ready: yes, source: yes, distributed: yes},
 	}, {
+		name: "source good, with what is probably a mistake",
+		mark: func(s *ClusterPullSecretStatus) {
+			s.MarkSourceQuestionable(source, []string{`entry "a%20b": odd`})
+			s.MarkDistributed()
+		},
+		want: want{ready: yes, source: yes, distributed: yes},
+	}, {
 		name: "source not allowed",
 		mark: func(s *ClusterPullSecretStatus) {
 			s.MarkSourceNotAllowed(source, "its namespace is not one of source-namespaces")

@@ -1,0 +1,96 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package dockerconfig
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"pullsecrets.dev/pkg/annotation"
+)
+
+// maxRemarks is how many Remarks are told one by one.
+const maxRemarks = 4
+
+// Remarks returns what is probably a mistake in the config and works all the
+// same, at least for some images: one line each, in the order of the registries,
+// with the entry that it is about. None holds anything of a credential.
+func (c Config) Remarks() []string {
+	contents, copied := c.contents(), c.WithHub().contents().index
+	spellings := map[string]int{}
+	for key := range contents.entries {
+		registry, _ := registryOf(key)
+		spellings[registry]++
+	}
+	var remarks []string
+	for _, registry := range c.Registries() {
+		remark := func(format string, args ...any) {
+			remarks = append(remarks, fmt.Sprintf("entry %s: ", nameOf(registry, 0))+fmt.Sprintf(format, args...))
+		}
+		if text := remarkOn(registry, useOf(registry, copied)); text != "" {
+			remark("%s", text)
+		}
+		if spellings[registry] > 1 {
+			remark("%d keys stand for this registry; one is enough", spellings[registry])
+		} else if contents.repeated[registry] {
+			remark("it stands twice; the last one counts")
+		}
+		if field := contents.credentials[registry].endsInNewline(); field != "" {
+			remark("the %s ends in a line break, which is sent along", field)
+		}
+	}
+	if more := len(remarks) - maxRemarks; more > 0 {
+		remarks = append(remarks[:maxRemarks], fmt.Sprintf("%d more", more))
+	}
+	return remarks
+}
+
+// remarkOn says what is odd about a registry, or nothing.
+func remarkOn(registry string, u use) string {
+	better := meant(registry)
+	suggestion := ""
+	if better != registry {
+		suggestion = "; use " + annotation.Quote(better)
+	}
+	switch {
+	case !u.kubelet && !u.resolution:
+		return "it matches no image" + suggestion
+	case !u.kubelet && !u.both:
+		return "it matches no image that a node pulls" + suggestion
+	case !u.resolution && !u.both:
+		return "it matches no image whose tag Knative resolves" + suggestion
+	case suggestion != "" && u.kubelet:
+		return "it matches only images that are named exactly so" + suggestion
+	}
+	return ""
+}
+
+// useless returns the first registry of a config of which no node can use any
+// entry, and why. Such a config can never pull an image. One good entry is
+// enough: clients write keys beside it that are not for pulling.
+func (c Config) useless() (registry, reason string) {
+	index := c.WithHub().contents().index
+	for _, registry := range index {
+		if useOf(registry, index).kubelet {
+			return "", ""
+		}
+	}
+	registry = slices.Min(c.contents().index)
+	return registry, remarkOn(registry, use{resolution: useOf(registry, index).resolution})
+}
+
+// endsInNewline names the field that ends in a line break, most often because a
+// file was read that does. A key file in JSON may.
+func (c credential) endsInNewline() string {
+	isFile := strings.HasPrefix(c.password, "{") && json.Valid([]byte(c.password))
+	switch {
+	case strings.HasSuffix(c.username, "\n"):
+		return "username"
+	case strings.HasSuffix(c.password, "\n") && !isFile:
+		return "password"
+	}
+	return ""
+}

@@ -1,0 +1,79 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package dockerconfig
+
+import (
+	"slices"
+	"strings"
+)
+
+// use is what a registry of a config is good for.
+type use struct {
+	// kubelet and resolution report whether any image exists for which that
+	// reader takes this registry.
+	kubelet, resolution bool
+	// both reports whether there is such an image that the whole config covers
+	// for both readers.
+	both bool
+}
+
+// useOf decides by trial: it makes up images for the registry, and asks the
+// readers' own rules about them. An image that matches proves that one exists.
+// That none exists where none of these matches is shown by fuzzing.
+func useOf(registry string, all []string) use {
+	var u use
+	one := []string{registry}
+	for _, image := range witnesses(registry) {
+		k, r := len(kubelet(one, pulledFrom(image))) > 0, tagResolution(one, resolvedAt(image)) != ""
+		u.kubelet, u.resolution = u.kubelet || k, u.resolution || r
+		u.both = u.both || (k || r) && Covers(all, image)
+	}
+	if host, _, _ := strings.Cut(registry, "/"); host == hubSite {
+		return use{} // Names under it parse and match, but no registry answers there.
+	}
+	return u
+}
+
+// witnesses returns images that a registry matches, if it matches any: each
+// wildcard stands for something short, and the path is a prefix of the image's.
+func witnesses(registry string) []string {
+	host, path, _ := strings.Cut(registry, "/")
+	if path != "" || strings.HasSuffix(registry, "/") {
+		path = "/" + path
+	}
+	hosts := []string{"localhost"}
+	for _, label := range []string{"", "a", "A", "[::1]"} {
+		hosts = append(hosts, strings.ReplaceAll(host, "*", label))
+	}
+	var images []string
+	for _, host := range slices.Compact(hosts) {
+		for _, end := range []string{"", "a", "aa", "/aa", "aa/aa", "/aa/aa"} {
+			images = append(images, host+path+end)
+		}
+	}
+	return images
+}
+
+// meant returns the key that whoever wrote a registry probably had in mind. It
+// is the registry itself where nothing looks odd.
+func meant(registry string) string {
+	host, path, hasPath := strings.Cut(strings.ToLower(registry), "/")
+	host, _, list := strings.Cut(host, ",")
+	path, _, _ = strings.Cut(path, ":")
+	if hasPath = hasPath && !list; hasPath {
+		path = "/" + path
+	}
+	if !hasPath || path == "/v1" || path == "/v2" {
+		path = ""
+	}
+	switch {
+	case host == hubSite, host == "registry-1."+hubHost, host == "registry."+hubSite:
+		return hubKey
+	case host == indexHost && path == "" && registry != indexHost:
+		return hubKey
+	case host == indexHost && path != "":
+		return hubHost + path
+	}
+	return host + path
+}
