@@ -35,8 +35,11 @@ type Catalog struct {
 // Covers tells whether a copy of a ClusterPullSecret holds a credential for an
 // image, by the registries in its status, so that no program needs to read a
 // Secret for it.
-func Covers(cps *v1alpha1.ClusterPullSecret, image string) bool {
-	return dockerconfig.Covers(cps.Status.Registries, image)
+func Covers(cps *v1alpha1.ClusterPullSecret, image grant.Image) bool {
+	if image.KubeletAlone {
+		return dockerconfig.CoversForKubelet(cps.Status.Registries, image.Reference)
+	}
+	return dockerconfig.Covers(cps.Status.Registries, image.Reference)
 }
 
 // New returns the catalogue of a lister.
@@ -81,11 +84,18 @@ func (c *Catalog) Due(namespace *corev1.Namespace, services []*servingv1.Service
 	return granted, granted.Wanted(asks, Covers), nil
 }
 
-// Images are the images of a Service's containers, in no special order.
-func Images(svc *servingv1.Service) []string {
-	var images []string
-	for _, container := range slices.Concat(svc.Spec.Template.Spec.InitContainers, svc.Spec.Template.Spec.Containers) {
-		images = append(images, container.Image)
+// Images are the images of a Service's containers and image volumes, in no special
+// order.
+func Images(svc *servingv1.Service) []grant.Image {
+	spec := &svc.Spec.Template.Spec
+	var images []grant.Image
+	for _, container := range slices.Concat(spec.InitContainers, spec.Containers) {
+		images = append(images, grant.Image{Reference: container.Image})
+	}
+	for i := range spec.Volumes {
+		if from := spec.Volumes[i].Image; from != nil {
+			images = append(images, grant.Image{Reference: from.Reference, KubeletAlone: true})
+		}
 	}
 	return images
 }

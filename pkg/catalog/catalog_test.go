@@ -26,6 +26,7 @@ import (
 	"pullsecrets.dev/pkg/client/informers/externalversions"
 	informers "pullsecrets.dev/pkg/client/informers/externalversions/pullsecrets/v1alpha1"
 	listers "pullsecrets.dev/pkg/client/listers/pullsecrets/v1alpha1"
+	"pullsecrets.dev/pkg/grant"
 	. "pullsecrets.dev/pkg/reconciler/testing"
 )
 
@@ -219,10 +220,15 @@ func TestDueOfNothing(t *testing.T) {
 
 // Whether a copy covers an image is known from the status alone.
 func TestCovers(t *testing.T) {
-	cps := ClusterPullSecret("ghcr", func(cps *v1alpha1.ClusterPullSecret) { cps.Status.Registries = []string{"ghcr.io/acme"} })
-	for image, want := range map[string]bool{"ghcr.io/acme/app": true, "ghcr.io/other/app": false, "quay.io/acme/app": false} {
+	cps := ClusterPullSecret("ghcr", func(cps *v1alpha1.ClusterPullSecret) { cps.Status.Registries = []string{"ghcr.io/acme", "localhost"} })
+	for image, want := range map[grant.Image]bool{
+		{Reference: "ghcr.io/acme/app"}: true, {Reference: "ghcr.io/other/app"}: false, {Reference: "quay.io/acme/app"}: false,
+		{Reference: "ghcr.io/acme/model", KubeletAlone: true}: true, {Reference: "quay.io/acme/model", KubeletAlone: true}: false,
+		// Tag resolution looks for it on Docker Hub.
+		{Reference: "localhost/acme/model"}: false, {Reference: "localhost/acme/model", KubeletAlone: true}: true,
+	} {
 		if got := catalog.Covers(cps, image); got != want {
-			t.Errorf("Covers(%s) = %t, want %t", image, got, want)
+			t.Errorf("Covers(%+v) = %t, want %t", image, got, want)
 		}
 	}
 }

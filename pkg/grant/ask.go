@@ -20,16 +20,24 @@ type Asks struct {
 	// All: inject: auto on the Namespace asks for all that is granted.
 	All bool
 	// Images of Services that ask by inject: auto for what covers them.
-	Images sets.Set[string]
+	Images sets.Set[Image]
+}
+
+// Image is an image of a Service's template.
+type Image struct {
+	Reference string
+	// KubeletAlone: Knative resolves no tag of it, so that the kubelet is the only
+	// one to look for its credential. So it is with image volumes.
+	KubeletAlone bool
 }
 
 // NewAsks returns what a Namespace asks for by its own annotations.
 func NewAsks(namespace annotation.Namespace) Asks {
-	return Asks{Names: sets.New(namespace.Secrets...), All: namespace.Inject == annotation.Auto, Images: sets.New[string]()}
+	return Asks{Names: sets.New(namespace.Secrets...), All: namespace.Inject == annotation.Auto, Images: sets.New[Image]()}
 }
 
 // AddService adds what a Service asks for, whose template has these images.
-func (a Asks) AddService(service annotation.Service, images []string) {
+func (a Asks) AddService(service annotation.Service, images []Image) {
 	a.Names.Insert(service.Secrets...)
 	if service.Inject == annotation.Auto {
 		a.Images.Insert(images...)
@@ -39,7 +47,7 @@ func (a Asks) AddService(service annotation.Service, images []string) {
 // Wanted returns those of the granted ClusterPullSecrets of which the Namespace
 // shall have a copy, by name. covers tells whether one holds a credential for an
 // image.
-func (g Grants) Wanted(asks Asks, covers func(cps *v1alpha1.ClusterPullSecret, image string) bool) []*v1alpha1.ClusterPullSecret {
+func (g Grants) Wanted(asks Asks, covers func(cps *v1alpha1.ClusterPullSecret, image Image) bool) []*v1alpha1.ClusterPullSecret {
 	return slices.DeleteFunc(slices.Clone(g.Serving), func(cps *v1alpha1.ClusterPullSecret) bool {
 		if cps.Spec.Always != nil || asks.All || asks.Names.Has(SecretName(cps)) {
 			return false

@@ -116,7 +116,9 @@ func TestWanted(t *testing.T) {
 	all := []*v1alpha1.ClusterPullSecret{
 		offered("ghcr", "", "", 1), offered("platform", "", "", 1, always), offered("quay", "quay-robot", "", 1),
 	}
-	covers := func(cps *v1alpha1.ClusterPullSecret, image string) bool { return strings.HasPrefix(image, cps.Name) }
+	covers := func(cps *v1alpha1.ClusterPullSecret, image Image) bool {
+		return strings.HasPrefix(image.Reference, cps.Name)
+	}
 	for _, test := range []struct {
 		reason    string
 		namespace annotation.Namespace
@@ -153,7 +155,7 @@ func TestWanted(t *testing.T) {
 		t.Run(test.reason, func(t *testing.T) {
 			asks := NewAsks(test.namespace)
 			for _, service := range test.services {
-				asks.AddService(service, test.images)
+				asks.AddService(service, imagesOf(test.images))
 			}
 			got := NewCatalog(all).For(nil).Wanted(asks, covers)
 			if diff := cmp.Diff(test.want, namesOf(got)); diff != "" {
@@ -224,6 +226,14 @@ func TestWithheld(t *testing.T) {
 	}
 }
 
+func imagesOf(references []string) []Image {
+	var images []Image
+	for _, reference := range references {
+		images = append(images, Image{Reference: reference})
+	}
+	return images
+}
+
 func TestIsSource(t *testing.T) {
 	cps := offered("ghcr", "", "", 1)
 	if !IsSource(cps, "sources", "ghcr") || IsSource(cps, "team", "ghcr") || IsSource(cps, "sources", "other") {
@@ -236,8 +246,10 @@ func TestLayers(t *testing.T) {
 	g := NewCatalog([]*v1alpha1.ClusterPullSecret{
 		offered("ghcr", "ghcr-robot", "", 1, services), offered("quay", "", "", 1), offered("docker", "", "", 1, always),
 	}).For(nil)
-	covers := func(cps *v1alpha1.ClusterPullSecret, image string) bool { return strings.HasPrefix(image, cps.Name) }
-	images := []string{"docker.io/sidecar", "quay.io/app", "quay.io/other"}
+	covers := func(cps *v1alpha1.ClusterPullSecret, image Image) bool {
+		return strings.HasPrefix(image.Reference, cps.Name)
+	}
+	images := imagesOf([]string{"docker.io/sidecar", "quay.io/app", "quay.io/other"})
 	ghcr := merge.Grant{ClusterPullSecret: "ghcr", Secret: "ghcr-robot"}
 	for _, test := range []struct {
 		reason       string

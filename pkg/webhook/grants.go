@@ -53,7 +53,7 @@ func onTheirWay(granted grant.Grants, namespace *corev1.Namespace, asked annotat
 // serviceAsks is what a Service asks copies for.
 type serviceAsks struct {
 	annotation.Service
-	images []string
+	images []grant.Image
 }
 
 // asks is what the Service asks for; nil, one that is new, asked for nothing.

@@ -89,6 +89,20 @@ func TestGrants(t *testing.T) {
 			want:      `ghcr quay | {"ghcr":"clusterpullsecret/ghcr","quay":"clusterpullsecret/quay"}`,
 		},
 		{
+			reason: "create: auto, by an image volume", world: knows(twoClouds...),
+			requested: strings.Replace(bare, "containers:", "volumes: [{name: x, configMap: {name: x}}, {name: m, image: {reference: quay.io/acme/model}}], containers:", 1),
+			want:      `ghcr quay | {"ghcr":"clusterpullsecret/ghcr","quay":"clusterpullsecret/quay"}`,
+		},
+		{
+			reason: "create: auto, by an image volume of the Hub, which a copy for the kubelet alone serves", world: knows(autoTeam, ClusterPullSecret("hub", holds("docker.io"))),
+			requested: `{metadata: {name: app}, spec: {template: {spec: {volumes: [{name: m, image: {reference: acme/model}}], containers: [{image: x}]}}}}`,
+			want:      `hub | {"hub":"clusterpullsecret/hub"}`,
+		},
+		{
+			reason: "create: auto, of volumes that are none", world: knows(twoClouds...),
+			requested: `{metadata: {name: app}, spec: {template: {spec: {volumes: [1, null, {image: 2}, {image: {reference: 3}}]}}}}`, want: " | ",
+		},
+		{
 			reason: "create: auto, of containers that are none", world: knows(twoClouds...),
 			requested: `{metadata: {name: app}, spec: {template: {spec: {initContainers: {}, containers: [1, null, {image: 2}]}}}}`, want: " | ",
 		},

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/grant"
 	"pullsecrets.dev/pkg/merge"
 )
 
@@ -22,6 +23,7 @@ type object struct {
 		GenerateName      string                      `json:"generateName"`
 		DeletionTimestamp *metav1.Time                `json:"deletionTimestamp"`
 		Annotations       map[string]string           `json:"annotations"`
+		Labels            map[string]string           `json:"labels"`
 		ManagedFields     []metav1.ManagedFieldsEntry `json:"managedFields"`
 	} `json:"metadata"`
 	Spec struct {
@@ -91,16 +93,25 @@ func (o *object) serviceAccount() string {
 	return name
 }
 
-// images are the images of the template's containers, in no special order.
-func (o *object) images() []string {
-	var images []string
+// images are the images of the template's containers and image volumes, in no special
+// order.
+func (o *object) images() []grant.Image {
+	var images []grant.Image
 	for _, field := range []string{"initContainers", "containers"} {
 		containers, _ := o.podSpec()[field].([]any)
 		for _, item := range containers {
 			container, _ := item.(map[string]any)
 			if image, ok := container["image"].(string); ok {
-				images = append(images, image)
+				images = append(images, grant.Image{Reference: image})
 			}
+		}
+	}
+	volumes, _ := o.podSpec()["volumes"].([]any)
+	for _, item := range volumes {
+		volume, _ := item.(map[string]any)
+		from, _ := volume["image"].(map[string]any)
+		if reference, ok := from["reference"].(string); ok {
+			images = append(images, grant.Image{Reference: reference, KubeletAlone: true})
 		}
 	}
 	return images

@@ -77,12 +77,12 @@ func running(serving, sidecar, initial string) func(*unstructured.Unstructured) 
 	}
 }
 
-// allowInitContainers has Knative accept them until the test ends.
-func allowInitContainers(t *testing.T, e *env.Env) {
+// allowFeature has Knative accept a field of Pods until the test ends.
+func allowFeature(t *testing.T, e *env.Env, feature string) {
 	t.Helper()
 	set := func(ctx context.Context, value any) {
 		_, err := e.Kube.CoreV1().ConfigMaps("knative-serving").Patch(ctx, "config-features", "application/merge-patch+json",
-			encode(map[string]any{"data": map[string]any{"kubernetes.podspec-init-containers": value}}), metav1.PatchOptions{FieldManager: user})
+			encode(map[string]any{"data": map[string]any{feature: value}}), metav1.PatchOptions{FieldManager: user})
 		if err != nil {
 			t.Error("Changing Knative's settings: ", err)
 		}
@@ -100,7 +100,7 @@ func TestAutoHeedsEveryContainer(t *testing.T) {
 	platforms := covering(t, imageHere, imageElsewhere)
 	here, elsewhere := platforms[0].name, platforms[1].name
 	n := newTenant(t, platforms[0].granted(), env.Annotated(pullsecrets.InjectAnnotation, "auto"))
-	allowInitContainers(t, n.Env)
+	allowFeature(t, n.Env, "kubernetes.podspec-init-containers")
 	n.waitForCopy(here, "one")
 	n.waitForCopy(elsewhere, "one")
 	eventually(t, func(context.Context) error { // Both webhooks have watches of their own.

@@ -26,14 +26,16 @@ func Ready(svc *servingv1.Service) bool {
 		svc.Status.ObservedGeneration != svc.Generation && svc.Status.LatestReadyRevisionName != ""
 }
 
-// Pinned tells whether all images of a Service are given by digest, so that a
-// new Revision runs the very same code.
+// Pinned reports whether all images of a Service, those of image volumes included,
+// are given by digest, so that a new Revision runs the very same code.
 func Pinned(svc *servingv1.Service) bool {
 	spec := svc.Spec.Template.Spec.PodSpec
-	return !slices.ContainsFunc(slices.Concat(spec.InitContainers, spec.Containers), func(c corev1.Container) bool {
-		_, err := name.NewDigest(c.Image, name.WeakValidation)
+	moves := func(image string) bool {
+		_, err := name.NewDigest(image, name.WeakValidation)
 		return err != nil
-	})
+	}
+	return !slices.ContainsFunc(slices.Concat(spec.InitContainers, spec.Containers), func(c corev1.Container) bool { return moves(c.Image) }) &&
+		!slices.ContainsFunc(spec.Volumes, func(v corev1.Volume) bool { return v.Image != nil && moves(v.Image.Reference) })
 }
 
 // Verdict is what may be done to a Service that nobody is changing.

@@ -59,11 +59,20 @@ func TestPinned(t *testing.T) {
 			svc.Spec.Template.Spec.InitContainers = []corev1.Container{{Image: image}}
 		}
 	}
+	volume := func(source corev1.VolumeSource) ServiceOption {
+		return func(svc *servingv1.Service) { svc.Spec.Template.Spec.Volumes = []corev1.Volume{{VolumeSource: source}} }
+	}
+	model := func(image string) ServiceOption {
+		return volume(corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: image}})
+	}
 	tests := []struct {
 		reason string
 		svc    *servingv1.Service
 		want   bool
 	}{
+		{"an image volume by tag", Service("ns", "app", WithImage(digest), model("ghcr.io/acme/model:v1")), false},
+		{"an image volume by digest", Service("ns", "app", WithImage(digest), model(digest)), true},
+		{"another volume", Service("ns", "app", WithImage(digest), volume(corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}})), true},
 		{"a tag", Service("ns", "app"), false},
 		{"neither tag nor digest", Service("ns", "app", WithImage("nginx")), false},
 		{"a digest", Service("ns", "app", WithImage(digest)), true},
