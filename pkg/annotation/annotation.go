@@ -46,8 +46,10 @@ const (
 
 // Problem is one item of an annotation that does not count, and why.
 type Problem struct {
-	// Annotation is the key of the annotation.
+	// Annotation is the key of the annotation, or of the label where Label is set.
 	Annotation string
+	// Label says that the key is that of a label.
+	Label bool
 	// Item is the bad item as written, cut at 64 characters and quoted, or
 	// empty where the problem is with the annotation as a whole.
 	Item string
@@ -59,9 +61,9 @@ type Problem struct {
 // what was expected.
 func (p Problem) Error() string {
 	if p.Item == "" {
-		return fmt.Sprintf("annotation %s: %s", p.Annotation, p.Reason)
+		return fmt.Sprintf("%s %s: %s", noun(p.Label), p.Annotation, p.Reason)
 	}
-	return fmt.Sprintf("annotation %s: %s %s", p.Annotation, p.Item, p.Reason)
+	return fmt.Sprintf("%s %s: %s %s", noun(p.Label), p.Annotation, p.Item, p.Reason)
 }
 
 // Accounts is which ServiceAccounts of a Namespace are bound.
@@ -85,6 +87,11 @@ type Namespace struct {
 	Inject          Inject
 	ServiceAccounts Accounts
 	Problems        []Problem
+}
+
+// OptsIn reports whether the annotations ask for anything.
+func (n Namespace) OptsIn() bool {
+	return len(n.Secrets) > 0 || n.Inject != Unset && n.Inject != Disabled || n.ServiceAccounts.All || len(n.ServiceAccounts.Names) > 0
 }
 
 // SecretsFor are the pull secrets that the annotations declare for a ServiceAccount.

@@ -88,19 +88,25 @@ func NewFromMap(data map[string]string) (*Config, error) {
 // NewFromConfigMap parses the ConfigMap; see NewFromMap.
 func NewFromConfigMap(cm *corev1.ConfigMap) (*Config, error) { return NewFromMap(cm.Data) }
 
-// Excludes tells whether a namespace is taken out altogether: by its label, by
-// the configuration, or because it is the product's own.
+// Excludes reports whether a namespace is taken out altogether: by its label, by
+// the configuration, or because it is one of the installation's own.
 func (c *Config) Excludes(namespace string, labels map[string]string) bool {
-	if namespace == pullsecrets.SystemNamespace || namespace == pullsecrets.SourcesNamespace ||
-		labels[pullsecrets.ExcludeLabel] == pullsecrets.ExcludeValue {
-		return true
+	value, labelled := labels[pullsecrets.ExcludeLabel]
+	return labelled && value != pullsecrets.IncludeValue || c.ExcludedBy(namespace) != ""
+}
+
+// ExcludedBy says what takes a namespace out whatever its labels say, as part of a
+// sentence, or nothing where nothing does.
+func (c *Config) ExcludedBy(namespace string) string {
+	if namespace == pullsecrets.SystemNamespace || namespace == pullsecrets.SourcesNamespace {
+		return "the installation, to which it belongs"
 	}
 	for _, glob := range c.ExcludedNamespaces {
 		if ok, err := path.Match(glob, namespace); ok && err == nil {
-			return true
+			return fmt.Sprintf("%s: %s in ConfigMap %s", excludedNamespacesKey, annotation.Quote(glob), Name)
 		}
 	}
-	return false
+	return ""
 }
 
 // AllowsSource tells whether a source credential may lie in a namespace.

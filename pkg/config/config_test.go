@@ -104,11 +104,13 @@ func TestExcludes(t *testing.T) {
 			t.Errorf("Excludes(%s) = %v, want %v", namespace, got, want)
 		}
 	}
-	if !c.Excludes("team-a", map[string]string{"pullsecrets.dev/exclude": "true"}) {
-		t.Error("the label does not exclude")
-	}
-	if c.Excludes("team-a", map[string]string{"pullsecrets.dev/exclude": "false"}) {
-		t.Error("the label excludes with another value than true")
+	for value, want := range map[string]bool{"true": true, "True": true, "yes": true, "": true, "no": true, "False": true, "false": false} {
+		if got := c.Excludes("team-a", map[string]string{"pullsecrets.dev/exclude": value}); got != want {
+			t.Errorf("with the label's value %q, Excludes() = %t, want %t", value, got, want)
+		}
+		if !c.Excludes("pullsecrets-system", map[string]string{"pullsecrets.dev/exclude": value}) {
+			t.Errorf("the label's value %q includes the installation's own namespace", value)
+		}
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"knative.dev/serving/pkg/apis/serving"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
+	"pullsecrets.dev/pkg/annotation"
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/dockerconfig"
 	"pullsecrets.dev/pkg/merge"
@@ -34,11 +35,11 @@ func Object(object any) (any, error) {
 	case *servingv1.Service:
 		return trimService(o), nil
 	case *corev1.Namespace:
-		return &corev1.Namespace{ObjectMeta: trimMeta(o.ObjectMeta, o.Labels, whoDeclares)}, nil
+		return &corev1.Namespace{ObjectMeta: trimMeta(annotation.OnNamespace, o.ObjectMeta, o.Labels, whoDeclares)}, nil
 	case *corev1.Secret:
 		return trimSecret(o), nil
 	case *corev1.ServiceAccount:
-		t := &corev1.ServiceAccount{ObjectMeta: trimMeta(o.ObjectMeta, nil, nothing), ImagePullSecrets: o.ImagePullSecrets}
+		t := &corev1.ServiceAccount{ObjectMeta: trimMeta(annotation.OnServiceAccount, o.ObjectMeta, strays(annotation.OnServiceAccount, true, o.Labels), nothing), ImagePullSecrets: o.ImagePullSecrets}
 		markFull(&t.ObjectMeta, o.Annotations)
 		return t, nil
 	}
@@ -72,14 +73,16 @@ func markFull(trimmed *metav1.ObjectMeta, annotations map[string]string) {
 }
 
 func trimService(o *servingv1.Service) *servingv1.Service {
-	t := &servingv1.Service{ObjectMeta: trimMeta(o.ObjectMeta, nil, ownersOfList)}
+	t := &servingv1.Service{ObjectMeta: trimMeta(annotation.OnService, o.ObjectMeta, strays(annotation.OnService, true, o.Labels), ownersOfList)}
 	markFull(&t.ObjectMeta, o.Annotations)
 	t.Generation = o.Generation
 	t.Spec.Template.Name = o.Spec.Template.Name
+	t.Spec.Template.Annotations = strays(annotation.OnTemplate, false, o.Spec.Template.Annotations)
+	t.Spec.Template.Labels = strays(annotation.OnTemplate, true, o.Spec.Template.Labels)
 	spec, from := &t.Spec.Template.Spec, &o.Spec.Template.Spec
 	spec.ServiceAccountName = from.ServiceAccountName
 	spec.ImagePullSecrets = from.ImagePullSecrets
-	spec.Containers, spec.InitContainers = images(from.Containers), images(from.InitContainers)
+	spec.Containers, spec.InitContainers, spec.Volumes = images(from.Containers), images(from.InitContainers), imageVolumes(from.Volumes)
 	t.Status.ObservedGeneration = o.Status.ObservedGeneration
 	t.Status.Conditions = o.Status.Conditions
 	t.Status.LatestReadyRevisionName = o.Status.LatestReadyRevisionName
@@ -109,15 +112,43 @@ func images(containers []corev1.Container) []corev1.Container {
 	return trimmed
 }
 
-func trimMeta(o metav1.ObjectMeta, labels map[string]string, managed func(metav1.ManagedFieldsEntry) *metav1.ManagedFieldsEntry) metav1.ObjectMeta {
+// imageVolumes keeps what image volumes refer to, and no other volume.
+func imageVolumes(volumes []corev1.Volume) []corev1.Volume {
+	var trimmed []corev1.Volume
+	for i := range volumes {
+		if from := volumes[i].Image; from != nil {
+			trimmed = append(trimmed, corev1.Volume{VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: from.Reference}}})
+		}
+	}
+	return trimmed
+}
+
+// strays are the keys of our group that are not read at a place, for their owners to
+// be told. Their values are not needed.
+func strays(place annotation.Place, label bool, keys map[string]string) map[string]string {
+	var kept map[string]string
+	for _, key := range annotation.Strays(place, label, keys) {
+		if kept == nil {
+			kept = make(map[string]string)
+		}
+		kept[key] = ""
+	}
+	return kept
+}
+
+func trimMeta(place annotation.Place, o metav1.ObjectMeta, labels map[string]string, managed func(metav1.ManagedFieldsEntry) *metav1.ManagedFieldsEntry) metav1.ObjectMeta {
 	t := metav1.ObjectMeta{
 		Name: o.Name, Namespace: o.Namespace, UID: o.UID, ResourceVersion: o.ResourceVersion,
 		DeletionTimestamp: o.DeletionTimestamp, DeletionGracePeriodSeconds: new(int64(mark)), Labels: labels,
+		Annotations: strays(place, false, o.Annotations),
 	}
 	for key, value := range o.Annotations {
 		switch key {
 		case pullsecrets.SecretsAnnotation, pullsecrets.InjectAnnotation, pullsecrets.ServiceAccountsAnnotation,
 			pullsecrets.AddedAnnotation, serving.UpdaterAnnotation, merge.EnforceMountableSecrets:
+			if _, stray := t.Annotations[key]; stray {
+				continue
+			}
 		case corev1.LastAppliedConfigAnnotation:
 			if value = trimApplied(value); value == "" {
 				continue

@@ -41,6 +41,9 @@ func (a *Accounts) Admit(ctx context.Context, request *admissionv1.AdmissionRequ
 		// What is no ServiceAccount is for the API server to refuse.
 		return response
 	}
+	for _, problem := range requested.misplaced() {
+		response.Warnings = append(response.Warnings, warnInvalid(problem))
+	}
 	ops := makePatch(requested, entries(result.List, requested), result.Ledger.String())
 	if len(ops) == 0 {
 		return response

@@ -6,6 +6,7 @@ package webhook
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -115,11 +116,11 @@ func (s *Services) declared(ctx context.Context, name string, old, requested *ob
 		return unknown, nil
 	}
 	if s.config.Load().Excludes(namespace.Name, namespace.Labels) {
-		return nil, nil
+		return nil, warnIfExcluded(s.config.Load(), namespace, requested)
 	}
 	ofNamespace, ofService := annotation.ForNamespace(namespace.Annotations), annotation.ForService(requested.Metadata.Annotations)
 	var warnings []string
-	for _, problem := range ofService.Problems {
+	for _, problem := range slices.Concat(ofService.Problems, requested.misplaced()) {
 		warnings = append(warnings, warnInvalid(problem))
 	}
 	policy := annotation.PolicyFor(ofNamespace.Inject, ofService.Inject)

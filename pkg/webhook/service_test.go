@@ -261,6 +261,22 @@ func TestAdmit(t *testing.T) {
 			warnings:  []string{`pullsecrets.dev/secrets: "` + strings.Repeat("X", 64) + `"… is not a DNS-1123 subdomain`},
 		},
 		{
+			reason: "create: keys that are misspelled or misplaced", world: declares,
+			requested: `{metadata: {name: app, annotations: {pullsecrets.dev/secret: s}, labels: {pullsecrets.dev/inject: disabled}},
+				spec: {template: {metadata: {annotations: {pullsecrets.dev/secrets: s, x: z}, labels: 1}, spec: {containers: [{image: x}]}}}}`,
+			want: `n | {"n":"namespace"}`,
+			warnings: []string{
+				"pullsecrets.dev/secret: is unknown; did you mean the annotation pullsecrets.dev/secrets?",
+				"label pullsecrets.dev/inject: is not read on a Service; it is an annotation of a Namespace or a Service",
+				"pullsecrets.dev/secrets: is not read on the template of a Service; it is an annotation of a Namespace or a Service",
+			},
+		},
+		{
+			reason: "create: excluded with another value than true", world: world{cached: []runtime.Object{Namespace(ns,
+				WithNamespaceAnnotation("pullsecrets.dev/secrets", "n"), WithNamespaceLabel("pullsecrets.dev/exclude", "True"))}},
+			requested: bare, want: " | ",
+		},
+		{
 			reason: "create: an invalid mode of the Namespace", world: world{cached: []runtime.Object{team("pullsecrets.dev/secrets", "n", "pullsecrets.dev/inject", "yes")}},
 			requested: bare, want: " | ",
 			warnings: []string{"Namespace team has an invalid pullsecrets.dev/inject: no pull secrets are injected"},

@@ -29,6 +29,10 @@ func warnInvalid(problem annotation.Problem) string {
 	return warn("%s", strings.TrimPrefix(problem.Error(), "annotation "))
 }
 
+func warnExcluded(namespace, by string) string {
+	return warn("namespace %s is excluded by %s: no pull secrets are injected", namespace, by)
+}
+
 func warnLedger(err error) string {
 	return warn("%s is ignored: %v", pullsecrets.AddedAnnotation, err)
 }

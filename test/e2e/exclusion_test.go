@@ -23,7 +23,7 @@ func TestExcludedByLabel(t *testing.T) {
 	n.checkUntouched("app")
 	n.checkEvents(n.namespace(), "InvalidAnnotation", 0)
 
-	// Only the one value excludes, so that nobody is excluded by mistake.
+	// The one value that does not exclude.
 	n.labelNamespace(pullsecrets.ExcludeLabel, "false")
 	n.waitForList("app", "quay", "ghcr")
 	n.waitForEvent(n.namespace(), "InvalidAnnotation", "Not-A-Name")
@@ -44,6 +44,7 @@ func TestExcludedByName(t *testing.T) {
 	newTenant(t, optedIn("ghcr")).settle("ghcr")
 	n.checkList("app", "ghcr")
 	counting.checkWrites("app", 0)
+	n.waitForEvent(n.namespace(), "InvalidAnnotation", "is excluded by excluded-namespaces", n.ns[:len(n.ns)-2]+"*")
 
 	o.set(nil)
 	n.waitForList("app", "ghcr", "quay")

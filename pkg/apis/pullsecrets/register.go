@@ -76,11 +76,16 @@ const (
 
 // Labels that users write.
 const (
-	// ExcludeLabel, on a Namespace with the value ExcludeValue, takes the
-	// Namespace out altogether: no admission call, no copies, no binding. It
-	// is a label because webhook configurations can select by labels only.
+	// ExcludeLabel, on a Namespace with any value but IncludeValue, takes the
+	// Namespace out altogether: no copies, no binding, no injection. It is a
+	// label because webhook configurations can select by labels only.
 	ExcludeLabel = GroupName + "/exclude"
 
-	// ExcludeValue is the one value of ExcludeLabel that excludes.
+	// ExcludeValue is the value of ExcludeLabel for which the API server does not
+	// even call the webhook. Values such as True and yes exclude as well: whoever
+	// set the label did not want credentials there.
 	ExcludeValue = "true"
+
+	// IncludeValue is the one value of ExcludeLabel that does not exclude.
+	IncludeValue = "false"
 )

@@ -139,6 +139,9 @@ func (a *accounts) bind(ctx context.Context, account *corev1.ServiceAccount, d d
 	if damaged != nil {
 		reports = append(reports, events.InvalidLedger(damaged))
 	}
+	for _, problem := range annotation.Misplaced(annotation.OnServiceAccount, account.Annotations, account.Labels) {
+		reports = append(reports, events.InvalidAnnotation(problem))
+	}
 	if _, all := a.reporter.Report(controller.GetEventRecorder(ctx), account, topicAccount, reports); !all {
 		o.lookAgain(events.RetryAfter)
 	}

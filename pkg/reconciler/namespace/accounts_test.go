@@ -115,6 +115,11 @@ func TestAccounts(t *testing.T) {
 			Name: "not named any more: taken away", Objects: []runtime.Object{Namespace("team"), robot(ours, "ghcr", "own")},
 			WantPatches: patchOfAccount(take), WantEvents: []string{taken},
 		}, {
+			Name: "a key that is not read on a ServiceAccount", Objects: []runtime.Object{
+				Namespace("team"), ServiceAccount("team", "robot", map[string]string{"pullsecrets.dev/secrets": "ghcr"}, "own"),
+			},
+			WantEvents: []string{"Warning InvalidAnnotation Annotation pullsecrets.dev/secrets: is not read on a ServiceAccount; it is an annotation of a Namespace or a Service"},
+		}, {
 			Name: "excluded: left alone", Objects: []runtime.Object{Namespace("team", WithNamespaceLabel(pullsecrets.ExcludeLabel, pullsecrets.ExcludeValue)), robot(ours, "own", "ghcr")},
 		}, {
 			Name: "a damaged ledger names nothing, and is told", Objects: []runtime.Object{Namespace("team"), robot("x", "own")},

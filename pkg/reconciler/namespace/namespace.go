@@ -101,8 +101,18 @@ func (r *Reconciler) converge(ctx context.Context, namespace *corev1.Namespace) 
 func (r *Reconciler) report(ctx context.Context, namespace *corev1.Namespace, o outcome) bool {
 	recorder, object := controller.GetEventRecorder(ctx), events.InItsOwn(namespace)
 	var problems, conflicts []events.Event
-	if !config.FromContext(ctx).Excludes(namespace.Name, namespace.Labels) {
-		for _, problem := range annotation.ForNamespace(namespace.Annotations).Problems {
+	for _, problem := range annotation.Misplaced(annotation.OnNamespace, namespace.Annotations, namespace.Labels) {
+		problems = append(problems, events.InvalidAnnotation(problem))
+	}
+	declares := annotation.ForNamespace(namespace.Annotations)
+	by := config.FromContext(ctx).ExcludedBy(namespace.Name)
+	switch {
+	case by != "" && declares.OptsIn():
+		problems = append(problems, events.Excluded(namespace.Name, by))
+	case config.FromContext(ctx).Excludes(namespace.Name, namespace.Labels):
+		// By its label, its owner knows.
+	default:
+		for _, problem := range declares.Problems {
 			problems = append(problems, events.InvalidAnnotation(problem))
 		}
 		if len(o.conflicts) > 0 {

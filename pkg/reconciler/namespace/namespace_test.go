@@ -101,6 +101,31 @@ func TestReconcileKind(t *testing.T) {
 			Name: "excluded", Key: "kube-system",
 			Objects: []runtime.Object{Namespace("kube-system", WithNamespaceAnnotation("pullsecrets.dev/secrets", "Ghcr"))},
 		},
+		{
+			Name: "opted in, and excluded by the configuration", Key: "kube-system",
+			Objects:    []runtime.Object{Namespace("kube-system", WithNamespaceAnnotation("pullsecrets.dev/secrets", "ghcr"))},
+			WantEvents: []string{`Warning InvalidAnnotation Namespace kube-system is excluded by excluded-namespaces: "kube-*" in ConfigMap config-pullsecrets; its annotations under pullsecrets.dev/ have no effect`},
+		},
+		{
+			Name: "opted in, and one of the installation's own", Key: "pullsecrets-system",
+			Objects: []runtime.Object{Namespace("pullsecrets-system", WithNamespaceAnnotation("pullsecrets.dev/inject", "auto"),
+				WithNamespaceLabel("pullsecrets.dev/exclude", "true"))},
+			WantEvents: []string{`Warning InvalidAnnotation Namespace pullsecrets-system is excluded by the installation, to which it belongs; its annotations under pullsecrets.dev/ have no effect`},
+		},
+		{
+			Name: "opted in, and excluded by its own label", Key: "team",
+			Objects: []runtime.Object{Namespace("team", WithNamespaceAnnotation("pullsecrets.dev/secrets", "ghcr"), WithNamespaceLabel("pullsecrets.dev/exclude", "yes"))},
+		},
+		{
+			Name: "keys that are misspelled or misplaced", Key: "team",
+			Objects: []runtime.Object{Namespace("team", WithNamespaceAnnotation("pullsecrets.dev/secret", "ghcr"),
+				WithNamespaceAnnotation("pullsecrets.dev/exclude", "true"), WithNamespaceLabel("pullsecrets.dev/secrets", "ghcr"))},
+			WantEvents: []string{
+				"Warning InvalidAnnotation Annotation pullsecrets.dev/exclude: is not read on a Namespace; it is a label of a Namespace",
+				"Warning InvalidAnnotation Annotation pullsecrets.dev/secret: is unknown; did you mean the annotation pullsecrets.dev/secrets?",
+				"Warning InvalidAnnotation Label pullsecrets.dev/secrets: is not read on a Namespace; it is an annotation of a Namespace or a Service",
+			},
+		},
 	}.Test(t, factory())
 }
 

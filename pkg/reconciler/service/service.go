@@ -172,7 +172,7 @@ func (r *Reconciler) look(ctx context.Context, svc *servingv1.Service, from sour
 	}
 	namespace := annotation.ForNamespace(s.namespace.Annotations)
 	s.asked = annotation.ForService(svc.Annotations)
-	for _, problem := range s.asked.Problems {
+	for _, problem := range slices.Concat(s.asked.Problems, resources.Misplaced(svc)) {
 		s.report(events.InvalidAnnotation(problem))
 	}
 	policy := annotation.PolicyFor(namespace.Inject, s.asked.Inject)

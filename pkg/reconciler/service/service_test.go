@@ -279,6 +279,17 @@ func TestReconcileKind(t *testing.T) {
 			},
 		},
 		{
+			Name: "keys that are misspelled or misplaced",
+			Key:  key, Ctx: all,
+			Objects: []runtime.Object{Service(ns, "app", WithAnnotation("pullsecrets.dev/secret", "s"), func(svc *servingv1.Service) {
+				svc.Spec.Template.Labels = map[string]string{"pullsecrets.dev/inject": "auto"}
+			}), Namespace(ns)},
+			WantEvents: []string{
+				"Warning InvalidAnnotation Annotation pullsecrets.dev/secret: is unknown; did you mean the annotation pullsecrets.dev/secrets?",
+				"Warning InvalidAnnotation Label pullsecrets.dev/inject: is not read on the template of a Service; it is an annotation of a Namespace or a Service",
+			},
+		},
+		{
 			Name: "a damaged ledger makes every entry the owner's",
 			Key:  key, Ctx: all,
 			Objects: []runtime.Object{

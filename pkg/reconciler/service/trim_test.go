@@ -43,6 +43,14 @@ func TestTrim(t *testing.T) {
 	}
 	svc.Spec.Template.Spec.InitContainers = []corev1.Container{{Image: "quay.io/acme/setup:v1"}}
 	svc.Spec.Template.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "LARGE", Value: strings.Repeat("x", 1000)}}
+	svc.Spec.Template.Spec.Volumes = []corev1.Volume{
+		{Name: "model", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: "quay.io/acme/model:v1", PullPolicy: corev1.PullAlways}}},
+		{Name: "large", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{}}},
+	}
+	svc.Labels = map[string]string{"example.com/large": strings.Repeat("x", 60), "pullsecrets.dev/secrets": "n"}
+	svc.Annotations["pullsecrets.dev/secret"] = strings.Repeat("x", 1000)
+	svc.Spec.Template.Labels = map[string]string{"pullsecrets.dev/inject": "auto", "example.com/large": "x"}
+	svc.Spec.Template.Annotations = map[string]string{"pullsecrets.dev/secrets": strings.Repeat("x", 1000), "autoscaling.knative.dev/minScale": "1"}
 	before := svc.DeepCopy()
 
 	object, err := trim.Object(svc)
@@ -60,6 +68,7 @@ func TestTrim(t *testing.T) {
 		"images":   {catalog.Images(svc), catalog.Images(got)},
 		"account":  {svc.Spec.Template.Spec.ServiceAccountName, got.Spec.Template.Spec.ServiceAccountName},
 		"asked":    {annotation.ForService(svc.Annotations), annotation.ForService(got.Annotations)},
+		"strays":   {Misplaced(svc), Misplaced(got)},
 		"template": {svc.Spec.Template.Name, got.Spec.Template.Name},
 		"identity": {[]any{svc.Name, svc.Namespace, svc.UID, svc.ResourceVersion, svc.Generation}, []any{got.Name, got.Namespace, got.UID, got.ResourceVersion, got.Generation}},
 		"patch":    {string(first(MakePatch(svc, merge.Result{ListChanged: true}))), string(first(MakePatch(got, merge.Result{ListChanged: true})))},

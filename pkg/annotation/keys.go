@@ -1,0 +1,150 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package annotation
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+)
+
+// MaxKeys is how many keys of our group that do not count are kept of one object.
+const MaxKeys = 16
+
+// Place is a kind of object, or a part of one, that people put keys on.
+type Place string
+
+// The places whose keys are checked.
+const (
+	OnNamespace      Place = "a Namespace"
+	OnService        Place = "a Service"
+	OnTemplate       Place = "the template of a Service"
+	OnServiceAccount Place = "a ServiceAccount"
+	onSecret         Place = "a Secret"
+)
+
+// use is where a key of our group is read.
+type use struct {
+	label bool
+	on    []Place
+}
+
+// uses are all keys of our group.
+var uses = map[string]use{
+	pullsecrets.SecretsAnnotation:               {on: []Place{OnNamespace, OnService}},
+	pullsecrets.InjectAnnotation:                {on: []Place{OnNamespace, OnService}},
+	pullsecrets.ServiceAccountsAnnotation:       {on: []Place{OnNamespace}},
+	pullsecrets.AddedAnnotation:                 {on: []Place{OnService, OnServiceAccount}},
+	pullsecrets.SourceResourceVersionAnnotation: {on: []Place{onSecret}},
+	pullsecrets.ClusterPullSecretLabel:          {label: true, on: []Place{onSecret}},
+	pullsecrets.ExcludeLabel:                    {label: true, on: []Place{OnNamespace}},
+}
+
+func (u use) String() string {
+	names := make([]string, 0, len(u.on))
+	for _, place := range u.on {
+		names = append(names, string(place))
+	}
+	return noun(u.label) + " of " + strings.Join(names, " or ")
+}
+
+func noun(label bool) string {
+	if label {
+		return "label"
+	}
+	return "annotation"
+}
+
+// Strays returns the keys of our group among annotations, or labels, that are not
+// read at this place, in the order of the alphabet and at most [MaxKeys].
+func Strays(place Place, label bool, keys map[string]string) []string {
+	var strays []string
+	for key := range keys {
+		if !strings.HasPrefix(key, pullsecrets.GroupName+"/") {
+			continue
+		}
+		if u, known := uses[key]; known && u.label == label && slices.Contains(u.on, place) {
+			continue
+		}
+		strays = append(strays, key)
+	}
+	slices.Sort(strays)
+	return strays[:min(len(strays), MaxKeys)]
+}
+
+// Misplaced reports each key of our group that is not read at this place, with the
+// place or the spelling that is.
+func Misplaced(place Place, annotations, labels map[string]string) []Problem {
+	var problems []Problem
+	for _, keys := range []struct {
+		label bool
+		all   map[string]string
+	}{{false, annotations}, {true, labels}} {
+		for _, key := range Strays(place, keys.label, keys.all) {
+			problems = append(problems, Problem{Annotation: key, Label: keys.label, Reason: why(place, key)})
+		}
+	}
+	return problems[:min(len(problems), MaxProblems)]
+}
+
+// why says why a key is not read.
+func why(place Place, key string) string {
+	if u, known := uses[key]; known {
+		return "is not read on " + string(place) + "; it is " + article(u.label) + u.String()
+	}
+	if near := nearest(key); near != "" {
+		return "is unknown; did you mean the " + noun(uses[near].label) + " " + near + "?"
+	}
+	return "is unknown and has no effect"
+}
+
+func article(label bool) string {
+	if label {
+		return "a "
+	}
+	return "an "
+}
+
+// nearest returns the known key that a key is probably meant to be: the one with
+// the fewest edits, if these are few for its length. Case and separators count for
+// nothing.
+func nearest(key string) string {
+	best, fewest := "", 0
+	name := bare(key)
+	for _, known := range slices.Sorted(maps.Keys(uses)) {
+		other := bare(known)
+		if n := edits(name, other); n <= max(1, len(other)/3) && (best == "" || n < fewest) {
+			best, fewest = known, n
+		}
+	}
+	return best
+}
+
+func bare(key string) string {
+	name := strings.ToLower(strings.TrimPrefix(key, pullsecrets.GroupName+"/"))
+	return strings.NewReplacer("-", "", "_", "", ".", "").Replace(name)
+}
+
+// edits is the Levenshtein distance of two short texts.
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,172 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	"pullsecrets.dev/test/env"
+)
+
+// waitForEvent waits for an Event on the ClusterPullSecret, which lies in namespace
+// default.
+func (p *platform) waitForEvent(reason string, parts ...string) {
+	p.t.Helper()
+	n := &tenant{Env: p.Env, t: p.t, ns: metav1.NamespaceDefault}
+	n.waitForEvent(about{"ClusterPullSecret", p.name}, reason, parts...)
+}
+
+// A source that can never pull an image is refused, with the entry and what was
+// probably meant. What is probably a mistake is used, and said. No message has a
+// credential in it.
+func TestOddSources(t *testing.T) {
+	t.Parallel()
+	const password = "hunter2"
+	for key, parts := range map[string][]string{
+		"hub.docker.com":             {`entry "hub.docker.com"`, "matches no image", "https://index.docker.io/v1/"},
+		"https://index.docker.io/v1": {`entry "index.docker.io/v1"`, "https://index.docker.io/v1/"},
+		"ghcr.io/acme/app:v1":        {`entry "ghcr.io/acme/app:v1"`, `use "ghcr.io/acme/app"`},
+		"ghcr.io,quay.io":            {`entry "ghcr.io,quay.io"`, "matches no image"},
+	} {
+		p := barePlatform(t)
+		p.keepSource(pullSecret(p.name, key, password))
+		p.grant()
+		p.waitForSource(v1alpha1.ReasonSourceInvalid, parts...)
+		p.waitForEvent(v1alpha1.ReasonSourceInvalid, parts...)
+	}
+	for key, odd := range map[string]struct {
+		password string
+		parts    []string
+	}{
+		"GHCR.IO":              {password, []string{`entry "GHCR.IO"`, `use "ghcr.io"`}},
+		"registry-1.docker.io": {password, []string{`entry "registry-1.docker.io"`, "https://index.docker.io/v1/"}},
+		"ghcr.io":              {password + "\n", []string{`entry "ghcr.io"`, "password ends in a line break"}},
+	} {
+		p := barePlatform(t)
+		p.keepSource(pullSecret(p.name, key, odd.password))
+		n := newTenant(t, p.granted(), optedIn(p.name))
+		p.grant()
+		n.waitForCopy(p.name, odd.password)
+		c := p.waitForStatus("Ready", func(c *v1alpha1.ClusterPullSecret) bool { return c.IsReady() })
+		condition := c.Status.GetCondition(v1alpha1.ClusterPullSecretConditionSourceReady)
+		if condition.Reason != v1alpha1.ReasonSourceQuestionable || strings.Contains(condition.Message, password) {
+			t.Errorf("SourceReady says %s: %s", condition.Reason, condition.Message)
+		}
+		p.waitForEvent(v1alpha1.ReasonSourceQuestionable, odd.parts...)
+	}
+	// What was good stays good with a useless key beside it.
+	p := barePlatform(t)
+	source := pullSecret(p.name, "ghcr.io", password)
+	source.Data[corev1.DockerConfigJsonKey] = []byte(strings.Replace(string(source.Data[corev1.DockerConfigJsonKey]),
+		`{"auths":{`, `{"auths":{"hub.docker.com":{"auth":"dTpw"},`, 1))
+	p.keepSource(source)
+	p.grant()
+	p.waitForStatus("a remark", func(c *v1alpha1.ClusterPullSecret) bool {
+		condition := c.Status.GetCondition(v1alpha1.ClusterPullSecretConditionSourceReady)
+		return condition.IsTrue() && strings.Contains(condition.Message, `entry "hub.docker.com"`)
+	})
+}
+
+// A key of ours that is misspelled or misplaced is told at admission and by an Event,
+// with the spelling or the place that counts.
+func TestStrayKeys(t *testing.T) {
+	t.Parallel()
+	n := newTenant(t, env.Annotated("pullsecrets.dev/secret", "ghcr"), env.Labelled(pullsecrets.SecretsAnnotation, "ghcr"))
+	n.waitForEvent(n.namespace(), "InvalidAnnotation", "Annotation pullsecrets.dev/secret", "pullsecrets.dev/secrets?")
+	n.waitForEvent(n.namespace(), "InvalidAnnotation", "Label pullsecrets.dev/secrets", "it is an annotation of a Namespace or a Service")
+
+	onTemplate := func(object *unstructured.Unstructured) {
+		if err := unstructured.SetNestedField(object.Object, "ghcr", "spec", "template", "metadata", "annotations", pullsecrets.SecretsAnnotation); err != nil {
+			panic(err)
+		}
+	}
+	a := n.askToCreate("by-digest.yaml", nil, annotated("pullsecrets.dev/Secrets", "ghcr"), onTemplate).succeeded(t)
+	a.checkList(t)
+	a.checkWarned(t, "pullsecrets.dev/Secrets: is unknown", "the annotation pullsecrets.dev/secrets")
+	a.checkWarned(t, "pullsecrets.dev/secrets: is not read on the template of a Service")
+	n.checkWarnings(a)
+	n.waitForEvent(service("app"), "InvalidAnnotation", "Annotation pullsecrets.dev/Secrets: is unknown")
+	n.waitForEvent(service("app"), "InvalidAnnotation", "on the template of a Service")
+
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "robot", Labels: map[string]string{pullsecrets.InjectAnnotation: "auto"}}}
+	if _, err := n.Kube.CoreV1().ServiceAccounts(n.ns).Create(t.Context(), account, metav1.CreateOptions{FieldManager: user}); err != nil {
+		t.Fatal(err)
+	}
+	n.waitForEvent(about{"ServiceAccount", "robot"}, "InvalidAnnotation", "Label pullsecrets.dev/inject: is not read on a ServiceAccount")
+
+	// The Namespace is corrected, and what is in it is told no second time.
+	n.patchNamespace(map[string]any{"metadata": map[string]any{
+		"annotations": map[string]any{"pullsecrets.dev/secret": nil, pullsecrets.SecretsAnnotation: "ghcr"},
+		"labels":      map[string]any{pullsecrets.SecretsAnnotation: nil},
+	}})
+	n.settle("ghcr")
+	n.checkEvents(n.namespace(), "InvalidAnnotation", 2)
+	n.checkEvents(service("app"), "InvalidAnnotation", 2)
+}
+
+// Whoever writes True or yes into the label means it: there is no copy, and one that is
+// there goes. The one value that does not exclude is false.
+func TestExcludedByAnyValue(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	n := newTenant(t, p.granted(), optedIn(p.name))
+	p.grant()
+	n.waitForCopy(p.name, "one")
+	for _, value := range []string{"True", "yes", ""} {
+		n.labelNamespace(pullsecrets.ExcludeLabel, value)
+		n.waitForNoCopy(p.name)
+		p.waitForStatus("0/0", func(c *v1alpha1.ClusterPullSecret) bool {
+			return c.Status.Namespaces != nil && c.Status.Namespaces.Wanted == 0
+		})
+		a := n.askToCreate("by-digest.yaml", dryRun).succeeded(t)
+		a.checkList(t)
+		n.labelNamespace(pullsecrets.ExcludeLabel, "false")
+		n.waitForCopy(p.name, "one")
+	}
+}
+
+// With inject: auto the image of a volume counts too. The node alone pulls it, so the
+// kubelet's key is enough.
+func TestAutoHeedsImageVolumes(t *testing.T) {
+	t.Parallel()
+	p := barePlatform(t)
+	p.keepSource(pullSecret(p.name, "docker.io/acme", "one"))
+	n := newTenant(t, p.granted(), env.Annotated(pullsecrets.InjectAnnotation, "auto"))
+	allowFeature(t, n.Env, "kubernetes.podspec-volumes-image")
+	p.grant()
+	n.waitForCopy(p.name, "one")
+	model := func(reference string) func(*unstructured.Unstructured) {
+		return func(object *unstructured.Unstructured) {
+			containers, _, _ := unstructured.NestedSlice(object.Object, "spec", "template", "spec", "containers")
+			containers[0].(map[string]any)["volumeMounts"] = []any{map[string]any{"name": "model", "mountPath": "/models"}}
+			volumes := []any{map[string]any{"name": "model", "image": map[string]any{"reference": reference, "pullPolicy": "IfNotPresent"}}}
+			for field, value := range map[string]any{"containers": containers, "volumes": volumes} {
+				if err := unstructured.SetNestedField(object.Object, value, "spec", "template", "spec", field); err != nil {
+					panic(err)
+				}
+			}
+		}
+	}
+	eventually(t, func(context.Context) error { // The webhooks have watches of their own.
+		a := n.askToCreate("by-digest.yaml", dryRun, model("acme/model:v3"))
+		if a.err == nil && len(pullSecretsOf(a.object)) != 1 {
+			return fmt.Errorf("a new Service gets %q", pullSecretsOf(a.object))
+		}
+		return a.err
+	})
+	n.askToCreate("by-digest.yaml", dryRun, model("quay.io/acme/model:v3")).succeeded(t).checkList(t)
+	n.applyAs("by-digest.yaml", "unseen", unadmitted, annotated(pullsecrets.InjectAnnotation, "auto"), model("acme/model:v3"))
+	n.waitForList("unseen", p.name)
+}
