@@ -32,6 +32,31 @@ func TestOperationsAreDocumented(t *testing.T) {
 	})
 }
 
+// Where another product's CRD has a resource of the same name, kubectl takes the group
+// that comes first, so that a command with the short name could delete what is not ours.
+func TestCommandsNameTheResourceInFull(t *testing.T) {
+	short := regexp.MustCompile("kubectl.*[ \"](cps([ /.\"`)]|$)|clusterpullsecrets?([ /\"`)]|$))")
+	files := []string{"../README.md", "../SECURITY.md"}
+	for _, pattern := range []string{"../docs/*.md", "../docs/examples/*", "../test/demo/*", "events/*.go", "webhook/*.go"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil || len(found) == 0 {
+			t.Fatalf("%s: %d files, %v", pattern, len(found), err)
+		}
+		files = append(files, found...)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if short.MatchString(strings.TrimSpace(line)) {
+				t.Errorf("%s: use clusterpullsecrets.pullsecrets.dev in %q", file, line)
+			}
+		}
+	}
+}
+
 // compare compares names with the first column of the table in a section of the page.
 func compare(t *testing.T, section string, names []string, trim func(string) string) {
 	t.Helper()
