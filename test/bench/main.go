@@ -58,6 +58,8 @@ type settings struct {
 	admissionNamespaces int
 	admissionPairs      int
 	admissionServices   int
+
+	neighbourRounds int
 }
 
 // A part of the benchmark gets a fresh cluster and writes its table.
@@ -73,6 +75,7 @@ var parts = []part{
 	{"memory", memory},
 	{"secrets", foreignSecrets},
 	{"admission", admission},
+	{"neighbours", neighbours},
 }
 
 func partNames() []string {
@@ -102,6 +105,7 @@ func main() {
 	flag.IntVar(&s.admissionNamespaces, "admission-namespaces", 5000, "admission: how many Namespaces")
 	flag.IntVar(&s.admissionPairs, "admission-pairs", 400, "admission: how many Services are created, with the webhook and without")
 	flag.IntVar(&s.admissionServices, "admission-services", 50000, "admission: about how many Services the webhook is asked at full load")
+	flag.IntVar(&s.neighbourRounds, "neighbour-rounds", 5, "neighbours: how many rounds; each side goes first in turn")
 	flag.Parse()
 	if s.quick {
 		// What was asked for explicitly stays.
@@ -111,6 +115,7 @@ func main() {
 			"services": "60", "rounds": "2", "rest-services": "10", "rest": "10s", "memory-services": "300",
 			"few-namespaces": "60", "many-namespaces": "200", "new-namespaces": "10", "foreign-secrets": "1000",
 			"admission-namespaces": "300", "admission-pairs": "50", "admission-services": "3000",
+			"neighbour-rounds": "2",
 		} {
 			if !given[name] {
 				_ = flag.Set(name, value) // The values are constants.

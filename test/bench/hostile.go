@@ -1,0 +1,153 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+	servingclient "knative.dev/serving/pkg/client/clientset/versioned"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/test/env"
+	"pullsecrets.dev/test/fleet"
+)
+
+// hostile is a tenant that writes what costs others most. It has the rights of a
+// tenant in its own namespace and no more.
+type hostile struct {
+	*env.Env
+	serving   servingclient.Interface
+	namespace string
+	turn      int
+}
+
+// repeat acts at a fixed pace until ctx ends. What the API server rejects is part of
+// the attack.
+func (h *hostile) repeat(ctx context.Context, every time.Duration, act func(context.Context, *hostile) error) error {
+	err := wait.PollUntilContextCancel(ctx, every, true, func(ctx context.Context) (bool, error) {
+		h.turn++
+		err := act(ctx, h)
+		if _, rejected := err.(apierrors.APIStatus); rejected || ctx.Err() != nil { //nolint:errorlint // clients return it bare
+			err = nil
+		}
+		return false, err
+	})
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// hostilities are the attacks. Each runs in a namespace of its own.
+var hostilities = []struct {
+	name    string
+	every   time.Duration
+	prepare func(context.Context, *hostile) error
+	act     func(context.Context, *hostile) error
+}{
+	{
+		// Annotations near the limit of the API server, which change all the time.
+		name: "long", every: 500 * time.Millisecond,
+		prepare: services(20, func(_ int, svc *servingv1.Service) {
+			svc.Annotations = map[string]string{pullsecrets.SecretsAnnotation: longList()}
+		}),
+		act: func(ctx context.Context, h *hostile) error {
+			return h.patchService(ctx, h.turn%20, fmt.Sprintf(`{"metadata":{"labels":{"turn":"%d"},"annotations":{%q:"x%d,%s"}}}`,
+				h.turn, pullsecrets.SecretsAnnotation, h.turn, longList()))
+		},
+	},
+	{
+		// Services that were never Ready and ask for another name again and again.
+		name: "flapping", every: 50 * time.Millisecond,
+		prepare: services(70, nil),
+		act: func(ctx context.Context, h *hostile) error {
+			return h.patchNamespace(ctx, fmt.Sprintf(`{"metadata":{"annotations":{%q:"flap-%d"}}}`, pullsecrets.SecretsAnnotation, h.turn))
+		},
+	},
+	{
+		// Names of Secrets that do not exist, which have to be looked for.
+		name: "missing", every: 200 * time.Millisecond,
+		prepare: services(60, func(_ int, svc *servingv1.Service) {
+			svc.Annotations = map[string]string{pullsecrets.SecretsAnnotation: manyNames("missing", pullsecrets.MaxSecrets)}
+		}),
+		act: func(ctx context.Context, h *hostile) error {
+			return h.patchNamespace(ctx, fmt.Sprintf(`{"metadata":{"annotations":{%q:"*","%s":"turn-%d"}}}`,
+				pullsecrets.ServiceAccountsAnnotation, pullsecrets.SecretsAnnotation, h.turn%2))
+		},
+	},
+	{
+		// Mistakes that are each worth an Event.
+		name: "mistakes", every: 50 * time.Millisecond,
+		prepare: services(10, nil),
+		act: func(ctx context.Context, h *hostile) error {
+			return h.patchService(ctx, h.turn%10, fmt.Sprintf(`{"metadata":{"annotations":{%q:"Wrong_%d"}}}`, pullsecrets.SecretsAnnotation, h.turn))
+		},
+	},
+	{
+		// ServiceAccounts that do not exist, which admission has to look for.
+		name: "accounts", every: 50 * time.Millisecond,
+		prepare: func(ctx context.Context, h *hostile) error {
+			return h.patchNamespace(ctx, fmt.Sprintf(`{"metadata":{"annotations":{%q:"ghcr"}}}`, pullsecrets.SecretsAnnotation))
+		},
+		act: func(ctx context.Context, h *hostile) error {
+			svc := &servingv1.Service{ObjectMeta: metav1.ObjectMeta{Name: "account"}}
+			svc.Spec.Template.Spec.ServiceAccountName = fmt.Sprintf("nobody-%d", h.turn)
+			svc.Spec.Template.Spec.Containers = []corev1.Container{{Image: fleet.Image}}
+			_, err := h.serving.ServingV1().Services(h.namespace).Create(ctx, svc, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+			return err
+		},
+	},
+	{
+		// Secrets with the labels of copies that nothing grants.
+		name: "labels", every: 200 * time.Millisecond,
+		prepare: services(0, nil),
+		act: func(ctx context.Context, h *hostile) error {
+			_, err := h.Kube.CoreV1().Secrets(h.namespace).Create(ctx, &corev1.Secret{
+				ObjectMeta: metav1.ObjectMeta{Name: "forged", Labels: map[string]string{
+					pullsecrets.ManagedByLabel: pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel: "forged",
+				}},
+				Type: corev1.SecretTypeDockerConfigJson, Data: credential("forged"),
+			}, metav1.CreateOptions{})
+			return err
+		},
+	},
+}
+
+// services makes Services that Knative has not looked at, and so were never Ready.
+func services(n int, shape func(int, *servingv1.Service)) func(context.Context, *hostile) error {
+	return func(ctx context.Context, h *hostile) error {
+		return fleet.Create(ctx, h.serving, h.namespace, 0, n, shape)
+	}
+}
+
+func (h *hostile) patchService(ctx context.Context, i int, patch string) error {
+	_, err := h.serving.ServingV1().Services(h.namespace).Patch(ctx, fleet.Name(i), types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+	return err
+}
+
+func (h *hostile) patchNamespace(ctx context.Context, patch string) error {
+	_, err := h.Kube.CoreV1().Namespaces().Patch(ctx, h.namespace, types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+	return err
+}
+
+// manyNames is a value of an annotation with n names.
+func manyNames(prefix string, n int) string {
+	names := make([]string, n)
+	for i := range names {
+		names[i] = fmt.Sprintf("%s-%d", prefix, i)
+	}
+	return strings.Join(names, ",")
+}
+
+// longList is about as long as annotations may be in total.
+func longList() string { return manyNames("no-such-secret-of-anybody", 6000) }

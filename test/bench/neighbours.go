@@ -1,0 +1,289 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+	servingclient "knative.dev/serving/pkg/client/clientset/versioned"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	"pullsecrets.dev/pkg/client/clientset/versioned"
+	"pullsecrets.dev/test/env"
+	"pullsecrets.dev/test/fleet"
+)
+
+const (
+	// goodTenant is the namespace of the tenant whose times are measured.
+	goodTenant = "bench-good-tenant"
+	// goodServices is how many Services each backfill is about.
+	goodServices = 20
+	// neighbourRate is backfill-per-minute while neighbours are measured: a limit
+	// makes Services stand in line, where one tenant could hold up another.
+	neighbourRate = "1200"
+	// admissions is how many creations give the median of one round.
+	admissions = 40
+)
+
+// neighbours measures what a tenant notices of others that misuse the cluster: how
+// long its admission, backfill, rotation and revocation take alone, beside hostile
+// tenants whose namespaces are excluded, and beside hostile tenants that are not. The
+// excluded ones cost the API server the same requests, so the last ratio shows what
+// the controller and the webhook add.
+func neighbours(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
+	if err := e.Processes.Stop(ctx, "knative-controller"); err != nil {
+		return err
+	}
+	if err := limitBackfill(ctx, e, neighbourRate); err != nil {
+		return err
+	}
+	g, err := newGoodTenant(ctx, e)
+	if err != nil {
+		return err
+	}
+	worlds := []struct {
+		name   string
+		beside func(ctx context.Context, round int) (stop func() error, err error)
+	}{
+		{"alone", func(context.Context, int) (func() error, error) { return func() error { return nil }, nil }},
+		{"beside excluded", func(ctx context.Context, round int) (func() error, error) { return unleash(ctx, e, round, true) }},
+		{"beside hostile", func(ctx context.Context, round int) (func() error, error) { return unleash(ctx, e, round, false) }},
+	}
+	took := make(map[string][][]float64, len(worlds))
+	for round := range s.neighbourRounds {
+		for i := range worlds {
+			// Each world goes first in turn.
+			w := worlds[(i+round)%len(worlds)]
+			notef("neighbours: round %d, %s", round+1, w.name)
+			stop, err := w.beside(ctx, round)
+			if err != nil {
+				return err
+			}
+			times, err := g.measure(ctx)
+			if err := errors.Join(err, stop()); err != nil {
+				return fmt.Errorf("%s: %w", w.name, err)
+			}
+			took[w.name] = append(took[w.name], times)
+		}
+	}
+	fmt.Fprintf(out, "\nA tenant beside %d hostile ones (milliseconds, median of %d rounds)\n", len(hostilities), s.neighbourRounds)
+	fmt.Fprintf(out, "  %-24s %10s %16s %16s %16s %16s\n", "", worlds[0].name, worlds[1].name, worlds[2].name, "hostile/alone", "hostile/excluded")
+	for i, name := range goodSteps {
+		var medians []float64
+		for _, w := range worlds {
+			var of []float64
+			for _, times := range took[w.name] {
+				of = append(of, times[i])
+			}
+			medians = append(medians, median(of))
+		}
+		fmt.Fprintf(out, "  %-24s %10.0f %16.0f %16.0f %16.2f %16.2f\n", name, medians[0], medians[1], medians[2], medians[2]/medians[0], medians[2]/medians[1])
+	}
+	return nil
+}
+
+func limitBackfill(ctx context.Context, e *env.Env, perMinute string) error {
+	_, err := e.Kube.CoreV1().ConfigMaps(pullsecrets.SystemNamespace).Patch(ctx, "config-pullsecrets", types.MergePatchType,
+		fmt.Appendf(nil, `{"data":{"backfill-per-minute":%q}}`, perMinute), metav1.PatchOptions{})
+	return err
+}
+
+// good is the tenant whose times are measured.
+type good struct {
+	*env.Env
+	serving servingclient.Interface
+	cps     versioned.Interface
+	round   int
+}
+
+// goodSteps are what is measured of it, in the order of measure.
+var goodSteps = []string{"admission, each", "distribution", "backfill of 20 Services", "rotation", "revocation"}
+
+func newGoodTenant(ctx context.Context, e *env.Env) (*good, error) {
+	g := &good{Env: e}
+	var err error
+	if g.serving, err = unlimited(e); err != nil {
+		return nil, err
+	}
+	if g.cps, err = versioned.NewForConfig(unlimitedConfig(e)); err != nil {
+		return nil, err
+	}
+	_, err = e.Kube.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{
+		ObjectMeta: metav1.ObjectMeta{Name: goodTenant, Labels: map[string]string{grantedLabel: "good"}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return g, makeReadyServices(ctx, e, goodTenant, goodServices)
+}
+
+// measure goes once through the life of a credential and returns milliseconds, in the
+// order of goodSteps.
+func (g *good) measure(ctx context.Context) ([]float64, error) {
+	g.round++
+	name := fmt.Sprintf("bench-good-%d", g.round)
+	var took []float64
+	for _, step := range []func(context.Context, string) (time.Duration, error){g.admission, g.distribute, g.backfill, g.rotate, g.revoke} {
+		d, err := step(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		took = append(took, float64(d.Microseconds())/1000)
+	}
+	return took, nil
+}
+
+// admission is the median of how long the creation of a Service takes, as a dry run.
+func (g *good) admission(ctx context.Context, _ string) (time.Duration, error) {
+	var each []float64
+	for i := range admissions {
+		svc := &servingv1.Service{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("new-%d", i)}}
+		svc.Spec.Template.Spec.Containers = []corev1.Container{{Image: fleet.Image}}
+		start := time.Now()
+		if _, err := g.serving.ServingV1().Services(goodTenant).Create(ctx, svc, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}); err != nil {
+			return 0, err
+		}
+		each = append(each, float64(time.Since(start)))
+	}
+	return time.Duration(median(each)), nil
+}
+
+// distribute is how long a credential takes from its ClusterPullSecret to the copy.
+func (g *good) distribute(ctx context.Context, name string) (time.Duration, error) {
+	source, err := g.Kube.CoreV1().Secrets(pullsecrets.SourcesNamespace).Create(ctx, &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: name}, Type: corev1.SecretTypeDockerConfigJson, Data: credential("one"),
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return 0, err
+	}
+	object := &v1alpha1.ClusterPullSecret{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	object.Spec.SecretRef = v1alpha1.SecretReference{Namespace: pullsecrets.SourcesNamespace, Name: name}
+	object.Spec.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{grantedLabel: "good"}}
+	object.Spec.Always = &v1alpha1.Always{}
+	start := time.Now()
+	if _, err := g.cps.PullsecretsV1alpha1().ClusterPullSecrets().Create(ctx, object, metav1.CreateOptions{}); err != nil {
+		return 0, err
+	}
+	return g.until(ctx, start, func() (bool, error) { return g.copyIs(ctx, source) })
+}
+
+// backfill is how long it takes from the annotation on the Namespace until all of its
+// Services name the pull secret.
+func (g *good) backfill(ctx context.Context, name string) (time.Duration, error) {
+	start := time.Now()
+	if err := optIn(ctx, g.Env, goodTenant, name); err != nil {
+		return 0, err
+	}
+	return g.until(ctx, start, func() (bool, error) {
+		list, err := g.serving.ServingV1().Services(goodTenant).List(ctx, metav1.ListOptions{ResourceVersion: "0"})
+		if err != nil {
+			return false, err
+		}
+		return !slices.ContainsFunc(list.Items, func(svc servingv1.Service) bool {
+			return !slices.ContainsFunc(svc.Spec.Template.Spec.ImagePullSecrets, func(ref corev1.LocalObjectReference) bool { return ref.Name == name })
+		}), nil
+	})
+}
+
+func (g *good) rotate(ctx context.Context, name string) (time.Duration, error) {
+	start := time.Now()
+	source, err := g.Kube.CoreV1().Secrets(pullsecrets.SourcesNamespace).Update(ctx, &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: name}, Type: corev1.SecretTypeDockerConfigJson, Data: credential("two"),
+	}, metav1.UpdateOptions{})
+	if err != nil {
+		return 0, err
+	}
+	return g.until(ctx, start, func() (bool, error) { return g.copyIs(ctx, source) })
+}
+
+func (g *good) revoke(ctx context.Context, name string) (time.Duration, error) {
+	start := time.Now()
+	if err := g.cps.PullsecretsV1alpha1().ClusterPullSecrets().Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
+		return 0, err
+	}
+	took, err := g.until(ctx, start, func() (bool, error) {
+		_, err := g.Kube.CoreV1().Secrets(goodTenant).Get(ctx, name, metav1.GetOptions{})
+		return apierrors.IsNotFound(err), nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return took, optIn(ctx, g.Env, goodTenant)
+}
+
+// copyIs reports whether the copy is that of a version of the source.
+func (g *good) copyIs(ctx context.Context, source *corev1.Secret) (bool, error) {
+	secret, err := g.Kube.CoreV1().Secrets(goodTenant).Get(ctx, source.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	return err == nil && secret.Annotations[pullsecrets.SourceResourceVersionAnnotation] == source.ResourceVersion, err
+}
+
+// until polls for what is measured, often enough that the interval does not show.
+func (g *good) until(ctx context.Context, start time.Time, holds func() (bool, error)) (time.Duration, error) {
+	err := wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, patience, true, func(context.Context) (bool, error) { return holds() })
+	return time.Since(start), err
+}
+
+// unleash makes the namespaces of the hostile tenants and lets them loose. stop ends
+// them, deletes what they made and returns their errors.
+func unleash(ctx context.Context, e *env.Env, round int, excluded bool) (stop func() error, err error) {
+	client, err := unlimited(e)
+	if err != nil {
+		return nil, err
+	}
+	running, cancel := context.WithCancel(ctx)
+	var (
+		group  sync.WaitGroup
+		mu     sync.Mutex
+		failed error
+		names  []string
+	)
+	stop = func() error {
+		cancel()
+		group.Wait()
+		for _, name := range names {
+			failed = errors.Join(failed, e.Kube.CoreV1().Namespaces().Delete(ctx, name, metav1.DeleteOptions{}))
+		}
+		return failed
+	}
+	for _, h := range hostilities {
+		namespace := fmt.Sprintf("bench-hostile-%s-%t-%d", h.name, excluded, round)
+		labels := map[string]string{}
+		if excluded {
+			labels[pullsecrets.ExcludeLabel] = "true"
+		}
+		_, err := e.Kube.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace, Labels: labels}}, metav1.CreateOptions{})
+		if err != nil {
+			return nil, errors.Join(err, stop())
+		}
+		names = append(names, namespace)
+		t := &hostile{Env: e, serving: client, namespace: namespace}
+		if err := h.prepare(ctx, t); err != nil {
+			return nil, errors.Join(fmt.Errorf("%s: %w", h.name, err), stop())
+		}
+		group.Go(func() {
+			if err := t.repeat(running, h.every, h.act); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				failed = errors.Join(failed, fmt.Errorf("%s: %w", h.name, err))
+			}
+		})
+	}
+	return stop, nil
+}
