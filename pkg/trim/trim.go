@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package trim makes caches small: of each object, informers keep what the
-// programs read.
+// programs read. What a tenant writes into an annotation is bounded here, before anything
+// else is done with it.
 package trim
 
 import (
@@ -14,6 +15,7 @@ import (
 	"knative.dev/serving/pkg/apis/serving"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
+	"pullsecrets.dev/pkg/annotation"
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/dockerconfig"
 	"pullsecrets.dev/pkg/merge"
@@ -116,8 +118,11 @@ func trimMeta(o metav1.ObjectMeta, labels map[string]string, managed func(metav1
 	}
 	for key, value := range o.Annotations {
 		switch key {
-		case pullsecrets.SecretsAnnotation, pullsecrets.InjectAnnotation, pullsecrets.ServiceAccountsAnnotation,
-			pullsecrets.AddedAnnotation, serving.UpdaterAnnotation, merge.EnforceMountableSecrets:
+		case pullsecrets.SecretsAnnotation, pullsecrets.InjectAnnotation, pullsecrets.ServiceAccountsAnnotation:
+			value = annotation.Cut(value)
+		case pullsecrets.AddedAnnotation:
+			value = merge.CutLedger(value)
+		case serving.UpdaterAnnotation, merge.EnforceMountableSecrets:
 		case corev1.LastAppliedConfigAnnotation:
 			if value = trimApplied(value); value == "" {
 				continue
