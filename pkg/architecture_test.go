@@ -63,8 +63,11 @@ var layers = []layer{{
 	may:     core,
 	why:     "settings are read the same by every program, so they know none of them",
 }, {
+	pattern: "pkg/fair",
+	why:     "a rate is shared alike wherever tenants share one",
+}, {
 	pattern: "pkg/events",
-	may:     core,
+	may:     append(slices.Clone(core), "pkg/fair"),
 	why:     "what is reported is worded in one place, apart from who reports it",
 }, {
 	pattern: "pkg/trim",
@@ -102,7 +105,7 @@ var layers = []layer{{
 	why:     "reconcilers and admission never import each other: what two of them need moves down into a package named after its subject",
 }, {
 	pattern: "pkg/webhook",
-	may:     append(slices.Clone(core), "pkg/catalog", "pkg/client/...", "pkg/config", "pkg/metrics", "pkg/trim"),
+	may:     append(slices.Clone(core), "pkg/catalog", "pkg/client/...", "pkg/config", "pkg/fair", "pkg/metrics", "pkg/trim"),
 	why:     "reconcilers and admission never import each other: what two of them need moves down into a package named after its subject",
 }, {
 	pattern: "cmd/*",

@@ -17,6 +17,9 @@ import (
 )
 
 const (
+	// MaxBytes is how many bytes of a value are read.
+	MaxBytes = 4 << 10
+
 	// MaxProblems is how many problems of one annotation are told one by one.
 	MaxProblems = 8
 
@@ -153,6 +156,9 @@ func inject(annotations map[string]string) (Inject, []Problem) {
 	if !ok {
 		return Unset, nil
 	}
+	if len(value) > MaxBytes {
+		return Invalid, []Problem{tooLong(pullsecrets.InjectAnnotation, "nothing is injected until it is corrected")}
+	}
 	switch i := Inject(strings.TrimSpace(value)); i {
 	case Declared, Auto, Disabled:
 		return i, nil
@@ -170,6 +176,7 @@ func items(key, value string, wildcard bool) ([]string, []Problem) {
 	if value == "" {
 		return nil, nil
 	}
+	value, cut := bounded(value)
 	var (
 		names    []string
 		problems []Problem
@@ -206,7 +213,47 @@ func items(key, value string, wildcard bool) ([]string, []Problem) {
 			Reason:     fmt.Sprintf("%d more items are not DNS-1123 subdomains", more),
 		})
 	}
+	if cut {
+		problems = append(problems, tooLong(key, "the items after that are left out"))
+	}
 	return names, problems
+}
+
+func tooLong(key, consequence string) Problem {
+	return Problem{Annotation: key, Reason: fmt.Sprintf("the value is longer than the %d bytes that are read; %s", MaxBytes, consequence)}
+}
+
+// bounded returns the part of a list that is read, and reports whether there is more.
+// An item that the bound cuts is left out, because its first half may be another name.
+func bounded(value string) (string, bool) {
+	if len(value) <= MaxBytes {
+		return value, false
+	}
+	if value[MaxBytes] == ',' {
+		return value[:MaxBytes], true
+	}
+	return value[:strings.LastIndexByte(value[:MaxBytes], ',')+1], true
+}
+
+// Cut returns as much of a value as decides what it is read as: the part that is read,
+// and one byte that shows that there is more. What Cut returns is read as the value is.
+func Cut(value string) string {
+	if len(value) <= MaxBytes+1 {
+		return value
+	}
+	return strings.Clone(value[:MaxBytes+1])
+}
+
+// Same reports whether two objects ask for the same in the same words. It parses
+// nothing, so that it can be asked at each event.
+func Same(was, is map[string]string) bool {
+	for _, key := range []string{pullsecrets.SecretsAnnotation, pullsecrets.InjectAnnotation, pullsecrets.ServiceAccountsAnnotation} {
+		before, had := was[key]
+		if after, has := is[key]; had != has || Cut(before) != Cut(after) {
+			return false
+		}
+	}
+	return true
 }
 
 // Quote returns text as one quoted line of at most 64 characters of the

@@ -9,15 +9,16 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
-	"k8s.io/client-go/util/flowcontrol"
 
 	"pullsecrets.dev/pkg/annotation"
+	"pullsecrets.dev/pkg/fair"
 	"pullsecrets.dev/pkg/merge"
 )
 
@@ -113,11 +114,11 @@ func TestReporter(t *testing.T) {
 			<-recorder.Events
 		}
 	}
-	r.budget = flowcontrol.NewFakeNeverRateLimiter()
+	r.budget = fair.NewBudget(fair.Rate{}, fair.Rate{}, time.Now)
 	if told, all := r.Report(recorder, object("3"), "t", []Event{a}); len(told) > 0 || all {
 		t.Errorf("told %v beyond the budget", told)
 	}
-	r.budget = flowcontrol.NewFakeAlwaysRateLimiter()
+	r.budget = fair.NewBudget(forAll, forEach, time.Now)
 	if told, all := r.Report(recorder, object("3"), "t", []Event{a}); len(told) != 1 || !all {
 		t.Errorf("told %v, want what had to wait", told)
 	}
@@ -152,5 +153,49 @@ func TestReporterForgetsThose(t *testing.T) {
 	}
 	if told := report("lost"); len(told) != 1 {
 		t.Errorf("told %v, want what was forgotten", told)
+	}
+}
+
+// Objects that flap use up the share of their own namespace, and another tenant's
+// Warning is told at once.
+func TestFlappingObjectsKeepNobodySilent(t *testing.T) {
+	r, recorder := NewReporter(), &record.FakeRecorder{}
+	clock := time.Unix(1e9, 0)
+	r.budget = fair.NewBudget(forAll, forEach, func() time.Time { return clock })
+	flap := func(namespace, name string) {
+		object := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+		r.Report(recorder, object, "t", []Event{SecretMissing(namespace, []string{name})})
+		r.Report(recorder, object, "t", nil)
+	}
+	for range 100 {
+		for i := range 3 * 30 {
+			flap("flapping", fmt.Sprint(i))
+		}
+		clock = clock.Add(time.Second)
+	}
+	other := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "other", Name: "app"}}
+	if told, all := r.Report(recorder, other, "t", []Event{SecretMissing("other", []string{"a"})}); len(told) != 1 || !all {
+		t.Errorf("told %v of another tenant, want its Warning", told)
+	}
+}
+
+// BenchmarkReport shows that what it costs to report an Event does not depend on how
+// many objects of others flap.
+func BenchmarkReport(b *testing.B) {
+	for _, others := range []int{10, 100} {
+		b.Run(fmt.Sprintf("%d flapping objects of others", others), func(b *testing.B) {
+			r, recorder := NewReporter(), &record.FakeRecorder{}
+			object := func(namespace, name string) *corev1.Secret {
+				return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+			}
+			for i := range others {
+				r.Report(recorder, object(fmt.Sprint(i), "app"), "t", []Event{SecretMissing("n", []string{"a"})})
+			}
+			own, events := object("own", "app"), []Event{SecretMissing("own", []string{"a"})}
+			for b.Loop() {
+				r.Report(recorder, own, "t", events)
+				r.Report(recorder, own, "t", nil)
+			}
+		})
 	}
 }

@@ -12,7 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
-	"k8s.io/client-go/util/flowcontrol"
+
+	"pullsecrets.dev/pkg/fair"
 )
 
 // Object is what Events are recorded on.
@@ -30,15 +31,15 @@ type Object interface {
 type Reporter struct {
 	mu     sync.Mutex
 	told   map[subject]account
-	budget flowcontrol.PassiveRateLimiter
+	budget *fair.Budget
 }
 
-const (
-	// perSecond and atOnce bound how fast Events are recorded: client-go drops
-	// what does not fit into its queue of a thousand, and what was dropped would
-	// count as told.
-	perSecond = 20
-	atOnce    = 500
+// forAll and forEach bound how fast Events are recorded, by all namespaces and by each:
+// client-go drops what does not fit into its queue of a thousand, and what was dropped
+// would count as told. A namespace whose objects flap uses up its own share alone.
+var (
+	forAll  = fair.Rate{PerSecond: 20, Burst: 500}
+	forEach = fair.Rate{PerSecond: 1, Burst: 100}
 )
 
 // RetryAfter is when to call [Reporter.Report] again after there was too much to tell.
@@ -46,7 +47,7 @@ const RetryAfter = 30 * time.Second
 
 // NewReporter returns a Reporter that has told nothing yet.
 func NewReporter() *Reporter {
-	return &Reporter{told: make(map[subject]account), budget: flowcontrol.NewTokenBucketPassiveRateLimiter(perSecond, atOnce)}
+	return &Reporter{told: make(map[subject]account), budget: fair.NewBudget(forAll, forEach, time.Now)}
 }
 
 type subject struct {
@@ -84,7 +85,7 @@ func (r *Reporter) news(key subject, uid types.UID, events []Event) (told []Even
 	for _, e := range events {
 		switch {
 		case slices.Contains(before.events, e):
-		case r.budget.TryAccept():
+		case r.budget.Take(key.Namespace):
 			told = append(told, e)
 		default:
 			all = false

@@ -5,6 +5,7 @@ package merge
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -78,12 +79,31 @@ func HasRoom(annotations map[string]string) bool {
 	return size <= maxAnnotations-room
 }
 
+// MaxLedger is how many bytes the text of a ledger may have. Thirty-two names each from a
+// Service, a Namespace and ClusterPullSecrets, all of the greatest length and with the
+// longest origins, have less than 52 KiB.
+const MaxLedger = 64 << 10
+
+// overlong is what caches keep of a ledger that is too long. It is read alike.
+const overlong = "too long"
+
+// errNotALedger does not quote the input.
+var errNotALedger = errors.New("want a JSON object of entry names and their origins")
+
+// CutLedger returns a text of bounded length that is read as the given one.
+func CutLedger(text string) string {
+	if len(text) > MaxLedger {
+		return overlong
+	}
+	return text
+}
+
 // Ledger maps the name of each entry that the product added to its origin.
 type Ledger map[string]Origin
 
 // ParseLedger reads the annotation pullsecrets.dev/added. The annotation is
 // within everybody's reach, so nothing in it is trusted more than it must be:
-// text that is not a JSON object of strings is an empty ledger and an error,
+// text that is too long or not a JSON object of strings is an empty ledger and an error,
 // and an item with an impossible name or origin is left out and an error. An
 // entry that no ledger names counts as the user's, so a damaged ledger can make
 // the product forget an entry, and never makes it take one away.
@@ -92,9 +112,8 @@ func ParseLedger(text string) (Ledger, error) {
 		return nil, nil
 	}
 	var raw map[string]string
-	if err := json.Unmarshal([]byte(text), &raw); err != nil {
-		// The decoder's own message quotes the input, so it is not passed on.
-		return nil, fmt.Errorf("want a JSON object of entry names and their origins")
+	if len(text) > MaxLedger || json.Unmarshal([]byte(text), &raw) != nil {
+		return nil, errNotALedger
 	}
 	ledger := make(Ledger, len(raw))
 	bad := 0

@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package trim makes caches small: of each object, informers keep what the
-// programs read.
+// programs read. What a tenant writes into an annotation is bounded here, before anything
+// else is done with it.
 package trim
 
 import (
@@ -143,12 +144,15 @@ func trimMeta(place annotation.Place, o metav1.ObjectMeta, labels map[string]str
 		Annotations: strays(place, false, o.Annotations),
 	}
 	for key, value := range o.Annotations {
+		if _, stray := t.Annotations[key]; stray {
+			continue
+		}
 		switch key {
-		case pullsecrets.SecretsAnnotation, pullsecrets.InjectAnnotation, pullsecrets.ServiceAccountsAnnotation,
-			pullsecrets.AddedAnnotation, serving.UpdaterAnnotation, merge.EnforceMountableSecrets:
-			if _, stray := t.Annotations[key]; stray {
-				continue
-			}
+		case pullsecrets.SecretsAnnotation, pullsecrets.InjectAnnotation, pullsecrets.ServiceAccountsAnnotation:
+			value = annotation.Cut(value)
+		case pullsecrets.AddedAnnotation:
+			value = merge.CutLedger(value)
+		case serving.UpdaterAnnotation, merge.EnforceMountableSecrets:
 		case corev1.LastAppliedConfigAnnotation:
 			if value = trimApplied(value); value == "" {
 				continue

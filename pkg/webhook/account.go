@@ -36,6 +36,8 @@ func (a *Accounts) Admit(ctx context.Context, request *admissionv1.AdmissionRequ
 	if request.Kind.Group != "" || request.Kind.Kind != "ServiceAccount" || !createsOrUpdates(request) || request.UserInfo.Username == pullsecrets.ControllerUser {
 		return response
 	}
+	ctx, cancel := withDeadline(ctx)
+	defer cancel()
 	result, requested, err := a.bind(ctx, request)
 	if err != nil || requested == nil {
 		// What is no ServiceAccount is for the API server to refuse.
@@ -91,7 +93,7 @@ func (a *Accounts) bind(ctx context.Context, request *admissionv1.AdmissionReque
 // declares finds out what a Namespace and ClusterPullSecrets declare for a
 // ServiceAccount, and whether that could be found out and is to be heeded.
 func (a *Accounts) declares(ctx context.Context, name, account string) (secrets []string, always []merge.Grant, known bool) {
-	namespace, err := lookUp(ctx, a.namespaces.Get, a.kube.CoreV1().Namespaces().Get, name)
+	namespace, err := lookUp(ctx, a.lookups, subject{kind: "Namespace", name: name}, a.namespaces.Get, a.kube.CoreV1().Namespaces().Get)
 	if err != nil {
 		logging.FromContext(ctx).Infow("The Namespace is left to the reconciler", "error", err)
 		return nil, nil, false

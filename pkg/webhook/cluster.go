@@ -18,9 +18,14 @@ import (
 	"pullsecrets.dev/pkg/metrics"
 )
 
-// liveTimeout bounds what is asked of the API server within one request, which
-// waits for us two seconds at most.
-const liveTimeout = time.Second
+// liveTimeout bounds all that is asked of the API server within one request, which
+// waits for us two seconds at most. The rest is for the way there and back.
+const liveTimeout = 1500 * time.Millisecond
+
+// withDeadline is the context of all live reads of one request together.
+func withDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, liveTimeout)
+}
 
 // cluster is what admission knows and asks of the cluster.
 type cluster struct {
@@ -35,21 +40,22 @@ type cluster struct {
 	serving servingclient.Interface
 	config  *config.Store
 	added   metrics.Added
+	// lookups limits what is read from the API server.
+	lookups *lookups
 }
 
 // lookUp reads an object out of the cache or, where the cache does not know it
 // yet, from the API server: people apply a Namespace and its Services together.
 func lookUp[T any](
 	ctx context.Context,
+	limit *lookups,
+	of subject,
 	cached func(string) (*T, error),
 	live func(context.Context, string, metav1.GetOptions) (*T, error),
-	name string,
 ) (*T, error) {
-	object, err := cached(name)
+	object, err := cached(of.name)
 	if !apierrors.IsNotFound(err) {
 		return object, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, liveTimeout)
-	defer cancel()
-	return live(ctx, name, metav1.GetOptions{})
+	return readLive(ctx, limit, of, live)
 }

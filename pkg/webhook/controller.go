@@ -11,8 +11,10 @@ package webhook
 import (
 	"context"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 	kubeclient "knative.dev/pkg/client/injection/kube/client"
 	mutatinginformer "knative.dev/pkg/client/injection/kube/informers/admissionregistration/v1/mutatingwebhookconfiguration"
@@ -25,7 +27,7 @@ import (
 	"knative.dev/pkg/logging"
 	"knative.dev/pkg/system"
 	"knative.dev/pkg/webhook"
-	servingclient "knative.dev/serving/pkg/client/injection/client"
+	servingclient "knative.dev/serving/pkg/client/clientset/versioned"
 
 	"pullsecrets.dev/pkg/catalog"
 	clusterpullsecretinformer "pullsecrets.dev/pkg/client/injection/informers/pullsecrets/v1alpha1/clusterpullsecret"
@@ -114,15 +116,25 @@ func newCluster(ctx context.Context, store *config.Store) cluster {
 	if err != nil {
 		logger.Fatalw("Failed to make metrics", "error", err)
 	}
+	config := unlimited(injection.GetConfig(ctx))
+	kube, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		logger.Fatalw("Failed to make a client", "error", err)
+	}
+	serving, err := servingclient.NewForConfig(config)
+	if err != nil {
+		logger.Fatalw("Failed to make a client of Knative Serving", "error", err)
+	}
 	return cluster{
 		namespaces: namespaces.Lister(), accounts: accounts.Lister(),
 		catalog: granted.Get,
 		ready: func() bool {
 			return !slices.ContainsFunc(informers, func(i cache.SharedIndexInformer) bool { return !i.HasSynced() })
 		},
-		kube: kubeclient.Get(ctx), serving: servingclient.Get(ctx),
-		config: store,
-		added:  added,
+		kube: kube, serving: serving,
+		config:  store,
+		added:   added,
+		lookups: newLookups(time.Now),
 	}
 }
 

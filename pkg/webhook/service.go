@@ -10,7 +10,6 @@ import (
 
 	admissionv1 "k8s.io/api/admission/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"knative.dev/pkg/logging"
 	"knative.dev/pkg/webhook"
@@ -36,6 +35,8 @@ func (*Services) Path() string { return ServicesPath }
 
 // Admit answers a request with a patch of the list and the ledger, or none.
 func (s *Services) Admit(ctx context.Context, request *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
+	ctx, cancel := withDeadline(ctx)
+	defer cancel()
 	response := &admissionv1.AdmissionResponse{Allowed: true}
 	if err := s.admit(ctx, request, response); err != nil {
 		// Nothing half done goes out.
@@ -110,7 +111,7 @@ func (s *Services) declared(ctx context.Context, name string, old, requested *ob
 	if !s.ready() {
 		return unknown, nil
 	}
-	namespace, err := lookUp(ctx, s.namespaces.Get, s.kube.CoreV1().Namespaces().Get, name)
+	namespace, err := lookUp(ctx, s.lookups, subject{kind: "Namespace", name: name}, s.namespaces.Get, s.kube.CoreV1().Namespaces().Get)
 	if err != nil {
 		logging.FromContext(ctx).Infow("The Namespace is left to the reconciler", "error", err)
 		return unknown, nil
@@ -139,7 +140,7 @@ func (s *Services) declared(ctx context.Context, name string, old, requested *ob
 		return &d, warnings
 	}
 	accountName := merge.AccountName(requested.serviceAccount())
-	account, err := lookUp(ctx, s.accounts.ServiceAccounts(name).Get, s.kube.CoreV1().ServiceAccounts(name).Get, accountName)
+	account, err := lookUp(ctx, s.lookups, subject{"ServiceAccount", name, accountName}, s.accounts.ServiceAccounts(name).Get, s.kube.CoreV1().ServiceAccounts(name).Get)
 	if err != nil && !apierrors.IsNotFound(err) {
 		logging.FromContext(ctx).Infow("The ServiceAccount is left to the reconciler", "error", err)
 		return unknown, warnings
@@ -225,9 +226,7 @@ func (s *Services) taken(ctx context.Context, namespace string, old, requested *
 	if name == "" || name == old.revisionName() {
 		return nil, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, liveTimeout)
-	defer cancel()
-	revision, err := s.serving.ServingV1().Revisions(namespace).Get(ctx, name, metav1.GetOptions{})
+	revision, err := readLive(ctx, s.lookups, subject{"Revision", namespace, name}, s.serving.ServingV1().Revisions(namespace).Get)
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}

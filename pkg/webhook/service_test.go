@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	admissionv1 "k8s.io/api/admission/v1"
@@ -71,8 +72,9 @@ func (w world) cluster(t testing.TB) cluster {
 		catalog: granted.Get,
 		ready:   func() bool { return !w.cold },
 		kube:    kube, serving: serving,
-		config: config.NewStore(logtesting.TestLogger(t)),
-		added:  m,
+		config:  config.NewStore(logtesting.TestLogger(t)),
+		added:   m,
+		lookups: newLookups(time.Now),
 	}
 }
 

@@ -118,24 +118,28 @@ func (w waking) itself() cache.ResourceEventHandler {
 	}
 }
 
-// watchGrants: what one ClusterPullSecret grants, another one with its secretName may
-// not, so a change wakes all. Sources are kept up to date with them.
+// watchGrants: where one ClusterPullSecret serves, another one with its secretName does
+// not, so a change enqueues those that share the name, and no others. Sources are kept
+// up to date with them.
 func (w waking) watchGrants(informer cache.SharedIndexInformer, keepSources func()) {
 	w.handle(informer, cache.ResourceEventHandlerFuncs{
-		AddFunc: func(any) { w.everything() },
+		AddFunc: func(object any) { w.sharing(object.(*v1alpha1.ClusterPullSecret)) },
 		UpdateFunc: func(before, after any) {
 			keepSources()
 			was, is := before.(*v1alpha1.ClusterPullSecret), after.(*v1alpha1.ClusterPullSecret)
-			if was.Generation != is.Generation {
-				w.everything()
+			if was.Generation != is.Generation || was.UID != is.UID {
+				w.sharing(was, is)
 			} else if !slices.Equal(was.Status.Registries, is.Status.Registries) {
 				w.tallies.forget(is.Name) // Another image may be covered.
 				w.soon(is.Name)
 			}
 		},
-		DeleteFunc: func(any) {
+		DeleteFunc: func(object any) {
 			keepSources()
-			w.everything()
+			accessor, _ := kmeta.DeletionHandlingAccessor(object)
+			if was, ok := accessor.(*v1alpha1.ClusterPullSecret); ok {
+				w.sharing(was)
+			}
 		},
 	})
 }
@@ -191,11 +195,19 @@ func (w waking) all(object any) {
 	}
 }
 
-// everything wakes all of them, to look at all namespaces.
-func (w waking) everything() {
-	w.tallies.clear()
+// sharing enqueues changed ClusterPullSecrets and those that have a name for their
+// copies in common with them, and has all their namespaces counted anew.
+func (w waking) sharing(changed ...*v1alpha1.ClusterPullSecret) {
+	secrets := sets.New[string]()
+	for _, cps := range changed {
+		secrets.Insert(grant.SecretName(cps))
+		w.tallies.forget(cps.Name)
+	}
 	for _, cps := range list(w.lister) {
-		w.soon(cps.Name)
+		if secrets.Has(grant.SecretName(cps)) {
+			w.tallies.forget(cps.Name)
+			w.soon(cps.Name)
+		}
 	}
 }
 
@@ -240,8 +252,7 @@ func declaresOtherwise(was, is *corev1.Namespace) bool {
 // asksOtherwise tells whether a Service changed in what it asks for. A copy that
 // comes tells of itself, but one that something is in the way of does not.
 func asksOtherwise(was, is *servingv1.Service) bool {
-	before, after := annotation.ForService(was.Annotations), annotation.ForService(is.Annotations)
-	return !slices.Equal(before.Secrets, after.Secrets) || before.Inject != after.Inject || !slices.Equal(catalog.Images(was), catalog.Images(is))
+	return !annotation.Same(was.Annotations, is.Annotations) || !slices.Equal(catalog.Images(was), catalog.Images(is))
 }
 
 type lister interface {

@@ -5,6 +5,7 @@ package clusterpullsecret
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -73,6 +74,8 @@ func TestNewController(t *testing.T) {
 		all, ghcr, other, both := client.Get(ctx).PullsecretsV1alpha1().ClusterPullSecrets(), steady(), ClusterPullSecret("other"), []string{"ghcr", "other"}
 		counted, changed := other.DeepCopy(), other.DeepCopy()
 		counted.Status.ObservedGeneration, changed.Generation = 1, 2
+		sharing := changed.DeepCopy()
+		sharing.Generation, sharing.Spec.SecretName = 3, "ghcr"
 		asking := Service("team", "app", WithAnnotation(pullsecrets.SecretsAnnotation, "ghcr"))
 		failing := Service("team", "app", WithAnnotation(pullsecrets.SecretsAnnotation, "ghcr"), WithConfigurationsReady(corev1.ConditionFalse))
 		create, update := metav1.CreateOptions{}, metav1.UpdateOptions{}
@@ -82,9 +85,10 @@ func TestNewController(t *testing.T) {
 			want   []string
 		}{
 			{"it is made", func() error { return second(all.Create(ctx, ghcr, create)) }, []string{"ghcr"}},
-			{"another one is made", func() error { return second(all.Create(ctx, other, create)) }, both},
+			{"another one is made", func() error { return second(all.Create(ctx, other, create)) }, []string{"other"}},
 			{"another one's status changes", func() error { return second(all.Update(ctx, counted, update)) }, []string{"other"}},
-			{"another one's spec changes", func() error { return second(all.Update(ctx, changed, update)) }, both},
+			{"another one's spec changes", func() error { return second(all.Update(ctx, changed, update)) }, []string{"other"}},
+			{"another one takes its secretName", func() error { return second(all.Update(ctx, sharing, update)) }, both},
 			{"a copy comes", func() error { return second(kube.Secrets("team").Create(ctx, copied("team", "7", one), create)) }, []string{"ghcr"}},
 			{"a copy goes", func() error { return kube.Secrets("team").Delete(ctx, "ghcr", metav1.DeleteOptions{}) }, []string{"ghcr"}},
 			{"a Namespace comes", func() error { return second(kube.Namespaces().Create(ctx, asks("team"), create)) }, both},
@@ -92,7 +96,7 @@ func TestNewController(t *testing.T) {
 			{"a Service asks", func() error { return second(services.Update(ctx, asking, update)) }, both},
 			{"a Service fails", func() error { return second(services.Update(ctx, failing, update)) }, nil},
 			{"a Service goes", func() error { return services.Delete(ctx, "app", metav1.DeleteOptions{}) }, both},
-			{"another one goes", func() error { return all.Delete(ctx, "other", metav1.DeleteOptions{}) }, both},
+			{"another one with its secretName goes", func() error { return all.Delete(ctx, "other", metav1.DeleteOptions{}) }, both},
 		} {
 			if err := step.do(); err != nil {
 				t.Fatal(err)
@@ -189,5 +193,32 @@ func TestAsksOtherwise(t *testing.T) {
 		if got := asksOtherwise(Service("team", "app"), Service("team", "app", test.option)); got != test.want {
 			t.Errorf("%s: asksOtherwise = %t, want %t", test.reason, got, test.want)
 		}
+	}
+}
+
+// A change of one ClusterPullSecret has those counted anew that share its secretName,
+// and of the namespaces those that it selects, however many others there are.
+func TestOneChangeCountsNoOthers(t *testing.T) {
+	for _, others := range []int{5, 50} {
+		synctest.Test(t, func(t *testing.T) {
+			changed := ClusterPullSecret("changed")
+			objects := []runtime.Object{changed, ClusterPullSecret("sharing", func(cps *v1alpha1.ClusterPullSecret) { cps.Spec.SecretName = "changed" })}
+			tallies := &tallies{}
+			for i := range others {
+				objects = append(objects, ClusterPullSecret(fmt.Sprint("other-", i)))
+				tallies.take(fmt.Sprint("other-", i), basis{})
+			}
+			tallies.take("changed", basis{})
+			tallies.take("sharing", basis{})
+			impl := queueOf(t)
+			defer impl.WorkQueue().ShutDown()
+			waking{impl: impl, lister: NewListers(objects).ClusterPullSecrets(), tallies: tallies}.sharing(changed)
+			if got := wakes(impl); !slices.Equal(got, []string{"changed", "sharing"}) {
+				t.Errorf("with %d others, %v are counted anew, want two", others, got)
+			}
+			if len(tallies.byName) != others {
+				t.Errorf("the verdicts of %d are kept, want those of %d others", len(tallies.byName), others)
+			}
+		})
 	}
 }

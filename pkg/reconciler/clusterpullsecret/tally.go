@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -132,7 +133,12 @@ func (r *Reconciler) tally(ctx context.Context, cps *v1alpha1.ClusterPullSecret)
 	}
 	v, names, known := r.tallies.take(cps.Name, of)
 	if !known {
-		all, err := r.namespaces.List(labels.Everything())
+		// Only namespaces that are selected have a verdict.
+		selector, err := metav1.LabelSelectorAsSelector(cps.Spec.NamespaceSelector)
+		if err != nil {
+			return v.sum(), nil // It grants nothing.
+		}
+		all, err := r.namespaces.List(selector)
 		if err != nil {
 			r.tallies.forget(cps.Name)
 			return tally{}, fmt.Errorf("failed to list Namespaces: %w", err)

@@ -207,8 +207,7 @@ func versionOf(cps *v1alpha1.ClusterPullSecret) string {
 // needsOtherCopies tells whether a Service changed in what its Namespace needs copies
 // for.
 func needsOtherCopies(was, is *servingv1.Service) bool {
-	before, after := annotation.ForService(was.Annotations), annotation.ForService(is.Annotations)
-	return !slices.Equal(before.Secrets, after.Secrets) || before.Inject != after.Inject ||
+	return !annotation.Same(was.Annotations, is.Annotations) ||
 		!slices.Equal(catalog.Images(was), catalog.Images(is)) ||
 		!equality.Semantic.DeepEqual(was.Spec.Template.Spec.ImagePullSecrets, is.Spec.Template.Spec.ImagePullSecrets)
 }
