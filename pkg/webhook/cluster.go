@@ -16,6 +16,7 @@ import (
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/grant"
 	"pullsecrets.dev/pkg/metrics"
+	"pullsecrets.dev/pkg/template"
 )
 
 // liveTimeout bounds what is asked of the API server within one request, which
@@ -34,7 +35,9 @@ type cluster struct {
 	kube    kubernetes.Interface
 	serving servingclient.Interface
 	config  *config.Store
-	added   metrics.Added
+	// template returns the settings by which Knative fills in templates.
+	template func() template.Settings
+	added    metrics.Added
 }
 
 // lookUp reads an object out of the cache or, where the cache does not know it
