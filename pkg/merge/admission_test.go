@@ -4,26 +4,23 @@
 package merge
 
 import (
+	"strings"
 	"testing"
-
-	"sigs.k8s.io/yaml"
 )
 
-func template(t *testing.T, text string) map[string]any {
-	t.Helper()
-	var m map[string]any
-	if err := yaml.Unmarshal([]byte(text), &m); err != nil {
-		t.Fatal(err)
-	}
-	return m
-}
-
+// The templates of tests: a word stands for all but the name.
 const (
-	plain   = "{spec: {containers: [{image: ghcr.io/acme/app:v1}]}}"
-	another = "{spec: {containers: [{image: ghcr.io/acme/app:v2}]}}"
-	named1  = "{metadata: {name: app-1}, spec: {containers: [{image: ghcr.io/acme/app:v1}]}}"
-	named2  = "{metadata: {name: app-2}, spec: {containers: [{image: ghcr.io/acme/app:v1}]}}"
+	plain   = "/v1"
+	another = "/v2"
+	named1  = "app-1/v1"
+	named2  = "app-2/v1"
 )
+
+// side is a Service with this template.
+func side(words, template string) (s Side, rest string) {
+	name, rest, _ := strings.Cut(template, "/")
+	return Side{Current: current(words, ""), Name: name}, rest
+}
 
 func TestAdmitUpdate(t *testing.T) {
 	declaresMore := Declared{Namespace: list("n more")}
@@ -34,6 +31,7 @@ func TestAdmitUpdate(t *testing.T) {
 		newTemplate    string
 		secrets        string
 		inject         string
+		noted          bool
 		declared       Declared
 		taken          *Revision
 		verdict        Verdict
@@ -64,13 +62,27 @@ func TestAdmitUpdate(t *testing.T) {
 			verdict: Renew, want: "",
 		},
 		{
+			reason: "the second call after an addition, and Knative found nothing else that changed",
+			old:    "n=namespace", requested: "n=namespace more=namespace", oldTemplate: plain, newTemplate: plain, declared: declaresMore,
+			verdict: Renew, want: "n=namespace more=namespace",
+		},
+		{
+			reason: "the second call after a removal, and Knative noted the change",
+			old:    "gone=namespace n=namespace", requested: "n=namespace", oldTemplate: plain, newTemplate: plain, noted: true,
+			declared: Declared{Namespace: list("n")}, verdict: Renew, want: "n=namespace",
+		},
+		{
+			reason: "the second call after something was put back: what Knative noted is another change, of the traffic",
+			old:    "n=namespace", requested: "n=namespace", oldTemplate: plain, newTemplate: plain, noted: true, declared: declaresMore, verdict: Restore,
+		},
+		{
 			reason: "an unchanged name: nothing new",
 			old:    "n=namespace", requested: "", oldTemplate: named1, newTemplate: named1, declared: declaresMore, verdict: Restore,
 		},
 		{
 			reason: "an unchanged name and a changed template: Knative refuses it, the list is not ours to change",
 			old:    "n=namespace", requested: "n", oldTemplate: named1,
-			newTemplate: "{metadata: {name: app-1}, spec: {containers: [{image: ghcr.io/acme/app:v2}]}}", declared: declaresMore, verdict: Restore,
+			newTemplate: "app-1/v2", declared: declaresMore, verdict: Restore,
 		},
 		{
 			reason: "an unchanged name and other own entries: Knative refuses it and must see it",
@@ -109,9 +121,10 @@ func TestAdmitUpdate(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.reason, func(t *testing.T) {
-			old := Side{Current: current(tt.old, ""), Template: template(t, tt.oldTemplate)}
-			requested := Side{Current: current(tt.requested, ""), Template: template(t, tt.newTemplate), Secrets: tt.secrets, Inject: tt.inject}
-			verdict, got := AdmitUpdate(old, requested, tt.declared, tt.taken)
+			old, before := side(tt.old, tt.oldTemplate)
+			requested, after := side(tt.requested, tt.newTemplate)
+			requested.Secrets, requested.Inject, requested.Noted = tt.secrets, tt.inject, tt.noted
+			verdict, got := AdmitUpdate(old, requested, func() bool { return before != after }, tt.declared, tt.taken)
 			if verdict != tt.verdict {
 				t.Fatalf("verdict = %s, want %s", verdict, tt.verdict)
 			}
@@ -120,59 +133,4 @@ func TestAdmitUpdate(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestTemplateChanged(t *testing.T) {
-	const stored = `
-metadata: {annotations: {a: b}}
-spec:
-  containerConcurrency: 0
-  timeoutSeconds: 300
-  imagePullSecrets: [{name: x}]
-  containers:
-  - name: user-container
-    image: ghcr.io/acme/app:v1
-    resources: {}
-    readinessProbe: {successThreshold: 1, tcpSocket: {port: 0}}
-    env: [{name: A, value: "1"}]
-  - image: ghcr.io/acme/sidecar:v1
-    resources: {requests: {cpu: "1", memory: 1Gi}}
-`
-	tests := []struct {
-		reason string
-		text   string
-		want   bool
-	}{
-		{"the same", stored, false},
-		{"without defaults", "{metadata: {annotations: {a: b}}, spec: {containers: [{image: ghcr.io/acme/app:v1, env: [{name: A, value: '1'}]}, {}]}}", false},
-		{"quantities in another form", "{spec: {containers: [{}, {resources: {requests: {cpu: 1000m, memory: 1024Mi}}}]}}", false},
-		{"a quantity as a number", "{spec: {containers: [{}, {resources: {requests: {cpu: 1}}}]}}", false},
-		{"another quantity", "{spec: {containers: [{}, {resources: {requests: {cpu: 1001m}}}]}}", true},
-		{"no quantity", "{spec: {containers: [{}, {resources: {requests: {cpu: much}}}]}}", true},
-		{"a quantity elsewhere is text", "{spec: {containers: [{env: [{name: A, value: 1000m}]}, {}]}}", true},
-		{"other pull secrets", "{spec: {imagePullSecrets: [{name: y}], containers: [{image: ghcr.io/acme/app:v1}, {}]}}", false},
-		{"empty objects and nulls say nothing", "{metadata: {creationTimestamp: null, labels: {}}, spec: {containers: [{image: ghcr.io/acme/app:v1, securityContext: {}}, {}]}}", false},
-		{"another image", "{spec: {containers: [{image: ghcr.io/acme/app:v2}, {}]}}", true},
-		{"a new annotation", "{metadata: {annotations: {c: d}}, spec: {containers: [{image: ghcr.io/acme/app:v1}, {}]}}", true},
-		{"a container less", "{spec: {containers: [{image: ghcr.io/acme/app:v1}]}}", true},
-		{"an environment variable less", "{spec: {containers: [{image: ghcr.io/acme/app:v1, env: []}, {}]}}", true},
-		{"a value of another type", "{spec: {containers: {}}}", true},
-		{"a number", "{spec: {timeoutSeconds: 301}}", true},
-		{"a field that we do not know", "{spec: {fieldOfTomorrow: true}}", true},
-		{"nothing at all", "{}", false},
-	}
-	for _, tt := range tests {
-		t.Run(tt.reason, func(t *testing.T) {
-			if got := TemplateChanged(template(t, stored), template(t, tt.text)); got != tt.want {
-				t.Errorf("TemplateChanged() = %v, want %v", got, tt.want)
-			}
-		})
-	}
-	t.Run("decoders differ in the type of numbers", func(t *testing.T) {
-		a := map[string]any{"spec": map[string]any{"timeoutSeconds": int64(300)}}
-		b := map[string]any{"spec": map[string]any{"timeoutSeconds": float64(300)}}
-		if TemplateChanged(a, b) {
-			t.Error("TemplateChanged() = true, want false")
-		}
-	})
 }

@@ -16,6 +16,7 @@ import (
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/grant"
 	"pullsecrets.dev/pkg/metrics"
+	"pullsecrets.dev/pkg/template"
 )
 
 // liveTimeout bounds all that is asked of the API server within one request, which
@@ -42,6 +43,8 @@ type cluster struct {
 	added   metrics.Added
 	// lookups limits what is read from the API server.
 	lookups *lookups
+	// template returns the settings by which Knative fills in templates.
+	template func() template.Settings
 }
 
 // lookUp reads an object out of the cache or, where the cache does not know it

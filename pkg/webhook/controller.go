@@ -32,6 +32,7 @@ import (
 	"pullsecrets.dev/pkg/catalog"
 	clusterpullsecretinformer "pullsecrets.dev/pkg/client/injection/informers/pullsecrets/v1alpha1/clusterpullsecret"
 	"pullsecrets.dev/pkg/config"
+	"pullsecrets.dev/pkg/knative"
 	"pullsecrets.dev/pkg/metrics"
 	"pullsecrets.dev/pkg/trim"
 )
@@ -56,15 +57,24 @@ const (
 
 // NewServiceController wires the admission of Knative Services.
 func NewServiceController(readiness *Readiness) injection.ControllerConstructor {
-	return newController(readiness, InjectName, "ServiceWebhook", func(c cluster) webhook.AdmissionController { return &Services{c} })
+	return newController(readiness, InjectName, "ServiceWebhook", func(ctx context.Context, c cluster) webhook.AdmissionController {
+		logger := logging.FromContext(ctx)
+		settings, err := knative.Follow(ctx, c.kube, logger.Named("knative-settings"))
+		if err != nil {
+			logger.Fatalw("Failed to follow Knative's settings", "error", err)
+		}
+		c.template = settings.Template
+		readiness.needs("Knative's settings", settings.Known)
+		return &Services{c}
+	})
 }
 
 // NewAccountController wires the admission of ServiceAccounts.
 func NewAccountController(readiness *Readiness) injection.ControllerConstructor {
-	return newController(readiness, bindName, "ServiceAccountWebhook", func(c cluster) webhook.AdmissionController { return &Accounts{c} })
+	return newController(readiness, bindName, "ServiceAccountWebhook", func(_ context.Context, c cluster) webhook.AdmissionController { return &Accounts{c} })
 }
 
-func newController(readiness *Readiness, name, queueName string, admission func(cluster) webhook.AdmissionController) injection.ControllerConstructor {
+func newController(readiness *Readiness, name, queueName string, admission func(context.Context, cluster) webhook.AdmissionController) injection.ControllerConstructor {
 	return func(ctx context.Context, cmw configmap.Watcher) *controller.Impl {
 		logger := logging.FromContext(ctx)
 		namespaces, secrets, webhooks := namespaceinformer.Get(ctx), secretinformer.Get(ctx), mutatinginformer.Get(ctx)
@@ -77,7 +87,7 @@ func newController(readiness *Readiness, name, queueName string, admission func(
 		r.config = config.NewStore(logger.Named("config-store"), func(string, any) { wake(nil) })
 		r.config.WatchConfigs(cmw)
 		c := newCluster(ctx, r.config)
-		a.AdmissionController = admission(c)
+		a.AdmissionController = admission(ctx, c)
 		readiness.needs("the caches of Namespaces, ServiceAccounts and ClusterPullSecrets", c.ready)
 		readiness.needs("the certificate", func() bool {
 			secret, err := secrets.Lister().Secrets(system.Namespace()).Get(r.secretName)

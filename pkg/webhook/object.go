@@ -8,10 +8,12 @@ import (
 	"fmt"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"knative.dev/serving/pkg/apis/serving"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/grant"
 	"pullsecrets.dev/pkg/merge"
+	"pullsecrets.dev/pkg/template"
 )
 
 // object is a Service, or a ServiceAccount, as JSON has it. Only the parts that
@@ -29,6 +31,8 @@ type object struct {
 	Spec struct {
 		Template map[string]any `json:"template"`
 	} `json:"spec"`
+	// raw is the whole object.
+	raw []byte
 	// account is what of a ServiceAccount is not metadata, and nil for a Service.
 	account map[string]any
 }
@@ -43,6 +47,7 @@ func decode(raw []byte) (*object, error) {
 	if _, ok := o.Spec.Template["spec"].(map[string]any); !ok {
 		return nil, fmt.Errorf("spec.template.spec is not an object")
 	}
+	o.raw = raw
 	return &o, nil
 }
 
@@ -190,8 +195,20 @@ func (o *object) side() (merge.Side, error) {
 			Ledger:  ledger,
 			Claimed: merge.Claimed(o.Metadata.ManagedFields, o.Metadata.Annotations),
 		},
-		Template: o.Spec.Template,
-		Secrets:  o.Metadata.Annotations[pullsecrets.SecretsAnnotation],
-		Inject:   o.Metadata.Annotations[pullsecrets.InjectAnnotation],
+		Name:    o.revisionName(),
+		Secrets: o.Metadata.Annotations[pullsecrets.SecretsAnnotation],
+		Inject:  o.Metadata.Annotations[pullsecrets.InjectAnnotation],
 	}, nil
+}
+
+// asTemplate is the Service as Knative sees it.
+func (o *object) asTemplate() template.Service {
+	return template.Service{Object: o.raw, Template: o.Spec.Template}
+}
+
+// notedBy reports whether Knative has noted that this user changed the old object,
+// which it does when it finds another spec.
+func (o *object) notedBy(user string, old *object) bool {
+	modifier := o.Metadata.Annotations[serving.UpdaterAnnotation]
+	return modifier == user && modifier != old.Metadata.Annotations[serving.UpdaterAnnotation]
 }

@@ -71,13 +71,19 @@ func (s *Services) admit(ctx context.Context, request *admissionv1.AdmissionRequ
 	if _, err := merge.ParseLedger(requested.ledger()); err != nil && (old == nil || old.ledger() != requested.ledger()) {
 		response.Warnings = append(response.Warnings, warnLedger(err))
 	}
-	change, err := s.decide(ctx, request.Namespace, old, requested, *d)
+	change, err := s.decide(ctx, request, old, requested, *d)
 	if err != nil {
 		return nil //nolint:nilerr // A list of another shape is for the API server to refuse.
 	}
 	response.Warnings = append(response.Warnings, change.warnings...)
+	if change.leave {
+		return nil
+	}
+	// Each call says what it leaves in the object, as against the old one. The API
+	// server keeps what the first call said, and all say the same.
+	response.AuditAnnotations = change.audit
 	ops := makePatch(requested, change.list, change.ledger)
-	if change.leave || len(ops) == 0 {
+	if len(ops) == 0 {
 		return nil
 	}
 	patch, err := verify(requested, len(request.Object.Raw), ops)
@@ -86,7 +92,6 @@ func (s *Services) admit(ctx context.Context, request *admissionv1.AdmissionRequ
 	}
 	patchType := admissionv1.PatchTypeJSONPatch
 	response.Patch, response.PatchType = patch, &patchType
-	response.AuditAnnotations = audit(change.result)
 	if request.DryRun == nil || !*request.DryRun {
 		s.added.Count(ctx, change.result.Added, metrics.Admission)
 	}
@@ -164,11 +169,12 @@ type change struct {
 	list     []any
 	ledger   string
 	result   merge.Result
+	audit    map[string]string
 	warnings []string
 }
 
 // decide computes the change. The error says that a list is malformed.
-func (s *Services) decide(ctx context.Context, namespace string, old, requested *object, d merge.Declared) (*change, error) {
+func (s *Services) decide(ctx context.Context, request *admissionv1.AdmissionRequest, old, requested *object, d merge.Declared) (*change, error) {
 	side, err := requested.side()
 	if err != nil {
 		return nil, err
@@ -183,17 +189,19 @@ func (s *Services) decide(ctx context.Context, namespace string, old, requested 
 			return &change{leave: true}, nil
 		}
 		result := merge.Create(side.Current, d)
-		return renewed(result, d, requested), nil
+		return renewed(result, d, requested, nil), nil
 	}
 	oldSide, err := old.side()
 	if err != nil {
 		return nil, err
 	}
-	taken, err := s.taken(ctx, namespace, old, requested)
+	side.Noted = requested.notedBy(request.UserInfo.Username, old)
+	taken, err := s.taken(ctx, request.Namespace, old, requested)
 	if err != nil {
 		return &change{leave: true, warnings: []string{warnNotInjected(err)}}, nil
 	}
-	verdict, result := merge.AdmitUpdate(oldSide, side, d, taken)
+	changed := func() bool { return s.template().Changed(old.asTemplate(), requested.asTemplate()) }
+	verdict, result := merge.AdmitUpdate(oldSide, side, changed, d, taken)
 	switch verdict {
 	case merge.Renew:
 		return renewed(result, d, requested, old), nil
@@ -212,8 +220,8 @@ func (s *Services) decide(ctx context.Context, namespace string, old, requested 
 	}
 }
 
-func renewed(result merge.Result, d merge.Declared, from ...*object) *change {
-	c := &change{list: entries(result.List, from...), ledger: result.Ledger.String(), result: result}
+func renewed(result merge.Result, d merge.Declared, requested, old *object) *change {
+	c := &change{list: entries(result.List, requested, old), ledger: result.Ledger.String(), result: result, audit: auditAgainst(old, result)}
 	if len(result.Withheld) > 0 {
 		c.warnings = append(c.warnings, warnWithheld(d.Account.Name, result.Withheld))
 	}
@@ -234,6 +242,22 @@ func (s *Services) taken(ctx context.Context, namespace string, old, requested *
 		return nil, fmt.Errorf("Revision %s could not be read", name)
 	}
 	return &merge.Revision{List: merge.NamesOf(revision.Spec.ImagePullSecrets)}, nil
+}
+
+// auditAgainst says in the API server's audit log what was added and taken away, as
+// against the old object, which is nil for a new one.
+func auditAgainst(old *object, result merge.Result) map[string]string {
+	var before []string
+	if old != nil {
+		before, _ = old.names()
+	}
+	result.Added = nil
+	for _, name := range result.List {
+		if origin, ours := result.Ledger[name]; ours && !slices.Contains(before, name) {
+			result.Added = append(result.Added, merge.Entry{Name: name, Origin: origin})
+		}
+	}
+	return audit(result)
 }
 
 // audit says in the API server's audit log what was added and taken away.

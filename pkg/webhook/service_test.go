@@ -30,6 +30,7 @@ import (
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/metrics"
 	. "pullsecrets.dev/pkg/reconciler/testing"
+	"pullsecrets.dev/pkg/template"
 )
 
 const ns = "team"
@@ -39,6 +40,8 @@ type world struct {
 	cached []runtime.Object
 	live   []runtime.Object
 	cold   bool
+	// settings are Knative's.
+	settings template.Settings
 	// away makes every live read fail.
 	away bool
 }
@@ -48,6 +51,9 @@ func (w world) services(t testing.TB) *Services { return &Services{w.cluster(t)}
 func (w world) cluster(t testing.TB) cluster {
 	t.Helper()
 	listers := NewListers(w.cached)
+	if w.settings == (template.Settings{}) {
+		w.settings = template.NewSettings(nil, nil)
+	}
 	m, err := metrics.NewAdded()
 	if err != nil {
 		t.Fatal(err)
@@ -72,9 +78,10 @@ func (w world) cluster(t testing.TB) cluster {
 		catalog: granted.Get,
 		ready:   func() bool { return !w.cold },
 		kube:    kube, serving: serving,
-		config:  config.NewStore(logtesting.TestLogger(t)),
-		added:   m,
-		lookups: newLookups(time.Now),
+		config:   config.NewStore(logtesting.TestLogger(t)),
+		added:    m,
+		lookups:  newLookups(time.Now),
+		template: func() template.Settings { return w.settings },
 	}
 }
 

@@ -1,0 +1,124 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+/*
+Package template decides whether a request changes the template of a Knative
+Service. Knative decides that: when a spec changed, it notes who changed it, and
+when the template changed, it makes a Revision. So both sides go through Knative's
+own types and Knative's own defaults, and are compared as Knative compares them
+(serving/pkg/apis/serving/v1/service_defaults.go and
+serving/pkg/apis/serving/metadata_validation.go):
+
+  - a value that Knative's types do not write, such as an empty string, 0 or false,
+    is the same as an absent one;
+  - quantities are compared as quantities;
+  - an absent field that Knative fills in is the same as what Knative fills in;
+  - any other absent field is a change.
+
+The list of pull secrets takes no part; pkg/merge decides about it. Fields that
+Knative's types of this version do not know are compared as JSON.
+*/
+package template
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"reflect"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"knative.dev/pkg/apis"
+	"knative.dev/serving/pkg/apis/config"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+)
+
+// Settings are the settings of Knative by which it fills in what a template leaves
+// out. They are shared and must not be changed.
+type Settings struct{ config *config.Config }
+
+// NewSettings returns Knative's settings. A part that is nil has the values that
+// Knative is compiled with.
+func NewSettings(defaults *config.Defaults, features *config.Features) Settings {
+	// Knative fills in missing parts of a configuration whenever it reads them. A
+	// complete one is only read.
+	complete := config.FromContextOrDefaults(context.Background())
+	if defaults != nil {
+		complete.Defaults = defaults
+	}
+	if features != nil {
+		complete.Features = features
+	}
+	return Settings{complete}
+}
+
+// Service is one side of a request.
+type Service struct {
+	// Object is the whole Service as JSON.
+	Object []byte
+	// Template is its spec.template, decoded. It is only read.
+	Template map[string]any
+}
+
+// Changed reports whether Knative finds that the requested Service has another
+// template than the old one, the list of pull secrets apart.
+//
+// A Service that Knative's types cannot hold is compared as JSON. Knative of this
+// version rejects it, and one of another version may know more.
+func (s Settings) Changed(old, requested Service) bool {
+	if reflect.DeepEqual(withoutPullSecrets(old.Template), withoutPullSecrets(requested.Template)) {
+		return false
+	}
+	before, err := decode(old.Object)
+	if err != nil {
+		return true
+	}
+	after, err := decode(requested.Object)
+	if err != nil {
+		return true
+	}
+	s.setDefaults(before, nil)
+	s.setDefaults(after, before)
+	return !equality.Semantic.DeepEqual(before.Spec.Template, after.Spec.Template) ||
+		!reflect.DeepEqual(known.unknown(old.Template), known.unknown(requested.Template))
+}
+
+// typed is what of a Service decides what Knative makes of its template.
+type typed struct {
+	Metadata metav1.ObjectMeta           `json:"metadata"`
+	Spec     servingv1.ConfigurationSpec `json:"spec"`
+}
+
+func decode(object []byte) (*typed, error) {
+	var t typed
+	if err := json.Unmarshal(object, &t); err != nil {
+		return nil, err
+	}
+	t.Spec.Template.Spec.ImagePullSecrets = nil
+	return &t, nil
+}
+
+// setDefaults fills in what Knative's webhook fills in. It gives the old Service
+// defaults too before it compares, so that settings that changed in the meantime are
+// no change of the Service.
+func (s Settings) setDefaults(t, old *typed) {
+	ctx := config.ToContext(context.Background(), s.config)
+	if old != nil {
+		ctx = apis.WithinUpdate(ctx, old)
+		ctx = servingv1.WithPreviousConfigurationSpec(ctx, &old.Spec)
+	}
+	ctx = apis.WithinParent(ctx, t.Metadata)
+	t.Spec.SetDefaults(apis.WithinSpec(ctx))
+}
+
+// withoutPullSecrets copies only the two maps on the way to the list.
+func withoutPullSecrets(template map[string]any) map[string]any {
+	spec, ok := template["spec"].(map[string]any)
+	if _, has := spec["imagePullSecrets"]; !ok || !has {
+		return template
+	}
+	rest, outer := maps.Clone(spec), maps.Clone(template)
+	delete(rest, "imagePullSecrets")
+	outer["spec"] = rest
+	return outer
+}
