@@ -207,8 +207,15 @@ func Happened(result merge.Result) []Event {
 
 // NameConflict says that Secrets of the user's stand where copies should.
 func NameConflict(namespace string, names []string) Event {
-	return warning(ReasonNameConflict, "Secrets of namespace %s have the names of copies and are left alone: %s; rename them, or label them %s=%s and %s=NAME to have them taken over",
+	return warning(ReasonNameConflict, "Secrets of namespace %s have the names of copies and are left alone: %s; rename them, or label them %s=%s and %s=NAME, in the manifest where there is one, to have them taken over",
 		namespace, listed(names), pullsecrets.ManagedByLabel, pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel)
+}
+
+// PropagatedNotGranted says which labelled Secrets somebody keeps making in a namespace
+// where nothing grants them.
+func PropagatedNotGranted(namespace string, names []string) Event {
+	return warning(ReasonNotGranted, "Secrets of namespace %s are labelled as copies, were removed because no ClusterPullSecret grants them, and keep coming back: %s; stop what makes them, or have it leave out the labels %s and %s",
+		namespace, listed(names), pullsecrets.ManagedByLabel, pullsecrets.ClusterPullSecretLabel)
 }
 
 // SourceInvalid says what is wrong with a source. The message is that of the

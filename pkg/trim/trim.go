@@ -18,6 +18,7 @@ import (
 	"pullsecrets.dev/pkg/annotation"
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/dockerconfig"
+	"pullsecrets.dev/pkg/grant"
 	"pullsecrets.dev/pkg/merge"
 )
 
@@ -91,10 +92,11 @@ func trimService(o *servingv1.Service) *servingv1.Service {
 }
 
 // trimSecret keeps digests in the place of the data: no credential stays in a
-// cache. Applied configurations go, because they may hold one too.
+// cache. Applied configurations go, because they may hold one too. Of them, and of the
+// managed fields, it is kept whether somebody has the data in a manifest.
 func trimSecret(o *corev1.Secret) *corev1.Secret {
 	t := &corev1.Secret{ObjectMeta: *o.ObjectMeta.DeepCopy(), Type: o.Type, Immutable: o.Immutable}
-	t.ManagedFields, t.DeletionGracePeriodSeconds = nil, new(int64(mark))
+	t.ManagedFields, t.DeletionGracePeriodSeconds = grant.Keeper(grant.KeptBy(&o.ObjectMeta)), new(int64(mark))
 	delete(t.Annotations, corev1.LastAppliedConfigAnnotation)
 	for key, value := range o.Data {
 		if t.Data == nil {

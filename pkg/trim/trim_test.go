@@ -19,6 +19,7 @@ import (
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/dockerconfig"
+	"pullsecrets.dev/pkg/grant"
 	"pullsecrets.dev/pkg/trim"
 )
 
@@ -63,7 +64,7 @@ func TestSecret(t *testing.T) {
 		t.Errorf("the object was changed (-before, +after):\n%s", diff)
 	}
 	want := copyWithCanary()
-	want.ManagedFields, want.StringData, want.DeletionGracePeriodSeconds = nil, nil, new(int64(-1))
+	want.ManagedFields, want.StringData, want.DeletionGracePeriodSeconds = grant.Keeper("kubectl"), nil, new(int64(-1))
 	delete(want.Annotations, corev1.LastAppliedConfigAnnotation)
 	for key, value := range want.Data {
 		want.Data[key] = []byte(dockerconfig.DigestOf(value))
@@ -85,6 +86,22 @@ func TestSecret(t *testing.T) {
 	for key, digest := range object.(*corev1.Secret).Data {
 		if strings.Contains(string(digest), canary) {
 			t.Errorf("%s is kept in %s", canary, key)
+		}
+	}
+}
+
+// Whether somebody keeps the data in a manifest is known of what is cached as well.
+func TestKeeperIsKept(t *testing.T) {
+	edited := copyWithCanary()
+	delete(edited.Annotations, corev1.LastAppliedConfigAnnotation)
+	for want, secret := range map[string]*corev1.Secret{"kubectl": copyWithCanary(), "": edited} {
+		object, err := trim.Object(secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before, after := grant.KeptBy(&secret.ObjectMeta), grant.KeptBy(&object.(*corev1.Secret).ObjectMeta)
+		if before != want || after != want {
+			t.Errorf("The data is kept by %q, and in a cache by %q, want %q", before, after, want)
 		}
 	}
 }

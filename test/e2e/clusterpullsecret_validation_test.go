@@ -64,12 +64,18 @@ func TestClusterPullSecretIsDefaulted(t *testing.T) {
 	made, err := client.Create(t.Context(), clusterPullSecret(name), metav1.CreateOptions{FieldManager: user})
 	check(made, err, map[string]string{"secretName": name, "deletionPolicy": "Delete"})
 
-	said := map[string]string{"secretName": "ghcr.io", "deletionPolicy": "Retain"}
-	made, err = client.Patch(t.Context(), name, types.MergePatchType, encode(map[string]any{"spec": said}), metav1.PatchOptions{FieldManager: user})
-	check(made, err, said)
-
-	made, err = client.Patch(t.Context(), name, types.MergePatchType, encode(map[string]any{"spec": map[string]any{"secretName": nil, "deletionPolicy": nil}}), metav1.PatchOptions{FieldManager: user})
+	patch := func(spec map[string]any) (*unstructured.Unstructured, error) {
+		return client.Patch(t.Context(), name, types.MergePatchType, encode(map[string]any{"spec": spec}), metav1.PatchOptions{FieldManager: user})
+	}
+	made, err = patch(map[string]any{"deletionPolicy": "Retain"})
+	check(made, err, map[string]string{"deletionPolicy": "Retain"})
+	made, err = patch(map[string]any{"secretName": nil, "deletionPolicy": nil})
 	check(made, err, map[string]string{"secretName": name, "deletionPolicy": "Delete"})
+	made, err = patch(map[string]any{"secretName": name})
+	check(made, err, map[string]string{"secretName": name})
+	if _, err := patch(map[string]any{"secretName": "ghcr.io"}); err == nil || !strings.Contains(err.Error(), "spec.secretName") || !strings.Contains(err.Error(), "immutable") {
+		t.Errorf("Another secretName: %v; want it refused with a message that says so", err)
+	}
 }
 
 // A mistake in a ClusterPullSecret is refused while it is being made, and the
@@ -101,6 +107,10 @@ func TestInvalidClusterPullSecretIsRefused(t *testing.T) {
 		{"a selector without the values that it needs", name, set([]any{map[string]any{"key": "team", "operator": "In"}}, "namespaceSelector", "matchExpressions"), "spec.namespaceSelector.matchExpressions[0].values"},
 		{"a name of copies with capitals", name, set("GHCR", "secretName"), "spec.secretName"},
 		{"a name of copies that no label can have", name, set(long, "secretName"), "spec.secretName"},
+		{"a label of ours on the copies", name, set("x", "copyMetadata", "labels", "pullsecrets.dev/cluster-pull-secret"), "spec.copyMetadata.labels"},
+		{"a label of Kubernetes on the copies", name, set("x", "copyMetadata", "labels", "app.kubernetes.io/managed-by"), "spec.copyMetadata.labels"},
+		{"an annotation of kubectl on the copies", name, set("x", "copyMetadata", "annotations", "kubectl.kubernetes.io/last-applied-configuration"), "spec.copyMetadata.annotations"},
+		{"a label on the copies that is none", name, set("not a value", "copyMetadata", "labels", "team"), "spec.copyMetadata.labels"},
 		{"a name that no label can have", long, func(map[string]any) {}, "metadata.name"},
 		{"an unknown deletionPolicy", name, set("delete", "deletionPolicy"), "spec.deletionPolicy"},
 		{"a ServiceAccount whose name is none", name, set([]any{"build-*"}, "always", "serviceAccounts"), "spec.always.serviceAccounts[0]"},

@@ -204,7 +204,7 @@ func (a attempts) clusterPullSecrets(name string) {
 		"a label":        `{"metadata":{"labels":{"x":"y"}}}`,
 		"an annotation":  `{"metadata":{"annotations":{"x":"y"}}}`,
 		"deletionPolicy": `{"spec":{"deletionPolicy":"Retain"}}`,
-		"secretName":     `{"spec":{"secretName":"other"}}`,
+		"copyMetadata":   `{"spec":{"copyMetadata":{"labels":{"x":"y"}}}}`,
 	} {
 		a.checkRefused("changing "+what+" of a ClusterPullSecret", a.patch("clusterpullsecrets", name, types.MergePatchType, patch))
 	}

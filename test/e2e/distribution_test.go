@@ -203,7 +203,6 @@ func TestRevocation(t *testing.T) {
 		},
 		"the Namespace loses the label": func(_ *platform, n *tenant) { n.labelNamespace(teamLabel, nil) },
 		"the Namespace is excluded":     func(_ *platform, n *tenant) { n.labelNamespace(pullsecrets.ExcludeLabel, pullsecrets.ExcludeValue) },
-		"the copies get another name":   func(p *platform, _ *tenant) { p.patchGrant(map[string]any{"secretName": p.name + "-2"}) },
 		"a tenant holds the copy by a finalizer": func(p *platform, n *tenant) {
 			n.patchSecret(p.name, map[string]any{"metadata": map[string]any{"finalizers": []any{"example.com/hold"}}})
 			p.withdraw()
@@ -373,15 +372,54 @@ func TestUnaskedCopyStaysWhileReferred(t *testing.T) {
 	n.checkList("app")
 	p.rotate("three")
 	n.waitForCopy(p.name, "three")
-	n.deleteServices()
-	// That is noticed within ten minutes, or with the next event of the Namespace.
-	n.labelNamespace("example.com/look", "again")
-	p.rotate("four")
-	n.waitForCopy(p.name, "four") // A ServiceAccount refers to it.
 	if err := n.changeAccount("robot", func([]corev1.LocalObjectReference) []corev1.LocalObjectReference { return nil }); err != nil {
 		t.Fatal(err)
 	}
+	p.rotate("four")
+	n.waitForCopy(p.name, "four") // The first Revision alone refers to it.
+	n.deleteServices()
+	// Nothing tells of a Revision's end. It is noticed within a minute.
 	n.waitForNoCopy(p.name)
+}
+
+// The copies carry the labels and annotations of copyMetadata, follow their changes in
+// place, and keep those of others.
+func TestCopyMetadata(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	n := newTenant(t, optedIn(p.name), p.granted())
+	p.grant(func(spec *v1alpha1.ClusterPullSecretSpec) {
+		spec.CopyMetadata = &v1alpha1.CopyMetadata{
+			Labels: map[string]string{"cost-center": "42", "example.com/team": "a"}, Annotations: map[string]string{"example.com/sync": "ignore"},
+		}
+	})
+	before := n.waitForCopy(p.name, "one")
+	check := func(what string, labels, annotations map[string]string) {
+		t.Helper()
+		eventually(t, func(context.Context) error {
+			now := n.copyOf(p.name)
+			for key, want := range labels {
+				if got := now.Labels[key]; got != want {
+					return fmt.Errorf("%s: label %s is %q, want %q", what, key, got, want)
+				}
+			}
+			for key, want := range annotations {
+				if got := now.Annotations[key]; got != want {
+					return fmt.Errorf("%s: annotation %s is %q, want %q", what, key, got, want)
+				}
+			}
+			checkInPlace(t, before, now)
+			return nil
+		})
+	}
+	check("made", map[string]string{"cost-center": "42", "example.com/team": "a"}, map[string]string{"example.com/sync": "ignore"})
+	n.patchSecret(p.name, map[string]any{"metadata": map[string]any{"labels": map[string]any{"cost-center": "7", "example.com/own": "x"}}})
+	check("tampered with", map[string]string{"cost-center": "42", "example.com/own": "x"}, nil)
+	p.patchGrant(map[string]any{"copyMetadata": map[string]any{"labels": map[string]any{"cost-center": "43", "example.com/team": nil}, "annotations": nil}})
+	check("changed", map[string]string{"cost-center": "43", "example.com/team": "", "example.com/own": "x"}, map[string]string{"example.com/sync": ""})
+	p.patchGrant(map[string]any{"copyMetadata": nil})
+	check("withdrawn", map[string]string{"cost-center": "", "example.com/own": "x"}, map[string]string{pullsecrets.CopyMetadataAnnotation: ""})
+	p.waitForStatus("1/1", selects(1))
 }
 
 // deleteServices deletes all Services, and waits until their Revisions are gone.

@@ -42,7 +42,6 @@ func TestCopyOfAStaleViewDoesNotSurvive(t *testing.T) {
 		func(ctx context.Context, l *lapse) error {
 			return l.change(ctx, `{"spec":{"namespaceSelector":{"matchLabels":{"`+teamLabel+`":"other"}}}}`)
 		},
-		func(ctx context.Context, l *lapse) error { return l.change(ctx, `{"spec":{"secretName":"other"}}`) },
 		func(ctx context.Context, l *lapse) error {
 			return l.cps.PullsecretsV1alpha1().ClusterPullSecrets().Delete(ctx, l.name, metav1.DeleteOptions{})
 		},

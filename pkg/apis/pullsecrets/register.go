@@ -57,6 +57,11 @@ const (
 	// the source Secret that the copy was made from.
 	SourceResourceVersionAnnotation = GroupName + "/source-resource-version"
 
+	// CopyMetadataAnnotation, on a copy, lists the labels and annotations that
+	// the copy has from spec.copyMetadata, so that exactly those can be removed
+	// again.
+	CopyMetadataAnnotation = GroupName + "/copy-metadata"
+
 	// ManagedByLabel and ManagedByValue, together with ClusterPullSecretLabel,
 	// mark a Secret as a copy of ours. A Secret without both is the user's.
 	ManagedByLabel = "app.kubernetes.io/managed-by"

@@ -5,13 +5,16 @@ package clusterpullsecret
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
 	corev1listers "k8s.io/client-go/listers/core/v1"
 	"knative.dev/pkg/controller"
 	"knative.dev/pkg/reconciler"
@@ -48,6 +51,10 @@ type Reconciler struct {
 	services   servinglisters.ServiceLister
 	// secrets are the Secrets with our label, with digests for data.
 	secrets corev1listers.SecretLister
+	// liveCopies reads the metadata of the copies of a ClusterPullSecret from the API
+	// server.
+	liveCopies func(ctx context.Context, name string) ([]metav1.ObjectMeta, error)
+
 	tallies tallies
 	probe   prober
 	stalled stalls
@@ -173,14 +180,40 @@ func (r *Reconciler) changed(cps *v1alpha1.ClusterPullSecret, facts source.Facts
 
 // FinalizeKind holds a deleted ClusterPullSecret until the Namespace reconciler has
 // taken its copies away, or our labels off them. Namespaces that are going take
-// theirs along, and are not waited for.
+// theirs along, and are not waited for. The API server is asked last: a copy that was
+// written a moment ago is not in the cache yet, and once the ClusterPullSecret is gone
+// nobody knows its deletionPolicy.
 func (r *Reconciler) FinalizeKind(ctx context.Context, cps *v1alpha1.ClusterPullSecret) reconciler.Event {
-	copies, err := source.CopiesOf(r.secrets, cps.Name)
+	cached, err := source.CopiesOf(r.secrets, cps.Name)
 	if err != nil {
 		return err
 	}
+	copies := make([]metav1.ObjectMeta, 0, len(cached))
+	for _, copied := range cached {
+		copies = append(copies, copied.ObjectMeta)
+	}
+	left := r.left(cps, copies)
+	if len(left) == 0 {
+		live, err := r.liveCopies(ctx, cps.Name)
+		if err != nil {
+			return fmt.Errorf("failed to list the copies of ClusterPullSecret %s: %w", cps.Name, err)
+		}
+		left = r.left(cps, live)
+	}
+	if len(left) == 0 {
+		return nil
+	}
+	if r.now().Sub(cps.DeletionTimestamp.Time) > overdue && r.stalled.tell(cps.Name, "deletion") {
+		slices.Sort(left)
+		e := events.RevocationDelayed(left)
+		controller.GetEventRecorder(ctx).Event(cps, e.Type, e.Reason, e.Message)
+	}
+	return controller.NewRequeueAfter(remaining)
+}
+
+// left are the namespaces of the copies that a deleted ClusterPullSecret waits for.
+func (r *Reconciler) left(cps *v1alpha1.ClusterPullSecret, copies []metav1.ObjectMeta) (left []string) {
 	all := list(r.clusterPullSecrets)
-	var left []string
 	for _, copied := range copies {
 		if slices.ContainsFunc(all, func(cps *v1alpha1.ClusterPullSecret) bool { return grant.IsSource(cps, copied.Namespace, copied.Name) }) {
 			continue // Whoever put our labels on a source has made no copy of it, and nobody takes it away.
@@ -193,15 +226,29 @@ func (r *Reconciler) FinalizeKind(ctx context.Context, cps *v1alpha1.ClusterPull
 			left = append(left, namespace.Name)
 		}
 	}
-	if len(left) == 0 {
-		return nil
+	return left
+}
+
+// liveCopiesBy asks the API server for the metadata of the Secrets that are labelled as
+// copies of a ClusterPullSecret, so that no credential is sent.
+func liveCopiesBy(kube kubernetes.Interface) func(context.Context, string) ([]metav1.ObjectMeta, error) {
+	return func(ctx context.Context, name string) ([]metav1.ObjectMeta, error) {
+		raw, err := kube.CoreV1().RESTClient().Get().Resource("secrets").
+			VersionedParams(&metav1.ListOptions{LabelSelector: labels.SelectorFromSet(grant.CopyLabels(name)).String()}, metav1.ParameterCodec).
+			SetHeader("Accept", "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1").Do(ctx).Raw()
+		if err != nil {
+			return nil, err
+		}
+		var found metav1.PartialObjectMetadataList
+		if err := json.Unmarshal(raw, &found); err != nil {
+			return nil, fmt.Errorf("the API server's metadata does not parse: %w", err)
+		}
+		copies := make([]metav1.ObjectMeta, 0, len(found.Items))
+		for _, item := range found.Items {
+			copies = append(copies, item.ObjectMeta)
+		}
+		return copies, nil
 	}
-	if r.now().Sub(cps.DeletionTimestamp.Time) > overdue && r.stalled.tell(cps.Name, "deletion") {
-		slices.Sort(left)
-		e := events.RevocationDelayed(left)
-		controller.GetEventRecorder(ctx).Event(cps, e.Type, e.Reason, e.Message)
-	}
-	return controller.NewRequeueAfter(remaining)
 }
 
 // demote forgets what only the leader keeps.

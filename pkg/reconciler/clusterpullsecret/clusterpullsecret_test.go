@@ -6,6 +6,7 @@ package clusterpullsecret
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -13,6 +14,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -30,6 +32,7 @@ import (
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/dockerconfig"
 	"pullsecrets.dev/pkg/events"
+	"pullsecrets.dev/pkg/grant"
 	. "pullsecrets.dev/pkg/reconciler/testing"
 	"pullsecrets.dev/pkg/source"
 )
@@ -62,6 +65,17 @@ func factory() knativetesting.Factory {
 			namespaces:         listers.Namespaces(), services: listers.Services(), secrets: listers.Copies(),
 			probe: func(_ context.Context, namespace string, _ *v1alpha1.ClusterPullSecret, _ bool) failure {
 				panic("nothing may be asked about namespace " + namespace)
+			},
+			liveCopies: func(ctx context.Context, name string) (live []metav1.ObjectMeta, err error) {
+				selector := metav1.ListOptions{LabelSelector: labels.SelectorFromSet(grant.CopyLabels(name)).String()}
+				all, err := kubeclient.Get(ctx).CoreV1().Secrets("").List(ctx, selector)
+				if err != nil {
+					return nil, err
+				}
+				for i := range all.Items {
+					live = append(live, all.Items[i].ObjectMeta)
+				}
+				return live, nil
 			},
 			metrics: m, now: func() time.Time { return noon },
 		}
@@ -405,6 +419,22 @@ func deleted(cps *v1alpha1.ClusterPullSecret) { cps.DeletionTimestamp = new(meta
 func TestFinalizeKind(t *testing.T) {
 	gone, other := finalizers(`[]`), func(cps *v1alpha1.ClusterPullSecret) { cps.Spec.SecretRef.Name = "other" }
 	runRows(t, knativetesting.TableTest{
+		{
+			Name:    "a copy that the cache does not show yet",
+			Objects: []runtime.Object{asks("team"), steady(deleted)}, WantErr: true,
+			OtherTestData: prepared(func(r *Reconciler) {
+				r.liveCopies = func(context.Context, string) ([]metav1.ObjectMeta, error) {
+					return []metav1.ObjectMeta{copied("team", "7", one).ObjectMeta}, nil
+				}
+			}),
+		}, {
+			Name:    "the API server does not answer",
+			Objects: []runtime.Object{asks("team"), steady(deleted)}, WantErr: true,
+			OtherTestData: prepared(func(r *Reconciler) {
+				r.liveCopies = func(context.Context, string) ([]metav1.ObjectMeta, error) { return nil, errors.New("it is down") }
+			}),
+			WantEvents: []string{"Warning InternalError failed to list the copies of ClusterPullSecret ghcr: it is down"},
+		},
 		{
 			Name:        "no copies: it goes",
 			Objects:     []runtime.Object{asks("team"), steady(deleted)},

@@ -65,8 +65,9 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 		watch:   func(ref v1alpha1.SecretReference) { watches.follow(ctx, ref) },
 		catalog: all, clusterPullSecrets: informer.Lister(),
 		namespaces: namespaces.Lister(), services: services.Lister(), secrets: secrets.Lister(),
-		probe:   probeBy(kubeclient.Get(ctx)),
-		metrics: metrics, now: time.Now,
+		liveCopies: liveCopiesBy(kubeclient.Get(ctx)),
+		probe:      probeBy(kubeclient.Get(ctx)),
+		metrics:    metrics, now: time.Now,
 	}
 	impl := clusterpullsecretreconciler.NewImpl(ctx, r, func(impl *controller.Impl) controller.Options {
 		store := config.NewStore(logger.Named("config-store"), func(string, any) {

@@ -48,11 +48,13 @@ func probeBy(client kubernetes.Interface) prober {
 			patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:"0"}}}`, pullsecrets.SourceResourceVersionAnnotation)
 			_, err = secrets.Patch(ctx, name, types.MergePatchType, []byte(patch), metav1.PatchOptions{DryRun: dryRun, FieldManager: pullsecrets.FieldManager})
 		} else {
-			_, err = secrets.Create(ctx, &corev1.Secret{
-				ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: grant.CopyLabels(cps.Name)},
+			empty := &corev1.Secret{
+				ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
 				Type:       corev1.SecretTypeDockerConfigJson,
 				Data:       map[string][]byte{corev1.DockerConfigJsonKey: []byte(`{"auths":{}}`)},
-			}, metav1.CreateOptions{DryRun: dryRun, FieldManager: pullsecrets.FieldManager})
+			}
+			grant.SetCopyMetadata(&empty.ObjectMeta, cps, "0")
+			_, err = secrets.Create(ctx, empty, metav1.CreateOptions{DryRun: dryRun, FieldManager: pullsecrets.FieldManager})
 		}
 		return judgeAnswer(namespace, name, err)
 	}

@@ -19,7 +19,6 @@ import (
 	"knative.dev/pkg/kmeta"
 	"knative.dev/pkg/reconciler"
 
-	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/grant"
@@ -221,6 +220,6 @@ func (r *Reconciler) synced(cps *v1alpha1.ClusterPullSecret, namespace *corev1.N
 		return true
 	}
 	copied, err := r.secrets.Secrets(namespace.Name).Get(name)
-	return err == nil && cps.Status.Source != nil && grant.Owner(copied) == cps.Name &&
-		copied.Annotations[pullsecrets.SourceResourceVersionAnnotation] == cps.Status.Source.ResourceVersion
+	return err == nil && cps.Status.Source != nil && !grant.TakenOver(&copied.ObjectMeta) &&
+		grant.HasCopyMetadata(&copied.ObjectMeta, cps, cps.Status.Source.ResourceVersion)
 }

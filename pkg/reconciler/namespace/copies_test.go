@@ -6,6 +6,7 @@ package namespace
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -108,6 +109,36 @@ func rewritten(password string, edits ...func(*corev1.Secret)) []clientgotesting
 	return []clientgotesting.UpdateActionImpl{{Object: copied(password, "7", edits...)}}
 }
 
+// A labelled Secret that somebody keeps making where nothing grants it is removed at once
+// each time. The third time its Namespace is told, and only then.
+func TestPropagated(t *testing.T) {
+	row := knativetesting.TableRow{Objects: []runtime.Object{Namespace("team"), copied(one, "7")}}
+	var r *Reconciler
+	row.OtherTestData = map[string]any{"prepare": func(made *Reconciler) { r = made }}
+	c, actions, told := factory()(t, &row)
+	for round := range 5 {
+		if err := c.Reconcile(row.Ctx, "team"); err != nil && round == 0 {
+			t.Fatal(err)
+		}
+		r.copies.seen(copied(one, "7")) // It is there again.
+		if keeps := len(r.copies.repairs.propagated("team")) > 0; keeps != (round >= 2) {
+			t.Errorf("After round %d somebody is said to keep making it: %t", round, keeps)
+		}
+	}
+	if all := told.Events(); len(all) != 1 || !strings.HasPrefix(all[0], "Warning NotGranted Secrets of namespace team are labelled as copies") {
+		t.Errorf("The Events are %q, want one", all)
+	}
+	if all, err := actions.ActionsByVerb(); err != nil || len(all.Deletes) != 5 {
+		t.Errorf("%d Secrets were removed (%v), want one in each round", len(all.Deletes), err)
+	}
+	if r.copies.repairs.history.all["team"]["ghcr"] = (repaired{state: absent, times: 9, last: time.Now().Add(-time.Hour)}); len(r.copies.repairs.propagated("team")) > 0 {
+		t.Error("It is told of what has ended an hour ago")
+	}
+	if r.copies.repairs.removed(nameOf(copied(one, "7"))); len(r.copies.repairs.propagated("team")) > 0 {
+		t.Error("One more removal an hour later counts as one of many")
+	}
+}
+
 // TestCopies lists every write of a copy.
 func TestCopies(t *testing.T) {
 	runRows(t, slices.Concat(creations(), updates(), revocations()))
@@ -148,7 +179,7 @@ func creations() knativetesting.TableTest {
 			Objects: []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(one), dockerConfig("team", "3", two)},
 			// The attempt, which the API server refuses.
 			WantCreates: []runtime.Object{made()}, WantErr: true,
-			WantEvents: []string{"Warning NameConflict Secrets of namespace team have the names of copies and are left alone: ghcr; rename them, or label them app.kubernetes.io/managed-by=pullsecrets and pullsecrets.dev/cluster-pull-secret=NAME to have them taken over"},
+			WantEvents: []string{"Warning NameConflict Secrets of namespace team have the names of copies and are left alone: ghcr; rename them, or label them app.kubernetes.io/managed-by=pullsecrets and pullsecrets.dev/cluster-pull-secret=NAME, in the manifest where there is one, to have them taken over"},
 		}, {
 			Name:    "no good source yet",
 			Objects: []runtime.Object{asks(), ClusterPullSecret("ghcr", withoutStatus), sourceOf(one)},
@@ -210,6 +241,31 @@ func updates() knativetesting.TableTest {
 			WithReactors: failing("delete"),
 			WantDeletes:  deletion(), WantErr: true,
 			WantEvents: []string{"Warning InternalError failed to delete the copy team/ghcr: inducing failure for delete secrets"},
+		}, {
+			Name:        "taken over by a manifest: let go, and its data stays",
+			Objects:     []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(one), copied(two, "7", inManifest)},
+			WantPatches: patchOfSecret(retain),
+		}, {
+			Name:        "taken over, and the source has no credential any more: let go",
+			Objects:     []runtime.Object{asks(), ClusterPullSecret("ghcr", sourceLost), copied(two, "7", inManifest)},
+			WantPatches: patchOfSecret(retain),
+		}, {
+			Name:         "letting it go fails",
+			Objects:      []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(one), copied(two, "7", inManifest)},
+			WithReactors: failing("patch"),
+			WantPatches:  patchOfSecret(retain), WantErr: true,
+			WantEvents: []string{"Warning InternalError failed to patch the copy team/ghcr: inducing failure for patch secrets"},
+		}, {
+			Name:        "copyMetadata is new: in place",
+			Objects:     []runtime.Object{asks(), ClusterPullSecret("ghcr", costCenter), sourceOf(one), copied(one, "7")},
+			WantUpdates: rewritten(one, withCostCenter),
+		}, {
+			Name:        "copyMetadata is withdrawn: others' labels stay",
+			Objects:     []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(one), copied(one, "7", withCostCenter, func(s *corev1.Secret) { s.Labels["team"] = "a" })},
+			WantUpdates: rewritten(one, func(s *corev1.Secret) { s.Labels["team"] = "a" }),
+		}, {
+			Name:    "copyMetadata is there",
+			Objects: []runtime.Object{asks(), ClusterPullSecret("ghcr", costCenter), sourceOf(one), copied(one, "7", withCostCenter)},
 		}, {
 			Name:    "no good source any more: the copy stays",
 			Objects: []runtime.Object{asks(), ClusterPullSecret("ghcr", sourceLost), copied(one, "6")},
@@ -284,15 +340,15 @@ func revocations() knativetesting.TableTest {
 			Objects:     []runtime.Object{Namespace("team"), ClusterPullSecret("ghcr"), sourceOf(one), copied(one, "7")},
 			WantDeletes: deletion(),
 		}, {
-			Name:    "nobody asks, and a Service refers to it: kept, looked at again",
-			Objects: []runtime.Object{Namespace("team"), ClusterPullSecret("ghcr"), sourceOf(one), copied(one, "7"), used}, WantErr: true,
+			Name:    "nobody asks, and a Service refers to it: kept until an event of that",
+			Objects: []runtime.Object{Namespace("team"), ClusterPullSecret("ghcr"), sourceOf(one), copied(one, "7"), used},
 		}, {
 			Name:        "nobody asks, and a Revision refers to it: kept up to date",
 			Objects:     []runtime.Object{Namespace("team"), ClusterPullSecret("ghcr"), sourceOf(two), copied(one, "6"), revisionWith("ghcr")},
 			WantUpdates: rewritten(two), WantErr: true,
 		}, {
 			Name:    "nobody asks, and a ServiceAccount refers to it",
-			Objects: []runtime.Object{Namespace("team"), ClusterPullSecret("ghcr"), sourceOf(one), copied(one, "7"), ServiceAccount("team", "default", nil, "ghcr")}, WantErr: true,
+			Objects: []runtime.Object{Namespace("team"), ClusterPullSecret("ghcr"), sourceOf(one), copied(one, "7"), ServiceAccount("team", "default", nil, "ghcr")},
 		}, {
 			Name:        "not selected any more: at once, references or not",
 			Objects:     []runtime.Object{asks(), ClusterPullSecret("ghcr", elsewhere), sourceOf(one), copied(one, "7"), used},
@@ -348,6 +404,10 @@ func revocations() knativetesting.TableTest {
 			Objects:     []runtime.Object{asks(), copied(one, "7")},
 			WantDeletes: deletion(),
 		}, {
+			Name:        "taken over, and not selected any more: it is the owner's, and stays",
+			Objects:     []runtime.Object{asks(), ClusterPullSecret("ghcr", elsewhere), sourceOf(one), copied(two, "7", inManifest)},
+			WantPatches: patchOfSecret(retain),
+		}, {
 			Name: "our labels on a source",
 			Objects: []runtime.Object{Namespace("team"), ClusterPullSecret("other", func(c *v1alpha1.ClusterPullSecret) {
 				c.Spec.SecretRef = v1alpha1.SecretReference{Namespace: "team", Name: "ghcr"}
@@ -371,6 +431,19 @@ func revocations() knativetesting.TableTest {
 
 // named has the copies of ghcr under its own.
 func named(cps *v1alpha1.ClusterPullSecret) { cps.Spec.SecretName = "ghcr" }
+
+// inManifest has the data in somebody's manifest.
+func inManifest(s *corev1.Secret) {
+	s.Annotations[corev1.LastAppliedConfigAnnotation] = `{"stringData":{".dockerconfigjson":"{}"}}`
+}
+
+func costCenter(cps *v1alpha1.ClusterPullSecret) {
+	cps.Spec.CopyMetadata = &v1alpha1.CopyMetadata{Labels: map[string]string{"cost-center": "42"}}
+}
+
+func withCostCenter(s *corev1.Secret) {
+	s.Labels["cost-center"], s.Annotations[pullsecrets.CopyMetadataAnnotation] = "42", `{"labels":["cost-center"]}`
+}
 
 // of is a copy of another ClusterPullSecret.
 func of(owner string) func(*corev1.Secret) {

@@ -24,6 +24,7 @@ import (
 const (
 	topicAnnotations = "annotations"
 	topicConflicts   = "conflicts"
+	topicPropagated  = "propagated"
 )
 
 // Reconciler brings a Namespace to what is granted to it and what it declares. A
@@ -100,7 +101,10 @@ func (r *Reconciler) converge(ctx context.Context, namespace *corev1.Namespace) 
 // false if not all could be told yet.
 func (r *Reconciler) report(ctx context.Context, namespace *corev1.Namespace, o outcome) bool {
 	recorder, object := controller.GetEventRecorder(ctx), events.InItsOwn(namespace)
-	var problems, conflicts []events.Event
+	var problems, conflicts, propagated []events.Event
+	if len(o.propagated) > 0 {
+		propagated = append(propagated, events.PropagatedNotGranted(namespace.Name, o.propagated))
+	}
 	for _, problem := range annotation.Misplaced(annotation.OnNamespace, namespace.Annotations, namespace.Labels) {
 		problems = append(problems, events.InvalidAnnotation(problem))
 	}
@@ -121,13 +125,14 @@ func (r *Reconciler) report(ctx context.Context, namespace *corev1.Namespace, o 
 	}
 	_, first := r.reporter.Report(recorder, object, topicAnnotations, problems)
 	_, second := r.reporter.Report(recorder, object, topicConflicts, conflicts)
-	return first && second
+	_, third := r.reporter.Report(recorder, object, topicPropagated, propagated)
+	return first && second && third
 }
 
 // ObserveDeletion forgets a Namespace that is gone.
 func (r *Reconciler) ObserveDeletion(_ context.Context, key types.NamespacedName) error {
 	// Reports are noted under the Namespace's own namespace; see InItsOwn.
-	r.reporter.Forget(types.NamespacedName{Namespace: key.Name, Name: key.Name}, topicAnnotations, topicConflicts)
+	r.reporter.Forget(types.NamespacedName{Namespace: key.Name, Name: key.Name}, topicAnnotations, topicConflicts, topicPropagated)
 	r.copies.repairs.forget(key.Name)
 	r.copies.pending.forget(key.Name)
 	r.accounts.forget(key.Name)

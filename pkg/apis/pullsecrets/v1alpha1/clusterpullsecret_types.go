@@ -36,6 +36,7 @@ import (
 // +kubebuilder:printcolumn:name="Secret",type=string,priority=1,JSONPath=`.spec.secretName`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 63",message="metadata.name must be no more than 63 characters, because copies carry it as a label"
+// +kubebuilder:validation:XValidation:rule="has(self.spec.secretName) ? (has(oldSelf.spec.secretName) ? self.spec.secretName == oldSelf.spec.secretName : self.spec.secretName == self.metadata.name) : (!has(oldSelf.spec.secretName) || oldSelf.spec.secretName == self.metadata.name)",message="secretName is immutable; create a new ClusterPullSecret with the new name, and delete this one when nothing refers to its copies",fieldPath=".spec.secretName"
 type ClusterPullSecret struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional
@@ -76,11 +77,17 @@ type ClusterPullSecretSpec struct {
 	NamespaceSelector *metav1.LabelSelector `json:"namespaceSelector"`
 
 	// SecretName is the name of the copies, and what annotations use. It
-	// defaults to the name of the ClusterPullSecret.
+	// defaults to the name of the ClusterPullSecret. It is immutable, because
+	// Revisions refer to the copies by it: a new name is a new ClusterPullSecret.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
 	SecretName string `json:"secretName,omitempty"`
+
+	// CopyMetadata has labels and annotations for the copies, such as those that
+	// a policy demands or by which a GitOps tool ignores them.
+	// +optional
+	CopyMetadata *CopyMetadata `json:"copyMetadata,omitempty"`
 
 	// Always, when present, puts a copy into every selected namespace. When
 	// absent, a copy is made only where an annotation asks for it.
@@ -109,6 +116,23 @@ type SecretReference struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
 	Name string `json:"name"`
+}
+
+// CopyMetadata is what copies carry beside the controller's own labels and
+// annotations. Keys of the controller, of Kubernetes and of Helm are rejected: they
+// say whose a Secret is.
+type CopyMetadata struct {
+	// Labels of the copies.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=32
+	// +kubebuilder:validation:XValidation:rule="self.all(key, !key.matches('^([^/]*[.])?(kubernetes[.]io|k8s[.]io|pullsecrets[.]dev)/|^meta[.]helm[.]sh/'))",message="keys under pullsecrets.dev/, kubernetes.io/, k8s.io/ and meta.helm.sh/ are reserved"
+	Labels map[string]string `json:"labels,omitempty"`
+
+	// Annotations of the copies.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=32
+	// +kubebuilder:validation:XValidation:rule="self.all(key, !key.matches('^([^/]*[.])?(kubernetes[.]io|k8s[.]io|pullsecrets[.]dev)/|^meta[.]helm[.]sh/'))",message="keys under pullsecrets.dev/, kubernetes.io/, k8s.io/ and meta.helm.sh/ are reserved"
+	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
 // Always says what happens in every selected namespace, without any

@@ -4,6 +4,7 @@
 package v1alpha1
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -26,8 +27,23 @@ func (c *ClusterPullSecret) Validate(ctx context.Context) *apis.FieldError {
 		return nil
 	}
 	return c.validateName().ViaField("metadata").
+		Also(c.validateUpdate(ctx).ViaField("spec")).
 		Also(c.Spec.Validate(apis.WithinSpec(ctx)).ViaField("spec"))
 }
+
+// validateUpdate rejects another name for the copies: Revisions refer to the copies
+// by name, and would lose them.
+func (c *ClusterPullSecret) validateUpdate(ctx context.Context) *apis.FieldError {
+	before, ok := apis.GetBaseline(ctx).(*ClusterPullSecret)
+	if !apis.IsInUpdate(ctx) || !ok || before == nil || c.copyName() == before.copyName() {
+		return nil
+	}
+	return apis.ErrInvalidValue(c.Spec.SecretName, "secretName", fmt.Sprintf(
+		"it is immutable, and was %s; create a new ClusterPullSecret with the new name, and delete this one when nothing refers to its copies", before.copyName()))
+}
+
+// copyName is the name of the copies, whether or not it has been defaulted.
+func (c *ClusterPullSecret) copyName() string { return cmp.Or(c.Spec.SecretName, c.Name) }
 
 // validateName refuses names that copies could not carry as a label. The API
 // server has seen to the rest.
@@ -39,7 +55,8 @@ func (c *ClusterPullSecret) validateName() *apis.FieldError {
 func (s *ClusterPullSecretSpec) Validate(context.Context) *apis.FieldError {
 	errs := s.SecretRef.validate().ViaField("secretRef").
 		Also(s.validateNamespaceSelector()).
-		Also(s.validateSecretName())
+		Also(s.validateSecretName()).
+		Also(s.CopyMetadata.validate().ViaField("copyMetadata"))
 	if s.Always != nil {
 		errs = errs.Also(s.Always.validate().ViaField("always"))
 	}
@@ -96,6 +113,54 @@ func (s *ClusterPullSecretSpec) validateSecretName() *apis.FieldError {
 		problems = validation.IsValidLabelValue(s.SecretName)
 	}
 	return invalid(s.SecretName, "secretName", problems)
+}
+
+// maxCopyMetadata is how much the annotations of CopyMetadata may hold in total, of
+// the 256 KiB that an object may have.
+const maxCopyMetadata = 64 << 10
+
+// validate accepts what the API server accepts as labels and annotations, and of that
+// nothing that says whose a Secret is.
+func (m *CopyMetadata) validate() (errs *apis.FieldError) {
+	if m == nil {
+		return nil
+	}
+	for key, value := range m.Labels {
+		problems := append(validateCopyKey(key), validation.IsValidLabelValue(value)...)
+		errs = errs.Also(invalid(key, apis.CurrentField, problems).ViaFieldKey("labels", key))
+	}
+	size := 0
+	for key, value := range m.Annotations {
+		size += len(key) + len(value)
+		errs = errs.Also(invalid(key, apis.CurrentField, validateCopyKey(key)).ViaFieldKey("annotations", key))
+	}
+	for field, count := range map[string]int{"labels": len(m.Labels), "annotations": len(m.Annotations)} {
+		if count > maxCopyKeys {
+			errs = errs.Also(apis.ErrInvalidValue(count, field, fmt.Sprintf("must have at most %d keys", maxCopyKeys)))
+		}
+	}
+	if size > maxCopyMetadata {
+		errs = errs.Also(apis.ErrInvalidValue(size, "annotations", fmt.Sprintf("must hold no more than %d bytes", maxCopyMetadata)))
+	}
+	return errs
+}
+
+// maxCopyKeys is how many labels copies may have, and how many annotations.
+const maxCopyKeys = 32
+
+// validateCopyKey returns what is wrong with the key of a label or an annotation.
+func validateCopyKey(key string) []string {
+	domain, _, qualified := strings.Cut(key, "/")
+	domain = strings.ToLower(domain)
+	for _, reserved := range []string{pullsecrets.GroupName, "kubernetes.io", "k8s.io"} {
+		if qualified && (domain == reserved || strings.HasSuffix(domain, "."+reserved)) {
+			return []string{fmt.Sprintf("keys under %s/ are reserved", reserved)}
+		}
+	}
+	if qualified && domain == "meta.helm.sh" {
+		return []string{"keys under meta.helm.sh/ are reserved: with them a copy would count as Helm's"}
+	}
+	return validation.IsQualifiedName(key)
 }
 
 func (a *Always) validate() (errs *apis.FieldError) {

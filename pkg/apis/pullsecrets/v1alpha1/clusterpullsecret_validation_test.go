@@ -5,6 +5,7 @@ package v1alpha1
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -227,5 +228,54 @@ func TestValidateLetsGo(t *testing.T) {
 				t.Errorf("Validate = %v, want accepted: %t", err, test.ok)
 			}
 		})
+	}
+}
+
+// Revisions refer to copies by their name, so it stays, whether or not it is written down.
+func TestSecretNameIsImmutable(t *testing.T) {
+	named := func(name string) func(*ClusterPullSecret) {
+		return func(c *ClusterPullSecret) { c.Spec.SecretName = name }
+	}
+	own := valid().Name
+	for _, test := range []struct {
+		before, after string
+		ok            bool
+	}{{"", "", true}, {"", own, true}, {own, "", true}, {"other", "other", true}, {"", "other", false}, {"other", "", false}, {"other", own, false}} {
+		ctx := apis.WithinUpdate(t.Context(), valid(named(test.before)))
+		if err := valid(named(test.after)).Validate(ctx); (err == nil) != test.ok || err != nil && !strings.Contains(err.Error(), "spec.secretName") {
+			t.Errorf("From %q to %q: %v, want accepted: %t", test.before, test.after, err, test.ok)
+		}
+	}
+}
+
+// Copies take any labels and annotations but those that say whose a Secret is.
+func TestCopyMetadataIsValidated(t *testing.T) {
+	for key, ok := range map[string]bool{
+		"team": true, "example.com/team": true, "argocd.argoproj.io/compare-options": true, "notkubernetes.io/x": true,
+		"pullsecrets.dev/x": false, "x.pullsecrets.dev/y": false, "app.kubernetes.io/managed-by": false, "kubernetes.io/x": false,
+		"kubectl.kubernetes.io/last-applied-configuration": false, "k8s.io/x": false, "meta.helm.sh/release-name": false, "no key": false, "": false, "a/b/c": false,
+	} {
+		for field, metadata := range map[string]CopyMetadata{
+			"labels": {Labels: map[string]string{key: "x"}}, "annotations": {Annotations: map[string]string{key: "x"}},
+		} {
+			err := valid(func(c *ClusterPullSecret) { c.Spec.CopyMetadata = &metadata }).Validate(t.Context())
+			if (err == nil) != ok || err != nil && !strings.Contains(err.Error(), "spec.copyMetadata."+field) {
+				t.Errorf("%s: %q: %v, want accepted: %t", field, key, err, ok)
+			}
+		}
+	}
+	many := map[string]string{}
+	for i := range 33 {
+		many[fmt.Sprint("key-", i)] = ""
+	}
+	for reason, metadata := range map[string]CopyMetadata{
+		"a value that no label has": {Labels: map[string]string{"team": "not a value"}},
+		"too many labels":           {Labels: many},
+		"too many annotations":      {Annotations: many},
+		"too large":                 {Annotations: map[string]string{"x": strings.Repeat("x", 65<<10)}},
+	} {
+		if err := valid(func(c *ClusterPullSecret) { c.Spec.CopyMetadata = &metadata }).Validate(t.Context()); err == nil {
+			t.Errorf("%s is accepted", reason)
+		}
 	}
 }

@@ -1,12 +1,12 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package resources makes the copies of a namespace and judges existing ones,
-// without effects.
+// Package resources decides what becomes of the copies of a namespace and makes what is
+// written, without effects.
 package resources
 
 import (
-	"maps"
+	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -26,46 +26,35 @@ type Wanted struct {
 	Digest string
 }
 
-// Verdict is what becomes of a copy.
-type Verdict string
-
-const (
-	// Good: it is what it should be.
-	Good Verdict = "Good"
-	// Update: it is written in place, and keeps its UID.
-	Update Verdict = "Update"
-	// Replace: it cannot be written in place and is made anew.
-	Replace Verdict = "Replace"
-)
-
-// Judge compares a cached copy, in which digests stand for the data (see
-// pkg/trim), with what it should be.
-func Judge(copied *corev1.Secret, w Wanted) Verdict {
+// match compares a cached copy, in which digests stand for the data (see pkg/trim),
+// with what it should be. It returns nothing where they are the same, Update where it
+// can be written in place and keeps its UID, and Replace where it has to be made anew.
+func match(copied *corev1.Secret, w Wanted) Verb {
 	switch {
 	case copied.Type != corev1.SecretTypeDockerConfigJson, copied.Immutable != nil && *copied.Immutable:
 		return Replace
-	case string(copied.Data[corev1.DockerConfigJsonKey]) != w.Digest, len(copied.Data) != 1,
-		copied.Labels[pullsecrets.ClusterPullSecretLabel] != w.ClusterPullSecret.Name,
-		copied.Annotations[pullsecrets.SourceResourceVersionAnnotation] != w.Version,
-		len(copied.OwnerReferences) > 0:
+	case string(copied.Data[corev1.DockerConfigJsonKey]) != w.Digest, len(copied.Data) != 1, len(copied.OwnerReferences) > 0,
+		!grant.HasCopyMetadata(&copied.ObjectMeta, w.ClusterPullSecret, w.Version):
 		return Update
 	}
-	return Good
+	return Nothing
+}
+
+// IsWritten reports whether a cached copy is what a write has made of it.
+func IsWritten(copied *corev1.Secret, w Wanted) bool {
+	return copied.DeletionTimestamp == nil && match(copied, w) == Nothing
 }
 
 // MakeCopy makes a copy. It holds the docker config alone and nothing else of the
 // source.
 func MakeCopy(namespace string, w Wanted, config dockerconfig.Config) *corev1.Secret {
-	return &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace:   namespace,
-			Name:        grant.SecretName(w.ClusterPullSecret),
-			Labels:      grant.CopyLabels(w.ClusterPullSecret.Name),
-			Annotations: map[string]string{pullsecrets.SourceResourceVersionAnnotation: w.Version},
-		},
-		Type: corev1.SecretTypeDockerConfigJson,
-		Data: map[string][]byte{corev1.DockerConfigJsonKey: config.Copy()},
+	made := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: grant.SecretName(w.ClusterPullSecret)},
+		Type:       corev1.SecretTypeDockerConfigJson,
+		Data:       map[string][]byte{corev1.DockerConfigJsonKey: config.Copy()},
 	}
+	grant.SetCopyMetadata(&made.ObjectMeta, w.ClusterPullSecret, w.Version)
+	return made
 }
 
 // MakeUpdate makes the update of an existing copy, to be refused where the copy has
@@ -73,16 +62,26 @@ func MakeCopy(namespace string, w Wanted, config dockerconfig.Config) *corev1.Se
 // because a copy has none and would be deleted with one.
 func MakeUpdate(copied *corev1.Secret, w Wanted, config dockerconfig.Config) *corev1.Secret {
 	updated := MakeCopy(copied.Namespace, w, config)
-	labels, annotations := maps.Clone(copied.Labels), maps.Clone(copied.Annotations)
-	if labels == nil {
-		labels = map[string]string{}
-	}
-	if annotations == nil {
-		annotations = map[string]string{}
-	}
-	maps.Copy(labels, updated.Labels)
-	maps.Copy(annotations, updated.Annotations)
-	updated.Labels, updated.Annotations = labels, annotations
+	updated.Labels, updated.Annotations = copied.Labels, copied.Annotations
+	grant.SetCopyMetadata(&updated.ObjectMeta, w.ClusterPullSecret, w.Version)
 	updated.UID, updated.ResourceVersion, updated.Finalizers = copied.UID, copied.ResourceVersion, copied.Finalizers
 	return updated
+}
+
+// MakeLetGo makes the patch by which a Secret becomes its namespace's own: our labels
+// and annotations go, and all else stays, what spec.copyMetadata put there included,
+// because a policy may demand it. It is refused where the Secret has changed meanwhile.
+func MakeLetGo(copied *corev1.Secret) string {
+	annotations := fmt.Sprintf("%q:null", pullsecrets.SourceResourceVersionAnnotation)
+	if _, recorded := copied.Annotations[pullsecrets.CopyMetadataAnnotation]; recorded {
+		annotations += fmt.Sprintf(",%q:null", pullsecrets.CopyMetadataAnnotation)
+	}
+	return fmt.Sprintf(`{"metadata":{"resourceVersion":%q,"labels":{%q:null,%q:null},"annotations":{%s}}}`,
+		copied.ResourceVersion, pullsecrets.ManagedByLabel, pullsecrets.ClusterPullSecretLabel, annotations)
+}
+
+// MakeRelease makes the patch that takes off the finalizers of a deleted copy, whatever
+// has become of it: nobody may hold a credential, or the platform's object, by one.
+func MakeRelease(copied *corev1.Secret) string {
+	return fmt.Sprintf(`{"metadata":{"uid":%q,"finalizers":null}}`, copied.UID)
 }

@@ -1,0 +1,144 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package namespace
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/grant"
+	"pullsecrets.dev/pkg/reconciler/namespace/resources"
+)
+
+// apply does what was decided, by one request at most.
+func (c *copies) apply(ctx context.Context, name types.NamespacedName, s resources.Situation, verb resources.Verb, o *outcome) error {
+	switch verb {
+	case resources.Create, resources.Update:
+		return c.write(ctx, name, s, o)
+	case resources.Replace:
+		return c.remove(ctx, s.Have)
+	case resources.Remove:
+		c.repairs.reset(name)
+		return c.remove(ctx, s.Have)
+	case resources.Revoke:
+		err := c.remove(ctx, s.Have)
+		if err == nil {
+			c.repairs.removed(name)
+		}
+		return err
+	case resources.Release:
+		return c.patch(ctx, s.Have, resources.MakeRelease(s.Have))
+	case resources.Retain, resources.LetGo:
+		c.repairs.reset(name)
+		err := c.patch(ctx, s.Have, resources.MakeLetGo(s.Have))
+		c.metrics.attempt(ctx, retained, err)
+		return err
+	}
+	return nil
+}
+
+// do makes one write of a copy. Whoever looks at its state before the write, in the
+// cache, is kept from writing again. A copy that is then seen to be what the write
+// makes is nothing to look into.
+func (c *copies) do(name types.NamespacedName, makes func(*corev1.Secret) bool, write func() error) error {
+	c.pending.begin(name, makes)
+	err := write()
+	if err != nil {
+		c.pending.end(name)
+	}
+	return err
+}
+
+// goes is what a write makes that takes a copy away: whatever is seen after it is news.
+func goes(*corev1.Secret) bool { return false }
+
+// write makes the copy, or writes it in place.
+func (c *copies) write(ctx context.Context, name types.NamespacedName, s resources.Situation, o *outcome) error {
+	w, copied := s.WantedCopy(), s.Have
+	config, facts, release, err := c.sources.Hold(ctx, w.ClusterPullSecret.Spec.SecretRef, w.Version)
+	if err != nil {
+		return fmt.Errorf("failed to read the source of ClusterPullSecret %s: %w", w.ClusterPullSecret.Name, err)
+	}
+	defer release()
+	if facts.Digest != w.Digest {
+		// It has changed since it was judged. The status will name the new version, and
+		// cause another reconciliation.
+		o.lookAgain(unheard)
+		return nil
+	}
+	secrets, done := c.kube.CoreV1().Secrets(name.Namespace), created
+	write := func() error {
+		_, err := secrets.Create(ctx, resources.MakeCopy(name.Namespace, w, config), metav1.CreateOptions{FieldManager: pullsecrets.FieldManager})
+		return err
+	}
+	if copied != nil {
+		done, write = updated, func() error {
+			_, err := secrets.Update(ctx, resources.MakeUpdate(copied, w, config), metav1.UpdateOptions{FieldManager: pullsecrets.FieldManager})
+			return err
+		}
+	}
+	err = c.do(name, func(copied *corev1.Secret) bool { return resources.IsWritten(copied, w) }, write)
+	if copied == nil && apierrors.IsAlreadyExists(err) {
+		return c.conflict(ctx, name, o)
+	}
+	c.metrics.attempt(ctx, done, err)
+	if err != nil {
+		return fmt.Errorf("failed to write the copy %s: %w", name, err)
+	}
+	c.repairs.wrote(name, stateOf(w.ClusterPullSecret))
+	return nil
+}
+
+// conflict finds out whose the Secret is that stands where a copy should.
+func (c *copies) conflict(ctx context.Context, name types.NamespacedName, o *outcome) error {
+	found, err := c.labelsOf(ctx, name.Namespace, name.Name)
+	switch {
+	case apierrors.IsNotFound(err):
+		return fmt.Errorf("copy %s was there and is not any more", name)
+	case err != nil:
+		return fmt.Errorf("failed to look at Secret %s: %w", name, err)
+	case grant.Owner(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Labels: found}}) != "":
+		// Ours, and new to the cache, which brings the Namespace back here.
+		return nil
+	}
+	c.metrics.count(ctx, conflict)
+	o.conflicts = append(o.conflicts, name.Name)
+	o.lookAgain(later)
+	return nil
+}
+
+// remove deletes a copy, unless it has changed since it was looked at.
+func (c *copies) remove(ctx context.Context, copied *corev1.Secret) error {
+	err := c.do(nameOf(copied), goes, func() error {
+		return c.kube.CoreV1().Secrets(copied.Namespace).Delete(ctx, copied.Name, metav1.DeleteOptions{
+			Preconditions: &metav1.Preconditions{UID: &copied.UID, ResourceVersion: &copied.ResourceVersion},
+		})
+	})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	c.metrics.attempt(ctx, removed, err)
+	if err != nil {
+		return fmt.Errorf("failed to delete the copy %s/%s: %w", copied.Namespace, copied.Name, err)
+	}
+	return nil
+}
+
+func (c *copies) patch(ctx context.Context, copied *corev1.Secret, patch string) error {
+	err := c.do(nameOf(copied), goes, func() error {
+		_, err := c.kube.CoreV1().Secrets(copied.Namespace).Patch(ctx, copied.Name, types.MergePatchType, []byte(patch),
+			metav1.PatchOptions{FieldManager: pullsecrets.FieldManager})
+		return err
+	})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("failed to patch the copy %s/%s: %w", copied.Namespace, copied.Name, err)
+	}
+	return nil
+}

@@ -1,0 +1,157 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+)
+
+// ownManifest is the manifest of a team's own Secret with the name of a copy.
+func ownManifest(name string, labels map[string]string) []byte {
+	secret := pullSecret(name, "registry.team.example.com", "of-the-team")
+	metadata := map[string]any{"name": name}
+	if labels != nil {
+		metadata["labels"] = labels // A null would delete those that are there.
+	}
+	return encode(map[string]any{
+		"apiVersion": "v1", "kind": "Secret", "metadata": metadata,
+		"type": string(secret.Type), "stringData": map[string]any{corev1.DockerConfigJsonKey: string(secret.Data[corev1.DockerConfigJsonKey])},
+	})
+}
+
+// copyLabels are the labels of a copy.
+func (p *platform) copyLabels() map[string]string {
+	return map[string]string{pullsecrets.ManagedByLabel: pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel: p.name}
+}
+
+// waitForOwn waits until the team's Secret is an ordinary one, and returns it.
+func (p *platform) waitForOwn(n *tenant) *corev1.Secret {
+	p.t.Helper()
+	var own *corev1.Secret
+	eventually(p.t, func(context.Context) error {
+		own = n.copyOf(p.name)
+		if own == nil || !hasPassword(own, "of-the-team") || own.Labels[pullsecrets.ManagedByLabel] != "" || own.Annotations[pullsecrets.SourceResourceVersionAnnotation] != "" {
+			return fmt.Errorf("the team's Secret is not let go yet")
+		}
+		return nil
+	})
+	return own
+}
+
+// Who keeps the data of a copy in a manifest takes it over: the team's data serves, as if
+// it had come before the copy, and the conflict is shown. When the Secret goes, the copy
+// comes back.
+func TestManifestTakesACopyOver(t *testing.T) {
+	t.Parallel()
+	for tool, flags := range map[string][]string{
+		"client-side apply": {"apply", "-f", "-"},
+		"server-side apply": {"apply", "-f", "-", "--server-side", "--force-conflicts"},
+	} {
+		t.Run(tool, func(t *testing.T) {
+			t.Parallel()
+			p := newPlatform(t)
+			n := newTenant(t, optedIn(p.name), p.granted())
+			alice := n.person("alice")
+			p.grant()
+			n.waitForCopy(p.name, "one")
+			alice.run(ownManifest(p.name, nil), "kubectl", flags...)
+			own := p.waitForOwn(n)
+			p.waitForConflict(n, own, 0)
+			p.rotate("two")
+			p.waitForConflict(n, own, 0)
+			p.rotate("one")
+			p.makeWay(n)
+		})
+	}
+}
+
+// The same manifests give the same result in whatever order they arrive: a file with the
+// Namespace, the team's own Secret and a Service, applied until it is accepted.
+func TestOneFileWithAnOwnSecret(t *testing.T) {
+	t.Parallel()
+	for i := range 5 {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			t.Parallel()
+			p := newPlatform(t)
+			p.grant()
+			n := newTenant(t, optedIn(p.name), p.granted())
+			alice := n.person("alice")
+			service := manifests(t, n.Env, "by-digest.yaml")[0].Object
+			file := encode(map[string]any{"apiVersion": "v1", "kind": "List", "items": []any{json.RawMessage(ownManifest(p.name, nil)), service}})
+			eventually(t, func(context.Context) error {
+				// Where the copy comes between kubectl's GET and POST, the name is taken.
+				if output, err := alice.try(file, "kubectl", "apply", "-f", "-"); err != nil {
+					return fmt.Errorf("kubectl apply: %w: %s", err, output)
+				}
+				return nil
+			})
+			own := p.waitForOwn(n)
+			p.waitForConflict(n, own, 0)
+			n.waitForList("app", p.name)
+		})
+	}
+}
+
+// A manifest of labels alone keeps no data, and an edit is kept in no manifest: the copy
+// stays ours. A manifest that has both of our labels asks for a copy.
+func TestWhatTakesNoCopyOver(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	n := newTenant(t, optedIn(p.name), p.granted())
+	alice := n.person("alice")
+	p.grant()
+	before := n.waitForCopy(p.name, "one")
+	labels := encode(map[string]any{"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": p.name, "labels": map[string]any{"example.com/team": "a"}}})
+	alice.run(labels, "kubectl", "apply", "-f", "-", "--server-side")
+	n.patchSecret(p.name, map[string]any{"data": map[string]any{corev1.DockerConfigJsonKey: "e30="}})
+	checkInPlace(t, before, n.waitForCopy(p.name, "one"))
+	alice.run(ownManifest(p.name, p.copyLabels()), "kubectl", "apply", "-f", "-")
+	p.rotate("two")
+	checkInPlace(t, before, n.waitForCopy(p.name, "two"))
+	p.waitForStatus("1/1", selects(1))
+}
+
+// Labels on a Secret that never was a copy ask for its adoption, though a manifest has its
+// data. What the manifest is applied to later is the team's again.
+func TestAdoptedByLabelAndTakenBack(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	n := newTenant(t, optedIn(p.name), p.granted())
+	alice := n.person("alice")
+	alice.run(ownManifest(p.name, nil), "kubectl", "apply", "-f", "-")
+	own := n.copyOf(p.name)
+	p.grant()
+	p.waitForConflict(n, own, 0)
+	n.patchSecret(p.name, map[string]any{"metadata": map[string]any{"labels": p.copyLabels()}})
+	checkInPlace(t, own, n.waitForCopy(p.name, "one"))
+	alice.run(ownManifest(p.name, nil), "kubectl", "apply", "-f", "-")
+	p.waitForConflict(n, p.waitForOwn(n), 0)
+}
+
+// A labelled Secret that somebody keeps making where nothing grants it goes at once each
+// time, and after three rounds the Namespace says so.
+func TestPropagatedSecretIsToldOf(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	n := newTenant(t)
+	for range 4 {
+		secret := pullSecret(p.name, "own.example.com", "forged")
+		secret.Labels = p.copyLabels()
+		if _, err := n.Kube.CoreV1().Secrets(n.ns).Create(t.Context(), secret, metav1.CreateOptions{FieldManager: "propagator"}); err != nil {
+			t.Fatal(err)
+		}
+		n.waitForNoCopy(p.name)
+	}
+	n.waitForEvent(n.namespace(), "NotGranted", p.name, "keep coming back")
+}
