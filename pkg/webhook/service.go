@@ -201,6 +201,9 @@ func (s *Services) decide(ctx context.Context, namespace string, old, requested 
 			return nil, err
 		}
 		c := &change{list: items, ledger: old.ledger()}
+		if ledger := merge.Restored(oldSide.Current, d); len(ledger) > len(oldSide.Ledger) {
+			c.ledger = ledger.String()
+		}
 		if name := requested.revisionName(); name != "" && len(result.Added) > 0 {
 			c.warnings = append(c.warnings, warnNamedRevision(name, result.Added))
 		}
