@@ -115,8 +115,11 @@ func ownedItems(fields []byte) (names sets.Set[string], whole bool) {
 // managedFields say which names somebody applied only where they show that the list
 // is still what was applied:
 //
-//   - It is owned by somebody's apply and by our last write of it too. Any change of
-//     the list would have ended one of the two.
+//   - It is owned by somebody's apply and by another writer too, ourselves for
+//     instance. An apply of anything but what that one wrote would have ended the
+//     other's ownership. (Our write may be filed under before-first-apply: a
+//     ServiceAccount made without fields, like each default one, is not tracked until
+//     it is applied.)
 //   - It is owned by somebody's apply and lacks what the ledger names. Admission, which
 //     would have put that back, was not asked.
 //
@@ -130,12 +133,16 @@ func CurrentOfServiceAccount(list []string, ledger Ledger, managed []metav1.Mana
 	if unmarshalHint(annotations[corev1.LastAppliedConfigAnnotation], &config) {
 		c.Claimed.Insert(NamesOf(config.ImagePullSecrets)...)
 	}
-	byApply, byUs := slices.ContainsFunc(managed, appliesList), slices.ContainsFunc(managed, isOurList)
-	lacking := false
+	owners, lacking := 0, false
+	for _, entry := range managed {
+		if OwnsAccountList(entry) {
+			owners++
+		}
+	}
 	for name := range ledger {
 		lacking = lacking || !slices.Contains(list, name)
 	}
-	if byApply && (byUs || lacking) {
+	if slices.ContainsFunc(managed, appliesList) && (owners > 1 || lacking) {
 		c.Claimed.Insert(list...)
 	}
 	return c

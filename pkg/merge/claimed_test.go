@@ -77,6 +77,7 @@ func TestClaimedOfServiceAccount(t *testing.T) {
 		{reason: "nothing known", current: "own x=namespace"},
 		{reason: "last-applied", current: "own x=namespace", applied: "x", want: "x"},
 		{reason: "the apply of what we had written", current: "own x=namespace", managed: []metav1.ManagedFieldsEntry{us, argo}, want: "own x"},
+		{reason: "the apply of what we had written before anything was tracked", current: "own x=namespace", managed: []metav1.ManagedFieldsEntry{argo, ownsAccount("before-first-apply", updates, 1)}, want: "own x"},
 		{reason: "an apply beside which admission has added", current: "own x=namespace", managed: []metav1.ManagedFieldsEntry{argo}},
 		{reason: "our own write after the apply", current: "own x=namespace", managed: []metav1.ManagedFieldsEntry{us, elsewhere}},
 		{reason: "an update, OpenShift's for instance, which leaves what it finds", current: "own x=namespace", managed: []metav1.ManagedFieldsEntry{edit}},

@@ -58,7 +58,7 @@ func TestAppliedAccountIsItsOwnersWithoutAdmission(t *testing.T) {
 	alice.run(accountManifest("robot", "ghcr"), "kubectl", "apply", "-f", "-", "--server-side", "--field-manager=argocd-controller")
 	n.waitForAccount("robot", nil, "ghcr")
 	n.annotateNamespace(pullsecrets.ServiceAccountsAnnotation, nil)
-	n.settle("ghcr", "quay")
+	n.settle("ghcr")
 	n.waitForAccount("robot", nil, "ghcr")
 }
 
