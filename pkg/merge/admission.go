@@ -91,10 +91,10 @@ func renewed(old, requested Side) bool {
 // list, with a ledger of what the product added to it.
 func reused(taken Revision, old, requested Current, d Declared) Result {
 	brought := requested.Ledger
-	requested.Ledger = d.trusted(old.Ledger, brought)
+	old, requested, kept := d.judged(old, requested)
 	own := d.ownOf(old, requested)
 	var entries []Entry
-	for _, e := range append(old.added(), d.entries()...) {
+	for _, e := range slices.Concat(old.added(), d.entries(), kept) {
 		if slices.Contains(taken.List, e.Name) && !slices.Contains(own, e.Name) && !contains(entries, e.Name) {
 			entries = append(entries, e)
 		}

@@ -5,6 +5,7 @@ package merge
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,23 +15,52 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
-// Claimed returns the names of a Service's pull secrets that somebody besides
-// the product has written down: those which another field manager owns, and
-// those in kubectl's last-applied-configuration. What admission adds is owned
-// by nobody, because the API server notes owners before it calls webhooks, so
-// our own entries are never among them.
+// anonymous are field managers of the API server's own, under which it files what
+// it does not know the writer of: before the first server-side apply, and beyond
+// ten writers (apimachinery, pkg/util/managedfields/internal). What they own may be
+// anybody's, so they prove nothing, and the ledger decides.
+var anonymous = sets.New("before-first-apply", "ancient-changes")
+
+// CurrentOf is the list of a Service with what managedFields and
+// last-applied-configuration prove about its entries. The API server computes
+// managedFields before it calls webhooks, so what admission adds is owned by nobody,
+// and a request that leaves an entry as it is does not own it.
 //
-// Input that does not parse claims nothing: the API server keeps managedFields
-// well formed, and last-applied-configuration is a hint at most.
-func Claimed(managed []metav1.ManagedFieldsEntry, annotations map[string]string) sets.Set[string] {
-	claimed := sets.New[string]()
+// Input that does not parse proves nothing.
+func CurrentOf(list []string, ledger Ledger, managed []metav1.ManagedFieldsEntry, annotations map[string]string) Current {
+	c := Current{List: list, Ledger: ledger, Claimed: applied(annotations), Managed: sets.New[string](), Free: sets.New[string]()}
+	ours, unknown := sets.New[string](), sets.New[string]()
+	traced := len(managed) > 0
 	for _, entry := range managed {
-		if entry.Manager == pullsecrets.FieldManager || entry.Subresource != "" || entry.FieldsV1 == nil {
+		if entry.Subresource != "" || entry.FieldsV1 == nil {
 			continue
 		}
-		claimOwned(claimed, entry.FieldsV1.Raw)
+		names, whole := ownedItems(entry.FieldsV1.Raw)
+		switch {
+		case entry.Manager == pullsecrets.FieldManager:
+			ours = ours.Union(names)
+		case anonymous.Has(entry.Manager):
+			unknown = unknown.Union(names)
+		default:
+			c.Claimed = c.Claimed.Union(names)
+		}
+		traced = traced && !whole
 	}
-	var applied struct {
+	if !traced {
+		return c
+	}
+	for _, name := range list {
+		if !c.Claimed.Has(name) && !unknown.Has(name) {
+			c.Free.Insert(name)
+		}
+	}
+	c.Managed = c.Free.Intersection(ours)
+	return c
+}
+
+// applied are the names that kubectl's last-applied-configuration of a Service lists.
+func applied(annotations map[string]string) sets.Set[string] {
+	var config struct {
 		Spec struct {
 			Template struct {
 				Spec struct {
@@ -39,41 +69,23 @@ func Claimed(managed []metav1.ManagedFieldsEntry, annotations map[string]string)
 			} `json:"template"`
 		} `json:"spec"`
 	}
-	if unmarshalHint(annotations[corev1.LastAppliedConfigAnnotation], &applied) {
-		claim(claimed, applied.Spec.Template.Spec.ImagePullSecrets)
+	if !unmarshalHint(annotations[corev1.LastAppliedConfigAnnotation], &config) {
+		return sets.New[string]()
 	}
-	return claimed
-}
-
-// ClaimedOfServiceAccount is Claimed for a ServiceAccount, whose list is atomic:
-// whoever wrote it last owns it whole, our entries included, so that only
-// last-applied-configuration can tell.
-func ClaimedOfServiceAccount(annotations map[string]string) sets.Set[string] {
-	claimed := sets.New[string]()
-	var applied struct {
-		ImagePullSecrets []corev1.LocalObjectReference `json:"imagePullSecrets"`
-	}
-	if unmarshalHint(annotations[corev1.LastAppliedConfigAnnotation], &applied) {
-		claim(claimed, applied.ImagePullSecrets)
-	}
-	return claimed
+	return sets.New(NamesOf(config.Spec.Template.Spec.ImagePullSecrets)...)
 }
 
 func unmarshalHint(text string, into any) bool {
 	return strings.Contains(text, `"imagePullSecrets"`) && json.Unmarshal([]byte(text), into) == nil
 }
 
-func claim(claimed sets.Set[string], refs []corev1.LocalObjectReference) {
-	for _, ref := range refs {
-		claimed.Insert(ref.Name)
-	}
-}
-
-// claimOwned adds the names whose list item the fields own. The list is a map
-// by name, so an item's path element is `k:{"name":"NAME"}`.
-func claimOwned(claimed sets.Set[string], fields []byte) {
+// ownedItems are the names whose list item the fields own. The list is a map by
+// name, so an item's path element is `k:{"name":"NAME"}`. Fields may also own the
+// list as a whole, without items: a manager that wrote it when Knative's list was
+// atomic.
+func ownedItems(fields []byte) (names sets.Set[string], whole bool) {
 	if !strings.Contains(string(fields), `"f:imagePullSecrets"`) {
-		return
+		return nil, false
 	}
 	var owned struct {
 		Spec struct {
@@ -85,16 +97,100 @@ func claimOwned(claimed sets.Set[string], fields []byte) {
 		} `json:"f:spec"`
 	}
 	if json.Unmarshal(fields, &owned) != nil {
-		return
+		return nil, true
 	}
-	for element := range owned.Spec.Template.Spec.Items {
-		key, ok := strings.CutPrefix(element, "k:")
-		if !ok {
-			continue
-		}
+	items := owned.Spec.Template.Spec.Items
+	names = sets.New[string]()
+	for element := range items {
 		var ref corev1.LocalObjectReference
-		if json.Unmarshal([]byte(key), &ref) == nil {
-			claimed.Insert(ref.Name)
+		if key, ok := strings.CutPrefix(element, "k:"); ok && json.Unmarshal([]byte(key), &ref) == nil {
+			names.Insert(ref.Name)
 		}
 	}
+	return names, items != nil && len(items) == 0
+}
+
+// CurrentOfServiceAccount is the list of a ServiceAccount as it is stored. The list
+// is atomic: whoever writes it owns it whole, whatever others have put into it, so
+// managedFields say which names somebody applied only where they show that the list
+// is still what was applied:
+//
+//   - It is owned by somebody's apply and by another writer too, ourselves for
+//     instance. An apply of anything but what that one wrote would have ended the
+//     other's ownership. (Our write may be filed under before-first-apply: a
+//     ServiceAccount made without fields, like each default one, is not tracked until
+//     it is applied.)
+//   - It is owned by somebody's apply and lacks what the ledger names. Admission, which
+//     would have put that back, was not asked.
+//
+// Otherwise admission has judged the apply, by AppliedBy, and the ledger is the record
+// of that.
+func CurrentOfServiceAccount(list []string, ledger Ledger, managed []metav1.ManagedFieldsEntry, annotations map[string]string) Current {
+	c := Current{List: list, Ledger: ledger, Claimed: sets.New[string]()}
+	var config struct {
+		ImagePullSecrets []corev1.LocalObjectReference `json:"imagePullSecrets"`
+	}
+	if unmarshalHint(annotations[corev1.LastAppliedConfigAnnotation], &config) {
+		c.Claimed.Insert(NamesOf(config.ImagePullSecrets)...)
+	}
+	owners, lacking := 0, false
+	for _, entry := range managed {
+		if OwnsAccountList(entry) {
+			owners++
+		}
+	}
+	for name := range ledger {
+		lacking = lacking || !slices.Contains(list, name)
+	}
+	if slices.ContainsFunc(managed, appliesList) && (owners > 1 || lacking) {
+		c.Claimed.Insert(list...)
+	}
+	return c
+}
+
+// AppliedBy reports whether a request to write a ServiceAccount is a server-side
+// apply of its list by this field manager: its names are all the manager's. The API
+// server does not tell webhooks the kind of a patch, but it notes when a manager last
+// changed something otherwise than by apply.
+func AppliedBy(manager string, old, requested []metav1.ManagedFieldsEntry) bool {
+	applies := slices.ContainsFunc(requested, func(e metav1.ManagedFieldsEntry) bool {
+		return e.Manager == manager && appliesList(e)
+	})
+	return applies && lastUpdate(manager, old).Equal(lastUpdate(manager, requested))
+}
+
+// WithdrawnBy reports whether a request is one by which the last manager that applied
+// the list of a ServiceAccount withdraws it, and it is kept for being ours too.
+func WithdrawnBy(old, requested []metav1.ManagedFieldsEntry) bool {
+	others := func(e metav1.ManagedFieldsEntry) bool { return OwnsAccountList(e) && !isOurList(e) }
+	return slices.ContainsFunc(old, appliesList) && !slices.ContainsFunc(requested, others) && slices.ContainsFunc(requested, isOurList)
+}
+
+func appliesList(e metav1.ManagedFieldsEntry) bool {
+	return e.Operation == metav1.ManagedFieldsOperationApply && e.Manager != pullsecrets.FieldManager && OwnsAccountList(e)
+}
+
+func isOurList(e metav1.ManagedFieldsEntry) bool {
+	return e.Manager == pullsecrets.FieldManager && OwnsAccountList(e)
+}
+
+// OwnsAccountList reports whether an entry of managedFields owns the list of a
+// ServiceAccount.
+func OwnsAccountList(e metav1.ManagedFieldsEntry) bool {
+	if e.Subresource != "" || e.FieldsV1 == nil || !strings.Contains(string(e.FieldsV1.Raw), `"f:imagePullSecrets"`) {
+		return false
+	}
+	var owned struct {
+		List json.RawMessage `json:"f:imagePullSecrets"`
+	}
+	return json.Unmarshal(e.FieldsV1.Raw, &owned) == nil && owned.List != nil
+}
+
+func lastUpdate(manager string, managed []metav1.ManagedFieldsEntry) *metav1.Time {
+	for _, e := range managed {
+		if e.Manager == manager && e.Operation == metav1.ManagedFieldsOperationUpdate && e.Subresource == "" {
+			return e.Time
+		}
+	}
+	return nil
 }

@@ -170,12 +170,55 @@ func (d Declared) proven(brought Ledger) Ledger {
 	return proven
 }
 
-// trusted is the ledger of the old object with the proven part of the
-// requested one.
-func (d Declared) trusted(old, brought Ledger) Ledger {
-	trusted := d.proven(brought)
-	maps.Copy(trusted, old)
-	return trusted
+// judged returns both sides of a request with a ledger that says what is ours. Of
+// the old side that is its own, rebuilt. Of the requested side it is the old one's,
+// and of the ledger that comes with it what is proven and what names an entry that is
+// Free: nobody can forge that for an entry which they write themselves. kept are the
+// entries of the last kind that are news to this call: another call of the same
+// request has added them, and knew what declares them.
+func (d Declared) judged(old, requested Current) (_, _ Current, kept []Entry) {
+	old = d.rebuilt(old)
+	brought := requested.Ledger
+	declared, withheld := d.layers(nil, true)
+	requested.Ledger = d.proven(brought)
+	for _, name := range clean(requested.List) {
+		origin, named := brought[name]
+		_, before := old.Ledger[name]
+		if !named || before || !requested.Free.Has(name) {
+			continue
+		}
+		requested.Ledger[name] = origin
+		if !contains(declared, name) && !contains(withheld, name) {
+			kept = append(kept, Entry{name, origin})
+		}
+	}
+	maps.Copy(requested.Ledger, old.Ledger)
+	return old, d.rebuilt(requested), kept
+}
+
+// rebuilt returns a list with the items that its ledger lacks: of what is Managed,
+// with the origin of what declares it now. What nothing declares counts as the
+// Namespace's, of which an entry goes with the next change.
+func (d Declared) rebuilt(c Current) Current {
+	lacks := func(name string) bool {
+		_, named := c.Ledger[name]
+		return c.Managed.Has(name) && !named
+	}
+	if !slices.ContainsFunc(c.List, lacks) {
+		return c
+	}
+	ledger, declared := maps.Clone(c.Ledger), d.entries()
+	if ledger == nil {
+		ledger = Ledger{}
+	}
+	for _, name := range slices.DeleteFunc(clean(c.List), func(name string) bool { return !lacks(name) }) {
+		ledger[name] = FromNamespace
+		if i := slices.IndexFunc(declared, func(e Entry) bool { return e.Name == name }); i >= 0 {
+			ledger[name] = declared[i].Origin
+		}
+	}
+	c.Ledger = ledger
+	return c
 }
 
 // byName returns the grants ordered by the ClusterPullSecret's name.

@@ -15,7 +15,20 @@ The [Ledger] is the annotation pullsecrets.dev/added: which entries of the list
 the product added, and from what [Origin]. Everything else in the list is the
 user's own. So is what the ledger names but somebody else claims, that is, owns
 by server-side apply's rules or keeps in kubectl's last-applied-configuration
-(see [Claimed]): an entry that a user writes down later becomes theirs.
+(see [CurrentOf]): an entry that a user writes down later becomes theirs.
+
+The ledger is a record that can be rebuilt. An entry of a Service that field manager
+pullsecrets owns alone is ours although no ledger names it, and gets its item again. An
+entry that nobody owns and no ledger names may be another webhook's, and is left alone.
+
+The list of a ServiceAccount is atomic, so managedFields say only who owns all of it
+(see [CurrentOfServiceAccount]). Which names a server-side apply wrote is known in its
+own request alone, before ours are put beside them, so admission judges it then
+(see [AppliedBy]). Our next write of the list takes over its ownership, and from then on
+the ledger is the only record: a name that it lacks is the user's. Flux and Argo CD
+apply by force, which takes the ownership back; kubectl's client-side apply leaves the
+last-applied-configuration, which claims its names by itself; an Update, OpenShift's for
+instance, writes what it has read, so it claims nothing, and what it adds is in no ledger.
 
 [Declared] is what should be there, in layers.
 

@@ -47,7 +47,7 @@ func (s *source) grants() []Grant {
 }
 
 func (s *source) current() Current {
-	c := Current{List: s.names(), Ledger: Ledger{}, Claimed: sets.New[string]()}
+	c := Current{List: s.names(), Ledger: Ledger{}, Claimed: sets.New[string](), Free: sets.New[string](), Managed: sets.New[string]()}
 	// Ledgers name what is in the list and what is not.
 	for _, name := range append(s.names(), c.List...) {
 		switch s.next(7) {
@@ -63,7 +63,34 @@ func (s *source) current() Current {
 			c.Claimed.Insert(name)
 		}
 	}
+	if s.flag() {
+		return c // Nothing is known of the owners.
+	}
+	for _, name := range c.List {
+		if c.Claimed.Has(name) {
+			continue
+		}
+		switch s.next(3) {
+		case 1:
+			c.Free.Insert(name)
+		case 2:
+			c.Free.Insert(name)
+			c.Managed.Insert(name)
+		}
+	}
 	return c
+}
+
+// answered is a request as the second call sees it: with the first one's answer, of
+// which nobody owns what it added.
+func answered(requested Current, r Result) Current {
+	after := Current{List: r.List, Ledger: r.Ledger, Claimed: requested.Claimed, Free: requested.Free.Clone(), Managed: requested.Managed}
+	for _, name := range r.List {
+		if !slices.Contains(requested.List, name) && requested.Free.Len() > 0 {
+			after.Free.Insert(name)
+		}
+	}
+	return after
 }
 
 func (s *source) declared() Declared {
@@ -118,6 +145,14 @@ func laws(t *testing.T, what string, old, requested Current, got Result) {
 	}
 }
 
+// held is a list with the ledger by which a reconciliation judges it.
+func (d Declared) held(c Current) Current {
+	if d.Hold {
+		return c
+	}
+	return d.rebuilt(c)
+}
+
 func FuzzReconcile(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -128,7 +163,7 @@ func FuzzReconcile(f *testing.F) {
 		if before != snapshot(t, c, d) {
 			t.Errorf("inputs were changed")
 		}
-		laws(t, "Reconcile", c, c, got)
+		laws(t, "Reconcile", d.held(c), d.held(c), got)
 		if isReordering(clean(c.List), clean(got.List)) && got.ListChanged {
 			t.Errorf("a difference of order alone was written: %v, %v", c.List, got.List)
 		}
@@ -137,7 +172,7 @@ func FuzzReconcile(f *testing.F) {
 				t.Errorf("took away %v, which its owner did not ask for", e)
 			}
 		}
-		again := Reconcile(Current{List: got.List, Ledger: got.Ledger, Claimed: c.Claimed}, d, ready)
+		again := Reconcile(answered(c, got), d, ready)
 		if got.Changed() && again.Changed() {
 			t.Errorf("not idempotent: %+v with %+v became\n%+v, and that became\n%+v", c, d, got, again)
 		}
@@ -169,7 +204,7 @@ func FuzzCreate(f *testing.F) {
 				t.Errorf("%q is gone: %+v became %+v", name, c, got)
 			}
 		}
-		again := Create(Current{List: got.List, Ledger: got.Ledger}, d)
+		again := Create(answered(c, got), d)
 		if diff := cmp.Diff(got.List, again.List); diff != "" {
 			t.Errorf("the second call answers otherwise (-first, +second):\n%s", diff)
 		}
@@ -189,11 +224,10 @@ func FuzzUpdate(f *testing.F) {
 		if before != snapshot(t, old, requested, d) {
 			t.Errorf("inputs were changed")
 		}
-		trusted := requested
-		trusted.Ledger = d.trusted(old.Ledger, requested.Ledger)
-		laws(t, "Update", old, trusted, got)
+		judged, trusted, _ := d.judged(old, requested)
+		laws(t, "Update", judged, trusted, got)
 		// The API server calls us again with our own answer.
-		second := Update(old, Current{List: got.List, Ledger: got.Ledger, Claimed: requested.Claimed}, d)
+		second := Update(old, answered(requested, got), d)
 		if diff := cmp.Diff(got.List, second.List); diff != "" {
 			t.Errorf("the second call answers otherwise (-first, +second):\n%s", diff)
 		}
@@ -227,9 +261,9 @@ func FuzzAdmitUpdate(f *testing.F) {
 		answer := func(requested Side) Side {
 			switch verdict, result := AdmitUpdate(old, requested, func() bool { return changed }, d, taken); verdict {
 			case Renew:
-				requested.List, requested.Ledger = result.List, result.Ledger
+				requested.Current = answered(requested.Current, result)
 			case Restore:
-				requested.List, requested.Ledger = old.List, old.Ledger
+				requested.Current = answered(requested.Current, Result{List: old.List, Ledger: Restored(old.Current, d)})
 			}
 			return requested
 		}
@@ -255,7 +289,7 @@ func FuzzForServiceAccount(f *testing.F) {
 			t.Errorf("inputs were changed")
 		}
 		laws(t, "ForServiceAccount", c, c, got)
-		again := ForServiceAccount(Current{List: got.List, Ledger: got.Ledger, Claimed: c.Claimed}, namespace, always)
+		again := ForServiceAccount(answered(c, got), namespace, always)
 		if again.Changed() {
 			t.Errorf("not idempotent: %+v became %+v", got, again)
 		}
@@ -263,10 +297,70 @@ func FuzzForServiceAccount(f *testing.F) {
 		// In an admission request, what somebody dropped comes back, and the
 		// second call changes nothing.
 		requested := s.current()
-		first := AdmitServiceAccount(c.Ledger, requested, namespace, always)
-		second := AdmitServiceAccount(c.Ledger, Current{List: first.List, Ledger: first.Ledger, Claimed: requested.Claimed}, namespace, always)
+		first := AdmitServiceAccount(c, requested, namespace, always)
+		if len(first.Taken) > 0 {
+			t.Errorf("admission took away %v", first.Taken)
+		}
+		second := AdmitServiceAccount(c, answered(requested, first), namespace, always)
 		if diff := cmp.Diff(first.List, second.List); diff != "" {
 			t.Errorf("the second call answers otherwise (-first, +second):\n%s", diff)
+		}
+	})
+}
+
+// FuzzForgedLedger brings any ledger along: what somebody owns, or nobody is known to
+// own, is in the result, and is not taken for ours unless it is declared so.
+func FuzzForgedLedger(f *testing.F) {
+	seeds(f)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s := &source{data}
+		old, requested, d := s.current(), s.current(), s.declared()
+		requested.Ledger = Ledger{}
+		for _, name := range s.names() {
+			requested.Ledger[name] = [...]Origin{FromService, FromNamespace, FromClusterPullSecret("cps-1"), FromServiceAccount("default")}[s.next(4)]
+		}
+		proven, ledger := d.proven(requested.Ledger), d.rebuilt(old).Ledger
+		got := Update(old, requested, d)
+		for _, name := range clean(requested.List) {
+			_, declared := proven[name]
+			_, before := ledger[name]
+			theirs := requested.Claimed.Has(name) || !declared && !before && !requested.Free.Has(name)
+			_, taken := got.Ledger[name]
+			if theirs && (taken || !slices.Contains(got.List, name)) {
+				t.Errorf("%q is not the user's any more: %+v, %+v became %+v", name, old, requested, got)
+			}
+		}
+	})
+}
+
+// FuzzTwoCalls calls twice with different knowledge: the second call never loses what
+// the first one added, nor the ledger of it, and agrees on what is the user's.
+func FuzzTwoCalls(f *testing.F) {
+	seeds(f)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s := &source{data}
+		old, requested, d1, d2 := s.current(), s.current(), s.declared(), s.declared()
+		// What an enforcing ServiceAccount keeps out may differ.
+		d1.Account.Enforced, d2.Account.Enforced = false, false
+		requested.Ledger = nil
+		first := Update(old, requested, d1)
+		again := answered(requested, first)
+		for _, name := range first.List {
+			if !slices.Contains(requested.List, name) {
+				again.Free.Insert(name)
+			}
+		}
+		second := Update(old, again, d2)
+		for name := range first.Ledger {
+			_, before := old.Ledger[name]
+			if _, kept := second.Ledger[name]; !kept && (slices.Contains(second.List, name) || !before && !requested.Managed.Has(name) && !old.Managed.Has(name)) {
+				t.Errorf("%q is not ours any more: %+v, %+v became %+v by %+v and %+v by %+v", name, old, requested, first, d1, second, d2)
+			}
+		}
+		for _, name := range clean(requested.List) {
+			if requested.Claimed.Has(name) && !slices.Contains(second.List, name) {
+				t.Errorf("%q is gone: %+v, %+v became %+v, %+v", name, old, requested, first, second)
+			}
 		}
 	})
 }

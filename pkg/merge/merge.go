@@ -19,8 +19,14 @@ type Current struct {
 	// Ledger says which of them the product added.
 	Ledger Ledger
 	// Claimed are names that count as the user's own although the ledger names
-	// them; see the function Claimed.
+	// them; see CurrentOf.
 	Claimed sets.Set[string]
+	// Free are names of the list that provably nobody else owns. Of these, a ledger
+	// that comes with a request is believed.
+	Free sets.Set[string]
+	// Managed are those of them that the product itself owns: they are ours although
+	// no ledger names them.
+	Managed sets.Set[string]
 }
 
 // own returns the user's own entries, in order, without repeats or empty names.
@@ -28,7 +34,7 @@ func (c Current) own() []string {
 	return slices.DeleteFunc(clean(c.List), c.ours)
 }
 
-// ours tells whether the product added the entry and nobody claims it.
+// ours reports whether the product added the entry and nobody claims it.
 func (c Current) ours(name string) bool {
 	_, added := c.Ledger[name]
 	return added && !c.Claimed.Has(name)
@@ -76,15 +82,18 @@ func (r Result) Changed() bool { return r.ListChanged || r.LedgerChanged }
 // Create answers the admission of a new Service. The ledger that comes with it
 // is the product's own (a second call in the same request), or comes out of a
 // backup or an export, or is forged: an item counts only if it is in the list
-// and declared now with that very origin, so that a second call answers as the
-// first one did.
+// and declared now with that very origin, or if the entry is Free. Whoever creates
+// a Service owns what they write, so what is Free was added by a webhook in this
+// request: a second call that knows less keeps what the first one added.
 func Create(requested Current, d Declared) Result {
 	brought := requested.Ledger
-	requested.Ledger, requested.Claimed = d.proven(brought), nil
+	requested.Managed = nil
+	_, requested, kept := d.judged(Current{}, requested)
+	requested.Claimed = nil
 	if d.Hold {
 		return unchanged(requested).against(brought)
 	}
-	return full(requested, requested, d).against(brought)
+	return full(requested, requested, d, kept).against(brought)
 }
 
 // Update answers the admission of a changed Service: the full list anew, and
@@ -93,31 +102,41 @@ func Create(requested Current, d Declared) Result {
 // or to forge. Of that one an item counts only as in Create, which is what our
 // own answer needs when the API server calls a second time.
 //
+// Two calls of one request may know different things. What either of them adds
+// stays, with its item of the ledger. An entry of the old ledger goes if the last
+// call finds that nothing declares it; the next change or the reconciler corrects
+// what a stale cache got wrong, because the entry is in the ledger if it is there.
+//
 // Whether the Service changed is for AdmitUpdate to find out; for one that did
 // not, the old list and ledger are put back as they were.
 func Update(old, requested Current, d Declared) Result {
 	brought := requested.Ledger
-	requested.Ledger = d.trusted(old.Ledger, brought)
+	old, requested, kept := d.judged(old, requested)
 	if d.Hold {
 		return held(old, requested).against(brought)
 	}
-	return full(old, requested, d).against(brought)
+	return full(old, requested, d, kept).against(brought)
 }
 
-// sameOwn tells whether both lists hold the same entries of the user's own, in
+// Restored is the ledger with which AdmitUpdate's Restore puts the old list back: the
+// old one with the items that it lacks. A request that drops an entry ends our owning
+// it, so that afterwards it is not Managed any more.
+func Restored(old Current, d Declared) Ledger { return d.rebuilt(old).Ledger }
+
+// sameOwn reports whether both lists hold the same entries of the user's own, in
 // the same order.
 func sameOwn(old, requested Current, d Declared) bool {
-	requested.Ledger = d.trusted(old.Ledger, requested.Ledger)
+	old, requested, _ = d.judged(old, requested)
 	return slices.Equal(old.own(), d.ownOf(old, requested))
 }
 
-// reuses tells whether a template that takes the name of an existing Revision
+// reuses reports whether a template that takes the name of an existing Revision
 // may have that Revision's list: it holds the user's own entries, in their order.
 // Knative accepts the name with the Revision's very template and no other, so
 // whatever else is in the list, and came from what was declared then, is part of
 // what the user goes back to.
 func reuses(revision []string, old, requested Current, d Declared) bool {
-	requested.Ledger = d.trusted(old.Ledger, requested.Ledger)
+	old, requested, _ = d.judged(old, requested)
 	own := d.ownOf(old, requested)
 	for _, name := range revision {
 		if len(own) > 0 && own[0] == name {
@@ -136,13 +155,16 @@ func reuses(revision []string, old, requested Current, d Declared) bool {
 //   - any other entry stays, even if nothing declares it any more: a reference
 //     to a Secret that is gone is harmless, a rollout for nobody's benefit is not;
 //   - layers 5 and 6 come along with the above, and by themselves only to a
-//     Service that is not ready, where there is nothing to lose.
+//     Service that is not ready, where there is nothing to lose;
+//   - an entry that is Managed and in no ledger gets its item again.
 //
 // The caller asks for nothing where injection is disabled.
 func Reconcile(current Current, d Declared, ready bool) Result {
 	if d.Hold {
 		return unchanged(current)
 	}
+	stored := current.trimmed()
+	current = d.rebuilt(current)
 	own, added := current.own(), current.added()
 	firm, withheld := d.layers(own, false)
 	all, withheldAll := d.layers(own, true)
@@ -180,28 +202,44 @@ func Reconcile(current Current, d Declared, ready bool) Result {
 	if retracts {
 		entries = dropOrphans(entries)
 	}
-	return settle(current, current, own, entries, withheldAll)
+	return settle(current, current, own, entries, withheldAll).against(stored)
 }
 
 // ForServiceAccount keeps the list of a bound ServiceAccount: what the
 // Namespace and ClusterPullSecrets declare is appended, what the ledger names
 // and nothing declares any more is taken out, and every other entry keeps its
-// place.
+// place. A claimed entry leaves the ledger at once: the next write of the list,
+// whoever makes it, ends the proof that it is claimed.
 func ForServiceAccount(current Current, namespace []string, always []Grant) Result {
-	return bind(current, Declared{Namespace: namespace, Always: always})
+	stored := maps.Clone(current.Ledger)
+	maps.DeleteFunc(stored, func(name string, _ Origin) bool { return !slices.Contains(current.List, name) })
+	return bind(current, Declared{Namespace: namespace, Always: always}, true).against(stored)
 }
 
-// AdmitServiceAccount is ForServiceAccount for an admission request. old is the
-// ledger of the old object, which is the truth as in Update, and nil for a new
-// one.
-func AdmitServiceAccount(old Ledger, requested Current, namespace []string, always []Grant) Result {
+// AdmitServiceAccount is ForServiceAccount for an admission request, and takes
+// nothing away: the declaration that a stale cache does not know yet may be the
+// one that an entry is there for, so that is for the reconciler, which asks the API
+// server. The old object's ledger is the truth, as in Update; old is empty for a
+// new ServiceAccount. What the requested one has Managed is ours where it is
+// declared.
+func AdmitServiceAccount(old, requested Current, namespace []string, always []Grant) Result {
 	d := Declared{Namespace: namespace, Always: always}
 	brought := requested.Ledger
-	requested.Ledger = d.trusted(old, brought)
-	return bind(requested, d).against(brought)
+	requested.Ledger = d.proven(brought)
+	maps.DeleteFunc(requested.Ledger, func(name string, _ Origin) bool { return slices.Contains(old.List, name) })
+	maps.Copy(requested.Ledger, old.trimmed())
+	want, _ := d.layers(nil, false)
+	for _, e := range want {
+		if requested.Managed.Has(e.Name) {
+			requested.Ledger[e.Name] = e.Origin
+		}
+	}
+	return bind(requested, d, false).against(brought)
 }
 
-func bind(current Current, d Declared) Result {
+// bind computes the list of a ServiceAccount, without the entries that nothing
+// declares any more if those are to be taken.
+func bind(current Current, d Declared, take bool) Result {
 	want, _ := d.layers(nil, false)
 	var (
 		list    []string
@@ -209,11 +247,13 @@ func bind(current Current, d Declared) Result {
 	)
 	for _, name := range clean(current.List) {
 		if current.ours(name) {
-			i := slices.IndexFunc(want, func(e Entry) bool { return e.Name == name })
-			if i < 0 {
+			e := Entry{name, current.Ledger[name]}
+			if i := slices.IndexFunc(want, func(e Entry) bool { return e.Name == name }); i >= 0 {
+				e = want[i]
+			} else if take {
 				continue
 			}
-			entries = append(entries, want[i])
+			entries = append(entries, e)
 		}
 		list = append(list, name)
 	}
@@ -226,18 +266,19 @@ func bind(current Current, d Declared) Result {
 	return compare(current, current, list, entries, nil)
 }
 
-// against says whether the ledger differs from the one that is about to be
-// stored, which may have been dropped or forged.
+// against says whether the ledger differs from the one that is stored, or is about
+// to be, which may have been dropped or forged.
 func (r Result) against(brought Ledger) Result {
 	r.LedgerChanged = !maps.Equal(r.Ledger, brought)
 	return r
 }
 
-// full is the whole list anew: the own entries of the request and all layers.
-func full(old, requested Current, d Declared) Result {
+// full is the whole list anew: the own entries of the request, all layers, and what
+// another call of the same request has added.
+func full(old, requested Current, d Declared, kept []Entry) Result {
 	own := d.ownOf(old, requested)
 	entries, withheld := d.layers(own, true)
-	return settle(old, requested, own, d.carry(own, entries), withheld)
+	return settle(old, requested, own, d.carry(own, interleave(entries, kept)), withheld)
 }
 
 // ownOf returns the user's own entries of a request. Among them is what somebody
@@ -270,12 +311,17 @@ func (c Current) claims(entries []Entry) []string {
 	return names
 }
 
-// held keeps the own entries of the request and the entries that the ledger
+// held keeps the own entries of the request and the entries that either ledger
 // names, and adds or takes nothing.
 func held(old, requested Current) Result {
 	own := requested.own()
-	keep := slices.DeleteFunc(old.added(), func(e Entry) bool { return slices.Contains(own, e.Name) })
-	return settle(old, requested, own, keep, nil)
+	keep := requested.added()
+	for _, e := range old.added() {
+		if !slices.Contains(own, e.Name) && !contains(keep, e.Name) {
+			keep = append(keep, e)
+		}
+	}
+	return settle(old, requested, own, interleave(nil, keep), nil)
 }
 
 func unchanged(c Current) Result {

@@ -322,11 +322,12 @@ func TestUpdate(t *testing.T) {
 func TestLedgerChanged(t *testing.T) {
 	n := Declared{Namespace: list("n")}
 	for reason, r := range map[string]Result{
-		"an update without the ledger":             Update(current("n=namespace", ""), Current{List: list("n")}, n),
-		"a creation with a forged ledger":          Create(current("mine=service", ""), Declared{}),
-		"a held creation with a forged ledger":     Create(current("mine=service", ""), Declared{Hold: true}),
-		"a ServiceAccount without the ledger":      AdmitServiceAccount(Ledger{"n": FromNamespace}, Current{List: list("n")}, list("n"), nil),
-		"a ServiceAccount with a ledger that lies": AdmitServiceAccount(nil, current("mine=namespace", ""), nil, nil),
+		"an update without the ledger":                 Update(current("n=namespace", ""), Current{List: list("n")}, n),
+		"a creation with a forged ledger":              Create(current("mine=service", ""), Declared{}),
+		"a held creation with a forged ledger":         Create(current("mine=service", ""), Declared{Hold: true}),
+		"a ServiceAccount without the ledger":          AdmitServiceAccount(current("n=namespace", ""), Current{List: list("n")}, list("n"), nil),
+		"a ServiceAccount with a ledger that lies":     AdmitServiceAccount(Current{}, current("mine=namespace", ""), nil, nil),
+		"a ServiceAccount whose entry somebody claims": ForServiceAccount(current("n=namespace", "n"), list("n"), nil),
 	} {
 		if !r.LedgerChanged || r.ListChanged {
 			t.Errorf("%s: %+v, want the ledger to change, and the list not to", reason, r)
@@ -360,7 +361,7 @@ func TestForServiceAccount(t *testing.T) {
 			reason: "an entry that is there already is not ours", current: "n", namespace: "n", want: "n", nothing: true,
 		},
 		{
-			reason: "a claimed entry stays", current: "n=namespace", claimed: "n", want: "n", nothing: true,
+			reason: "a claimed entry stays, and leaves the ledger at once", current: "n=namespace", claimed: "n", want: "n",
 		},
 		{
 			reason: "converged", current: "theirs n=namespace", namespace: "n", want: "theirs n=namespace", nothing: true,
@@ -375,6 +376,94 @@ func TestForServiceAccount(t *testing.T) {
 			check(t, got, tt.want, tt.added, tt.taken, "")
 			if got.Changed() == tt.nothing {
 				t.Errorf("Changed() = %v, want %v", got.Changed(), !tt.nothing)
+			}
+		})
+	}
+}
+
+// managed marks names of a list as ours by managedFields, and free marks them as
+// nobody else's.
+func managed(c Current, names ...string) Current {
+	c.Managed = sets.New(names...)
+	return free(c, names...)
+}
+
+func free(c Current, names ...string) Current {
+	c.Free = sets.New(names...)
+	return c
+}
+
+// What the product owns alone is ours whatever has become of the ledger: the item is
+// written again, with the origin of what declares the entry now, and what nothing
+// declares goes with the next change.
+func TestLedgerIsRebuilt(t *testing.T) {
+	lost := managed(current("mine x", ""), "x")
+	n := Declared{Always: []Grant{{"c", "x"}}}
+	for reason, test := range map[string]struct {
+		got  Result
+		want string
+	}{
+		"reconciled: declared":                    {Reconcile(lost, n, true), "mine x=clusterpullsecret/c"},
+		"reconciled: not declared":                {Reconcile(lost, Declared{}, true), "mine x=namespace"},
+		"reconciled: claimed":                     {Reconcile(current("mine x=namespace", "x"), Declared{}, true), "mine x"},
+		"changed: declared":                       {Update(lost, lost, n), "mine x=clusterpullsecret/c"},
+		"changed: not declared":                   {Update(lost, lost, Declared{}), "mine"},
+		"withdrawn by its owner: not declared":    {Update(current("mine x", "x"), lost, Declared{}), "mine"},
+		"withdrawn by its owner: declared":        {Update(current("mine x", "x"), lost, n), "mine x=clusterpullsecret/c"},
+		"withdrawn, and nothing can be found out": {Update(current("mine x", "x"), lost, Declared{Hold: true}), "mine x=namespace"},
+		"a ServiceAccount's, withdrawn":           {AdmitServiceAccount(current("own x", "own x"), managed(current("own x", ""), "own", "x"), list("x"), nil), "own x=namespace"},
+	} {
+		if got := render(test.got); got != test.want {
+			t.Errorf("%s: %q, want %q", reason, got, test.want)
+		}
+	}
+	if got := Restored(lost, n); got["x"] != FromClusterPullSecret("c") {
+		t.Errorf("The list is put back with the ledger %v, which lacks what is managed", got)
+	}
+}
+
+// The second call of a request may know less than the first, or more.
+func TestSecondCallKnowsLess(t *testing.T) {
+	both := Declared{Namespace: list("x"), Always: []Grant{{"c", "y"}}}
+	stale := Declared{Namespace: list("x")}
+	carries := Declared{Namespace: list("x"), Account: Account{Name: "default", Secrets: list("sa")}}
+	for _, test := range []struct {
+		reason         string
+		old, requested string
+		first, second  Declared
+		want           string
+	}{
+		{"it knows as much", "", "mine", both, both, "mine x=namespace y=clusterpullsecret/c"},
+		{"it knows a part", "", "mine", both, stale, "mine x=namespace y=clusterpullsecret/c"},
+		{"it finds nothing declared", "", "mine", both, Declared{}, "mine x=namespace y=clusterpullsecret/c"},
+		{"it can find out nothing", "", "mine", both, Declared{Hold: true}, "mine x=namespace y=clusterpullsecret/c"},
+		{"it knows more", "", "mine", stale, both, "mine x=namespace y=clusterpullsecret/c"},
+		{"it alone can find out anything", "", "mine", Declared{Hold: true}, both, "mine x=namespace y=clusterpullsecret/c"},
+		{"it knows another origin", "", "mine", Declared{Always: []Grant{{"c", "x"}}}, stale, "mine x=namespace"},
+		{"it does not know the ServiceAccount's", "", "", carries, Declared{}, "x=namespace sa=serviceaccount/default"},
+		{"what the first took away stays away", "mine old=namespace", "mine old", both, stale, "mine x=namespace y=clusterpullsecret/c"},
+		{"what the first took away and it declares comes back as ours", "mine old=namespace", "mine old", Declared{}, Declared{Namespace: list("old")}, "mine old=namespace"},
+	} {
+		t.Run(test.reason, func(t *testing.T) {
+			// What the request holds before the first call is its writer's.
+			claimed := sets.New(list(test.requested)...)
+			old := current(test.old, "")
+			for name := range old.Ledger {
+				claimed.Delete(name)
+			}
+			second := func(r Result) Current {
+				added := sets.New(r.List...).Difference(claimed)
+				return Current{List: r.List, Ledger: r.Ledger, Claimed: claimed, Free: added}
+			}
+			requested := Current{List: list(test.requested), Claimed: claimed}
+			if got := render(Update(old, second(Update(old, requested, test.first)), test.second)); got != test.want {
+				t.Errorf("update: %q, want %q", got, test.want)
+			}
+			if test.old != "" || test.first.Hold || test.second.Hold {
+				return // A creation is left alone where nothing can be found out.
+			}
+			if got := render(Create(second(Create(requested, test.first)), test.second)); got != test.want {
+				t.Errorf("create: %q, want %q", got, test.want)
 			}
 		})
 	}

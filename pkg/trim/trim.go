@@ -41,7 +41,7 @@ func Object(object any) (any, error) {
 	case *corev1.Secret:
 		return trimSecret(o), nil
 	case *corev1.ServiceAccount:
-		t := &corev1.ServiceAccount{ObjectMeta: trimMeta(annotation.OnServiceAccount, o.ObjectMeta, strays(annotation.OnServiceAccount, true, o.Labels), nothing), ImagePullSecrets: o.ImagePullSecrets}
+		t := &corev1.ServiceAccount{ObjectMeta: trimMeta(annotation.OnServiceAccount, o.ObjectMeta, strays(annotation.OnServiceAccount, true, o.Labels), ownersOfAccountList), ImagePullSecrets: o.ImagePullSecrets}
 		markFull(&t.ObjectMeta, o.Annotations)
 		return t, nil
 	}
@@ -222,8 +222,7 @@ func ownersOfList(entry metav1.ManagedFieldsEntry) *metav1.ManagedFieldsEntry {
 	if entry.Subresource != "" {
 		return nil
 	}
-	if entry.Manager == pullsecrets.FieldManager || entry.FieldsV1 == nil ||
-		!strings.Contains(string(entry.FieldsV1.Raw), `"f:imagePullSecrets"`) {
+	if entry.FieldsV1 == nil || !strings.Contains(string(entry.FieldsV1.Raw), `"f:imagePullSecrets"`) {
 		return whoAndWhen(entry)
 	}
 	type fields struct {
@@ -247,4 +246,12 @@ func ownersOfList(entry metav1.ManagedFieldsEntry) *metav1.ManagedFieldsEntry {
 	return &entry
 }
 
-func nothing(metav1.ManagedFieldsEntry) *metav1.ManagedFieldsEntry { return nil }
+// ownersOfAccountList keeps who owns the list of a ServiceAccount, and how.
+func ownersOfAccountList(entry metav1.ManagedFieldsEntry) *metav1.ManagedFieldsEntry {
+	if !merge.OwnsAccountList(entry) {
+		return nil
+	}
+	return &metav1.ManagedFieldsEntry{
+		Manager: entry.Manager, Operation: entry.Operation, FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:imagePullSecrets":{}}`)},
+	}
+}

@@ -170,3 +170,28 @@ func TestNobodyIsTakenForTrimmed(t *testing.T) {
 		}
 	}
 }
+
+// Of the lists that are judged by their owners, the owners are kept, ours included.
+func TestOwnersOfLists(t *testing.T) {
+	entry := func(manager, fields string) metav1.ManagedFieldsEntry {
+		return metav1.ManagedFieldsEntry{Manager: manager, Operation: metav1.ManagedFieldsOperationApply, FieldsV1: &metav1.FieldsV1{Raw: []byte(fields)}}
+	}
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{ManagedFields: []metav1.ManagedFieldsEntry{
+		entry("argo", `{"f:imagePullSecrets":{},"f:secrets":{}}`), entry("other", `{"f:secrets":{}}`), entry(pullsecrets.FieldManager, `{"f:imagePullSecrets":{}}`),
+	}}}
+	want := []metav1.ManagedFieldsEntry{entry("argo", `{"f:imagePullSecrets":{}}`), entry(pullsecrets.FieldManager, `{"f:imagePullSecrets":{}}`)}
+	object, err := trim.Object(account)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, object.(*corev1.ServiceAccount).ManagedFields); diff != "" {
+		t.Errorf("ServiceAccount (-want, +got):\n%s", diff)
+	}
+	const owned = `{"f:spec":{"f:template":{"f:spec":{"f:imagePullSecrets":{"k:{\"name\":\"x\"}":{}}}}}}`
+	if object, err = trim.Object(&servingv1.Service{ObjectMeta: metav1.ObjectMeta{ManagedFields: []metav1.ManagedFieldsEntry{entry(pullsecrets.FieldManager, owned)}}}); err != nil {
+		t.Fatal(err)
+	}
+	if kept := object.(*servingv1.Service).ManagedFields; len(kept) != 1 || kept[0].FieldsV1 == nil || string(kept[0].FieldsV1.Raw) != owned {
+		t.Errorf("Of a Service %v is kept, want what the controller owns", kept)
+	}
+}

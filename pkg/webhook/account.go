@@ -6,6 +6,7 @@ package webhook
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 
 	admissionv1 "k8s.io/api/admission/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -19,8 +20,10 @@ import (
 
 // Accounts admits ServiceAccounts: one that is bound gets its pull secrets in the
 // request that creates or changes it, so that no Pod is made without them, and what
-// another writer drops is put back. It allows every request, and leaves to the
-// reconciler what it cannot find out in time.
+// another writer drops is put back. It is the only one who sees which names a
+// server-side apply has written, before ours are put beside them: those are their
+// owner's. It allows every request, and leaves to the reconciler what it cannot find
+// out in time, and what is no longer declared.
 type Accounts struct {
 	cluster
 }
@@ -75,19 +78,50 @@ func (a *Accounts) bind(ctx context.Context, request *admissionv1.AdmissionReque
 	if !known {
 		return result, nil, nil
 	}
-	var before merge.Ledger
+	old := &object{account: map[string]any{}}
 	if request.Operation == admissionv1.Update {
-		old, err := decodeAccount(request.OldObject.Raw)
-		if err != nil {
+		if old, err = decodeAccount(request.OldObject.Raw); err != nil {
 			return result, nil, err
 		}
-		before, _ = merge.ParseLedger(old.ledger())
+	}
+	before, err := old.accountSide()
+	if err != nil {
+		return result, nil, err
+	}
+	after, err := requested.accountSide()
+	if err != nil {
+		return result, nil, err
+	}
+	managed := requested.Metadata.ManagedFields
+	switch {
+	case merge.AppliedBy(writer(request), old.Metadata.ManagedFields, managed):
+		after.Claimed.Insert(names...)
+	case merge.WithdrawnBy(old.Metadata.ManagedFields, managed):
+		after.Managed = sets.New(names...)
+	}
+	return merge.AdmitServiceAccount(before, after, secrets, always), requested, nil
+}
+
+// writer is the field manager that a request names, which an apply has to.
+func writer(request *admissionv1.AdmissionRequest) string {
+	var options struct {
+		FieldManager string `json:"fieldManager"`
+	}
+	if json.Unmarshal(request.Options.Raw, &options) != nil {
+		return ""
+	}
+	return options.FieldManager
+}
+
+// accountSide is the ServiceAccount as the pure core sees it.
+func (o *object) accountSide() (merge.Current, error) {
+	names, err := o.names()
+	if err != nil {
+		return merge.Current{}, err
 	}
 	// A damaged ledger counts as far as it is good; the reconciler reports it.
-	brought, _ := merge.ParseLedger(requested.ledger())
-	return merge.AdmitServiceAccount(before, merge.Current{
-		List: names, Ledger: brought, Claimed: merge.ClaimedOfServiceAccount(requested.Metadata.Annotations),
-	}, secrets, always), requested, nil
+	ledger, _ := merge.ParseLedger(o.ledger())
+	return merge.CurrentOfServiceAccount(names, ledger, o.Metadata.ManagedFields, o.Metadata.Annotations), nil
 }
 
 // declares finds out what a Namespace and ClusterPullSecrets declare for a

@@ -50,6 +50,43 @@ func excludedTeam() *corev1.Namespace {
 		WithNamespaceAnnotation(pullsecrets.SecretsAnnotation, "n"), WithNamespaceAnnotation(pullsecrets.ServiceAccountsAnnotation, "*"))
 }
 
+// A server-side apply of the list makes its names the applier's, whatever the ledger
+// says of them, and withdrawing them makes them ours again as far as they are
+// declared. Whoever writes something else owns nothing by it.
+func TestAdmitAppliedAccount(t *testing.T) {
+	const ours = `{"n":"namespace"}`
+	account := func(managers string, names ...string) string {
+		return `{metadata: {name: robot, annotations: {pullsecrets.dev/added: '` + ours + `'}, managedFields: [` + managers + `]}, imagePullSecrets: [` + strings.Join(names, ", ") + `]}`
+	}
+	owns := func(manager, operation string) string {
+		return `{manager: ` + manager + `, operation: ` + operation + `, fieldsV1: {"f:imagePullSecrets": {}}},`
+	}
+	const own, n = `{name: own}`, `{name: "n"}`
+	us, argo := owns("pullsecrets", "Update"), owns("argo", "Apply")
+	binds := world{cached: []runtime.Object{team("pullsecrets.dev/secrets", "n", "pullsecrets.dev/service-accounts", "*")}}
+	for _, test := range []struct {
+		reason, manager, old, requested, want string
+	}{
+		{"the first apply, of what we had written", "argo", account(us, n), account(us+argo, n), "n | "},
+		{"by force", "argo", account(us, own, n), account(argo, n), "n | "},
+		{"again, with our entry taken over", "argo", account(argo, own, n), account(argo, own, n), "own n | "},
+		{"again, without our entry", "argo", account(argo, own, n), account(argo, own), "own n | " + ours},
+		{"somebody else's label", "kubectl-label", account(argo, own, n), account(argo, own, n), "own n | " + ours},
+		{"of a new ServiceAccount", "argo", "", account(argo, n), "n | "},
+		{"withdrawn", "argo", strings.Replace(account(us+argo, n), ours, "", 1), strings.Replace(account(us, n), ours, "", 1), "n | " + ours},
+		{"an apply that admission had not seen, before somebody else's list", "edit", account(us+argo, n), account(owns("edit", "Update"), n, own), "n own | "},
+	} {
+		t.Run(test.reason, func(t *testing.T) {
+			r := accountRequest(t, test.old, test.requested)
+			r.Options.Raw = toJSON(t, `{kind: UpdateOptions, fieldManager: `+test.manager+`}`)
+			accounts := &Accounts{binds.cluster(t)}
+			if got := accountSummary(t, apply(t, r, accounts.Admit(t.Context(), r))); got != test.want {
+				t.Errorf("list and ledger = %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
 func TestAdmitAccount(t *testing.T) {
 	const (
 		own   = `{metadata: {name: robot}, imagePullSecrets: [{name: own}]}`
@@ -88,8 +125,9 @@ func TestAdmitAccount(t *testing.T) {
 		{reason: "create: a list of another shape", world: binds, requested: `{metadata: {name: robot}, imagePullSecrets: {name: own}}`, want: "imagePullSecrets is not a list"},
 		{reason: "update: whoever drops it gets it back", world: binds, old: bound, requested: own, want: "own n | " + ours},
 		{reason: "update: a writer with a list of its own", world: binds, old: bound, requested: `{metadata: {name: robot, annotations: {x: "1"}}, imagePullSecrets: [{name: other}]}`, want: "other n | " + ours},
-		{reason: "update: the old ledger is the truth", world: free, old: bound, requested: `{metadata: {name: robot}, imagePullSecrets: [{name: own}, {name: "n"}]}`, want: "own | "},
-		{reason: "update: not named any more", world: free, old: bound, requested: bound, want: "own | "},
+		{reason: "update: the old ledger is the truth", world: free, old: bound, requested: `{metadata: {name: robot}, imagePullSecrets: [{name: own}, {name: "n"}]}`, want: "own n | " + ours},
+		{reason: "update: what is no longer declared is left to the reconciler, which asks the API server", world: free, old: bound, requested: bound, want: "own n | " + ours},
+		{reason: "update: dropped and no longer declared", world: free, old: bound, requested: own, want: "own | "},
 		{reason: "update: nothing to do", world: binds, old: bound, requested: bound, want: "own n | " + ours},
 		{reason: "the own controller passes", world: binds, old: bound, requested: own, change: func(r *admissionv1.AdmissionRequest) { r.UserInfo.Username = pullsecrets.ControllerUser }, want: "own | "},
 		{reason: "another kind", world: binds, requested: own, change: func(r *admissionv1.AdmissionRequest) { r.Kind.Kind = "Secret" }, want: "own | "},

@@ -190,11 +190,7 @@ func (o *object) side() (merge.Side, error) {
 	// A damaged ledger counts as far as it is good; the reconciler reports it.
 	ledger, _ := merge.ParseLedger(o.ledger())
 	return merge.Side{
-		Current: merge.Current{
-			List:    names,
-			Ledger:  ledger,
-			Claimed: merge.Claimed(o.Metadata.ManagedFields, o.Metadata.Annotations),
-		},
+		Current: merge.CurrentOf(names, ledger, o.Metadata.ManagedFields, o.Metadata.Annotations),
 		Name:    o.revisionName(),
 		Secrets: o.Metadata.Annotations[pullsecrets.SecretsAnnotation],
 		Inject:  o.Metadata.Annotations[pullsecrets.InjectAnnotation],

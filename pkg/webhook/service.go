@@ -211,6 +211,9 @@ func (s *Services) decide(ctx context.Context, request *admissionv1.AdmissionReq
 			return nil, err
 		}
 		c := &change{list: items, ledger: old.ledger()}
+		if ledger := merge.Restored(oldSide.Current, d); len(ledger) > len(oldSide.Ledger) {
+			c.ledger = ledger.String()
+		}
 		if name := requested.revisionName(); name != "" && len(result.Added) > 0 {
 			c.warnings = append(c.warnings, warnNamedRevision(name, result.Added))
 		}

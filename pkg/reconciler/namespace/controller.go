@@ -151,15 +151,16 @@ func (w waking) watchServices(informer cache.SharedIndexInformer) {
 	})
 }
 
-// watchAccounts: a ServiceAccount wakes its Namespace when its list, the ledger or a
-// key of ours on it changes, and when it is gone, for a copy may be unused then.
+// watchAccounts: a ServiceAccount enqueues its Namespace when its list, the owners of
+// that, the ledger or a key of ours on it changes, and when it is gone, for a copy may be
+// unused then.
 func (w waking) watchAccounts(informer cache.SharedIndexInformer, gone func(any)) {
 	w.handle(informer, cache.ResourceEventHandlerFuncs{
 		AddFunc: w.wakeItsOwn,
 		UpdateFunc: func(before, after any) {
 			was, is := before.(*corev1.ServiceAccount), after.(*corev1.ServiceAccount)
-			if !equality.Semantic.DeepEqual(was.ImagePullSecrets, is.ImagePullSecrets) ||
-				!maps.Equal(was.Annotations, is.Annotations) || !maps.Equal(was.Labels, is.Labels) {
+			if !equality.Semantic.DeepEqual(was.ImagePullSecrets, is.ImagePullSecrets) || !maps.Equal(was.Annotations, is.Annotations) ||
+				!maps.Equal(was.Labels, is.Labels) || !equality.Semantic.DeepEqual(was.ManagedFields, is.ManagedFields) {
 				w.wakeItsOwn(after)
 			}
 		},

@@ -17,11 +17,8 @@ import (
 // The error says that the ledger is damaged, which counts as far as it is good.
 func Bind(account *corev1.ServiceAccount, secrets []string, always []merge.Grant) (merge.Result, error) {
 	ledger, err := merge.ParseLedger(account.Annotations[pullsecrets.AddedAnnotation])
-	return merge.ForServiceAccount(merge.Current{
-		List:    merge.NamesOf(account.ImagePullSecrets),
-		Ledger:  ledger,
-		Claimed: merge.ClaimedOfServiceAccount(account.Annotations),
-	}, secrets, always), err
+	current := merge.CurrentOfServiceAccount(merge.NamesOf(account.ImagePullSecrets), ledger, account.ManagedFields, account.Annotations)
+	return merge.ForServiceAccount(current, secrets, always), err
 }
 
 // MakeAccountPatch makes the patch of list and ledger, to be refused where the

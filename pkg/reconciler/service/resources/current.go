@@ -16,11 +16,7 @@ import (
 // error says what is wrong with the ledger, which counts as far as it is good.
 func Current(svc *servingv1.Service) (merge.Current, error) {
 	ledger, err := merge.ParseLedger(svc.Annotations[addedKey])
-	return merge.Current{
-		List:    merge.NamesOf(svc.Spec.Template.Spec.ImagePullSecrets),
-		Ledger:  ledger,
-		Claimed: merge.Claimed(svc.ManagedFields, svc.Annotations),
-	}, err
+	return merge.CurrentOf(merge.NamesOf(svc.Spec.Template.Spec.ImagePullSecrets), ledger, svc.ManagedFields, svc.Annotations), err
 }
 
 // CausedFailure tells whether the product made the Service's newest Revision,
