@@ -7,6 +7,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -25,7 +26,7 @@ import (
 
 // installed are the objects of config/ as this cluster has them: on a local cluster,
 // processes stand in for Deployments and the Services that lead to them, and webhooks
-// are called at a port.
+// are called at a port. The bypass of this suite counts as part of the manifest.
 func installed(t *testing.T, e *env.Env) []*unstructured.Unstructured {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join("..", "..", "config", "*.yaml"))
@@ -43,7 +44,7 @@ func installed(t *testing.T, e *env.Env) []*unstructured.Unstructured {
 			case "Deployment", "Service", "HorizontalPodAutoscaler":
 				continue
 			case "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration":
-				samePort(t, e, object)
+				adapt(t, e, object)
 			}
 			all = append(all, object)
 		}
@@ -51,21 +52,31 @@ func installed(t *testing.T, e *env.Env) []*unstructured.Unstructured {
 	return all
 }
 
-// samePort gives a webhook configuration the port that the cluster's has.
-func samePort(t *testing.T, e *env.Env, object *unstructured.Unstructured) {
+// adapt gives a webhook configuration the port and the bypass that the cluster's has.
+func adapt(t *testing.T, e *env.Env, object *unstructured.Unstructured) {
 	t.Helper()
 	webhooks, _, _ := unstructured.NestedSlice(object.Object, "webhooks")
 	live, err := liveWebhooks(t.Context(), e, object)
 	if err != nil {
 		t.Fatal(err)
 	}
+	selector := []string{"namespaceSelector", "matchExpressions"}
 	for i := range webhooks {
-		port, found, _ := unstructured.NestedInt64(live[i].(map[string]any), "clientConfig", "service", "port")
-		if found {
-			_ = unstructured.SetNestedField(webhooks[i].(map[string]any), port, "clientConfig", "service", "port")
+		webhook, theirs := webhooks[i].(map[string]any), live[i].(map[string]any)
+		if port, found, _ := unstructured.NestedInt64(theirs, "clientConfig", "service", "port"); found {
+			err = errors.Join(err, unstructured.SetNestedField(webhook, port, "clientConfig", "service", "port"))
+		}
+		expressions, _, _ := unstructured.NestedSlice(webhook, selector...)
+		present, _, _ := unstructured.NestedSlice(theirs, selector...)
+		for _, e := range present {
+			if e.(map[string]any)["key"] == bypassLabel {
+				err = errors.Join(err, unstructured.SetNestedSlice(webhook, append(expressions, e), selector...))
+			}
 		}
 	}
-	_ = unstructured.SetNestedSlice(object.Object, webhooks, "webhooks")
+	if err := errors.Join(err, unstructured.SetNestedSlice(object.Object, webhooks, "webhooks")); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func liveWebhooks(ctx context.Context, e *env.Env, object *unstructured.Unstructured) ([]any, error) {

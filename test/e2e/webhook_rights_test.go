@@ -120,7 +120,7 @@ func (n *tenant) checkWritesForbidden(webhook *env.Env, forbidden func(string, e
 	for _, fields := range []string{
 		`"clientConfig":{"service":{"name":"another"}}`,
 		`"rules":[{"apiGroups":["*"],"apiVersions":["*"],"resources":["*"],"operations":["*"]}]`,
-		`"failurePolicy":"Fail"`, `"namespaceSelector":{}`, `"matchConditions":[{"name":"x","expression":"false"}]`,
+		`"failurePolicy":"Fail"`, `"namespaceSelector":{"matchLabels":{"x":"y"}}`, `"matchConditions":[{"name":"x","expression":"false"}]`,
 	} {
 		forbidden("writing "+fields+" into its own configuration", patchOwn(fields))
 	}
