@@ -10,7 +10,6 @@ import (
 	"knative.dev/pkg/injection/sharedmain"
 	"knative.dev/pkg/signals"
 	knativewebhook "knative.dev/pkg/webhook"
-	"knative.dev/pkg/webhook/certificates"
 
 	"pullsecrets.dev/pkg/probes"
 	"pullsecrets.dev/pkg/webhook"
@@ -25,9 +24,6 @@ func main() {
 		ServiceName: knativewebhook.NameFromEnv(),
 		Port:        knativewebhook.PortFromEnv(8443),
 		SecretName:  certificate,
-		// Nothing shall be deleted because a namespace is: with the failure
-		// policy Ignore, a configuration that is left over does no harm.
-		DisableNamespaceOwnership: true,
 	})
 	webhook.SeeOnlySecret(certificate)
 	readiness := &webhook.Readiness{}
@@ -39,7 +35,7 @@ func main() {
 	// Leases are named after the component, so another program's webhook in the
 	// same namespace would share them if it had the same name.
 	sharedmain.WebhookMainWithContext(sharedmain.WithHealthProbesDisabled(ctx), "pullsecrets-webhook",
-		certificates.NewController,
+		webhook.NewCertificateController(readiness),
 		webhook.NewServiceController(readiness),
 		webhook.NewAccountController(readiness),
 		webhook.NewDefaultingController,

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
+	fakekubeclient "knative.dev/pkg/client/injection/kube/client/fake"
 	"knative.dev/pkg/configmap"
 	logtesting "knative.dev/pkg/logging/testing"
 )
@@ -134,7 +135,7 @@ func TestStore(t *testing.T) {
 		return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: Name}, Data: data}
 	}
 	watcher := configmap.NewStaticWatcher(cm(map[string]string{"backfill": "report"}))
-	store.WatchConfigs(watcher)
+	store.WatchConfigs(t.Context(), watcher)
 	if got := FromContext(store.ToContext(context.Background())).Backfill; got != BackfillReport {
 		t.Errorf("backfill = %s, want report", got)
 	}
@@ -144,5 +145,55 @@ func TestStore(t *testing.T) {
 	}
 	if got := FromContext(context.Background()); got.Backfill != BackfillSafe {
 		t.Errorf("without a store: backfill = %s, want the default", got.Backfill)
+	}
+}
+
+// defaulted is a watcher of ConfigMaps that may be missing.
+type defaulted struct {
+	configmap.ManualWatcher
+	fallback *corev1.ConfigMap
+}
+
+func (d *defaulted) WatchWithDefault(cm corev1.ConfigMap, o ...configmap.Observer) {
+	d.fallback = &cm
+	d.Watch(cm.Name, o...)
+}
+
+// No program waits for the ConfigMap: it is written through an API server that may
+// ask the program.
+func TestStoreWithoutConfigMap(t *testing.T) {
+	t.Setenv("SYSTEM_NAMESPACE", "pullsecrets-system")
+	cm := func(mode Backfill) *corev1.ConfigMap {
+		return &corev1.ConfigMap{
+			ObjectMeta: metav1.ObjectMeta{Name: Name, Namespace: "pullsecrets-system", ResourceVersion: "1"},
+			Data:       map[string]string{"backfill": string(mode)},
+		}
+	}
+	watcher := &defaulted{ManualWatcher: configmap.ManualWatcher{Namespace: "pullsecrets-system"}}
+	ctx, _ := fakekubeclient.With(t.Context())
+	store := NewStore(logtesting.TestLogger(t))
+	store.WatchConfigs(ctx, watcher)
+	if watcher.fallback == nil {
+		t.Fatal("the store waits for a ConfigMap that is missing")
+	}
+	watcher.OnChange(watcher.fallback)
+	if got := store.Load().Backfill; got != BackfillSafe {
+		t.Errorf("without a ConfigMap: backfill = %s, want the default", got)
+	}
+	watcher.OnChange(cm(BackfillReport))
+	watcher.OnChange(watcher.fallback) // It is deleted.
+	if got := store.Load().Backfill; got != BackfillReport {
+		t.Errorf("after its deletion: backfill = %s, want the last settings to stay", got)
+	}
+	watcher.OnChange(cm(BackfillAll))
+	if got := store.Load().Backfill; got != BackfillAll {
+		t.Errorf("after it was created again: backfill = %s, want all", got)
+	}
+
+	ctx, _ = fakekubeclient.With(t.Context(), cm(BackfillAll))
+	watcher = &defaulted{ManualWatcher: configmap.ManualWatcher{Namespace: "pullsecrets-system"}}
+	NewStore(logtesting.TestLogger(t)).WatchConfigs(ctx, watcher)
+	if watcher.fallback != nil {
+		t.Error("a program could start with the defaults although there are settings")
 	}
 }

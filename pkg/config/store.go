@@ -6,7 +6,12 @@ package config
 import (
 	"context"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kubeclient "knative.dev/pkg/client/injection/kube/client"
 	"knative.dev/pkg/configmap"
+	"knative.dev/pkg/system"
 )
 
 type contextKey struct{}
@@ -20,6 +25,31 @@ type Store struct {
 // NewStore returns a store that calls onChange after each change.
 func NewStore(logger configmap.Logger, onChange ...func(name string, value any)) *Store {
 	return &Store{configmap.NewUntypedStore("pullsecrets", logger, configmap.Constructors{Name: NewFromConfigMap}, onChange...)}
+}
+
+// WatchConfigs follows the ConfigMap. Where it is missing at the start the defaults
+// hold until it is created: it is written through an API server that may ask the
+// webhook, so no program may wait for it. When it is deleted later, the last settings
+// stay. It shadows the method of UntypedStore, whose watch waits without end.
+func (s *Store) WatchConfigs(ctx context.Context, cmw configmap.Watcher) {
+	defaulting, ok := cmw.(configmap.DefaultingWatcher)
+	if ok {
+		_, err := kubeclient.Get(ctx).CoreV1().ConfigMaps(system.Namespace()).Get(ctx, Name, metav1.GetOptions{})
+		ok = apierrors.IsNotFound(err)
+	}
+	if !ok {
+		// A watch with a default could report the default first and start the
+		// program with it, although there are settings.
+		cmw.Watch(Name, s.OnConfigChanged)
+		return
+	}
+	defaulting.WatchWithDefault(corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: Name}}, func(cm *corev1.ConfigMap) {
+		if cm.ResourceVersion == "" && s.UntypedLoad(Name) != nil {
+			// Deleted: the watcher reports the default once more.
+			return
+		}
+		s.OnConfigChanged(cm)
+	})
 }
 
 // ToContext attaches the current configuration, so that one pass of a

@@ -103,14 +103,15 @@ func NotMountable(account string, withheld []merge.Entry) Event {
 }
 
 // NotGranted says which declared names are those of copies that the namespace may
-// not have.
+// not have. It names no ClusterPullSecret: tenants read it, and the names of
+// credentials that are not granted to them are the platform team's.
 func NotGranted(namespace string, names []string) Event {
 	return warning(ReasonNotGranted, "No ClusterPullSecret grants namespace %s what it declares: %s; have the namespace selected, create Secrets of those names, or correct the annotation",
 		namespace, listed(names))
 }
 
 // WithClusterPullSecret is the name of a copy with the ClusterPullSecret that it
-// belongs to, for NotGranted and CopyMissing.
+// belongs to, for CopyMissing.
 func WithClusterPullSecret(name, clusterPullSecret string) string {
 	return fmt.Sprintf("%s (%s)", name, merge.FromClusterPullSecret(clusterPullSecret))
 }

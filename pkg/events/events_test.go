@@ -43,7 +43,7 @@ func TestMessagesAreBounded(t *testing.T) {
 		NotMountable("default", manyEntries(8)),
 		SecretMissing(strings.Repeat("n", 63), slices.Repeat([]string{strings.Repeat("s", 63)}, 32)),
 		SecretWrongType(strings.Repeat("n", 63), slices.Repeat([]string{WithType("s", corev1.SecretType(strings.Repeat("T\n", 300)))}, 8)),
-		NotGranted(strings.Repeat("n", 63), slices.Repeat([]string{WithClusterPullSecret(strings.Repeat("s", 63), strings.Repeat("c", 40))}, 32)),
+		NotGranted(strings.Repeat("n", 63), slices.Repeat([]string{strings.Repeat("s", 63)}, 32)),
 		CopyMissing(strings.Repeat("n", 63), slices.Repeat([]string{WithClusterPullSecret("s", strings.Repeat("c", 253))}, 32)),
 		NamedRevision("app-1", changes),
 		BackfillDeferred(changes, "why"),

@@ -13,11 +13,13 @@ import (
 	"slices"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 	kubeclient "knative.dev/pkg/client/injection/kube/client"
 	mutatinginformer "knative.dev/pkg/client/injection/kube/informers/admissionregistration/v1/mutatingwebhookconfiguration"
+	validatinginformer "knative.dev/pkg/client/injection/kube/informers/admissionregistration/v1/validatingwebhookconfiguration"
 	namespaceinformer "knative.dev/pkg/client/injection/kube/informers/core/v1/namespace"
 	accountinformer "knative.dev/pkg/client/injection/kube/informers/core/v1/serviceaccount"
 	"knative.dev/pkg/configmap"
@@ -27,6 +29,7 @@ import (
 	"knative.dev/pkg/logging"
 	"knative.dev/pkg/system"
 	"knative.dev/pkg/webhook"
+	certresources "knative.dev/pkg/webhook/certificates/resources"
 	servingclient "knative.dev/serving/pkg/client/clientset/versioned"
 
 	"pullsecrets.dev/pkg/catalog"
@@ -77,37 +80,90 @@ func NewAccountController(readiness *Readiness) injection.ControllerConstructor 
 func newController(readiness *Readiness, name, queueName string, admission func(context.Context, cluster) webhook.AdmissionController) injection.ControllerConstructor {
 	return func(ctx context.Context, cmw configmap.Watcher) *controller.Impl {
 		logger := logging.FromContext(ctx)
-		namespaces, secrets, webhooks := namespaceinformer.Get(ctx), secretinformer.Get(ctx), mutatinginformer.Get(ctx)
-		r := newRegistration(name, webhook.GetOptions(ctx).SecretName)
-		r.kube, r.webhooks, r.secrets, r.namespaces = kubeclient.Get(ctx), webhooks.Lister(), secrets.Lister(), namespaces.Lister()
-
-		a := &admissionReconciler{registration: r}
-		impl := controller.NewContext(ctx, a, controller.ControllerOptions{WorkQueueName: queueName, Logger: logger.Named(queueName)})
-		wake := func(any) { impl.EnqueueKey(r.key) }
-		r.config = config.NewStore(logger.Named("config-store"), func(string, any) { wake(nil) })
-		r.config.WatchConfigs(cmw)
-		c := newCluster(ctx, r.config)
-		a.AdmissionController = admission(ctx, c)
+		store := config.NewStore(logger.Named("config-store"))
+		store.WatchConfigs(ctx, cmw)
+		c := newCluster(ctx, store)
 		readiness.needs("the caches of Namespaces, ServiceAccounts and ClusterPullSecrets", c.ready)
-		readiness.needs("the certificate", func() bool {
-			secret, err := secrets.Lister().Secrets(system.Namespace()).Get(r.secretName)
-			return err == nil && len(secret.Data) > 0
-		})
 
-		// The configuration is looked at when it changes, when the certificate
-		// changes, and when an excluded namespace comes or goes.
-		watch := func(informer cache.SharedIndexInformer, filter func(any) bool) {
-			if _, err := informer.AddEventHandler(cache.FilteringResourceEventHandler{FilterFunc: filter, Handler: controller.HandleAll(wake)}); err != nil {
-				logger.Fatalw("Failed to watch", "error", err)
+		a := &admissionReconciler{AdmissionController: admission(ctx, c)}
+		impl := controller.NewContext(ctx, a, controller.ControllerOptions{WorkQueueName: queueName, Logger: logger.Named(queueName)})
+		a.registration = register(ctx, name, mutatingConfigurations(ctx))
+		enqueue := func(any) { impl.EnqueueKey(a.key) }
+		// The bundle is written when the configuration changes, and when the
+		// certificate does.
+		watch(ctx, mutatinginformer.Get(ctx).Informer(), controller.FilterWithName(name), enqueue)
+		watch(ctx, secretinformer.Get(ctx).Informer(), controller.FilterWithNameAndNamespace(system.Namespace(), a.secretName), enqueue)
+		return impl
+	}
+}
+
+// NewCertificateController wires what keeps the certificate.
+func NewCertificateController(readiness *Readiness) injection.ControllerConstructor {
+	return func(ctx context.Context, _ configmap.Watcher) *controller.Impl {
+		const queueName = "WebhookCertificates"
+		options, secrets := webhook.GetOptions(ctx), secretinformer.Get(ctx)
+		key := types.NamespacedName{Namespace: system.Namespace(), Name: options.SecretName}
+		c := &certificate{
+			LeaderAwareFuncs: promoted(key), key: key,
+			kube: kubeclient.Get(ctx), secrets: secrets.Lister(),
+			published: published(mutatingConfigurations(ctx), validatingConfigurations(ctx)),
+			create: func(ctx context.Context, notAfter time.Time) (key, cert, ca []byte, err error) {
+				return certresources.CreateCerts(ctx, options.ServiceName, system.Namespace(), notAfter)
+			},
+			now: time.Now,
+		}
+		readiness.needs("the certificate", func() bool {
+			secret, err := c.secrets.Secrets(key.Namespace).Get(key.Name)
+			return err == nil && len(bundle(secret.Data)) > 0
+		})
+		impl := controller.NewContext(ctx, c, controller.ControllerOptions{WorkQueueName: queueName, Logger: logging.FromContext(ctx).Named(queueName)})
+		// The next step is decided when the last one was written, and when its time
+		// has come.
+		watch(ctx, secrets.Informer(), controller.FilterWithNameAndNamespace(key.Namespace, key.Name), func(any) { impl.EnqueueKey(key) })
+		return impl
+	}
+}
+
+// published reports whether all of our configurations that are there trust an
+// authority. One that an operator deleted is not waited for.
+func published(mutating, validating configurations) func(authority []byte) bool {
+	all := map[string]configurations{
+		InjectName: mutating, bindName: mutating, defaultingName: mutating,
+		validationName: validating, configName: validating,
+	}
+	return func(authority []byte) bool {
+		for name, kind := range all {
+			c, err := kind.get(name)
+			if apierrors.IsNotFound(err) {
+				continue
+			}
+			if err != nil || !c.trusts(authority) {
+				return false
 			}
 		}
-		watch(webhooks.Informer(), r.owns)
-		watch(secrets.Informer(), controller.FilterWithNameAndNamespace(system.Namespace(), r.secretName))
-		watch(namespaces.Informer(), func(object any) bool {
-			namespace, ok := object.(*corev1.Namespace)
-			return ok && r.config.Load().Excludes(namespace.Name, nil)
-		})
-		return impl
+		return true
+	}
+}
+
+func mutatingConfigurations(ctx context.Context) configurations {
+	return mutating{kubeclient.Get(ctx), mutatinginformer.Get(ctx).Lister()}
+}
+
+func validatingConfigurations(ctx context.Context) configurations {
+	return validating{kubeclient.Get(ctx), validatinginformer.Get(ctx).Lister()}
+}
+
+// register makes the registration of a configuration.
+func register(ctx context.Context, name string, kind configurations) *registration {
+	r := newRegistration(name, webhook.GetOptions(ctx).SecretName)
+	r.secrets, r.configurations = secretinformer.Get(ctx).Lister(), kind
+	return r
+}
+
+func watch(ctx context.Context, informer cache.SharedIndexInformer, filter func(any) bool, enqueue func(any)) {
+	handler := cache.FilteringResourceEventHandler{FilterFunc: filter, Handler: controller.HandleAll(enqueue)}
+	if _, err := informer.AddEventHandler(handler); err != nil {
+		logging.FromContext(ctx).Fatalw("Failed to watch", "error", err)
 	}
 }
 
@@ -149,7 +205,7 @@ func newCluster(ctx context.Context, store *config.Store) cluster {
 }
 
 // admissionReconciler is what knative.dev/pkg wants of one value: to answer
-// requests, on every replica, and to keep the configuration, on one.
+// requests, on every replica, and to keep the configuration's bundle, on one.
 type admissionReconciler struct {
 	*registration
 	webhook.AdmissionController

@@ -63,7 +63,7 @@ var knativeClusters = func() (all []knativeCluster) {
 	return all
 }()
 
-func parse(raw []byte) (*servingv1.Service, error) {
+func parsed(raw []byte) (*servingv1.Service, error) {
 	var svc servingv1.Service
 	return &svc, json.Unmarshal(raw, &svc)
 }
@@ -71,14 +71,14 @@ func parse(raw []byte) (*servingv1.Service, error) {
 // admit does what Knative's two webhooks do with a request; the mutating one alone
 // where validate is false (resourcesemantics/defaulting and validation).
 func (k knativeCluster) admit(user string, old, requested []byte, validate bool) ([]byte, error) {
-	svc, err := parse(requested)
+	svc, err := parsed(requested)
 	if err != nil {
 		return nil, err
 	}
 	base := config.ToContext(context.Background(), k.config)
 	ctx := apis.WithinCreate(base)
 	if old != nil {
-		before, err := parse(old)
+		before, err := parsed(old)
 		if err != nil {
 			return nil, err
 		}
@@ -91,13 +91,13 @@ func (k knativeCluster) admit(user string, old, requested []byte, validate bool)
 		return stored, err
 	}
 	if old != nil {
-		before, err := parse(old)
+		before, err := parsed(old)
 		if err != nil {
 			return nil, err
 		}
 		ctx = apis.WithinUpdate(base, before)
 	}
-	if svc, err = parse(stored); err != nil {
+	if svc, err = parsed(stored); err != nil {
 		return nil, err
 	}
 	if err := svc.Validate(ctx).Filter(apis.ErrorLevel); err != nil {
@@ -111,11 +111,11 @@ func (k knativeCluster) admit(user string, old, requested []byte, validate bool)
 // Configuration whose spec was written differently has a new generation).
 func (k knativeCluster) revises(t *testing.T, old, stored []byte) bool {
 	t.Helper()
-	before, err := parse(old)
+	before, err := parsed(old)
 	if err != nil {
 		t.Fatal(err)
 	}
-	after, err := parse(stored)
+	after, err := parsed(stored)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"knative.dev/pkg/leaderelection"
 	"knative.dev/pkg/logging"
 	o11yconfigmap "knative.dev/pkg/observability/configmap"
+	"knative.dev/pkg/webhook"
 	"knative.dev/pkg/webhook/configmaps"
 	"knative.dev/pkg/webhook/resourcesemantics"
 	"knative.dev/pkg/webhook/resourcesemantics/defaulting"
@@ -38,21 +39,31 @@ func unchanged(ctx context.Context) context.Context { return ctx }
 
 // NewDefaultingController fills in what a ClusterPullSecret leaves out.
 func NewDefaultingController(ctx context.Context, _ configmap.Watcher) *controller.Impl {
-	return defaulting.NewAdmissionController(ctx, defaultingName, "/defaulting", kinds, unchanged, true)
+	return withRegistration(defaulting.NewAdmissionController(ctx, defaultingName, "/defaulting", kinds, unchanged, true),
+		register(ctx, defaultingName, mutatingConfigurations(ctx)))
 }
 
 // NewValidationController refuses a ClusterPullSecret that is not valid.
 func NewValidationController(ctx context.Context, _ configmap.Watcher) *controller.Impl {
-	return validation.NewAdmissionController(ctx, validationName, "/validation", kinds, unchanged, true)
+	return withRegistration(validation.NewAdmissionController(ctx, validationName, "/validation", kinds, unchanged, true),
+		register(ctx, validationName, validatingConfigurations(ctx)))
 }
 
 // NewConfigController refuses a setting that does not parse, so that the running
 // configuration stays and the operator learns why at once.
 func NewConfigController(ctx context.Context, _ configmap.Watcher) *controller.Impl {
-	return configmaps.NewAdmissionController(ctx, configName, "/config-validation", configmap.Constructors{
+	return withRegistration(configmaps.NewAdmissionController(ctx, configName, "/config-validation", configmap.Constructors{
 		config.Name:                    config.NewFromConfigMap,
 		logging.ConfigMapName():        logging.NewConfigFromConfigMap,
 		leaderelection.ConfigMapName(): leaderelection.NewConfigFromConfigMap,
 		o11yconfigmap.Name():           o11yconfigmap.Parse,
-	})
+	}), register(ctx, configName, validatingConfigurations(ctx)))
+}
+
+// withRegistration keeps how a controller of knative.dev/pkg answers requests, and
+// what it watches, and replaces how it keeps its configuration. That one updates
+// the whole object, and rewrites rules, selectors and owners.
+func withRegistration(impl *controller.Impl, r *registration) *controller.Impl {
+	impl.Reconciler = &admissionReconciler{registration: r, AdmissionController: impl.Reconciler.(webhook.AdmissionController)}
+	return impl
 }

@@ -4,15 +4,12 @@
 package webhook
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
-	"slices"
 
-	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	admissionlisters "k8s.io/client-go/listers/admissionregistration/v1"
@@ -21,27 +18,20 @@ import (
 	"knative.dev/pkg/logging"
 	"knative.dev/pkg/reconciler"
 	"knative.dev/pkg/system"
-	certresources "knative.dev/pkg/webhook/certificates/resources"
-
-	"pullsecrets.dev/pkg/config"
 )
 
-// registration keeps the two things in a MutatingWebhookConfiguration that a
-// manifest cannot hold: the authority that signed our certificate, and the names
-// of the excluded namespaces, which the API server then does not call us for.
-// Everything else is as the manifest says; others who edit the object, as some
-// platforms do, are not fought with.
+// registration keeps the one field of a webhook configuration that a manifest
+// cannot hold: the bundle of the authorities that sign our certificates. It patches
+// that field alone. Everything else is what the manifest says and what operators
+// add, fields of newer APIs included, so whoever applies the manifest sees no drift.
 type registration struct {
 	reconciler.LeaderAwareFuncs
 
 	key        types.NamespacedName
 	secretName string
 
-	kube       kubernetes.Interface
-	webhooks   admissionlisters.MutatingWebhookConfigurationLister
-	secrets    corev1listers.SecretLister
-	namespaces corev1listers.NamespaceLister
-	config     *config.Store
+	secrets        corev1listers.SecretLister
+	configurations configurations
 }
 
 var (
@@ -51,15 +41,17 @@ var (
 
 func newRegistration(name, secretName string) *registration {
 	key := types.NamespacedName{Name: name}
-	return &registration{
-		LeaderAwareFuncs: reconciler.LeaderAwareFuncs{
-			PromoteFunc: func(bucket reconciler.Bucket, enqueue func(reconciler.Bucket, types.NamespacedName)) error {
-				enqueue(bucket, key)
-				return nil
-			},
+	return &registration{LeaderAwareFuncs: promoted(key), key: key, secretName: secretName}
+}
+
+// promoted enqueues the only key of a controller whenever this replica becomes the
+// leader for it.
+func promoted(key types.NamespacedName) reconciler.LeaderAwareFuncs {
+	return reconciler.LeaderAwareFuncs{
+		PromoteFunc: func(bucket reconciler.Bucket, enqueue func(reconciler.Bucket, types.NamespacedName)) error {
+			enqueue(bucket, key)
+			return nil
 		},
-		key:        key,
-		secretName: secretName,
 	}
 }
 
@@ -72,71 +64,119 @@ func (r *registration) Reconcile(ctx context.Context, key string) error {
 	if err != nil {
 		return fmt.Errorf("failed to get the certificate: %w", err)
 	}
-	authority, ok := secret.Data[certresources.CACert]
-	if !ok {
-		return fmt.Errorf("Secret %s has no %s yet", r.secretName, certresources.CACert)
-	}
-	excluded, err := r.excluded()
-	if err != nil {
-		return err
-	}
-	have, err := r.webhooks.Get(r.key.Name)
-	if err != nil {
-		return fmt.Errorf("failed to get the MutatingWebhookConfiguration %s: %w", r.key.Name, err)
-	}
-	want := have.DeepCopy()
-	for i := range want.Webhooks {
-		wh := &want.Webhooks[i]
-		wh.ClientConfig.CABundle = authority
-		wh.NamespaceSelector = withoutNamespaces(wh.NamespaceSelector, excluded)
-	}
-	if equality.Semantic.DeepEqual(have, want) {
+	want := bundle(secret.Data)
+	if len(want) == 0 {
+		// The certificate's own controller fills the Secret, and that is an event.
 		return nil
 	}
-	logging.FromContext(ctx).Infow("Updating the webhook configuration", "excluded", excluded)
-	if _, err := r.kube.AdmissionregistrationV1().MutatingWebhookConfigurations().Update(ctx, want, metav1.UpdateOptions{}); err != nil {
-		return fmt.Errorf("failed to update the MutatingWebhookConfiguration %s: %w", r.key.Name, err)
+	have, err := r.configurations.get(r.key.Name)
+	if err != nil {
+		return fmt.Errorf("failed to get the webhook configuration %s: %w", r.key.Name, err)
+	}
+	patch, err := have.withBundle(want)
+	if err != nil || patch == nil {
+		return err
+	}
+	logging.FromContext(ctx).Info("Writing the bundle of authorities into the webhook configuration")
+	if err := r.configurations.patch(ctx, r.key.Name, patch); err != nil {
+		return fmt.Errorf("failed to patch the webhook configuration %s: %w", r.key.Name, err)
 	}
 	return nil
 }
 
-// excluded lists the existing namespaces that the configuration or the
-// installation takes out. The label is in the manifest.
-func (r *registration) excluded() ([]string, error) {
-	all, err := r.namespaces.List(labels.Everything())
-	if err != nil {
-		return nil, fmt.Errorf("failed to list Namespaces: %w", err)
-	}
-	cfg := r.config.Load()
-	var names []string
-	for _, namespace := range all {
-		if cfg.Excludes(namespace.Name, nil) {
-			names = append(names, namespace.Name)
+// configuration is what is read of a webhook configuration of either kind.
+type configuration struct {
+	resourceVersion string
+	webhooks        []registered
+}
+
+// registered is one webhook of a configuration.
+type registered struct {
+	name   string
+	bundle []byte
+}
+
+// trusts reports whether every webhook of the configuration trusts an authority.
+func (c *configuration) trusts(authority []byte) bool {
+	for _, wh := range c.webhooks {
+		if !bytes.Contains(wh.bundle, bytes.TrimSpace(authority)) {
+			return false
 		}
 	}
-	slices.Sort(names)
-	return names, nil
+	return true
 }
 
-// withoutNamespaces replaces the expression by namespace name in a selector.
-func withoutNamespaces(selector *metav1.LabelSelector, names []string) *metav1.LabelSelector {
-	s := &metav1.LabelSelector{}
-	if selector != nil {
-		s = selector.DeepCopy()
+// withBundle returns the strategic merge patch, or nil if nothing changes. The API
+// server merges webhooks by name. The resourceVersion keeps the patch from adding
+// one that was removed meanwhile.
+func (c *configuration) withBundle(want []byte) ([]byte, error) {
+	var changed []map[string]any
+	for _, wh := range c.webhooks {
+		if !bytes.Equal(wh.bundle, want) {
+			changed = append(changed, map[string]any{"name": wh.name, "clientConfig": map[string]any{"caBundle": want}})
+		}
 	}
-	s.MatchExpressions = slices.DeleteFunc(s.MatchExpressions, func(r metav1.LabelSelectorRequirement) bool {
-		return r.Key == corev1.LabelMetadataName && r.Operator == metav1.LabelSelectorOpNotIn
+	if len(changed) == 0 {
+		return nil, nil
+	}
+	patch, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"resourceVersion": c.resourceVersion},
+		"webhooks": changed,
 	})
-	if len(names) > 0 {
-		s.MatchExpressions = append(s.MatchExpressions, metav1.LabelSelectorRequirement{
-			Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpNotIn, Values: names,
-		})
+	if err != nil {
+		return nil, fmt.Errorf("failed to encode the patch: %w", err)
 	}
-	return s
+	return patch, nil
 }
 
-// owns tells whether a webhook configuration is the one of this registration.
-func (r *registration) owns(object any) bool {
-	wh, ok := object.(*admissionregistrationv1.MutatingWebhookConfiguration)
-	return ok && wh.Name == r.key.Name
+// configurations are the webhook configurations of one kind.
+type configurations interface {
+	get(name string) (*configuration, error)
+	patch(ctx context.Context, name string, patch []byte) error
+}
+
+type mutating struct {
+	kube   kubernetes.Interface
+	lister admissionlisters.MutatingWebhookConfigurationLister
+}
+
+func (m mutating) get(name string) (*configuration, error) {
+	object, err := m.lister.Get(name)
+	if err != nil {
+		return nil, err
+	}
+	c := &configuration{resourceVersion: object.ResourceVersion}
+	for _, wh := range object.Webhooks {
+		c.webhooks = append(c.webhooks, registered{wh.Name, wh.ClientConfig.CABundle})
+	}
+	return c, nil
+}
+
+func (m mutating) patch(ctx context.Context, name string, patch []byte) error {
+	_, err := m.kube.AdmissionregistrationV1().MutatingWebhookConfigurations().
+		Patch(ctx, name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+	return err
+}
+
+type validating struct {
+	kube   kubernetes.Interface
+	lister admissionlisters.ValidatingWebhookConfigurationLister
+}
+
+func (v validating) get(name string) (*configuration, error) {
+	object, err := v.lister.Get(name)
+	if err != nil {
+		return nil, err
+	}
+	c := &configuration{resourceVersion: object.ResourceVersion}
+	for _, wh := range object.Webhooks {
+		c.webhooks = append(c.webhooks, registered{wh.Name, wh.ClientConfig.CABundle})
+	}
+	return c, nil
+}
+
+func (v validating) patch(ctx context.Context, name string, patch []byte) error {
+	_, err := v.kube.AdmissionregistrationV1().ValidatingWebhookConfigurations().
+		Patch(ctx, name, types.StrategicMergePatchType, patch, metav1.PatchOptions{})
+	return err
 }

@@ -6,23 +6,27 @@ package webhook
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	admissionlisters "k8s.io/client-go/listers/admissionregistration/v1"
 	corev1listers "k8s.io/client-go/listers/core/v1"
 	clientgotesting "k8s.io/client-go/testing"
+	"k8s.io/client-go/tools/cache"
 	kubeclient "knative.dev/pkg/client/injection/kube/client"
+	fakekubeclient "knative.dev/pkg/client/injection/kube/client/fake"
 	"knative.dev/pkg/controller"
-	"knative.dev/pkg/logging"
 	knativetesting "knative.dev/pkg/reconciler/testing"
 	"knative.dev/pkg/system"
 
-	"pullsecrets.dev/pkg/config"
 	. "pullsecrets.dev/pkg/reconciler/testing"
 )
 
@@ -35,80 +39,136 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-func configuration(authority string, selector ...metav1.LabelSelectorRequirement) *admissionregistrationv1.MutatingWebhookConfiguration {
-	wh := admissionregistrationv1.MutatingWebhook{
-		Name:              InjectName,
-		NamespaceSelector: &metav1.LabelSelector{MatchExpressions: selector},
-	}
-	if authority != "" {
-		wh.ClientConfig.CABundle = []byte(authority)
-	}
-	return &admissionregistrationv1.MutatingWebhookConfiguration{
-		ObjectMeta: metav1.ObjectMeta{Name: InjectName, Annotations: map[string]string{"theirs": "kept"}},
-		Webhooks:   []admissionregistrationv1.MutatingWebhook{wh},
-	}
-}
-
-func certificate(data map[string][]byte) *corev1.Secret {
+func certificateSecret(data map[string][]byte) *corev1.Secret {
 	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: system.Namespace(), Name: "certs"}, Data: data}
 }
 
-func TestRegistration(t *testing.T) {
-	label := metav1.LabelSelectorRequirement{Key: "pullsecrets.dev/exclude", Operator: metav1.LabelSelectorOpNotIn, Values: []string{"true"}}
-	without := func(names ...string) metav1.LabelSelectorRequirement {
-		return metav1.LabelSelectorRequirement{Key: "kubernetes.io/metadata.name", Operator: metav1.LabelSelectorOpNotIn, Values: names}
+// mutatingWebhooks is a configuration with everything that is not ours to write.
+func mutatingWebhooks(bundles ...string) *admissionregistrationv1.MutatingWebhookConfiguration {
+	c := &admissionregistrationv1.MutatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Name: InjectName, ResourceVersion: "7", Annotations: map[string]string{"theirs": "kept"}},
 	}
-	ready := certificate(map[string][]byte{"ca-cert.pem": []byte("authority")})
-	namespaces := []runtime.Object{Namespace("team"), Namespace("kube-system"), Namespace("pullsecrets-system"), Namespace("knative-serving")}
-	excluded := without("knative-serving", "kube-system", "pullsecrets-system")
+	for i, text := range bundles {
+		c.Webhooks = append(c.Webhooks, admissionregistrationv1.MutatingWebhook{
+			Name: fmt.Sprintf("%d.pullsecrets.dev", i), ClientConfig: admissionregistrationv1.WebhookClientConfig{CABundle: []byte(text)},
+			NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"theirs": "kept"}},
+		})
+	}
+	return c
+}
 
-	knativetesting.TableTest{
-		{
-			Name: "the authority and the excluded namespaces are filled in", Key: InjectName,
-			Objects:                 append([]runtime.Object{configuration("", label), ready}, namespaces...),
-			WantUpdates:             []clientgotesting.UpdateActionImpl{{Object: configuration("authority", label, excluded)}},
-			SkipNamespaceValidation: true,
+func validatingWebhooks(bundles ...string) *admissionregistrationv1.ValidatingWebhookConfiguration {
+	c := &admissionregistrationv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: InjectName, ResourceVersion: "7"}}
+	for i, text := range bundles {
+		c.Webhooks = append(c.Webhooks, admissionregistrationv1.ValidatingWebhook{
+			Name: fmt.Sprintf("%d.pullsecrets.dev", i), ClientConfig: admissionregistrationv1.WebhookClientConfig{CABundle: []byte(text)},
+		})
+	}
+	return c
+}
+
+func TestRegistration(t *testing.T) {
+	patch := func(text string) []clientgotesting.PatchActionImpl {
+		return []clientgotesting.PatchActionImpl{{Name: InjectName, PatchType: types.StrategicMergePatchType, Patch: []byte(text)}}
+	}
+	// Base64 of "ca\n" and "ca\nnext\nprevious\n".
+	const one, three = "Y2EK", "Y2EKbmV4dApwcmV2aW91cwo="
+	ready := certificateSecret(map[string][]byte{"ca-cert.pem": []byte("ca")})
+	rotating := certificateSecret(map[string][]byte{"ca-cert.pem": []byte("ca"), "next-ca-cert.pem": []byte("next\n"), "previous-ca-cert.pem": []byte("previous")})
+	failPatch := func(err error) []clientgotesting.ReactionFunc {
+		return []clientgotesting.ReactionFunc{func(action clientgotesting.Action) (bool, runtime.Object, error) {
+			return action.GetVerb() == "patch", nil, err
+		}}
+	}
+	first := patch(`{"metadata":{"resourceVersion":"7"},"webhooks":[{"clientConfig":{"caBundle":"` + one + `"},"name":"0.pullsecrets.dev"}]}`)
+
+	for kind, of := range map[string]struct {
+		make func(bundles ...string) runtime.Object
+		from func(ctx context.Context, listers *Listers) configurations
+	}{
+		"mutating": {
+			make: func(bundles ...string) runtime.Object { return mutatingWebhooks(bundles...) },
+			from: func(ctx context.Context, listers *Listers) configurations {
+				return mutating{kubeclient.Get(ctx), admissionlisters.NewMutatingWebhookConfigurationLister(listers.Indexer(&admissionregistrationv1.MutatingWebhookConfiguration{}))}
+			},
 		},
-		{
-			Name: "nothing to write", Key: InjectName,
-			Objects: append([]runtime.Object{configuration("authority", label, excluded), ready}, namespaces...),
+		"validating": {
+			make: func(bundles ...string) runtime.Object { return validatingWebhooks(bundles...) },
+			from: func(ctx context.Context, listers *Listers) configurations {
+				return validating{kubeclient.Get(ctx), admissionlisters.NewValidatingWebhookConfigurationLister(listers.Indexer(&admissionregistrationv1.ValidatingWebhookConfiguration{}))}
+			},
 		},
-		{
-			Name: "an excluded namespace is gone, and another came", Key: InjectName,
-			Objects: append([]runtime.Object{configuration("authority", without("gone"), label), ready}, namespaces...),
-			WantUpdates: []clientgotesting.UpdateActionImpl{{
-				Object: configuration("authority", label, excluded),
-			}},
-		},
-		{
-			Name: "no certificate yet", Key: InjectName, WantErr: true,
-			Objects: []runtime.Object{configuration(""), certificate(nil)},
-		},
-		{
-			Name: "no Secret", Key: InjectName, WantErr: true,
-			Objects: []runtime.Object{configuration("")},
-		},
-		{
-			Name: "no configuration", Key: InjectName, WantErr: true,
-			Objects: []runtime.Object{ready},
-		},
-		{
-			Name: "the update fails", Key: InjectName, WantErr: true,
-			Objects: []runtime.Object{configuration("", label), ready},
-			WithReactors: []clientgotesting.ReactionFunc{func(action clientgotesting.Action) (bool, runtime.Object, error) {
-				return action.GetVerb() == "update", nil, errors.New("away")
-			}},
-			WantUpdates: []clientgotesting.UpdateActionImpl{{Object: configuration("authority", label)}},
-		},
-	}.Test(t, MakeFactory(func(ctx context.Context, listers *Listers, _ *knativetesting.TableRow) controller.Reconciler {
-		r := newRegistration(InjectName, "certs")
-		r.kube = kubeclient.Get(ctx)
-		r.webhooks = admissionlisters.NewMutatingWebhookConfigurationLister(listers.Indexer(&admissionregistrationv1.MutatingWebhookConfiguration{}))
-		r.secrets = corev1listers.NewSecretLister(listers.Indexer(&corev1.Secret{}))
-		r.namespaces = listers.Namespaces()
-		r.config = config.NewStore(logging.FromContext(ctx))
-		return r
-	}))
+	} {
+		knativetesting.TableTest{
+			{
+				Name: kind + ": the bundle alone is written", Key: InjectName,
+				Objects: []runtime.Object{of.make(""), ready}, WantPatches: first,
+			},
+			{
+				Name: kind + ": of a rotation, all three authorities, and into the webhooks that lack one", Key: InjectName,
+				Objects:     []runtime.Object{of.make("ca\nnext\nprevious\n", "ca\n"), rotating},
+				WantPatches: patch(`{"metadata":{"resourceVersion":"7"},"webhooks":[{"clientConfig":{"caBundle":"` + three + `"},"name":"1.pullsecrets.dev"}]}`),
+			},
+			{
+				Name: kind + ": nothing to write", Key: InjectName,
+				Objects: []runtime.Object{of.make("ca\n", "ca\n"), ready},
+			},
+			{
+				Name: kind + ": no certificate yet", Key: InjectName,
+				Objects: []runtime.Object{of.make(""), certificateSecret(nil)},
+			},
+			{
+				Name: kind + ": no Secret", Key: InjectName, WantErr: true,
+				Objects: []runtime.Object{of.make("")},
+			},
+			{
+				Name: kind + ": no configuration", Key: InjectName, WantErr: true,
+				Objects: []runtime.Object{ready},
+			},
+			{
+				Name: kind + ": somebody wrote meanwhile", Key: InjectName, WantErr: true,
+				Objects: []runtime.Object{of.make(""), ready}, WantPatches: first,
+				WithReactors: failPatch(apierrors.NewConflict(schema.GroupResource{}, InjectName, errors.New("modified"))),
+			},
+			{
+				Name: kind + ": the API server is away", Key: InjectName, WantErr: true,
+				Objects: []runtime.Object{of.make(""), ready}, WantPatches: first,
+				WithReactors: failPatch(errors.New("away")),
+			},
+		}.Test(t, MakeFactory(func(ctx context.Context, listers *Listers, _ *knativetesting.TableRow) controller.Reconciler {
+			r := newRegistration(InjectName, "certs")
+			r.secrets, r.configurations = corev1listers.NewSecretLister(listers.Indexer(&corev1.Secret{})), of.from(ctx, listers)
+			return r
+		}))
+	}
+}
+
+// What the manifest and operators wrote stays.
+func TestRegistrationKeepsWhatOthersWrote(t *testing.T) {
+	ctx, kube := fakekubeclient.With(t.Context(), mutatingWebhooks("old", "ca\n"))
+	indexer := cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{})
+	if err := indexer.Add(mutatingWebhooks("old", "ca\n")); err != nil {
+		t.Fatal(err)
+	}
+	m := mutating{kube, admissionlisters.NewMutatingWebhookConfigurationLister(indexer)}
+	have, err := m.get(InjectName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	patch, err := have.withBundle([]byte("ca\n"))
+	if err == nil {
+		err = m.patch(ctx, InjectName, patch)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := kube.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, InjectName, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(mutatingWebhooks("ca\n", "ca\n"), got); diff != "" {
+		t.Errorf("(-want, +got):\n%s", diff)
+	}
 }
 
 func TestRegistrationFollowsTheLeader(t *testing.T) {
@@ -131,11 +191,5 @@ func TestReadiness(t *testing.T) {
 	met = true
 	if err := r.Check(); err != nil {
 		t.Errorf("Check() = %v", err)
-	}
-}
-
-func TestWithoutNamespaces(t *testing.T) {
-	if diff := cmp.Diff(&metav1.LabelSelector{}, withoutNamespaces(nil, nil)); diff != "" {
-		t.Errorf("(-want, +got):\n%s", diff)
 	}
 }

@@ -7,6 +7,7 @@ package e2e
 
 import (
 	"bytes"
+	"os"
 	"os/exec"
 	"path/filepath"
 
@@ -68,8 +69,9 @@ func (p *person) run(input []byte, tool string, args ...string) string {
 func (p *person) try(input []byte, tool string, args ...string) (string, error) {
 	p.t.Helper()
 	cmd := exec.CommandContext(p.t.Context(), env.Tool(p.t, tool), args...)
-	// A home of its own keeps out what the real one configures.
-	cmd.Env = []string{"KUBECONFIG=" + p.kubeconfig, "HOME=" + filepath.Dir(p.kubeconfig)}
+	// A home of its own keeps out what the real one configures. "kubectl diff" runs
+	// diff.
+	cmd.Env = []string{"KUBECONFIG=" + p.kubeconfig, "HOME=" + filepath.Dir(p.kubeconfig), "PATH=" + os.Getenv("PATH")}
 	cmd.Stdin = bytes.NewReader(input)
 	output, err := cmd.CombinedOutput()
 	return string(output), err

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"testing"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -106,14 +107,32 @@ func (n *tenant) checkWritesForbidden(webhook *env.Env, forbidden func(string, e
 	_, err := webhook.Kube.CoreV1().ServiceAccounts(pullsecrets.SystemNamespace).
 		Patch(n.t.Context(), "webhook", types.MergePatchType, encode(labelled("x")), patch, "token")
 	forbidden("making a token of its own", err)
-	// Its own it may keep up to date, and no more than that.
+	// Of its own it may write the bundle, and no more than that.
 	own := webhook.Kube.AdmissionregistrationV1().MutatingWebhookConfigurations()
-	configuration, err := own.Get(n.t.Context(), injectWebhook, metav1.GetOptions{})
-	if err == nil {
-		_, err = own.Update(n.t.Context(), configuration, metav1.UpdateOptions{DryRun: dryRun})
+	patchOwn := func(fields string) error {
+		_, err := own.Patch(n.t.Context(), injectWebhook, types.StrategicMergePatchType,
+			[]byte(`{"webhooks":[{"name":"inject.pullsecrets.dev",`+fields+`}]}`), patch)
+		return err
 	}
-	if err != nil && !apierrors.IsConflict(err) {
-		n.t.Errorf("Updating its own configuration: %v", err)
+	if err := patchOwn(`"clientConfig":{"caBundle":null}`); err != nil {
+		n.t.Errorf("Writing the bundle of its own configuration: %v", err)
+	}
+	for _, fields := range []string{
+		`"clientConfig":{"service":{"name":"another"}}`,
+		`"rules":[{"apiGroups":["*"],"apiVersions":["*"],"resources":["*"],"operations":["*"]}]`,
+		`"failurePolicy":"Fail"`, `"namespaceSelector":{"matchLabels":{"x":"y"}}`, `"matchConditions":[{"name":"x","expression":"false"}]`,
+	} {
+		forbidden("writing "+fields+" into its own configuration", patchOwn(fields))
+	}
+	leases := webhook.Kube.CoordinationV1().Leases(pullsecrets.SystemNamespace)
+	for name, allowed := range map[string]bool{"controller.x": false, "x": false, "pullsecrets-webhook.x": true} {
+		_, err := leases.Create(n.t.Context(), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{DryRun: dryRun})
+		if allowed && err != nil {
+			n.t.Errorf("Creating a lease of its own: %v", err)
+		}
+		if !allowed {
+			forbidden("creating the lease "+name, err)
+		}
 	}
 	forbidden("deleting its own configuration", own.Delete(n.t.Context(), injectWebhook, metav1.DeleteOptions{DryRun: dryRun}))
 }

@@ -74,7 +74,7 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 			r.tallies.clear()
 			impl.GlobalResync(informer.Informer())
 		})
-		store.WatchConfigs(cmw)
+		store.WatchConfigs(ctx, cmw)
 		return controller.Options{ConfigStore: store, AgentName: events.ControllerAgentName, DemoteFunc: r.demote}
 	})
 	w := waking{impl, informer.Lister(), &r.tallies, logger}

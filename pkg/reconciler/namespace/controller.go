@@ -73,7 +73,7 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 		store := config.NewStore(logger.Named("config-store"), func(string, any) {
 			impl.GlobalResync(namespaces.Informer())
 		})
-		store.WatchConfigs(cmw)
+		store.WatchConfigs(ctx, cmw)
 		return controller.Options{ConfigStore: store, AgentName: events.ControllerAgentName, SkipStatusUpdates: true, DemoteFunc: r.demote}
 	})
 	r.wakeAfter = impl.EnqueueKeyAfter

@@ -89,7 +89,7 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 		store := config.NewStore(logger.Named("config-store"), func(string, any) {
 			impl.GlobalResync(services.Informer())
 		})
-		store.WatchConfigs(cmw)
+		store.WatchConfigs(ctx, cmw)
 		// Status is Knative's: with status updates, the generated code would
 		// default and rewrite it.
 		return controller.Options{ConfigStore: store, AgentName: events.ControllerAgentName, SkipStatusUpdates: true, DemoteFunc: r.demote}

@@ -55,7 +55,7 @@ func TestGrants(t *testing.T) {
 	granted := patch(written(`{\"ghcr\":\"clusterpullsecret/ghcr\"}`, `[{"name":"ghcr"}]`))
 	declared := patch(written(`{\"ghcr\":\"namespace\"}`, `[{"name":"ghcr"}]`))
 	const addedGranted, addedDeclared = "Normal SecretsAdded Added pull secrets ghcr (clusterpullsecret/ghcr)", "Normal SecretsAdded Added pull secrets ghcr (namespace)"
-	const notGranted = "Warning NotGranted No ClusterPullSecret grants namespace team what it declares: ghcr (clusterpullsecret/ghcr); have the namespace selected, create Secrets of those names, or correct the annotation"
+	const notGranted = "Warning NotGranted No ClusterPullSecret grants namespace team what it declares: ghcr; have the namespace selected, create Secrets of those names, or correct the annotation"
 
 	knativetesting.TableTest{
 		{
