@@ -670,7 +670,7 @@ func TestDemoted(t *testing.T) {
 	r.demote(bucketOf("lost"))
 	for _, svc := range both {
 		want := svc == kept
-		if _, waits := r.backfill.waiting[keyOf(svc)]; waits != want {
+		if _, waits := r.backfill.waiting.places[keyOf(svc)]; waits != want {
 			t.Errorf("%s stands in the line: %t, want %t", svc.Name, waits, want)
 		}
 		if got := r.memory.wasDenied(svc); got != want {
