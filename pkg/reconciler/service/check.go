@@ -5,7 +5,9 @@ package service
 
 import (
 	"context"
+	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"knative.dev/pkg/controller"
 	"knative.dev/pkg/logging"
 
@@ -26,25 +28,44 @@ func (r *Reconciler) checkSecrets(ctx context.Context, s *subject) bool {
 	names := s.declared.Names()
 	all := len(names) == 0 || !resources.IsReady(s.Service) || r.metrics.missing.of(s.key) ||
 		s.result.ListChanged && !r.memory.checked(s.Service, names)
+	var asked []string
+	withheld := map[string]*v1alpha1.ClusterPullSecret{}
+	for _, name := range names {
+		withheld[name] = s.offered.Withheld(name, s.namespace.Labels)
+		if all || withheld[name] != nil {
+			asked = append(asked, name)
+		}
+	}
+	var known map[string]corev1.SecretType
+	var retry time.Duration
+	var err error
+	if len(asked) > 0 {
+		known, retry, err = r.secrets.TypesOf(ctx, s.key, asked)
+	}
+	if retry > 0 {
+		// What was found before stands until more is known.
+		s.retry = retry
+		r.memory.unchecked(s.Service)
+		return false
+	}
+	if err != nil {
+		logging.FromContext(ctx).Warnw("Failed to check declared pull secrets", "secrets", asked, "error", err)
+		r.metrics.missing.note(s.key, asked)
+		return true
+	}
 	var found findings
 	var lacking []string
-	for _, name := range names {
-		withheld := s.offered.Withheld(name, s.namespace.Labels)
-		if !all && withheld == nil {
-			continue
-		}
-		secretType, exists, err := r.secrets.TypeOf(ctx, s.Namespace, name)
-		if err != nil || !exists || !usable(secretType) {
+	for _, name := range asked {
+		secretType, exists := known[name]
+		if !exists || !usable(secretType) {
 			lacking = append(lacking, name)
 		}
 		switch {
-		case err != nil:
-			logging.FromContext(ctx).Warnw("Failed to check a declared pull secret", "secret", name, "error", err)
 		case exists && !usable(secretType):
 			found.wrong = append(found.wrong, events.WithType(name, secretType))
 		case exists:
-		case withheld != nil:
-			found.withheld = append(found.withheld, events.WithClusterPullSecret(name, withheld.Name))
+		case withheld[name] != nil:
+			found.withheld = append(found.withheld, events.WithClusterPullSecret(name, withheld[name].Name))
 		default:
 			found.miss(name, s.copied(name))
 		}

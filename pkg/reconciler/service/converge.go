@@ -109,20 +109,24 @@ func (r *Reconciler) write(ctx context.Context, s *subject) reconciler.Event {
 // and wakes nobody, so the Service is looked at again. What no ClusterPullSecret
 // serves is for its owner to make, now or later.
 func (r *Reconciler) awaitsCopy(ctx context.Context, s *subject) (bool, error) {
+	var copies []string
 	for _, e := range s.result.Added {
-		if s.copied(e.Name) == nil {
-			continue
-		}
-		_, exists, err := r.secrets.TypeOf(ctx, s.Namespace, e.Name)
-		if err != nil {
-			return false, fmt.Errorf("failed to look for the copy %s/%s: %w", s.Namespace, e.Name, err)
-		}
-		if !exists {
-			s.waits = true
-			return true, nil
+		if s.copied(e.Name) != nil {
+			copies = append(copies, e.Name)
 		}
 	}
-	return false, nil
+	if len(copies) == 0 {
+		return false, nil
+	}
+	known, retry, err := r.secrets.TypesOf(ctx, s.key, copies)
+	if err != nil {
+		return false, fmt.Errorf("failed to look for the copies %v in namespace %s: %w", copies, s.Namespace, err)
+	}
+	if len(known) == len(copies) {
+		return false, nil
+	}
+	s.waits, s.retry = true, retry
+	return true, nil
 }
 
 // copied returns the ClusterPullSecret that a Secret of this name is a copy of, or

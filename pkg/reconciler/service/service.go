@@ -80,6 +80,8 @@ type subject struct {
 	result    merge.Result
 	// waits: a copy is not there yet that has to be before it is named.
 	waits bool
+	// retry is when more is known of its Secrets, or zero where all is.
+	retry time.Duration
 	// reports collects what is the case and its owner should know.
 	reports []events.Event
 }
@@ -118,6 +120,9 @@ func (r *Reconciler) ReconcileKind(ctx context.Context, svc *servingv1.Service) 
 	if again || s.waits {
 		event = noLaterThan(event, lookAgain)
 	}
+	if s.retry > 0 {
+		event = noLaterThan(event, s.retry)
+	}
 	return event
 }
 
@@ -134,6 +139,7 @@ func noLaterThan(event reconciler.Event, most time.Duration) reconciler.Event {
 func (r *Reconciler) ObserveDeletion(_ context.Context, key types.NamespacedName) error {
 	r.backfill.done(key, false)
 	r.memory.forget(key)
+	r.secrets.forget(key)
 	r.metrics.missing.note(key, nil)
 	r.reporter.Forget(key, topicService, topicSecrets, topicGrants)
 	return nil
@@ -145,6 +151,7 @@ func (r *Reconciler) ObserveDeletion(_ context.Context, key types.NamespacedName
 func (r *Reconciler) demote(bucket reconciler.Bucket) {
 	r.backfill.forgetThose(bucket.Has)
 	r.memory.forgetThose(bucket.Has)
+	r.secrets.forgetThose(bucket.Has)
 	r.metrics.missing.forgetThose(bucket.Has)
 	r.reporter.ForgetThose(bucket.Has)
 }
