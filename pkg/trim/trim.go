@@ -88,6 +88,7 @@ func trimService(o *servingv1.Service) *servingv1.Service {
 	t.Status.ObservedGeneration = o.Status.ObservedGeneration
 	t.Status.Conditions = o.Status.Conditions
 	t.Status.LatestReadyRevisionName = o.Status.LatestReadyRevisionName
+	t.Status.LatestCreatedRevisionName = o.Status.LatestCreatedRevisionName
 	return t
 }
 

@@ -13,45 +13,34 @@ import (
 )
 
 // backfill spaces out the Revisions that the reconciler makes. A Service that
-// has to wait leaves the work queue altogether: it stands in a line here, and is
-// woken when its turn comes, so that waiting costs nothing however long the line
-// is. Those that are not Ready come first, each in the order of asking.
+// has to wait leaves the work queue altogether: it stands in a fairQueue here, and is
+// enqueued when its turn comes, so that waiting costs nothing however many wait.
 type backfill struct {
-	// enqueue wakes a Service whose turn it is.
+	// enqueue enqueues a Service whose turn it is.
 	enqueue func(types.NamespacedName)
 
 	mu        sync.Mutex
 	perMinute int
-	last      time.Time
-	// urgent and patient are the two halves of the line. A place whose ticket is
-	// not the one in waiting was given up and is passed over.
-	urgent, patient []place
-	waiting         map[types.NamespacedName]ticket
-	tickets         int
-	// granted are the turns that are not over, with the time before each.
-	granted map[types.NamespacedName]time.Time
+	// last is when the last turn began.
+	last    time.Time
+	waiting *fairQueue
+	// granted are the turns that are not over.
+	granted map[types.NamespacedName]turn
 	changed chan struct{}
 }
 
-type place struct {
-	key    types.NamespacedName
-	ticket ticket
-}
-
-type ticket struct {
-	number int
-	urgent bool
-}
+// turn is when a turn began, and when the one before it did.
+type turn struct{ began, before time.Time }
 
 func newBackfill(enqueue func(types.NamespacedName)) *backfill {
 	return &backfill{
 		enqueue: enqueue, changed: make(chan struct{}, 1),
-		waiting: make(map[types.NamespacedName]ticket), granted: make(map[types.NamespacedName]time.Time),
+		waiting: newFairQueue(), granted: make(map[types.NamespacedName]turn),
 	}
 }
 
-// ask tells whether it is a Service's turn, and puts it into the line if not. A
-// turn lasts until done, so that a conflict does not cost it.
+// ask reports whether it is a Service's turn, and has it wait if not. A turn lasts
+// until done, so that a conflict does not cost it.
 func (b *backfill) ask(key types.NamespacedName, urgent bool, perMinute int) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -62,38 +51,29 @@ func (b *backfill) ask(key types.NamespacedName, urgent bool, perMinute int) boo
 	if _, ok := b.granted[key]; ok {
 		return true
 	}
-	if perMinute == 0 || len(b.waiting) == 0 && b.wait() <= 0 {
-		b.leave(key)
+	if perMinute == 0 || b.waiting.len() == 0 && b.wait() <= 0 {
+		b.waiting.remove(key)
 		b.grant(key)
 		return true
 	}
-	if t, ok := b.waiting[key]; ok && t.urgent == urgent {
-		return false
+	if b.waiting.push(key, urgent) {
+		b.notify()
 	}
-	b.tickets++
-	p := place{key, ticket{b.tickets, urgent}}
-	b.waiting[key] = p.ticket
-	if urgent {
-		b.urgent = append(b.urgent, p)
-	} else {
-		b.patient = append(b.patient, p)
-	}
-	b.notify()
 	return false
 }
 
-// done ends a Service's turn or its waiting. A turn in which nothing was written
-// goes to the next one.
+// done ends a Service's turn or its waiting. A turn in which nothing was written goes
+// to the next Service, unless that has had a turn of its own meanwhile: two would be
+// closer together than the rate allows.
 func (b *backfill) done(key types.NamespacedName, wrote bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	before, ok := b.granted[key]
-	if ok && !wrote {
-		b.last = before
+	if t, ok := b.granted[key]; ok && !wrote && b.last.Equal(t.began) {
+		b.last = t.before
 		b.notify()
 	}
 	delete(b.granted, key)
-	b.leave(key)
+	b.waiting.remove(key)
 }
 
 // forgetThose drops the places and turns of certain Services, for a process that no
@@ -101,15 +81,15 @@ func (b *backfill) done(key types.NamespacedName, wrote bool) {
 func (b *backfill) forgetThose(are func(types.NamespacedName) bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	maps.DeleteFunc(b.granted, func(key types.NamespacedName, _ time.Time) bool { return are(key) })
-	for key := range b.waiting {
+	maps.DeleteFunc(b.granted, func(key types.NamespacedName, _ turn) bool { return are(key) })
+	for key := range b.waiting.places {
 		if are(key) {
-			b.leave(key)
+			b.waiting.remove(key)
 		}
 	}
 }
 
-// run wakes one waiting Service after the other until ctx is done.
+// run enqueues one waiting Service after the other until ctx is done.
 func (b *backfill) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -126,23 +106,23 @@ func (b *backfill) run(ctx context.Context) {
 	}
 }
 
-// next wakes whoever has the turn now, and returns how long the next one has to
-// wait, or zero where nobody waits.
+// next enqueues the Service that has the turn now, and returns how long the next one
+// has to wait, or zero where none waits.
 func (b *backfill) next() time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for len(b.waiting) > 0 {
+	for b.waiting.len() > 0 {
 		if wait := b.wait(); wait > 0 {
 			return wait
 		}
-		key := b.pop()
+		key, _ := b.waiting.pop()
 		b.grant(key)
 		b.enqueue(key)
 	}
 	return 0
 }
 
-// wait is how long the next turn is away.
+// wait is the time until the next turn.
 func (b *backfill) wait() time.Duration {
 	if b.perMinute == 0 {
 		return 0
@@ -151,31 +131,9 @@ func (b *backfill) wait() time.Duration {
 }
 
 func (b *backfill) grant(key types.NamespacedName) {
-	b.granted[key] = b.last
-	b.last = time.Now()
-}
-
-// pop takes the first of the line.
-func (b *backfill) pop() types.NamespacedName {
-	for _, line := range []*[]place{&b.urgent, &b.patient} {
-		for len(*line) > 0 {
-			first := (*line)[0]
-			*line = (*line)[1:]
-			if b.waiting[first.key] == first.ticket {
-				b.leave(first.key)
-				return first.key
-			}
-		}
-	}
-	panic("the line is empty although Services wait")
-}
-
-// leave gives up a place. Given-up places are dropped when nobody waits.
-func (b *backfill) leave(key types.NamespacedName) {
-	delete(b.waiting, key)
-	if len(b.waiting) == 0 {
-		b.urgent, b.patient = nil, nil
-	}
+	now := time.Now()
+	b.granted[key] = turn{began: now, before: b.last}
+	b.last = now
 }
 
 func (b *backfill) notify() {

@@ -199,6 +199,71 @@ func TestBackfillKeepsTheRateThroughAnOutage(t *testing.T) {
 	})
 }
 
+// TestBackfillIsFair has 70 Services of one tenant that are never Ready ask all the
+// time and give up every turn, while another tenant's Services wait. The turns that
+// are given up are the other's.
+func TestBackfillIsFair(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		hostile := func(i int) types.NamespacedName {
+			return types.NamespacedName{Namespace: "hostile", Name: fmt.Sprint("app-", i)}
+		}
+		var b *backfill
+		var lock sync.Mutex
+		wrote, begun := 0, time.Now()
+		b = newBackfill(func(key types.NamespacedName) {
+			go func() {
+				if key.Namespace != "hostile" {
+					lock.Lock()
+					wrote++
+					lock.Unlock()
+				}
+				b.done(key, key.Namespace != "hostile")
+			}()
+		})
+		go b.run(ctx)
+		b.ask(hostile(0), true, 60)
+		for i := range 30 {
+			b.ask(named(fmt.Sprint("app-", i)), false, 60)
+		}
+		done := func() bool {
+			lock.Lock()
+			defer lock.Unlock()
+			return wrote == 30
+		}
+		for !done() && time.Since(begun) < time.Hour {
+			for i := range 70 {
+				b.ask(hostile(i), true, 60)
+			}
+			time.Sleep(100 * time.Millisecond)
+			synctest.Wait()
+		}
+		if took := time.Since(begun); took < 29*time.Second || took > time.Minute {
+			t.Errorf("30 Services of another tenant have had their turns after %s, want half a minute as without the first", took)
+		}
+		cancel()
+		synctest.Wait()
+	})
+}
+
+// TestBackfillReturnsATurnInTime has a turn given back after another one has begun: it
+// must not bring two that follow closer together than the rate allows.
+func TestBackfillReturnsATurnInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBackfill(func(types.NamespacedName) {})
+		b.ask(named("a"), false, 60)
+		time.Sleep(time.Second)
+		if !b.ask(named("b"), false, 60) {
+			t.Fatal("b has to wait although a second has passed")
+		}
+		b.done(named("a"), false)
+		b.done(named("b"), true)
+		if b.ask(named("c"), false, 60) {
+			t.Error("c is written in the same second as b")
+		}
+	})
+}
+
 func TestBackfillForgets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBackfill(func(types.NamespacedName) {})
@@ -208,13 +273,13 @@ func TestBackfillForgets(t *testing.T) {
 		for i := range 100 {
 			b.done(named(fmt.Sprint("app-", i)), false)
 		}
-		if len(b.urgent)+len(b.patient)+len(b.waiting)+len(b.granted) > 0 {
+		if b.waiting.len()+len(b.waiting.namespaces)+len(b.granted) > 0 {
 			t.Errorf("remembers Services that are done: %+v", b)
 		}
 		b.ask(named("a"), true, 1)
 		b.ask(named("b"), true, 1)
 		b.forgetThose(func(types.NamespacedName) bool { return true })
-		if len(b.urgent)+len(b.waiting)+len(b.granted) > 0 {
+		if b.waiting.len()+len(b.waiting.namespaces)+len(b.granted) > 0 {
 			t.Errorf("remembers after it no longer leads: %+v", b)
 		}
 	})

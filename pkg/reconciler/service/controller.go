@@ -72,7 +72,7 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 
 	granted := catalog.New(clusterPullSecrets.Lister())
 
-	secrets := newSecretTable(kubeclient.Get(ctx).CoreV1().RESTClient())
+	secrets := newSecretViews(secretTable(kubeclient.Get(ctx).CoreV1().RESTClient()))
 	r := &Reconciler{
 		serving:  servingclient.Get(ctx),
 		cached:   fromCaches(namespaces.Lister(), accounts.Lister()),
@@ -102,7 +102,7 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 	w.watchNamespaces(namespaces.Informer(), r.reporter)
 	w.watchAccounts(accounts.Informer())
 	w.watchGrants(clusterPullSecrets.Informer(), namespaces.Lister())
-	w.watchCopies(copies.Informer(), secrets.forget)
+	w.watchCopies(copies.Informer(), secrets.observe)
 	return impl
 }
 
@@ -219,18 +219,19 @@ func grantsServicesOtherwise(was, is *v1alpha1.ClusterPullSecret) bool {
 
 // watchCopies: a copy wakes the Services of its namespace when it has come, for
 // which those wait that shall name it, and when it is gone.
-func (w waking) watchCopies(informer cache.SharedIndexInformer, forget func(namespace, name string)) {
+func (w waking) watchCopies(informer cache.SharedIndexInformer, observe func(namespace, name string, secretType corev1.SecretType)) {
 	w.handle(informer, cache.ResourceEventHandlerDetailedFuncs{
 		AddFunc: func(object any, isInInitialList bool) {
 			// At the start every Service is looked at anyway.
 			if secret, ok := object.(*corev1.Secret); ok && !isInInitialList {
+				observe(secret.Namespace, secret.Name, secret.Type)
 				w.wakeNamespace(secret.Namespace)
 			}
 		},
 		DeleteFunc: func(object any) {
 			accessor, _ := kmeta.DeletionHandlingAccessor(object)
 			if secret, ok := accessor.(*corev1.Secret); ok {
-				forget(secret.Namespace, secret.Name)
+				observe(secret.Namespace, secret.Name, "")
 				w.wakeNamespace(secret.Namespace)
 			}
 		},

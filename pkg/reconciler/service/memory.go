@@ -129,6 +129,13 @@ func (m *memory) checked(svc *servingv1.Service, names []string) bool {
 	return slices.Equal(before, names)
 }
 
+// unchecked notes that the Secrets could not be looked at yet.
+func (m *memory) unchecked(svc *servingv1.Service) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.recall(svc).checked = nil
+}
+
 // forgetThose drops what is known of certain Services, for a process that no longer
 // leads for them.
 func (m *memory) forgetThose(are func(types.NamespacedName) bool) {

@@ -7,89 +7,237 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/cache"
 	"k8s.io/client-go/rest"
 )
 
-// secretTypes tells the type of a Secret, and whether it exists. It is all that
+// secretTypes knows which Secrets a namespace has, and their types. It is all that
 // the reconciler ever learns of a Secret.
 type secretTypes interface {
-	TypeOf(ctx context.Context, namespace, name string) (secretType corev1.SecretType, exists bool, err error)
+	// TypesOf returns the types of the Secrets of these names that exist, for a
+	// Service. Where retry is not zero, the others are not known yet to be missing or
+	// unusable, and are to be asked for again after that time.
+	TypesOf(ctx context.Context, service types.NamespacedName, names []string) (known map[string]corev1.SecretType, retry time.Duration, err error)
+	// forget drops the unanswered question of a Service.
+	forget(service types.NamespacedName)
+	// forgetThose drops those of certain Services.
+	forgetThose(are func(types.NamespacedName) bool)
 }
 
-// secretTable asks the API server for a Secret as a table, as kubectl get does:
-// a row holds the name and the type and none of the data, so that no credential
-// ever reaches this process.
-//
-// An opt-in makes hundreds of Services ask for the same few Secrets at once, so
-// one that can be used for pulling is not asked for again for a moment. What is
-// wrong with a Secret is never told from memory.
-type secretTable struct {
-	client rest.Interface
-	usable *cache.LRUExpireCache
-}
-
-const (
-	usableFor   = 10 * time.Second
-	usableCount = 4096
-)
-
-func newSecretTable(client rest.Interface) secretTable {
-	return secretTable{client, cache.NewLRUExpireCache(usableCount)}
-}
-
-// usable tells whether a Secret of the type can be used for pulling.
+// usable reports whether a Secret of the type can be used for pulling.
 func usable(secretType corev1.SecretType) bool {
 	return secretType == corev1.SecretTypeDockerConfigJson || secretType == corev1.SecretTypeDockercfg
 }
 
-const tableOfOne = "application/json;as=Table;v=v1;g=meta.k8s.io"
+const (
+	// usableFor is how long a Secret that can be used for pulling is taken to stay so.
+	usableFor = 10 * time.Second
+	// readEvery is the shortest time between two reads of a namespace.
+	readEvery = 2 * time.Second
+	// readShare bounds what is spent on a namespace with many Secrets: reading it takes
+	// one part in so many of the time.
+	readShare = 20
+)
 
-// TypeOf implements secretTypes.
-func (t secretTable) TypeOf(ctx context.Context, namespace, name string) (corev1.SecretType, bool, error) {
-	key := types.NamespacedName{Namespace: namespace, Name: name}
-	if known, ok := t.usable.Get(key); ok {
-		return known.(corev1.SecretType), true, nil
-	}
-	secretType, exists, err := t.read(ctx, namespace, name)
-	if err == nil && exists && usable(secretType) {
-		t.usable.Add(key, secretType, usableFor)
-	}
-	return secretType, exists, err
+// secretViews has one view of the Secrets of each namespace, which all its Services
+// share. An opt-in makes hundreds of Services ask for the same few Secrets at once,
+// and a tenant can have its Services ask as often as it likes.
+//
+// What is wrong with a Secret is only told by a read that began after the Service
+// first asked. A Service that asks too early for the next read is told when to ask
+// again, and its question counts from the first time on.
+type secretViews struct {
+	read func(ctx context.Context, namespace string) (map[string]corev1.SecretType, error)
+
+	mu    sync.Mutex
+	views map[string]*secretView
+	// order are the views by the beginning of their reads, the oldest first.
+	order []*secretView
+	// asked is since when Services wait for an answer.
+	asked map[types.NamespacedName]time.Time
 }
 
-// forget makes the next question about a Secret go to the API server.
-func (t secretTable) forget(namespace, name string) {
-	t.usable.Remove(types.NamespacedName{Namespace: namespace, Name: name})
+// secretView is one read of a namespace. After done is closed, only types changes, and
+// only under the lock.
+type secretView struct {
+	namespace string
+	began     time.Time
+	done      chan struct{}
+	// next is when the namespace may be read again.
+	next  time.Time
+	types map[string]corev1.SecretType
+	err   error
 }
 
-func (t secretTable) read(ctx context.Context, namespace, name string) (corev1.SecretType, bool, error) {
-	raw, err := t.client.Get().Namespace(namespace).Resource("secrets").Name(name).
-		SetHeader("Accept", tableOfOne).Param("includeObject", string(metav1.IncludeNone)).
-		Do(ctx).Raw()
-	if apierrors.IsNotFound(err) {
-		return "", false, nil
+func newSecretViews(read func(context.Context, string) (map[string]corev1.SecretType, error)) *secretViews {
+	return &secretViews{read: read, views: make(map[string]*secretView), asked: make(map[types.NamespacedName]time.Time)}
+}
+
+// TypesOf implements secretTypes.
+func (s *secretViews) TypesOf(ctx context.Context, service types.NamespacedName, names []string) (map[string]corev1.SecretType, time.Duration, error) {
+	now := time.Now()
+	s.mu.Lock()
+	since, waits := s.asked[service]
+	if !waits {
+		since = now
 	}
-	if err != nil {
-		return "", false, err
+	v := s.views[service.Namespace]
+	if v != nil {
+		if known, ok := s.answer(v, since, now, names); ok {
+			delete(s.asked, service)
+			s.mu.Unlock()
+			return known, 0, nil
+		}
 	}
-	var table metav1.Table
-	if err := json.Unmarshal(raw, &table); err != nil {
-		return "", false, fmt.Errorf("Secret %s/%s: the API server's table does not parse: %w", namespace, name, err)
+	if v == nil || v.finished() && !now.Before(v.next) {
+		v = s.begin(ctx, service.Namespace, now)
 	}
+	s.mu.Unlock()
+	select {
+	case <-v.done:
+	case <-ctx.Done():
+		return nil, 0, ctx.Err()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known, ok := s.answer(v, since, now, names)
+	if ok || v.err != nil && !v.began.Before(since) {
+		delete(s.asked, service)
+		return known, 0, v.err
+	}
+	s.asked[service] = since
+	return known, max(time.Until(v.next), time.Millisecond), nil
+}
+
+// answer returns what a view knows of names, and whether that is the whole answer to a
+// question. The caller holds the lock.
+func (s *secretViews) answer(v *secretView, since, now time.Time, names []string) (map[string]corev1.SecretType, bool) {
+	known := make(map[string]corev1.SecretType, len(names))
+	if !v.finished() || v.err != nil || now.Sub(v.began) >= usableFor {
+		return known, false
+	}
+	whole := true
+	// Once the namespace may be read again, a problem is told by a new read only.
+	fresh := !v.began.Before(since) && now.Before(v.next)
+	for _, name := range names {
+		secretType, exists := v.types[name]
+		if exists && (fresh || usable(secretType)) {
+			known[name] = secretType
+		} else if !fresh {
+			whole = false
+		}
+	}
+	return known, whole
+}
+
+// begin reads a namespace. The caller holds the lock.
+func (s *secretViews) begin(ctx context.Context, namespace string, now time.Time) *secretView {
+	// Each view is dropped once, so this costs as much as making it did.
+	for len(s.order) > 0 && s.order[0].finished() && now.Sub(s.order[0].began) >= usableFor && !now.Before(s.order[0].next) {
+		if old := s.order[0]; s.views[old.namespace] == old {
+			delete(s.views, old.namespace)
+		}
+		s.order = s.order[1:]
+	}
+	v := &secretView{namespace: namespace, began: now, done: make(chan struct{})}
+	s.views[namespace] = v
+	s.order = append(s.order, v)
+	// It serves others too, so it does not end with the one who began it.
+	go s.fill(context.WithoutCancel(ctx), v)
+	return v
+}
+
+func (s *secretViews) fill(ctx context.Context, v *secretView) {
+	known, err := s.read(ctx, v.namespace)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v.types, v.err = known, err
+	v.next = v.began.Add(max(readEvery, readShare*time.Since(v.began)))
+	close(v.done)
+}
+
+func (v *secretView) finished() bool {
+	select {
+	case <-v.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// forget implements secretTypes.
+func (s *secretViews) forget(service types.NamespacedName) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.asked, service)
+}
+
+// forgetThose implements secretTypes.
+func (s *secretViews) forgetThose(are func(types.NamespacedName) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.asked, func(key types.NamespacedName, _ time.Time) bool { return are(key) })
+}
+
+// observe notes a copy that has come, or with an empty type one that is gone.
+func (s *secretViews) observe(namespace, name string, secretType corev1.SecretType) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := s.views[namespace]
+	switch {
+	case v == nil || !v.finished() || v.err != nil:
+	case secretType == "":
+		delete(v.types, name)
+	default:
+		v.types[name] = secretType
+	}
+}
+
+const tables = "application/json;as=Table;v=v1;g=meta.k8s.io"
+
+// secretTable asks the API server for the Secrets of a namespace as a table, as kubectl
+// get does: a row holds the name and the type and none of the data, so that no
+// credential ever reaches this process.
+func secretTable(client rest.Interface) func(context.Context, string) (map[string]corev1.SecretType, error) {
+	return func(ctx context.Context, namespace string) (map[string]corev1.SecretType, error) {
+		raw, err := client.Get().Namespace(namespace).Resource("secrets").
+			SetHeader("Accept", tables).Param("includeObject", string(metav1.IncludeNone)).
+			Do(ctx).Raw()
+		if err != nil {
+			return nil, fmt.Errorf("list the Secrets of namespace %s: %w", namespace, err)
+		}
+		var table metav1.Table
+		if err := json.Unmarshal(raw, &table); err != nil {
+			return nil, fmt.Errorf("parse the API server's table of Secrets of namespace %s: %w", namespace, err)
+		}
+		return typesIn(table, namespace)
+	}
+}
+
+func typesIn(table metav1.Table, namespace string) (map[string]corev1.SecretType, error) {
+	columns := map[string]int{}
 	for i, column := range table.ColumnDefinitions {
-		if column.Name != "Type" || len(table.Rows) != 1 || len(table.Rows[0].Cells) <= i {
-			continue
-		}
-		if text, ok := table.Rows[0].Cells[i].(string); ok {
-			return corev1.SecretType(text), true, nil
-		}
+		columns[column.Name] = i
 	}
-	return "", false, fmt.Errorf("Secret %s/%s: the API server's table has no Type", namespace, name)
+	nameAt, named := columns["Name"]
+	typeAt, typed := columns["Type"]
+	if !named || !typed {
+		return nil, fmt.Errorf("the API server's table of Secrets of namespace %s has no Name or no Type", namespace)
+	}
+	known := make(map[string]corev1.SecretType, len(table.Rows))
+	for _, row := range table.Rows {
+		if len(row.Cells) <= max(nameAt, typeAt) {
+			return nil, fmt.Errorf("the API server's table of Secrets of namespace %s has a row without Name or Type", namespace)
+		}
+		name, _ := row.Cells[nameAt].(string)
+		secretType, _ := row.Cells[typeAt].(string)
+		known[name] = corev1.SecretType(secretType)
+	}
+	return known, nil
 }

@@ -4,14 +4,20 @@
 package service
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 )
@@ -21,27 +27,30 @@ func TestSecretTable(t *testing.T) {
 		reason string
 		code   int
 		body   string
-		want   corev1.SecretType
-		exists bool
+		want   map[string]corev1.SecretType
 		err    string
 	}{
 		{
-			reason: "a Secret", code: http.StatusOK, want: corev1.SecretTypeDockerConfigJson, exists: true,
+			reason: "a Secret", code: http.StatusOK, want: map[string]corev1.SecretType{"ghcr": corev1.SecretTypeDockerConfigJson},
 			body: `{"kind":"Table","apiVersion":"meta.k8s.io/v1","columnDefinitions":[{"name":"Name"},{"name":"Type"},{"name":"Data"}],"rows":[{"cells":["ghcr","kubernetes.io/dockerconfigjson",1]}]}`,
 		},
-		{reason: "none", code: http.StatusNotFound, body: `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}`},
-		{reason: "no rights", code: http.StatusForbidden, body: `{"kind":"Status","apiVersion":"v1","status":"Failure","message":"no rights","reason":"Forbidden","code":403}`, err: "get secrets ghcr"},
-		{reason: "another shape", code: http.StatusOK, body: `{"kind":"Table","columnDefinitions":[{"name":"Name"}],"rows":[{"cells":["ghcr"]}]}`, err: "the API server's table has no Type"},
-		{reason: "no table", code: http.StatusOK, body: `[]`, err: "the API server's table does not parse"},
+		{
+			reason: "none", code: http.StatusOK, want: map[string]corev1.SecretType{},
+			body: `{"kind":"Table","columnDefinitions":[{"name":"Name"},{"name":"Type"}],"rows":[]}`,
+		},
+		{reason: "no rights", code: http.StatusForbidden, body: `{"kind":"Status","apiVersion":"v1","status":"Failure","message":"no rights","reason":"Forbidden","code":403}`, err: "list the Secrets of namespace team"},
+		{reason: "another shape", code: http.StatusOK, body: `{"kind":"Table","columnDefinitions":[{"name":"Name"}],"rows":[{"cells":["ghcr"]}]}`, err: "no Type"},
+		{reason: "a short row", code: http.StatusOK, body: `{"kind":"Table","columnDefinitions":[{"name":"Name"},{"name":"Type"}],"rows":[{"cells":["ghcr"]}]}`, err: "a row without"},
+		{reason: "no table", code: http.StatusOK, body: `[]`, err: "parse the API server's table"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.reason, func(t *testing.T) {
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if got, want := r.URL.Path, "/api/v1/namespaces/team/secrets/ghcr"; got != want {
+				if got, want := r.URL.Path, "/api/v1/namespaces/team/secrets"; got != want {
 					t.Errorf("path = %s, want %s", got, want)
 				}
-				// Without these, the answer would hold the credential.
-				if accept, include := r.Header.Get("Accept"), r.URL.Query().Get("includeObject"); accept != tableOfOne || include != "None" {
+				// Without these, the answer would hold credentials.
+				if accept, include := r.Header.Get("Accept"), r.URL.Query().Get("includeObject"); accept != tables || include != "None" {
 					t.Errorf("Accept = %q, includeObject = %q", accept, include)
 				}
 				w.Header().Set("Content-Type", "application/json")
@@ -55,55 +64,109 @@ func TestSecretTable(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, exists, err := newSecretTable(client.CoreV1().RESTClient()).TypeOf(t.Context(), "team", "ghcr")
-			if got != tt.want || exists != tt.exists {
-				t.Errorf("TypeOf() = %q, %v, want %q, %v", got, exists, tt.want, tt.exists)
+			got, err := secretTable(client.CoreV1().RESTClient())(t.Context(), "team")
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("(-want, +got):\n%s", diff)
 			}
-			switch {
-			case tt.err == "" && err != nil, tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)):
+			if tt.err == "" && err != nil || tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)) {
 				t.Errorf("error = %v, want %q", err, tt.err)
 			}
 		})
 	}
 }
 
-// TestSecretTableRemembers checks that a Secret that can be used is not asked
-// for by each of hundreds of Services, and that a problem is always read anew.
-func TestSecretTableRemembers(t *testing.T) {
-	for secretType, want := range map[corev1.SecretType]int32{
-		corev1.SecretTypeDockerConfigJson: 1, corev1.SecretTypeDockercfg: 1, corev1.SecretTypeOpaque: 3,
-	} {
-		t.Run(string(secretType), func(t *testing.T) {
-			var asked atomic.Int32
-			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-				asked.Add(1)
-				w.Header().Set("Content-Type", "application/json")
-				fmt.Fprintf(w, `{"kind":"Table","apiVersion":"meta.k8s.io/v1","columnDefinitions":[{"name":"Type"}],"rows":[{"cells":[%q]}]}`, secretType)
-			}))
-			defer server.Close()
-			client, err := kubernetes.NewForConfig(&rest.Config{Host: server.URL})
-			if err != nil {
-				t.Fatal(err)
+// viewsOf counts the reads of what a test says the namespaces hold.
+func viewsOf(types *map[string]corev1.SecretType, reads *atomic.Int32, failure *error) *secretViews {
+	return newSecretViews(func(context.Context, string) (map[string]corev1.SecretType, error) {
+		reads.Add(1)
+		read := map[string]corev1.SecretType{}
+		for name, secretType := range *types {
+			read[name] = secretType
+		}
+		return read, *failure
+	})
+}
+
+// TestSecretViews follows the questions of a namespace's Services over time.
+func TestSecretViews(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		good, bad := corev1.SecretTypeDockerConfigJson, corev1.SecretTypeOpaque
+		have := map[string]corev1.SecretType{"good": good, "bad": bad}
+		var reads atomic.Int32
+		var failure error
+		s := viewsOf(&have, &reads, &failure)
+		ask := func(reason, service, name string, wantType corev1.SecretType, wantRetry time.Duration, wantReads int32) {
+			t.Helper()
+			known, retry, err := s.TypesOf(t.Context(), named(service), []string{name})
+			if err != nil || known[name] != wantType || retry != wantRetry || reads.Load() != wantReads {
+				t.Errorf("%s: %q, retry after %s, %v, %d reads; want %q, %s, %d", reason, known[name], retry, err, reads.Load(), wantType, wantRetry, wantReads)
 			}
-			table := newSecretTable(client.CoreV1().RESTClient())
-			for range 3 {
-				if got, exists, err := table.TypeOf(t.Context(), "team", "ghcr"); got != secretType || !exists || err != nil {
-					t.Errorf("TypeOf() = %q, %v, %v", got, exists, err)
+		}
+		ask("the first question is answered at once", "a", "missing", "", 0, 1)
+		time.Sleep(500 * time.Millisecond)
+		ask("what can be used is remembered", "b", "good", good, 0, 1)
+		ask("what is missing is not", "b", "missing", "", 1500*time.Millisecond, 1)
+		ask("nor what cannot be used", "c", "bad", "", 1500*time.Millisecond, 1)
+		have["missing"] = good
+		time.Sleep(1500 * time.Millisecond)
+		ask("the next read answers those who waited", "b", "missing", good, 0, 2)
+		ask("all of them", "c", "bad", bad, 0, 2)
+		time.Sleep(time.Second)
+		s.observe(ns, "copy", good)
+		ask("a copy that has come is known", "d", "copy", good, 0, 2)
+		s.observe(ns, "copy", "")
+		ask("one that is gone is read again", "d", "copy", "", readEvery-time.Second, 2)
+		time.Sleep(usableFor)
+		ask("what can be used is read again after a while", "a", "good", good, 0, 3)
+		if len(s.views) != 1 || len(s.order) != 1 {
+			t.Errorf("%d views in an order of %d, want what is old forgotten", len(s.views), len(s.order))
+		}
+		if s.forget(named("d")); len(s.asked) != 0 {
+			t.Errorf("waiting are %v, want nobody", s.asked)
+		}
+		time.Sleep(readEvery)
+		failure = errors.New("away")
+		if _, _, err := s.TypesOf(t.Context(), named("a"), []string{"other"}); !errors.Is(err, failure) {
+			t.Errorf("error = %v, want the failure", err)
+		}
+		failure = nil
+		time.Sleep(time.Second)
+		ask("a failure is not repeated sooner than a read", "a", "other", "", readEvery-time.Second, 4)
+		time.Sleep(readEvery)
+		ask("and is over after that", "a", "other", "", 0, 5)
+	})
+}
+
+// TestSecretViewsAreBounded has 60 Services of a namespace ask for 32 missing names all
+// the time. Reads are bounded by time, and everybody gets an answer.
+func TestSecretViewsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		have := map[string]corev1.SecretType{}
+		var reads atomic.Int32
+		var failure error
+		s := viewsOf(&have, &reads, &failure)
+		var names []string
+		for i := range 32 {
+			names = append(names, fmt.Sprint("missing-", i))
+		}
+		answered := map[types.NamespacedName]int{}
+		begun := time.Now()
+		for time.Since(begun) < 12*time.Second {
+			for i := range 60 {
+				key := named(fmt.Sprint("app-", i))
+				if _, retry, err := s.TypesOf(t.Context(), key, names); err != nil {
+					t.Fatal(err)
+				} else if retry == 0 {
+					answered[key]++
 				}
 			}
-			if _, _, err := table.TypeOf(t.Context(), "other", "ghcr"); err != nil {
-				t.Error(err)
-			}
-			if got := asked.Load(); got != want+1 {
-				t.Errorf("the API server was asked %d times, want %d for one Secret and 1 for the other", got, want)
-			}
-			table.forget("team", "ghcr")
-			if _, _, err := table.TypeOf(t.Context(), "team", "ghcr"); err != nil {
-				t.Error(err)
-			}
-			if got := asked.Load(); got != want+2 {
-				t.Errorf("the API server was asked %d times, want it to be asked again for a Secret that was forgotten", got)
-			}
-		})
-	}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if got := reads.Load(); got > 7 {
+			t.Errorf("%d reads in 12 s, want one in %s at most", got, readEvery)
+		}
+		if len(answered) != 60 {
+			t.Errorf("%d of 60 Services have an answer", len(answered))
+		}
+	})
 }

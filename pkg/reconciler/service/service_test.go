@@ -49,13 +49,22 @@ const (
 // fakeSecrets knows the types of Secrets; an empty type is an error.
 type fakeSecrets map[string]corev1.SecretType
 
-func (f fakeSecrets) TypeOf(_ context.Context, namespace, name string) (corev1.SecretType, bool, error) {
-	secretType, exists := f[namespace+"/"+name]
-	if exists && secretType == "" {
-		return "", false, errors.New("the API server is away")
+func (f fakeSecrets) TypesOf(_ context.Context, service types.NamespacedName, names []string) (map[string]corev1.SecretType, time.Duration, error) {
+	known := map[string]corev1.SecretType{}
+	for _, name := range names {
+		secretType, exists := f[service.Namespace+"/"+name]
+		if exists && secretType == "" {
+			return nil, 0, errors.New("the API server is away")
+		}
+		if exists {
+			known[name] = secretType
+		}
 	}
-	return secretType, exists, nil
+	return known, 0, nil
 }
+
+func (f fakeSecrets) forget(types.NamespacedName)                 {}
+func (f fakeSecrets) forgetThose(func(types.NamespacedName) bool) {}
 
 // existing are the Secrets of rows that are not about Secrets.
 var existing = fakeSecrets{}
@@ -421,14 +430,23 @@ func TestReconcileKind(t *testing.T) {
 			Name:    "a Secret is missing and another has the wrong type",
 			WantErr: true, // It is looked at again.
 			Key:     key, Ctx: all,
-			Objects:       []runtime.Object{Service(ns, "app"), declares("gone,opaque,n,unknown")},
-			OtherTestData: map[string]any{"secrets": fakeSecrets{ns + "/opaque": "Opaque", ns + "/n": corev1.SecretTypeDockercfg, ns + "/unknown": ""}},
-			WantPatches:   patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"gone\":\"namespace\",\"n\":\"namespace\",\"opaque\":\"namespace\",\"unknown\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"gone"},{"name":"opaque"},{"name":"n"},{"name":"unknown"}]}}}}`),
+			Objects:       []runtime.Object{Service(ns, "app"), declares("gone,opaque,n")},
+			OtherTestData: map[string]any{"secrets": fakeSecrets{ns + "/opaque": "Opaque", ns + "/n": corev1.SecretTypeDockercfg}},
+			WantPatches:   patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"gone\":\"namespace\",\"n\":\"namespace\",\"opaque\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"gone"},{"name":"opaque"},{"name":"n"}]}}}}`),
 			WantEvents: []string{
-				added("gone (namespace), opaque (namespace), n (namespace), unknown (namespace)"),
+				added("gone (namespace), opaque (namespace), n (namespace)"),
 				"Warning SecretMissing No such pull secret in namespace team: gone; create it, or correct the annotation that declares it",
 				`Warning SecretWrongType Not usable for pulling in namespace team: opaque (type "Opaque"); want type kubernetes.io/dockerconfigjson or kubernetes.io/dockercfg`,
 			},
+		},
+		{
+			Name:    "whether a Secret is there cannot be found out: nothing is reported",
+			WantErr: true, // It is reconciled again.
+			Key:     key, Ctx: all,
+			Objects:       []runtime.Object{Service(ns, "app"), declares("unknown")},
+			OtherTestData: map[string]any{"secrets": fakeSecrets{ns + "/unknown": ""}},
+			WantPatches:   patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"unknown\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"unknown"}]}}}}`),
+			WantEvents:    []string{added("unknown (namespace)")},
 		},
 		{
 			Name:    "a Secret is missing of a Service that has its name already and is not Ready",
@@ -666,7 +684,9 @@ func TestDemoted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &Reconciler{reporter: events.NewReporter(), backfill: newBackfill(func(types.NamespacedName) {}), metrics: m}
+	r := &Reconciler{
+		reporter: events.NewReporter(), backfill: newBackfill(func(types.NamespacedName) {}), metrics: m, secrets: fakeSecrets{},
+	}
 	report := func(svc *servingv1.Service) int {
 		told, _ := r.reporter.Report(record.NewFakeRecorder(1), svc, topicService, []events.Event{events.SecretMissing(ns, []string{"n"})})
 		return len(told)
@@ -681,7 +701,7 @@ func TestDemoted(t *testing.T) {
 	r.demote(bucketOf("lost"))
 	for _, svc := range both {
 		want := svc == kept
-		if _, waits := r.backfill.waiting[keyOf(svc)]; waits != want {
+		if _, waits := r.backfill.waiting.places[keyOf(svc)]; waits != want {
 			t.Errorf("%s stands in the line: %t, want %t", svc.Name, waits, want)
 		}
 		if got := r.memory.wasDenied(svc); got != want {

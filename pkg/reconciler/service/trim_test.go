@@ -63,7 +63,7 @@ func TestTrim(t *testing.T) {
 	}
 	for what, pair := range map[string][2]any{
 		"current":  {first(Current(svc)), first(Current(got))},
-		"ready":    {Ready(svc), Ready(got)},
+		"ready":    {[]bool{IsReady(svc), WasReady(svc)}, []bool{IsReady(got), WasReady(got)}},
 		"pinned":   {Pinned(svc), Pinned(got)},
 		"images":   {catalog.Images(svc), catalog.Images(got)},
 		"account":  {svc.Spec.Template.Spec.ServiceAccountName, got.Spec.Template.Spec.ServiceAccountName},

@@ -37,7 +37,8 @@ func Service(namespace, name string, options ...ServiceOption) *servingv1.Servic
 	return svc
 }
 
-// WithConfigurationsReady says what Knative found out about the newest Revision.
+// WithConfigurationsReady says what Knative found out about the newest Revision. One
+// that is not Ready never was, and is newer than the one that Service makes.
 func WithConfigurationsReady(status corev1.ConditionStatus) ServiceOption {
 	return func(svc *servingv1.Service) {
 		svc.Status.ObservedGeneration = svc.Generation
@@ -45,10 +46,19 @@ func WithConfigurationsReady(status corev1.ConditionStatus) ServiceOption {
 			{Type: servingv1.ServiceConditionConfigurationsReady, Status: status},
 			{Type: apis.ConditionReady, Status: status},
 		}
+		svc.Status.LatestCreatedRevisionName = svc.Name + "-00002"
 		if status == corev1.ConditionTrue {
-			svc.Status.LatestReadyRevisionName = svc.Name + "-00001"
+			svc.Status.LatestCreatedRevisionName = svc.Name + "-00001"
+			svc.Status.LatestReadyRevisionName = svc.Status.LatestCreatedRevisionName
 		}
 	}
+}
+
+// NoLongerReady has the newest Revision, which was Ready, fail now.
+func NoLongerReady(svc *servingv1.Service) {
+	latest := svc.Status.LatestReadyRevisionName
+	WithConfigurationsReady(corev1.ConditionFalse)(svc)
+	svc.Status.LatestCreatedRevisionName = latest
 }
 
 // WithPullSecrets sets the list.

@@ -19,12 +19,12 @@ func Current(svc *servingv1.Service) (merge.Current, error) {
 	return merge.CurrentOf(merge.NamesOf(svc.Spec.Template.Spec.ImagePullSecrets), ledger, svc.ManagedFields, svc.Annotations), err
 }
 
-// CausedFailure tells whether the product made the Service's newest Revision,
-// as that user, and Knative says that it failed. Everything that this needs is
-// in the Service itself, so that a restarted process knows it too: Knative notes
-// who changed the spec last.
+// CausedFailure reports whether the controller made the Service's newest Revision,
+// as that user, and Knative says that it failed before it was ever Ready. Everything
+// that this needs is in the Service itself, so that a restarted process knows it too:
+// Knative notes who changed the spec last.
 func CausedFailure(svc *servingv1.Service, user string) bool {
 	return user != "" && svc.Annotations[serving.UpdaterAnnotation] == user &&
 		svc.Status.ObservedGeneration == svc.Generation &&
-		svc.Status.GetCondition(servingv1.ServiceConditionConfigurationsReady).IsFalse()
+		svc.Status.GetCondition(servingv1.ServiceConditionConfigurationsReady).IsFalse() && !WasReady(svc)
 }

@@ -1,0 +1,290 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package service
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
+	"knative.dev/pkg/controller"
+	"knative.dev/pkg/reconciler"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	"pullsecrets.dev/pkg/config"
+	"pullsecrets.dev/pkg/contest"
+	"pullsecrets.dev/pkg/events"
+	"pullsecrets.dev/pkg/grant"
+	"pullsecrets.dev/pkg/merge"
+	"pullsecrets.dev/pkg/metrics"
+	"pullsecrets.dev/pkg/reconciler/service/resources"
+	"pullsecrets.dev/pkg/trim"
+)
+
+// converge writes what is due, or finds out why it has to wait.
+func (r *Reconciler) converge(ctx context.Context, s *subject) reconciler.Event {
+	if !s.result.Changed() {
+		r.backfill.done(s.key, false)
+		return nil
+	}
+	if may, event := r.mayWrite(ctx, s); !may {
+		return event
+	}
+	if sensitive(s) {
+		fresh, err := r.look(ctx, s.Service, r.live)
+		gone := apierrors.IsNotFound(err)
+		if err != nil && !gone {
+			r.backfill.done(s.key, false)
+			return err
+		}
+		if gone || !fresh.result.Changed() {
+			// The cache will learn it in a moment, and enqueue the Service.
+			r.backfill.done(s.key, false)
+			return nil
+		}
+		s.granted, s.declared, s.result = fresh.granted, fresh.declared, fresh.result
+		if awaits, err := r.awaitsCopy(ctx, s); awaits || err != nil {
+			r.backfill.done(s.key, false)
+			return err
+		}
+	}
+	return r.write(ctx, s)
+}
+
+// sensitive reports whether a change must not be made by what a cache says, which
+// may be a moment old: entries are taken away, which another annotation may have
+// taken over; or the list stops being empty, which hides the ServiceAccount's
+// entries from the Pods.
+func sensitive(s *subject) bool {
+	return len(s.result.Taken) > 0 || len(s.current.List) == 0 && s.result.ListChanged
+}
+
+// write makes the one patch and reports what it did.
+func (r *Reconciler) write(ctx context.Context, s *subject) reconciler.Event {
+	patch, err := resources.MakePatch(s.Service, s.result)
+	if err != nil {
+		return fmt.Errorf("failed to make the patch of Service %s: %w", s.key, err)
+	}
+	_, err = r.serving.ServingV1().Services(s.Namespace).Patch(ctx, s.Name, types.MergePatchType, patch,
+		metav1.PatchOptions{FieldManager: pullsecrets.FieldManager})
+	if apierrors.IsConflict(err) {
+		// Somebody was faster. The turn is kept for the next try.
+		return err
+	}
+	r.backfill.done(s.key, err == nil && s.result.ListChanged)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil
+	case events.Refused(err):
+		r.memory.deny(s.Service)
+		s.report(events.BackfillDenied(events.Changes(s.result), err))
+		return nil
+	case err != nil:
+		return fmt.Errorf("failed to patch the pull secrets of Service %s: %w", s.key, err)
+	}
+	r.memory.wrote(s.Service, s.result)
+	path := metrics.Backfill
+	if missed(s) {
+		path = metrics.Missed
+	}
+	r.metrics.added.Count(ctx, s.result.Added, path)
+	recorder := controller.GetEventRecorder(ctx)
+	for _, e := range events.Happened(s.result) {
+		recorder.Event(s.Service, e.Type, e.Reason, e.Message)
+	}
+	return nil
+}
+
+// awaitsCopy reports whether a name is to be added of which the copy does not exist
+// yet: a Revision that names it now could fail for want of it. The copy wakes the
+// Service when it is there. A Secret of the user's under the name serves as well,
+// and wakes nobody, so the Service is looked at again. What no ClusterPullSecret
+// serves is for its owner to make, now or later.
+func (r *Reconciler) awaitsCopy(ctx context.Context, s *subject) (bool, error) {
+	var copies []string
+	for _, e := range s.result.Added {
+		if s.copied(e.Name) != nil {
+			copies = append(copies, e.Name)
+		}
+	}
+	if len(copies) == 0 {
+		return false, nil
+	}
+	known, retry, err := r.secrets.TypesOf(ctx, s.key, copies)
+	if err != nil {
+		return false, fmt.Errorf("failed to look for the copies %v in namespace %s: %w", copies, s.Namespace, err)
+	}
+	if len(known) == len(copies) {
+		return false, nil
+	}
+	s.waits, s.retry = true, retry
+	return true, nil
+}
+
+// copied returns the ClusterPullSecret that a Secret of this name is a copy of, or
+// nil.
+func (s *subject) copied(name string) *v1alpha1.ClusterPullSecret {
+	cps := s.granted.Named(name)
+	if cps == nil || grant.IsSource(cps, s.Namespace, name) {
+		return nil
+	}
+	return cps
+}
+
+// missed reports whether admission should have made the change, because the Service
+// was written after what declares it.
+func missed(s *subject) bool {
+	owner := lastWrite(s.ManagedFields, func(e metav1.ManagedFieldsEntry) bool { return e.Manager != pullsecrets.FieldManager })
+	return owner.After(lastDeclared(s.namespace, s.granted))
+}
+
+// mayWrite reports whether the change may be written now, and if not, when to reconcile
+// the Service again where nothing else will enqueue it.
+func (r *Reconciler) mayWrite(ctx context.Context, s *subject) (bool, reconciler.Event) {
+	facts, contested, err := r.facts(ctx, s)
+	if err != nil {
+		return false, err
+	}
+	decision := resources.Decide(facts)
+	r.reportPause(ctx, s, decision, facts.Culprit)
+	if decision.Action == resources.Write && s.result.ListChanged {
+		// These two are asked last, because they cost a request and a place in the line.
+		awaits, err := r.awaitsCopy(ctx, s)
+		if !awaits && err == nil {
+			return r.backfill.ask(s.key, !resources.WasReady(s.Service), facts.PerMinute), nil
+		}
+		r.backfill.done(s.key, false)
+		return false, err
+	}
+	if decision.Action == resources.Write {
+		return true, nil
+	}
+	r.backfill.done(s.key, false)
+	if decision.Reason == resources.Contested && decision.Until == contest.Pause {
+		r.metrics.contested.Add(ctx, 1)
+	}
+	changes := events.Changes(s.result)
+	switch decision.Reason {
+	case resources.NamedRevision:
+		s.report(events.NamedRevision(s.Spec.Template.Name, changes))
+	case resources.Deferred:
+		s.report(events.BackfillDeferred(changes, decision.Remedy))
+	case resources.NoRoom:
+		s.report(events.BackfillDenied(changes, events.ErrNoRoom))
+	case resources.Contested:
+		s.report(events.InjectionContested(contested))
+	}
+	if decision.Until > 0 {
+		return false, controller.NewRequeueAfter(decision.Until)
+	}
+	return false, nil
+}
+
+// facts collects what the decision depends on, none of which costs a request.
+func (r *Reconciler) facts(ctx context.Context, s *subject) (resources.Facts, []merge.Entry, error) {
+	cfg := config.FromContext(ctx)
+	facts := resources.Facts{
+		Mode: cfg.Backfill, PerMinute: cfg.BackfillPerMinute, Service: s.Service, Asked: s.asked, Result: s.result,
+		Denied: r.memory.wasDenied(s.Service), Full: trim.IsFull(s.Service),
+	}
+	var contested []merge.Entry
+	contested, facts.Contested = r.memory.contested(s.Service, s.result)
+	var err error
+	if s.result.ListChanged {
+		facts.Culprit, err = r.paused(s.namespace, s.granted)
+	}
+	return facts, contested, err
+}
+
+// reportPause reports on the Namespace whether it is paused, when it comes to that.
+func (r *Reconciler) reportPause(ctx context.Context, s *subject, decision resources.Decision, culprit string) {
+	var pause []events.Event
+	switch {
+	case decision.Reason == resources.Paused:
+		pause = []events.Event{events.BackfillPaused(culprit)}
+	case decision.Action != resources.Write || !s.result.ListChanged:
+		return
+	}
+	r.reporter.Report(controller.GetEventRecorder(ctx), events.InItsOwn(s.namespace), topicPaused, pause)
+}
+
+// paused returns the name of a Service whose Revision the product made after the
+// Namespace, or what is granted to it, changed last, and which failed; or nothing.
+func (r *Reconciler) paused(namespace *corev1.Namespace, granted grant.Grants) (string, error) {
+	failed, err := r.failed(namespace.Name)
+	if err != nil {
+		return "", fmt.Errorf("failed to look for failed Services of Namespace %s: %w", namespace.Name, err)
+	}
+	changed := lastDeclared(namespace, granted)
+	culprit := ""
+	for _, svc := range failed {
+		ours := lastWrite(svc.ManagedFields, func(e metav1.ManagedFieldsEntry) bool { return e.Manager == pullsecrets.FieldManager })
+		// Of several, always the same one, so that it is told once.
+		if !ours.Before(changed) && (culprit == "" || svc.Name < culprit) {
+			culprit = svc.Name
+		}
+	}
+	return culprit, nil
+}
+
+// lastDeclared is when somebody wrote the Namespace last, or a ClusterPullSecret
+// that serves it, statuses apart.
+func lastDeclared(namespace *corev1.Namespace, granted grant.Grants) time.Time {
+	whole := func(e metav1.ManagedFieldsEntry) bool { return e.Subresource == "" }
+	last := lastWrite(namespace.ManagedFields, whole)
+	for _, cps := range granted.Serving {
+		if at := lastWrite(cps.ManagedFields, whole); at.After(last) {
+			last = at
+		}
+	}
+	return last
+}
+
+// lastWrite is when the API server noted the last write of certain managers. It
+// notes whole seconds.
+func lastWrite(managed []metav1.ManagedFieldsEntry, of func(metav1.ManagedFieldsEntry) bool) time.Time {
+	var last time.Time
+	for _, entry := range managed {
+		if of(entry) && entry.Time != nil && entry.Time.After(last) {
+			last = entry.Time.Time
+		}
+	}
+	return last
+}
+
+// failedIndex is an index of Services by namespace, of those whose newest
+// Revision the product made as user and which failed.
+const failedIndex = "pullsecrets.dev/failed"
+
+func indexFailed(user string) cache.IndexFunc {
+	return func(object any) ([]string, error) {
+		if svc, ok := object.(*servingv1.Service); ok && resources.CausedFailure(svc, user) {
+			return []string{svc.Namespace}, nil
+		}
+		return nil, nil
+	}
+}
+
+func failedIn(indexer cache.Indexer) func(string) ([]*servingv1.Service, error) {
+	return func(namespace string) ([]*servingv1.Service, error) {
+		objects, err := indexer.ByIndex(failedIndex, namespace)
+		if err != nil {
+			return nil, err
+		}
+		var services []*servingv1.Service
+		for _, object := range objects {
+			if svc, ok := object.(*servingv1.Service); ok {
+				services = append(services, svc)
+			}
+		}
+		return services, nil
+	}
+}

@@ -1,0 +1,128 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package resources
+
+import (
+	"time"
+
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+
+	"pullsecrets.dev/pkg/annotation"
+	"pullsecrets.dev/pkg/config"
+	"pullsecrets.dev/pkg/merge"
+)
+
+// Facts are what a decision about a change of a Service depends on.
+type Facts struct {
+	Mode      config.Backfill
+	PerMinute int
+	Service   *servingv1.Service
+	Asked     annotation.Service
+	Result    merge.Result
+	// Denied: the API server rejected the change of this generation before.
+	Denied bool
+	// Full: the annotations have no room for a ledger.
+	Full bool
+	// Contested is how long to leave the Service alone, because somebody keeps removing
+	// the same entries.
+	Contested time.Duration
+	// Culprit is the Service for which the namespace is paused.
+	Culprit string
+}
+
+// Action is what becomes of a change.
+type Action int
+
+// The values of Action.
+const (
+	// Skip leaves the Service as it is until its owner or the configuration changes.
+	Skip Action = iota
+	// Wait defers the change to a later time or event.
+	Wait
+	// Write changes the Service, as its copies and the rate allow.
+	Write
+)
+
+// Reason is why a change is not written.
+type Reason string
+
+// The values of Reason.
+const (
+	// Disabled: the configuration wants neither a change nor a report.
+	Disabled Reason = "Disabled"
+	// NamedRevision: Knative rejects a change of a template that names its Revision.
+	NamedRevision Reason = "NamedRevision"
+	// Deferred: the change waits for the next one of the owner's.
+	Deferred Reason = "Deferred"
+	// Denied: the API server rejected the change before.
+	Denied Reason = "Denied"
+	// NoRoom: the annotations have no room for a ledger.
+	NoRoom Reason = "NoRoom"
+	// Contested: somebody keeps removing the same entries.
+	Contested Reason = "Contested"
+	// Paused: a Revision in the namespace that the controller caused failed.
+	Paused Reason = "Paused"
+)
+
+// Decision is what becomes of a change, and why.
+type Decision struct {
+	Action Action
+	Reason Reason
+	// Until is how long to wait, or zero where an event enqueues the Service.
+	Until time.Duration
+	// Remedy is how to get a deferred change now.
+	Remedy string
+}
+
+const (
+	remedyReport = "config-pullsecrets has backfill: report"
+	remedySafe   = "its images are given by tag, and a Revision now could run other code than was deployed; to get it now, annotate the Service itself with pullsecrets.dev/inject: declared or auto"
+)
+
+// Decide decides about a change. The order of the reasons is from what no time changes
+// to what does.
+func Decide(f Facts) Decision {
+	listChanged := f.Result.ListChanged
+	remedy, deferred := deferral(f)
+	switch {
+	case deferred && remedy == "":
+		return Decision{Action: Skip, Reason: Disabled}
+	case listChanged && f.Service.Spec.Template.Name != "":
+		return Decision{Action: Skip, Reason: NamedRevision}
+	case deferred:
+		return Decision{Action: Skip, Reason: Deferred, Remedy: remedy}
+	case f.Denied:
+		return Decision{Action: Skip, Reason: Denied}
+	case len(f.Result.Added) > 0 && f.Full:
+		return Decision{Action: Skip, Reason: NoRoom}
+	case f.Contested > 0:
+		return Decision{Action: Wait, Reason: Contested, Until: f.Contested}
+	case listChanged && f.Culprit != "":
+		return Decision{Action: Wait, Reason: Paused}
+	}
+	return Decision{Action: Write}
+}
+
+// deferral applies the configured backfill, and reports whether a change is not written
+// by it. The remedy is empty where there is nothing to report. With safe, a Service is
+// changed only where that cannot roll out code that nobody deployed, or where its own
+// annotation asks for it: a tag is resolved anew for each Revision.
+func deferral(f Facts) (remedy string, deferred bool) {
+	if !f.Result.ListChanged {
+		// The ledger alone makes no Revision.
+		return "", f.Mode != config.BackfillSafe && f.Mode != config.BackfillAll
+	}
+	switch f.Mode {
+	case config.BackfillAll:
+		return "", false
+	case config.BackfillReport:
+		return remedyReport, true
+	case config.BackfillDisabled:
+		return "", true
+	}
+	if !WasReady(f.Service) || asks(f.Asked, f.Result) || Pinned(f.Service) {
+		return "", false
+	}
+	return remedySafe, true
+}
