@@ -192,6 +192,9 @@ func (w *World) own(a []string) bool {
 
 func (w *World) credential(a []string) bool {
 	c := w.Credentials[a[0]]
+	if w.Down["webhook"] && a[1] != "delete" {
+		return false // Nothing is made of our own kind that was not validated.
+	}
 	switch a[1] {
 	case "create":
 		if c.Exists || c.pending {

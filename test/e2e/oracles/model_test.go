@@ -55,6 +55,9 @@ func duration(t *testing.T, variable string, otherwise time.Duration) time.Durat
 // becomes of them with the model of the contract.
 func TestModel(t *testing.T) {
 	env.Get(t).Need(t, env.ProcessControl)
+	if err := (machinery{env.Get(t)}).restore(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	unlimited(t)
 	if *modelOps != "" {
 		script, err := model.Parse(*modelOps)
