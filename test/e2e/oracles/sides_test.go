@@ -105,7 +105,7 @@ func (s *sides) accounts(name string) {
 }
 
 // declared is what a Service here gets.
-func (s *sides) declared(carried bool, _ string) []string {
+func (s *sides) declared(carried bool) []string {
 	if !s.opted {
 		return nil
 	}
@@ -129,7 +129,7 @@ func (s *sides) waitForWebhook() {
 		if err != nil {
 			return false, err
 		}
-		return slices.Equal(listOf(made), s.declared(true, "builder")), nil
+		return slices.Equal(listOf(made), s.declared(true)), nil
 	})
 	if err != nil {
 		s.t.Fatal("Waiting for the webhook: ", err)

@@ -48,6 +48,9 @@ func Generate(random *rand.Rand, steps int) Case {
 			for range 1 + random.IntN(2) {
 				edit(random, manifest)
 			}
+			if random.IntN(8) > 0 {
+				fit(manifest)
+			}
 		}
 		writer := main
 		if random.IntN(4) == 0 {
@@ -86,7 +89,40 @@ func service(random *rand.Rand) map[string]any {
 	for range random.IntN(2) {
 		set(random, template, ofTemplate)
 	}
-	return map[string]any{"metadata": map[string]any{}, "spec": map[string]any{"template": template}}
+	manifest := map[string]any{"metadata": map[string]any{}, "spec": map[string]any{"template": template}}
+	fit(manifest)
+	return manifest
+}
+
+// fit makes up for what Knative refuses most: volumes without mounts, mounts without
+// volumes, and containers without an image.
+func fit(manifest map[string]any) {
+	spec := at(at(at(manifest, "spec"), "template"), "spec")
+	containers, _ := spec["containers"].([]any)
+	if len(containers) == 0 {
+		containers = []any{map[string]any{}}
+		spec["containers"] = containers
+	}
+	mounts := 0
+	for i := range containers {
+		container, ok := containers[i].(map[string]any)
+		if !ok {
+			container = map[string]any{}
+			containers[i] = container
+		}
+		if container["image"] == nil {
+			container["image"] = "registry.example.com/app:v1"
+		}
+		mounted, _ := container["volumeMounts"].([]any)
+		mounts += len(mounted)
+	}
+	volumes, _ := spec["volumes"].([]any)
+	switch {
+	case mounts > 0 && len(volumes) == 0:
+		spec["volumes"] = []any{map[string]any{"name": "data", "emptyDir": map[string]any{}}}
+	case mounts == 0 && len(volumes) > 0:
+		containers[0].(map[string]any)["volumeMounts"] = []any{map[string]any{"name": "data", "mountPath": "/data"}}
+	}
 }
 
 // edit changes a manifest somewhere.
