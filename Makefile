@@ -81,6 +81,15 @@ bench: ## Measure the figures that the README quotes; BENCH=-quick for a look.
 	go run ./test/bench $(BENCH)
 	go test -run '^$$' -bench . ./pkg/...
 
+# For a failure, the printed command is quicker: KUBECONFIG=.cluster/kubeconfig plays it on "make cluster".
+.PHONY: model
+model: ## Random histories on a real API server against the model of the contract, for MODEL=2h.
+	MODEL=$(or $(MODEL),10m) go test -tags=e2e -count=1 -v -timeout=0 -run 'TestModel$$' ./test/e2e/oracles
+
+.PHONY: pairs
+pairs: ## Random Services and edits with and without pull secrets to be added, PAIRS=5000 of them.
+	PAIRS=$(or $(PAIRS),2000) go test -tags=e2e -count=1 -v -timeout=0 -run 'TestPairs$$' ./test/e2e/oracles
+
 ##@ The local cluster
 
 .PHONY: cluster

@@ -124,6 +124,12 @@ var layers = []layer{{
 	may:     []string{"test/env", "pkg/apis/..."},
 	why:     blackBox,
 }, {
+	pattern: "test/e2e/model",
+	why:     "it is the contract in other words, so it shares none with the code",
+}, {
+	pattern: "test/e2e/pairs",
+	why:     "it makes requests up, and knows nothing of what becomes of them",
+}, {
 	pattern: "test/e2e/...",
 	may:     []string{"test/env", "test/fleet", "test/pages", "test/e2e/...", "pkg/apis/...", "pkg/client/clientset/..."},
 	why:     blackBox,

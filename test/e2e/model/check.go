@@ -1,0 +1,188 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package model
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// An Observation is what a cluster shows of a world at one moment.
+type Observation map[string]Observed
+
+// Observed is a Namespace of it.
+type Observed struct {
+	Services, Accounts map[string]List
+	// Secrets are those of the credentials' names.
+	Secrets map[string]Secret
+	// Referred are names that Revisions list.
+	Referred Set
+}
+
+// A List is one of pull secrets, with what the ledger says of it.
+type List struct {
+	Names      []string
+	Ledger     map[string]string
+	Generation int
+}
+
+// A Secret is one of a credential's name.
+type Secret struct {
+	// Value is what it holds, as the world names values.
+	Value string
+	// Labelled is set where it has the labels of a copy.
+	Labelled bool
+}
+
+// Violations returns what must not be at any moment: something of the user's is
+// gone, or in another order, or overwritten.
+func (w *World) Violations(o Observation) (broken []string) {
+	for _, ns := range Namespaces {
+		n := w.Namespaces[ns]
+		for name, s := range n.Services {
+			if got := o[ns].Services[name].Names; !ordered(got, s.Own) {
+				broken = append(broken, fmt.Sprintf("Service %s/%s has %q, and of the user's %q something is lost or moved", ns, name, got, s.Own))
+			}
+		}
+		for name, a := range n.ServiceAccounts {
+			if got := o[ns].Accounts[name].Names; !ordered(got, a.Own) {
+				broken = append(broken, fmt.Sprintf("ServiceAccount %s/%s has %q, and of the user's %q something is lost or moved", ns, name, got, a.Own))
+			}
+		}
+		for name, value := range n.Secret {
+			if got := o[ns].Secrets[name].Value; got != value {
+				broken = append(broken, fmt.Sprintf("Secret %s/%s of the user's holds %q, want %q", ns, name, got, value))
+			}
+		}
+	}
+	return broken
+}
+
+// ordered reports whether own are all in the list, in their order.
+func ordered(list, own []string) bool {
+	i := 0
+	for _, name := range list {
+		if i < len(own) && own[i] == name {
+			i++
+		}
+	}
+	return i == len(own)
+}
+
+// Check returns what does not hold of all that must once everything has settled.
+func (w *World) Check(o Observation) []string {
+	missing := w.Violations(o)
+	for _, ns := range Namespaces {
+		n := w.Namespaces[ns]
+		for _, name := range slices.Sorted(maps.Keys(n.Services)) {
+			for _, text := range w.checkService(n, n.Services[name], o[ns].Services[name]) {
+				missing = append(missing, fmt.Sprintf("Service %s/%s %s", ns, name, text))
+			}
+		}
+		for _, name := range Accounts {
+			must, may := w.bound(n, name)
+			for _, text := range checkList(o[ns].Accounts[name], n.ServiceAccounts[name].Own, must, may) {
+				missing = append(missing, fmt.Sprintf("ServiceAccount %s/%s %s", ns, name, text))
+			}
+		}
+		for _, name := range Credentials {
+			if text := w.checkSecret(n, name, o[ns]); text != "" {
+				missing = append(missing, fmt.Sprintf("Secret %s/%s %s", ns, name, text))
+			}
+		}
+	}
+	return missing
+}
+
+// checkList compares a list with the names that must and may be in it besides the
+// user's own, and with its ledger.
+func checkList(got List, own, must, may []string) (wrong []string) {
+	for _, name := range must {
+		if !slices.Contains(got.Names, name) {
+			wrong = append(wrong, fmt.Sprintf("has %q and lacks %s, which is declared", got.Names, name))
+		}
+	}
+	for _, name := range got.Names {
+		if slices.Contains(own, name) {
+			continue
+		}
+		if !slices.Contains(must, name) && !slices.Contains(may, name) {
+			wrong = append(wrong, fmt.Sprintf("has %q, and %s is neither the user's %q nor declared", got.Names, name, own))
+		}
+		if _, ours := got.Ledger[name]; !ours {
+			wrong = append(wrong, fmt.Sprintf("has %q, and %s is neither the user's %q nor in the ledger %v", got.Names, name, own, got.Ledger))
+		}
+	}
+	for name := range got.Ledger {
+		if !slices.Contains(got.Names, name) {
+			wrong = append(wrong, fmt.Sprintf("has %q, and the ledger names %s", got.Names, name))
+		}
+	}
+	return wrong
+}
+
+func (w *World) checkService(n *Namespace, s *Service, got List) []string {
+	must, may := w.declared(n, s)
+	may = slices.Concat(may, slices.Collect(maps.Keys(s.Stale)))
+	if s.LedgerLost {
+		got.Ledger = maps.Clone(got.Ledger)
+		if got.Ledger == nil {
+			got.Ledger = map[string]string{}
+		}
+		for _, name := range got.Names {
+			got.Ledger[name] = "lost"
+		}
+	}
+	wrong := checkList(got, s.Own, must, may)
+	for name, origin := range got.Ledger {
+		active := !n.excluded() && n.Inject != "disabled" && s.Inject != "disabled"
+		if origin == "service" && active && !slices.Contains(s.Secrets, name) {
+			wrong = append(wrong, fmt.Sprintf("has %s of its own annotation, which it no longer declares", name))
+		}
+	}
+	if got.Generation > s.Generations {
+		wrong = append(wrong, fmt.Sprintf("has generation %d, and %d at most are due", got.Generation, s.Generations))
+	}
+	return wrong
+}
+
+func (w *World) checkSecret(n *Namespace, name string, o Observed) string {
+	got, found := o.Secrets[name]
+	c := w.Credentials[name]
+	must, may := w.asks(n, name)
+	switch granted := w.granted(n, name); {
+	case n.Secret[name] != "":
+		if got.Labelled {
+			return "is the user's and is labelled as a copy"
+		}
+	case !granted && found:
+		return fmt.Sprintf("holds %q where nothing is granted", got.Value)
+	case !granted:
+	case c.Source == "":
+		if found && !c.Values[got.Value] {
+			return fmt.Sprintf("holds %q, which the source never held", got.Value)
+		}
+	case must && !found:
+		return "is missing, and is granted and asked for"
+	case found && got.Value != c.Source:
+		return fmt.Sprintf("holds %q, want %q", got.Value, c.Source)
+	case found && !got.Labelled:
+		return "is a copy without its labels"
+	case found && !may && !n.asked[name] && !o.refers(name):
+		return "is there, and nobody has asked for it"
+	}
+	return ""
+}
+
+func (o Observed) refers(name string) bool {
+	for _, lists := range []map[string]List{o.Services, o.Accounts} {
+		for _, l := range lists {
+			if slices.Contains(l.Names, name) {
+				return true
+			}
+		}
+	}
+	return o.Referred[name]
+}

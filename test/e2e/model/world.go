@@ -1,0 +1,240 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package model
+
+import (
+	"maps"
+	"slices"
+)
+
+// A Set is a set of names.
+type Set map[string]bool
+
+func (s Set) add(names ...string) {
+	for _, name := range names {
+		s[name] = true
+	}
+}
+
+// A World is what the operations so far ask for.
+type World struct {
+	Namespaces  map[string]*Namespace
+	Credentials map[string]*Credential
+	// Down are processes that do not run, and watches that are held back.
+	Down Set
+	// Quiet is set while nothing was declared, granted or kept since all had settled:
+	// then no cache is stale.
+	Quiet bool
+}
+
+// A Namespace is what its users have asked for.
+type Namespace struct {
+	Secrets, Accounts []string
+	Inject, Exclude   string
+	Grants            Set
+	Services          map[string]*Service
+	ServiceAccounts   map[string]*Account
+	// Secret is which value the user's own Secret of a credential's name holds.
+	Secret map[string]string
+	// asked are credentials that were asked for since they were granted.
+	asked Set
+}
+
+// A Service is what its users have written.
+type Service struct {
+	Writer  string
+	Version int
+	Own     []string
+	Secrets []string
+	Inject  string
+	// Stale are names that may be in the list because they were declared since
+	// the last change; Recent, those declared since the world was last settled,
+	// which a stale cache may still show.
+	Stale, Recent Set
+	// Generations is how many the Service may have had.
+	Generations int
+	// LedgerLost is set where a request took the ledger away that no webhook saw.
+	LedgerLost bool
+	must       []string
+}
+
+// An Account is a ServiceAccount with its user's own list.
+type Account struct{ Own []string }
+
+// A Credential is a ClusterPullSecret with its source.
+type Credential struct {
+	Exists, Always bool
+	// Source is the value in the source; "" is a source that is broken or gone.
+	Source string
+	// Values are all that the source has held.
+	Values  Set
+	version int
+	// pending is set where it was deleted while no controller runs.
+	pending bool
+}
+
+// Names of what each world has.
+var (
+	Namespaces   = []string{"a", "b"}
+	Services     = []string{"s", "t"}
+	Accounts     = []string{"default", "builder", "runner"}
+	Credentials  = []string{"x", "y"}
+	ownNames     = []string{"own-1", "own-2", "own-3"}
+	allNames     = append(slices.Clone(Credentials), "plain")
+	writers      = []string{"csa", "ssa", "put", "patch"}
+	otherManager = Set{"csa": true, "ssa": true}
+)
+
+// New returns a world with namespaces and sources, and nothing else.
+func New() *World {
+	w := &World{Namespaces: map[string]*Namespace{}, Credentials: map[string]*Credential{}, Down: Set{}}
+	for _, name := range Namespaces {
+		ns := &Namespace{Grants: Set{}, Services: map[string]*Service{}, ServiceAccounts: map[string]*Account{}, Secret: map[string]string{}, asked: Set{}}
+		for _, account := range Accounts {
+			ns.ServiceAccounts[account] = &Account{}
+		}
+		w.Namespaces[name] = ns
+	}
+	for _, name := range Credentials {
+		w.Credentials[name] = &Credential{Source: "v0", Values: Set{"v0": true}}
+	}
+	return w
+}
+
+func (n *Namespace) excluded() bool { return n.Exclude != "" && n.Exclude != "false" }
+
+// granted reports whether the Namespace may have the credential.
+func (w *World) granted(n *Namespace, credential string) bool {
+	c := w.Credentials[credential]
+	return c != nil && c.Exists && n.Grants[credential] && !n.excluded()
+}
+
+// asks reports whether a copy of the credential is asked for for certain, and
+// whether it may be.
+func (w *World) asks(n *Namespace, credential string) (must, may bool) {
+	if w.Credentials[credential].Always || n.Inject == "auto" || slices.Contains(n.Secrets, credential) {
+		return true, true
+	}
+	for _, s := range n.Services {
+		if slices.Contains(s.Secrets, credential) {
+			may = true
+			must = must || s.Inject != "disabled"
+		}
+		may = may || s.Inject == "auto"
+	}
+	return must, may
+}
+
+// available reports whether a name can be given out without waiting: nobody has to
+// make a copy of it, or there is a source to make it from.
+func (w *World) available(n *Namespace, name string) bool {
+	return !w.granted(n, name) || w.Credentials[name].Source != "" || n.Secret[name] != ""
+}
+
+// declared returns the names that a Service must have once all has settled, and
+// those that it may have besides.
+func (w *World) declared(n *Namespace, s *Service) (must, may []string) {
+	inject := s.Inject
+	if inject == "" {
+		inject = n.Inject
+	}
+	if n.excluded() || n.Inject == "disabled" || inject == "disabled" {
+		return nil, nil
+	}
+	names := slices.Concat(s.Secrets, n.Secrets)
+	for _, c := range Credentials {
+		if w.granted(n, c) && w.Credentials[c].Always && s.Inject != "declared" {
+			names = append(names, c)
+		}
+		if w.granted(n, c) && inject == "auto" {
+			may = append(may, c)
+		}
+	}
+	for _, name := range names {
+		if w.available(n, name) {
+			must = append(must, name)
+		} else {
+			may = append(may, name)
+		}
+	}
+	if len(must)+len(may) > 0 {
+		bound, perhaps := w.bound(n, "default")
+		may = slices.Concat(may, n.ServiceAccounts["default"].Own, bound, perhaps)
+	}
+	return must, may
+}
+
+// bound returns the same for a ServiceAccount.
+func (w *World) bound(n *Namespace, account string) (must, may []string) {
+	if n.excluded() {
+		return nil, nil
+	}
+	var names []string
+	if slices.Contains(n.Accounts, "*") || slices.Contains(n.Accounts, account) {
+		names = append(names, n.Secrets...)
+	}
+	for _, c := range Credentials {
+		// "always" binds the ServiceAccount runner, see package oracles.
+		if account == "runner" && w.granted(n, c) && w.Credentials[c].Always {
+			names = append(names, c)
+		}
+	}
+	for _, name := range names {
+		if w.available(n, name) {
+			must = append(must, name)
+		} else {
+			may = append(may, name)
+		}
+	}
+	return must, may
+}
+
+// note brings up to date what follows from the state, after each operation.
+func (w *World) note() {
+	for _, n := range w.Namespaces {
+		for _, c := range Credentials {
+			if _, may := w.asks(n, c); may && w.granted(n, c) {
+				n.asked.add(c)
+			} else if !w.granted(n, c) {
+				delete(n.asked, c)
+			}
+		}
+		for _, s := range n.Services {
+			must, may := w.declared(n, s)
+			s.Stale.add(slices.Concat(must, may)...)
+			s.Recent.add(slices.Concat(must, may)...)
+			for _, name := range must {
+				if !slices.Contains(s.must, name) {
+					s.Generations++
+					break
+				}
+			}
+			s.must = must
+		}
+	}
+}
+
+// changed notes a change of a Service by its user. Admission renews the list, by
+// what its caches show.
+func (w *World) changed(n *Namespace, s *Service) {
+	s.Generations++
+	if !w.Quiet {
+		s.Generations++ // The controller makes up for what a stale cache did not show.
+	}
+	if w.Down["webhook"] || n.excluded() {
+		s.Generations++ // The controller makes up for it.
+		return
+	}
+	s.Stale, s.LedgerLost = maps.Clone(s.Recent), false
+}
+
+// settled notes that all has settled: no cache is stale any more.
+func (w *World) settled() {
+	w.Quiet = true
+	for _, n := range w.Namespaces {
+		for _, s := range n.Services {
+			s.Recent = Set{}
+		}
+	}
+}

@@ -1,0 +1,86 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package oracles
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/test/e2e/model"
+	"pullsecrets.dev/test/env"
+)
+
+// A machinery is the cluster's processes.
+type machinery struct{ *env.Env }
+
+// do does an operation on processes.
+func (m machinery) do(ctx context.Context, op model.Op) error {
+	name, what := op.Args[0], op.Args[1]
+	if name == "watches" {
+		return errors.ErrUnsupported
+	}
+	switch what {
+	case "stop":
+		return m.Processes.Stop(ctx, name)
+	case "kill":
+		return m.Processes.Kill(ctx, name)
+	case "start":
+		return m.Processes.Start(ctx, name, nil)
+	case "restart":
+		return m.Processes.Restart(ctx, name, nil)
+	}
+	return errors.ErrUnsupported
+}
+
+// restore starts what does not run.
+func (m machinery) restore(ctx context.Context) error {
+	all, err := m.Processes.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, process := range all {
+		if process.PID == 0 {
+			err = errors.Join(err, m.Processes.Start(ctx, process.Name, nil))
+		}
+	}
+	return err
+}
+
+// unlimited lets the backfill go at any speed until the test ends.
+func unlimited(t *testing.T) { settings(t, map[string]any{"backfill-per-minute": "0"}) }
+
+// settings changes the settings of the product until the test ends.
+func settings(t *testing.T, data map[string]any) {
+	t.Helper()
+	e := env.Get(t)
+	client := e.Kube.CoreV1().ConfigMaps(pullsecrets.SystemNamespace)
+	const name = "config-pullsecrets"
+	before, err := client.Get(t.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(ctx context.Context, data map[string]any) {
+		if _, err := client.Patch(ctx, name, types.MergePatchType, encode(map[string]any{"data": data}), metav1.PatchOptions{FieldManager: editor}); err != nil {
+			t.Error("Changing the settings: ", err)
+		}
+	}
+	write(t.Context(), data)
+	t.Cleanup(func() {
+		was := map[string]any{}
+		for key := range data {
+			was[key] = nil
+			if value, found := before.Data[key]; found {
+				was[key] = value
+			}
+		}
+		write(context.WithoutCancel(t.Context()), was)
+	})
+}

@@ -1,0 +1,241 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package oracles
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"pullsecrets.dev/test/e2e/model"
+	"pullsecrets.dev/test/env"
+)
+
+var (
+	modelSeed = flag.Uint64("model.seed", 0, "the seed of the first batch of TestModel; 0 is one by the clock")
+	modelOps  = flag.String("model.ops", "", "a script for TestModel, in place of random ones")
+)
+
+const (
+	// atOnce is how many scripts are played at the same time, of scriptSize operations.
+	atOnce     = 6
+	scriptSize = 30
+	// briefly is how long random scripts are played, unless the variable MODEL says more.
+	briefly = 90 * time.Second
+	// shrinking is how long a failure is made smaller.
+	shrinking = 6 * time.Minute
+)
+
+// duration reads how long to look, from a variable of the environment.
+func duration(t *testing.T, variable string, otherwise time.Duration) time.Duration {
+	t.Helper()
+	text := os.Getenv(variable)
+	if text == "" {
+		return otherwise
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// TestModel plays random scripts, first those that once failed, and compares what
+// becomes of them with the model of the contract.
+func TestModel(t *testing.T) {
+	env.Get(t).Need(t, env.ProcessControl)
+	if err := (machinery{env.Get(t)}).restore(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	unlimited(t)
+	if *modelOps != "" {
+		script, err := model.Parse(*modelOps)
+		if err != nil {
+			t.Fatal(err)
+		}
+		report(t, "the script of -model.ops", script, playBatch(t, []model.Script{script})[0])
+		return
+	}
+	known(t)
+	seed := *modelSeed
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano())
+	}
+	end := time.Now().Add(duration(t, "MODEL", briefly))
+	played, failed := 0, 0
+	for ; time.Now().Before(end) && failed < 10; seed++ {
+		random := rand.New(rand.NewPCG(seed, 0))
+		// Most of what can be stale or missed needs processes that end.
+		schedule := model.Schedule(random, played%(2*atOnce) != 0)
+		scripts := make([]model.Script, atOnce)
+		for i := range scripts {
+			scripts[i] = model.Generate(random, schedule, scriptSize)
+		}
+		for i, err := range playBatch(t, scripts) {
+			played++
+			if err == nil {
+				continue
+			}
+			failed++
+			small, smallErr := shrink(t, scripts[i], err)
+			report(t, fmt.Sprintf("script %d of -model.seed=%d", i, seed), small, smallErr)
+		}
+		if *modelSeed != 0 && os.Getenv("MODEL") == "" {
+			break
+		}
+	}
+	t.Logf("Played %d scripts of %d operations, the last with -model.seed=%d", played, scriptSize, seed-1)
+}
+
+// known plays the scripts in testdata, which failed once.
+func known(t *testing.T) {
+	t.Helper()
+	files, err := filepath.Glob("testdata/*.ops")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var scripts []model.Script
+	var serial []model.Script
+	names := map[string]string{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		script, err := model.Parse(strings.TrimSpace(string(text)))
+		if err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		names[script.String()] = file
+		if len(segments(script)) > 1 {
+			serial = append(serial, script)
+		} else {
+			scripts = append(scripts, script)
+		}
+	}
+	judge := func(batch []model.Script) {
+		for i, err := range playBatch(t, batch) {
+			report(t, names[batch[i].String()], batch[i], err)
+		}
+	}
+	if len(scripts) > 0 {
+		judge(scripts)
+	}
+	for _, script := range serial {
+		judge([]model.Script{script})
+	}
+}
+
+func report(t *testing.T, what string, script model.Script, err error) {
+	t.Helper()
+	if err != nil {
+		t.Errorf("%s:\n%v\nagain: go test -tags=e2e -count=1 -run 'TestModel$' ./test/e2e/oracles -model.ops='%s'", what, err, script)
+	}
+}
+
+// shrink makes a script that fails smaller, as long as there is time, and returns how
+// the small one fails. A failure that does not come again is returned as it was.
+func shrink(t *testing.T, script model.Script, failure error) (model.Script, error) {
+	t.Helper()
+	t.Logf("shrinking %s\n%v", script, failure)
+	end := time.Now().Add(shrinking)
+	small := model.Shrink(script, func(s model.Script) bool {
+		if time.Now().After(end) {
+			return false
+		}
+		err := playBatch(t, []model.Script{s})[0]
+		// Another failure is another script's.
+		if err == nil || kind(err) != kind(failure) {
+			return false
+		}
+		failure = err
+		return true
+	})
+	return small, failure
+}
+
+// kind is a failure without what differs from run to run.
+func kind(err error) string {
+	words := strings.Fields(strings.TrimPrefix(err.Error(), fmt.Sprintf("after %s still:\n", patience)))
+	return strings.Join(words[:min(1, len(words))], " ")
+}
+
+// segments cuts a script before each operation on processes.
+func segments(script model.Script) []model.Script {
+	all := []model.Script{nil}
+	for _, op := range script {
+		if op.Global() {
+			all = append(all, nil)
+		}
+		all[len(all)-1] = append(all[len(all)-1], op)
+	}
+	return all
+}
+
+// playBatch plays scripts with the same operations on processes side by side, and
+// returns how each failed. All processes run when it is over.
+func playBatch(t *testing.T, scripts []model.Script) []error {
+	t.Helper()
+	ctx := t.Context()
+	stages := make([]*stage, len(scripts))
+	errs := make([]error, len(scripts))
+	together := func(do func(i int) error) {
+		var wg sync.WaitGroup
+		for i := range scripts {
+			if errs[i] != nil {
+				continue
+			}
+			wg.Go(func() { errs[i] = do(i) })
+		}
+		wg.Wait()
+	}
+	together(func(i int) (err error) { stages[i], err = newStage(ctx, t); return err })
+	defer func() {
+		for _, s := range stages {
+			if s != nil {
+				s.strike(context.WithoutCancel(ctx))
+			}
+		}
+	}()
+	parts := make([][]model.Script, len(scripts))
+	most := 0
+	for i, script := range scripts {
+		parts[i] = segments(script)
+		most = max(most, len(parts[i]))
+	}
+	machine := machinery{env.Get(t)}
+	for n := range most {
+		var global error
+		if first := parts[0]; n < len(first) && len(first[n]) > 0 && first[n][0].Global() {
+			global = machine.do(ctx, first[n][0])
+		}
+		together(func(i int) error {
+			if n >= len(parts[i]) {
+				return global
+			}
+			for _, op := range parts[i][n] {
+				if err := stages[i].play(ctx, op); err != nil {
+					return err
+				}
+			}
+			return global
+		})
+	}
+	err := machine.restore(ctx)
+	together(func(i int) error {
+		stages[i].world.Down = model.Set{}
+		return errors.Join(err, stages[i].finish(ctx))
+	})
+	return errs
+}
