@@ -65,7 +65,7 @@ func (r *Reconciler) checkSecrets(ctx context.Context, s *subject) bool {
 			found.wrong = append(found.wrong, events.WithType(name, secretType))
 		case exists:
 		case withheld[name] != nil:
-			found.withheld = append(found.withheld, events.WithClusterPullSecret(name, withheld[name].Name))
+			found.withheld = append(found.withheld, name)
 		default:
 			found.miss(name, s.copied(name))
 		}
