@@ -147,12 +147,7 @@ func (i *installer) validate(ctx context.Context, object *unstructured.Unstructu
 // each calls f with the client for the object's resource.
 func (i *installer) each(object *unstructured.Unstructured, f func(dynamic.ResourceInterface) error) error {
 	gvk := object.GroupVersionKind()
-	mapping, err := i.mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
-	if meta.IsNoMatchError(err) {
-		// Perhaps a kind that is new since the last look.
-		i.mapper.Reset()
-		mapping, err = i.mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
-	}
+	mapping, err := i.mapping(gvk)
 	if err != nil {
 		return err
 	}
@@ -160,6 +155,19 @@ func (i *installer) each(object *unstructured.Unstructured, f func(dynamic.Resou
 		return f(i.dynamic.Resource(mapping.Resource).Namespace(object.GetNamespace()))
 	}
 	return f(i.dynamic.Resource(mapping.Resource))
+}
+
+// mapping finds the resource of a kind. Discovery can lack for a moment a kind that it
+// had already, while the API server takes in other kinds of the same group.
+func (i *installer) mapping(gvk schema.GroupVersionKind) (mapping *meta.RESTMapping, err error) {
+	for range 40 {
+		if mapping, err = i.mapper.RESTMapping(gvk.GroupKind(), gvk.Version); !meta.IsNoMatchError(err) {
+			return mapping, err
+		}
+		time.Sleep(250 * time.Millisecond)
+		i.mapper.Reset()
+	}
+	return mapping, err
 }
 
 // waitEstablished waits until the API server serves the kinds that the objects define.
