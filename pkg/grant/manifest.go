@@ -12,8 +12,19 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
-// helmRelease is the annotation by which Helm knows what it owns.
-const helmRelease = "meta.helm.sh/release-name"
+// helmRelease is the annotation by which Helm knows what it owns, together with the
+// one that names the release's namespace.
+const (
+	helmRelease          = "meta.helm.sh/release-name"
+	helmReleaseNamespace = "meta.helm.sh/release-namespace"
+)
+
+// Disown takes off the annotations by which Helm owns a Secret. Whoever labels a Secret
+// that Helm has left behind hands it over, and it must not look like Helm's afterwards.
+func Disown(annotations map[string]string) {
+	delete(annotations, helmRelease)
+	delete(annotations, helmReleaseNamespace)
+}
 
 // KeptBy returns who keeps the data of a Secret in a manifest, or an empty string. That
 // is the field manager of an Apply that owns data, kubectl if last-applied-configuration

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 
@@ -115,11 +116,11 @@ func ownedItems(fields []byte) (names sets.Set[string], whole bool) {
 // managedFields say which names somebody applied only where they show that the list
 // is still what was applied:
 //
-//   - It is owned by somebody's apply and by another writer too, ourselves for
-//     instance. An apply of anything but what that one wrote would have ended the
-//     other's ownership. (Our write may be filed under before-first-apply: a
-//     ServiceAccount made without fields, like each default one, is not tracked until
-//     it is applied.)
+//   - It is owned by somebody's apply and by ourselves too. An apply of anything but
+//     what we wrote would have ended our ownership. (Our write may be filed under
+//     before-first-apply: a ServiceAccount made without fields, like each default one,
+//     is not tracked until it is applied.) Another co-owner proves nothing, because
+//     admission adds to a list without owning it.
 //   - It is owned by somebody's apply and lacks what the ledger names. Admission, which
 //     would have put that back, was not asked.
 //
@@ -133,16 +134,14 @@ func CurrentOfServiceAccount(list []string, ledger Ledger, managed []metav1.Mana
 	if unmarshalHint(annotations[corev1.LastAppliedConfigAnnotation], &config) {
 		c.Claimed.Insert(NamesOf(config.ImagePullSecrets)...)
 	}
-	owners, lacking := 0, false
-	for _, entry := range managed {
-		if OwnsAccountList(entry) {
-			owners++
-		}
-	}
+	lacking := false
 	for name := range ledger {
 		lacking = lacking || !slices.Contains(list, name)
 	}
-	if slices.ContainsFunc(managed, appliesList) && (owners > 1 || lacking) {
+	maybeOurs := func(e metav1.ManagedFieldsEntry) bool {
+		return OwnsAccountList(e) && (isOurList(e) || anonymous.Has(e.Manager))
+	}
+	if slices.ContainsFunc(managed, appliesList) && (slices.ContainsFunc(managed, maybeOurs) || lacking) {
 		c.Claimed.Insert(list...)
 	}
 	return c
@@ -153,10 +152,16 @@ func CurrentOfServiceAccount(list []string, ledger Ledger, managed []metav1.Mana
 // server does not tell webhooks the kind of a patch, but it notes when a manager last
 // changed something otherwise than by apply.
 func AppliedBy(manager string, old, requested []metav1.ManagedFieldsEntry) bool {
-	applies := slices.ContainsFunc(requested, func(e metav1.ManagedFieldsEntry) bool {
-		return e.Manager == manager && appliesList(e)
-	})
-	return applies && lastUpdate(manager, old).Equal(lastUpdate(manager, requested))
+	by := func(e metav1.ManagedFieldsEntry) bool { return e.Manager == manager && appliesList(e) }
+	before, after := slices.IndexFunc(old, by), slices.IndexFunc(requested, by)
+	if after < 0 {
+		return false
+	}
+	// An apply that changes anything stamps its own entry.
+	if before >= 0 && old[before].Time.Equal(requested[after].Time) && !equality.Semantic.DeepEqual(old, requested) {
+		return false
+	}
+	return lastUpdate(manager, old).Equal(lastUpdate(manager, requested))
 }
 
 // WithdrawnBy reports whether a request is one by which the last manager that applied

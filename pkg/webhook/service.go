@@ -210,6 +210,10 @@ func (s *Services) decide(ctx context.Context, request *admissionv1.AdmissionReq
 		if err != nil {
 			return nil, err
 		}
+		if unique := sets.New(oldSide.List...); unique.Has("") || unique.Len() != len(oldSide.List) {
+			// A list that is stored so already is not restored: its owner repairs it.
+			return &change{leave: true}, nil
+		}
 		c := &change{list: items, ledger: old.ledger()}
 		if ledger := merge.Restored(oldSide.Current, d); len(ledger) > len(oldSide.Ledger) {
 			c.ledger = ledger.String()

@@ -40,7 +40,7 @@ func (r *Reconciler) checkSecrets(ctx context.Context, s *subject) bool {
 	var retry time.Duration
 	var err error
 	if len(asked) > 0 {
-		known, retry, err = r.secrets.TypesOf(ctx, s.key, asked)
+		known, retry, err = r.secrets.TypesOf(ctx, s.key, s.began, asked)
 	}
 	if retry > 0 {
 		// What was found before stands until more is known.

@@ -118,7 +118,7 @@ func (r *Reconciler) awaitsCopy(ctx context.Context, s *subject) (bool, error) {
 	if len(copies) == 0 {
 		return false, nil
 	}
-	known, retry, err := r.secrets.TypesOf(ctx, s.key, copies)
+	known, retry, err := r.secrets.TypesOf(ctx, s.key, s.began, copies)
 	if err != nil {
 		return false, fmt.Errorf("failed to look for the copies %v in namespace %s: %w", copies, s.Namespace, err)
 	}

@@ -4,6 +4,7 @@
 package service
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -337,5 +338,34 @@ func TestGrantsOtherwise(t *testing.T) {
 		if got := grantsServicesOtherwise(was, is); got != test.want {
 			t.Errorf("%s: grantsServicesOtherwise() = %t, want %t", test.reason, got, test.want)
 		}
+	}
+}
+
+// One read of the Secrets of a namespace answers all that a Service asks in one look:
+// one that waits for a copy is looked at as seldom as it asks for, and is told what is
+// missing beside it.
+func TestWaitingForACopyAsksOnce(t *testing.T) {
+	var views *secretViews
+	reads := 0
+	row := knativetesting.TableRow{
+		Key: ns + "/app", Ctx: with(config.BackfillAll, 1),
+		Objects: []runtime.Object{Service(ns, "app"), declares("own"), ClusterPullSecret("ghcr", inServices)},
+		OtherTestData: map[string]any{"prepare": func(r *Reconciler) {
+			views = newSecretViews(func(context.Context, string) (map[string]corev1.SecretType, error) {
+				reads++
+				return map[string]corev1.SecretType{}, nil
+			})
+			r.secrets = views
+		}},
+	}
+	c, _, _ := factory()(t, &row)
+	for round := range 3 {
+		reads = 0
+		again, after := controller.IsRequeueKey(c.Reconcile(row.Ctx, row.Key))
+		if !again || after != lookAgain || reads != 1 {
+			t.Errorf("round %d: requeued %v after %s with %d reads, want after %s with 1", round, again, after, reads, lookAgain)
+		}
+		// The next read is due.
+		views.views[ns].next = views.views[ns].began
 	}
 }

@@ -23,7 +23,7 @@ type secretTypes interface {
 	// TypesOf returns the types of the Secrets of these names that exist, for a
 	// Service. Where retry is not zero, the others are not known yet to be missing or
 	// unusable, and are to be asked for again after that time.
-	TypesOf(ctx context.Context, service types.NamespacedName, names []string) (known map[string]corev1.SecretType, retry time.Duration, err error)
+	TypesOf(ctx context.Context, service types.NamespacedName, began time.Time, names []string) (known map[string]corev1.SecretType, retry time.Duration, err error)
 	// forget drops the unanswered question of a Service.
 	forget(service types.NamespacedName)
 	// forgetThose drops those of certain Services.
@@ -80,12 +80,12 @@ func newSecretViews(read func(context.Context, string) (map[string]corev1.Secret
 }
 
 // TypesOf implements secretTypes.
-func (s *secretViews) TypesOf(ctx context.Context, service types.NamespacedName, names []string) (map[string]corev1.SecretType, time.Duration, error) {
+func (s *secretViews) TypesOf(ctx context.Context, service types.NamespacedName, began time.Time, names []string) (map[string]corev1.SecretType, time.Duration, error) {
 	now := time.Now()
 	s.mu.Lock()
 	since, waits := s.asked[service]
 	if !waits {
-		since = now
+		since = began
 	}
 	v := s.views[service.Namespace]
 	if v != nil {

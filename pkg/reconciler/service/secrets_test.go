@@ -97,7 +97,7 @@ func TestSecretViews(t *testing.T) {
 		s := viewsOf(&have, &reads, &failure)
 		ask := func(reason, service, name string, wantType corev1.SecretType, wantRetry time.Duration, wantReads int32) {
 			t.Helper()
-			known, retry, err := s.TypesOf(t.Context(), named(service), []string{name})
+			known, retry, err := s.TypesOf(t.Context(), named(service), time.Now(), []string{name})
 			if err != nil || known[name] != wantType || retry != wantRetry || reads.Load() != wantReads {
 				t.Errorf("%s: %q, retry after %s, %v, %d reads; want %q, %s, %d", reason, known[name], retry, err, reads.Load(), wantType, wantRetry, wantReads)
 			}
@@ -126,7 +126,7 @@ func TestSecretViews(t *testing.T) {
 		}
 		time.Sleep(readEvery)
 		failure = errors.New("away")
-		if _, _, err := s.TypesOf(t.Context(), named("a"), []string{"other"}); !errors.Is(err, failure) {
+		if _, _, err := s.TypesOf(t.Context(), named("a"), time.Now(), []string{"other"}); !errors.Is(err, failure) {
 			t.Errorf("error = %v, want the failure", err)
 		}
 		failure = nil
@@ -154,7 +154,7 @@ func TestSecretViewsAreBounded(t *testing.T) {
 		for time.Since(begun) < 12*time.Second {
 			for i := range 60 {
 				key := named(fmt.Sprint("app-", i))
-				if _, retry, err := s.TypesOf(t.Context(), key, names); err != nil {
+				if _, retry, err := s.TypesOf(t.Context(), key, time.Now(), names); err != nil {
 					t.Fatal(err)
 				} else if retry == 0 {
 					answered[key]++

@@ -71,6 +71,8 @@ var (
 type subject struct {
 	*servingv1.Service
 	key       types.NamespacedName
+	// began is when its facts were first looked at: what was read since then is new.
+	began time.Time
 	namespace *corev1.Namespace
 	asked     annotation.Service
 	offered   grant.Catalog
@@ -162,7 +164,7 @@ func keyOf(svc *servingv1.Service) types.NamespacedName {
 
 // look reads everything that the decision depends on.
 func (r *Reconciler) look(ctx context.Context, svc *servingv1.Service, from sources) (*subject, error) {
-	s := &subject{Service: svc, key: keyOf(svc)}
+	s := &subject{Service: svc, key: keyOf(svc), began: time.Now()}
 	var err error
 	if s.namespace, err = from.namespace(ctx, svc.Namespace); err != nil {
 		return nil, fmt.Errorf("failed to get the Namespace of Service %s: %w", s.key, err)

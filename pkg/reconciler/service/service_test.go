@@ -49,7 +49,7 @@ const (
 // fakeSecrets knows the types of Secrets; an empty type is an error.
 type fakeSecrets map[string]corev1.SecretType
 
-func (f fakeSecrets) TypesOf(_ context.Context, service types.NamespacedName, names []string) (map[string]corev1.SecretType, time.Duration, error) {
+func (f fakeSecrets) TypesOf(_ context.Context, service types.NamespacedName, _ time.Time, names []string) (map[string]corev1.SecretType, time.Duration, error) {
 	known := map[string]corev1.SecretType{}
 	for _, name := range names {
 		secretType, exists := f[service.Namespace+"/"+name]

@@ -64,6 +64,9 @@ func MakeUpdate(copied *corev1.Secret, w Wanted, config dockerconfig.Config) *co
 	updated := MakeCopy(copied.Namespace, w, config)
 	updated.Labels, updated.Annotations = copied.Labels, copied.Annotations
 	grant.SetCopyMetadata(&updated.ObjectMeta, w.ClusterPullSecret, w.Version)
+	if _, wasCopy := copied.Annotations[pullsecrets.SourceResourceVersionAnnotation]; !wasCopy {
+		grant.Disown(updated.Annotations)
+	}
 	updated.UID, updated.ResourceVersion, updated.Finalizers = copied.UID, copied.ResourceVersion, copied.Finalizers
 	return updated
 }
