@@ -10,7 +10,7 @@ import (
 )
 
 // Schedule is a random history of what happens to processes, with gaps for
-// operations between: -1 is a gap.
+// random operations after each.
 func Schedule(random *rand.Rand, processes bool) []Script {
 	if !processes {
 		return []Script{nil, nil}
@@ -19,6 +19,9 @@ func Schedule(random *rand.Rand, processes bool) []Script {
 		{Op{"process", []string{"controller", "stop"}}, Op{"process", []string{"controller", "start"}}},
 		{Op{"process", []string{"controller", "kill"}}, Op{"process", []string{"controller", "start"}}},
 		{Op{"process", []string{"webhook", "stop"}}, Op{"process", []string{"webhook", "start"}}},
+		{Op{"process", []string{"watches", "hold"}}, Op{"process", []string{"watches", "release"}}},
+		{Op{"process", []string{"watches", "hold"}}, Op{"process", []string{"watches", "drop"}}},
+		{Op{"process", []string{"controller", "restart"}}, Op{"process", []string{"webhook", "restart"}}},
 	}
 	d := down[random.IntN(len(down))]
 	return []Script{nil, {d.down}, {d.up}}

@@ -60,7 +60,11 @@ type Service struct {
 }
 
 // An Account is a ServiceAccount with its user's own list.
-type Account struct{ Own []string }
+type Account struct {
+	Own []string
+	// Stale is what was declared when the Namespace was excluded, which stays.
+	Stale Set
+}
 
 // A Credential is a ClusterPullSecret with its source.
 type Credential struct {
@@ -168,7 +172,7 @@ func (w *World) declared(n *Namespace, s *Service) (must, may []string) {
 // bound returns the same for a ServiceAccount.
 func (w *World) bound(n *Namespace, account string) (must, may []string) {
 	if n.excluded() {
-		return nil, nil
+		return nil, slices.Collect(maps.Keys(n.ServiceAccounts[account].Stale))
 	}
 	var names []string
 	if slices.Contains(n.Accounts, "*") || slices.Contains(n.Accounts, account) {
@@ -198,6 +202,12 @@ func (w *World) note() {
 				n.asked.add(c)
 			} else if !w.granted(n, c) {
 				delete(n.asked, c)
+			}
+		}
+		for name, a := range n.ServiceAccounts {
+			if must, may := w.bound(n, name); !n.excluded() {
+				a.Stale = Set{}
+				a.Stale.add(slices.Concat(must, may)...)
 			}
 		}
 		for _, s := range n.Services {
