@@ -62,7 +62,8 @@ type Service struct {
 // An Account is a ServiceAccount with its user's own list.
 type Account struct {
 	Own []string
-	// Stale is what was declared when the Namespace was excluded, which stays.
+	// Stale is what was declared since all had settled: where the Namespace is
+	// excluded, it stays.
 	Stale Set
 }
 
@@ -96,7 +97,7 @@ func New() *World {
 	for _, name := range Namespaces {
 		ns := &Namespace{Grants: Set{}, Services: map[string]*Service{}, ServiceAccounts: map[string]*Account{}, Secret: map[string]string{}, asked: Set{}}
 		for _, account := range Accounts {
-			ns.ServiceAccounts[account] = &Account{}
+			ns.ServiceAccounts[account] = &Account{Stale: Set{}}
 		}
 		w.Namespaces[name] = ns
 	}
@@ -206,7 +207,6 @@ func (w *World) note() {
 		}
 		for name, a := range n.ServiceAccounts {
 			if must, may := w.bound(n, name); !n.excluded() {
-				a.Stale = Set{}
 				a.Stale.add(slices.Concat(must, may)...)
 			}
 		}
@@ -245,6 +245,11 @@ func (w *World) settled() {
 	for _, n := range w.Namespaces {
 		for _, s := range n.Services {
 			s.Recent = Set{}
+		}
+		for _, a := range n.ServiceAccounts {
+			if !n.excluded() {
+				a.Stale = Set{}
+			}
 		}
 	}
 }
