@@ -37,6 +37,11 @@ func Generate(random *rand.Rand, schedule []Script, size int) Script {
 			s = append(s, op)
 		}
 	}
+	for _, op := range prelude { // Without these, most of what follows concerns nobody.
+		if random.IntN(4) > 0 {
+			add(op)
+		}
+	}
 	for _, global := range schedule {
 		for _, op := range global {
 			add(op)
@@ -49,6 +54,16 @@ func Generate(random *rand.Rand, schedule []Script, size int) Script {
 		}
 	}
 	return s
+}
+
+var prelude = Script{
+	{"cps", []string{"x", "create"}},
+	{"cps", []string{"y", "create"}},
+	{"grant", []string{"a", "x", "on"}},
+	{"grant", []string{"b", "y", "on"}},
+	{"ns", []string{"a", "secrets", "plain,x"}},
+	{"ns", []string{"b", "secrets", "y"}},
+	{"settle", nil},
 }
 
 // anyOp returns a random operation, which may make no sense in the present world.
