@@ -34,7 +34,9 @@ const (
 	// briefly is how long random scripts are played, unless the variable MODEL says more.
 	briefly = 90 * time.Second
 	// shrinking is how long a failure is made smaller.
-	shrinking = 6 * time.Minute
+	shrinking = 3 * time.Minute
+	// enough failures end the test: many have one cause.
+	enough = 4
 )
 
 // duration reads how long to look, from a variable of the environment.
@@ -75,7 +77,7 @@ func TestModel(t *testing.T) {
 	}
 	end := time.Now().Add(duration(t, "MODEL", briefly))
 	played, failed := 0, 0
-	for ; time.Now().Before(end) && failed < 10; seed++ {
+	for ; time.Now().Before(end) && failed < enough; seed++ {
 		random := rand.New(rand.NewPCG(seed, 0))
 		// Most of what can be stale or missed needs processes that end.
 		schedule := model.Schedule(random, played%(2*atOnce) != 0)
