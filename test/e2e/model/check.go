@@ -76,6 +76,9 @@ func (w *World) Check(o Observation) []string {
 	missing := w.Violations(o)
 	for _, ns := range Namespaces {
 		n := w.Namespaces[ns]
+		if n.excluded() {
+			o[ns] = o[ns].unkept()
+		}
 		for _, name := range slices.Sorted(maps.Keys(n.Services)) {
 			for _, text := range w.checkService(n, n.Services[name], o[ns].Services[name]) {
 				missing = append(missing, fmt.Sprintf("Service %s/%s %s", ns, name, text))
@@ -174,6 +177,17 @@ func (w *World) checkSecret(n *Namespace, name string, o Observed) string {
 		return "is there, and nobody has asked for it"
 	}
 	return ""
+}
+
+// unkept is what is observed without what ledgers name and lists lack: nobody keeps the
+// ledgers of a Namespace that is excluded.
+func (o Observed) unkept() Observed {
+	for _, lists := range []map[string]List{o.Services, o.Accounts} {
+		for _, l := range lists {
+			maps.DeleteFunc(l.Ledger, func(name, _ string) bool { return !slices.Contains(l.Names, name) })
+		}
+	}
+	return o
 }
 
 func (o Observed) refers(name string) bool {

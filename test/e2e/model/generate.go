@@ -10,7 +10,7 @@ import (
 )
 
 // Schedule is a random history of what happens to processes, with gaps for
-// operations between: -1 is a gap.
+// random operations after each.
 func Schedule(random *rand.Rand, processes bool) []Script {
 	if !processes {
 		return []Script{nil, nil}
@@ -19,6 +19,9 @@ func Schedule(random *rand.Rand, processes bool) []Script {
 		{Op{"process", []string{"controller", "stop"}}, Op{"process", []string{"controller", "start"}}},
 		{Op{"process", []string{"controller", "kill"}}, Op{"process", []string{"controller", "start"}}},
 		{Op{"process", []string{"webhook", "stop"}}, Op{"process", []string{"webhook", "start"}}},
+		{Op{"process", []string{"watches", "hold"}}, Op{"process", []string{"watches", "release"}}},
+		{Op{"process", []string{"watches", "hold"}}, Op{"process", []string{"watches", "drop"}}},
+		{Op{"process", []string{"controller", "restart"}}, Op{"process", []string{"webhook", "restart"}}},
 	}
 	d := down[random.IntN(len(down))]
 	return []Script{nil, {d.down}, {d.up}}
@@ -34,6 +37,11 @@ func Generate(random *rand.Rand, schedule []Script, size int) Script {
 			s = append(s, op)
 		}
 	}
+	for _, op := range prelude { // Without these, most of what follows concerns nobody.
+		if random.IntN(4) > 0 {
+			add(op)
+		}
+	}
 	for _, global := range schedule {
 		for _, op := range global {
 			add(op)
@@ -46,6 +54,16 @@ func Generate(random *rand.Rand, schedule []Script, size int) Script {
 		}
 	}
 	return s
+}
+
+var prelude = Script{
+	{"cps", []string{"x", "create"}},
+	{"cps", []string{"y", "create"}},
+	{"grant", []string{"a", "x", "on"}},
+	{"grant", []string{"b", "y", "on"}},
+	{"ns", []string{"a", "secrets", "plain,x"}},
+	{"ns", []string{"b", "secrets", "y"}},
+	{"settle", nil},
 }
 
 // anyOp returns a random operation, which may make no sense in the present world.

@@ -60,7 +60,12 @@ type Service struct {
 }
 
 // An Account is a ServiceAccount with its user's own list.
-type Account struct{ Own []string }
+type Account struct {
+	Own []string
+	// Stale is what was declared since all had settled: where the Namespace is
+	// excluded, it stays.
+	Stale Set
+}
 
 // A Credential is a ClusterPullSecret with its source.
 type Credential struct {
@@ -92,7 +97,7 @@ func New() *World {
 	for _, name := range Namespaces {
 		ns := &Namespace{Grants: Set{}, Services: map[string]*Service{}, ServiceAccounts: map[string]*Account{}, Secret: map[string]string{}, asked: Set{}}
 		for _, account := range Accounts {
-			ns.ServiceAccounts[account] = &Account{}
+			ns.ServiceAccounts[account] = &Account{Stale: Set{}}
 		}
 		w.Namespaces[name] = ns
 	}
@@ -168,7 +173,7 @@ func (w *World) declared(n *Namespace, s *Service) (must, may []string) {
 // bound returns the same for a ServiceAccount.
 func (w *World) bound(n *Namespace, account string) (must, may []string) {
 	if n.excluded() {
-		return nil, nil
+		return nil, slices.Collect(maps.Keys(n.ServiceAccounts[account].Stale))
 	}
 	var names []string
 	if slices.Contains(n.Accounts, "*") || slices.Contains(n.Accounts, account) {
@@ -198,6 +203,11 @@ func (w *World) note() {
 				n.asked.add(c)
 			} else if !w.granted(n, c) {
 				delete(n.asked, c)
+			}
+		}
+		for name, a := range n.ServiceAccounts {
+			if must, may := w.bound(n, name); !n.excluded() {
+				a.Stale.add(slices.Concat(must, may)...)
 			}
 		}
 		for _, s := range n.Services {
@@ -235,6 +245,11 @@ func (w *World) settled() {
 	for _, n := range w.Namespaces {
 		for _, s := range n.Services {
 			s.Recent = Set{}
+		}
+		for _, a := range n.ServiceAccounts {
+			if !n.excluded() {
+				a.Stale = Set{}
+			}
 		}
 	}
 }

@@ -18,37 +18,68 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// A machinery is the cluster's processes.
-type machinery struct{ *env.Env }
+// A machinery is the cluster's processes. The controller may run behind a watchProxy.
+type machinery struct {
+	*env.Env
+	watches *watchProxy
+}
+
+// behindProxy lets the controller run behind a watchProxy until the test ends.
+func behindProxy(t *testing.T) machinery {
+	t.Helper()
+	m := machinery{env.Get(t), newWatchProxy(t, env.Get(t))}
+	if err := m.Processes.Restart(t.Context(), "controller", m.environment("controller")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Processes.Restart(context.WithoutCancel(t.Context()), "controller", nil); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
+func (m machinery) environment(process string) map[string]string {
+	if m.watches == nil || process != "controller" {
+		return nil
+	}
+	return map[string]string{"KUBECONFIG": m.watches.kubeconfig}
+}
 
 // do does an operation on processes.
 func (m machinery) do(ctx context.Context, op model.Op) error {
 	name, what := op.Args[0], op.Args[1]
-	if name == "watches" {
-		return errors.ErrUnsupported
-	}
 	switch what {
+	case "hold":
+		m.watches.hold()
+		return nil
+	case "release", "drop":
+		m.watches.release(what == "drop")
+		return nil
 	case "stop":
 		return m.Processes.Stop(ctx, name)
 	case "kill":
 		return m.Processes.Kill(ctx, name)
 	case "start":
-		return m.Processes.Start(ctx, name, nil)
+		return m.Processes.Start(ctx, name, m.environment(name))
 	case "restart":
-		return m.Processes.Restart(ctx, name, nil)
+		return m.Processes.Restart(ctx, name, m.environment(name))
 	}
 	return errors.ErrUnsupported
 }
 
 // restore starts what does not run.
 func (m machinery) restore(ctx context.Context) error {
+	if m.watches != nil {
+		m.watches.release(false)
+	}
 	all, err := m.Processes.List(ctx)
 	if err != nil {
 		return err
 	}
 	for _, process := range all {
 		if process.PID == 0 {
-			err = errors.Join(err, m.Processes.Start(ctx, process.Name, nil))
+			err = errors.Join(err, m.Processes.Start(ctx, process.Name, m.environment(process.Name)))
 		}
 	}
 	return err

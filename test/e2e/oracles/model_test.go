@@ -34,7 +34,9 @@ const (
 	// briefly is how long random scripts are played, unless the variable MODEL says more.
 	briefly = 90 * time.Second
 	// shrinking is how long a failure is made smaller.
-	shrinking = 6 * time.Minute
+	shrinking = 3 * time.Minute
+	// enough failures end the test: many have one cause.
+	enough = 4
 )
 
 // duration reads how long to look, from a variable of the environment.
@@ -55,26 +57,27 @@ func duration(t *testing.T, variable string, otherwise time.Duration) time.Durat
 // becomes of them with the model of the contract.
 func TestModel(t *testing.T) {
 	env.Get(t).Need(t, env.ProcessControl)
-	if err := (machinery{env.Get(t)}).restore(t.Context()); err != nil {
+	if err := (machinery{Env: env.Get(t)}).restore(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	unlimited(t)
+	m := behindProxy(t)
 	if *modelOps != "" {
 		script, err := model.Parse(*modelOps)
 		if err != nil {
 			t.Fatal(err)
 		}
-		report(t, "the script of -model.ops", script, playBatch(t, []model.Script{script})[0])
+		report(t, "the script of -model.ops", script, playBatch(t, m, []model.Script{script})[0])
 		return
 	}
-	known(t)
+	known(t, m)
 	seed := *modelSeed
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
 	}
 	end := time.Now().Add(duration(t, "MODEL", briefly))
 	played, failed := 0, 0
-	for ; time.Now().Before(end) && failed < 10; seed++ {
+	for ; time.Now().Before(end) && failed < enough; seed++ {
 		random := rand.New(rand.NewPCG(seed, 0))
 		// Most of what can be stale or missed needs processes that end.
 		schedule := model.Schedule(random, played%(2*atOnce) != 0)
@@ -82,13 +85,13 @@ func TestModel(t *testing.T) {
 		for i := range scripts {
 			scripts[i] = model.Generate(random, schedule, scriptSize)
 		}
-		for i, err := range playBatch(t, scripts) {
+		for i, err := range playBatch(t, m, scripts) {
 			played++
 			if err == nil {
 				continue
 			}
 			failed++
-			small, smallErr := shrink(t, scripts[i], err)
+			small, smallErr := shrink(t, m, scripts[i], err)
 			report(t, fmt.Sprintf("script %d of -model.seed=%d", i, seed), small, smallErr)
 		}
 		if *modelSeed != 0 && os.Getenv("MODEL") == "" {
@@ -99,7 +102,7 @@ func TestModel(t *testing.T) {
 }
 
 // known plays the scripts in testdata, which failed once.
-func known(t *testing.T) {
+func known(t *testing.T, m machinery) {
 	t.Helper()
 	files, err := filepath.Glob("testdata/*.ops")
 	if err != nil {
@@ -125,7 +128,7 @@ func known(t *testing.T) {
 		}
 	}
 	judge := func(batch []model.Script) {
-		for i, err := range playBatch(t, batch) {
+		for i, err := range playBatch(t, m, batch) {
 			report(t, names[batch[i].String()], batch[i], err)
 		}
 	}
@@ -146,7 +149,7 @@ func report(t *testing.T, what string, script model.Script, err error) {
 
 // shrink makes a script that fails smaller, as long as there is time, and returns how
 // the small one fails. A failure that does not come again is returned as it was.
-func shrink(t *testing.T, script model.Script, failure error) (model.Script, error) {
+func shrink(t *testing.T, m machinery, script model.Script, failure error) (model.Script, error) {
 	t.Helper()
 	t.Logf("shrinking %s\n%v", script, failure)
 	end := time.Now().Add(shrinking)
@@ -154,7 +157,7 @@ func shrink(t *testing.T, script model.Script, failure error) (model.Script, err
 		if time.Now().After(end) {
 			return false
 		}
-		err := playBatch(t, []model.Script{s})[0]
+		err := playBatch(t, m, []model.Script{s})[0]
 		// Another failure is another script's.
 		if err == nil || kind(err) != kind(failure) {
 			return false
@@ -185,7 +188,7 @@ func segments(script model.Script) []model.Script {
 
 // playBatch plays scripts with the same operations on processes side by side, and
 // returns how each failed. All processes run when it is over.
-func playBatch(t *testing.T, scripts []model.Script) []error {
+func playBatch(t *testing.T, machine machinery, scripts []model.Script) []error {
 	t.Helper()
 	ctx := t.Context()
 	stages := make([]*stage, len(scripts))
@@ -214,7 +217,6 @@ func playBatch(t *testing.T, scripts []model.Script) []error {
 		parts[i] = segments(script)
 		most = max(most, len(parts[i]))
 	}
-	machine := machinery{env.Get(t)}
 	for n := range most {
 		var global error
 		if first := parts[0]; n < len(first) && len(first[n]) > 0 && first[n][0].Global() {

@@ -47,7 +47,7 @@ const (
 func TestPairs(t *testing.T) {
 	e := env.Get(t)
 	e.Need(t, env.ProcessControl)
-	if err := (machinery{e}).restore(t.Context()); err != nil {
+	if err := (machinery{Env: e}).restore(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"controller", "knative-controller"} {
@@ -265,7 +265,7 @@ func (p *player) step(i int) result {
 			return fail("user", "%s is %q here and %q there", key, here, there)
 		}
 	}
-	if here, there := rest(is[0]), rest(is[1]); !reflect.DeepEqual(here, there) {
+	if here, there := specOf(is[0]), specOf(is[1]); !reflect.DeepEqual(here, there) {
 		return fail("template", "the template is here %s, there %s", encode(here), encode(there))
 	}
 	if text := p.checkList(is, changed[0]); text != "" {
@@ -317,9 +317,9 @@ func listOf(object *unstructured.Unstructured) []string {
 	return names
 }
 
-// rest is the spec without the list. That Knative's types write a field more, which is
+// specOf is the spec without the list. That Knative's types write a field more, which is
 // null, where a webhook has changed something, is no difference to anybody.
-func rest(object *unstructured.Unstructured) map[string]any {
+func specOf(object *unstructured.Unstructured) map[string]any {
 	spec := maps.Clone(object.DeepCopy().Object["spec"].(map[string]any))
 	unstructured.RemoveNestedField(spec, "template", "spec", "imagePullSecrets")
 	if m, found, _ := unstructured.NestedMap(spec, "template", "metadata"); found && m["creationTimestamp"] == nil {
