@@ -70,9 +70,9 @@ var (
 // subject is a Service with all that is known about what it should have.
 type subject struct {
 	*servingv1.Service
-	key       types.NamespacedName
+	key types.NamespacedName
 	// began is when its facts were first looked at: what was read since then is new.
-	began time.Time
+	began     time.Time
 	namespace *corev1.Namespace
 	asked     annotation.Service
 	offered   grant.Catalog
