@@ -65,11 +65,17 @@ const full = "trim." + pullsecrets.GroupName + "/full"
 // for a ledger, also where they have been trimmed.
 func IsFull(o metav1.Object) bool {
 	_, marked := o.GetAnnotations()[full]
-	return marked || !merge.HasRoom(o.GetAnnotations())
+	return marked || isFull(o.GetAnnotations())
+}
+
+// isFull goes by the ledger that is there. One that is too long is read as none and
+// makes way for another.
+func isFull(annotations map[string]string) bool {
+	return !merge.HasRoom(annotations, merge.CutLedger(annotations[pullsecrets.AddedAnnotation]))
 }
 
 func markFull(trimmed *metav1.ObjectMeta, annotations map[string]string) {
-	if !merge.HasRoom(annotations) {
+	if isFull(annotations) {
 		metav1.SetMetaDataAnnotation(trimmed, full, "")
 	}
 }
