@@ -88,7 +88,7 @@ func (c *Catalog) Get() (grant.Catalog, error) {
 	// Listers list in no order.
 	slices.SortFunc(all, func(a, b *v1alpha1.ClusterPullSecret) int { return strings.Compare(a.Name, b.Name) })
 	if !slices.Equal(all, c.from) {
-		c.current, c.from = c.current.Renewed(all), all
+		c.current, c.from = c.current.Renewed(all, remember), all
 	}
 	c.asOf = asOf
 	return c.current, nil

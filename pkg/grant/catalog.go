@@ -22,8 +22,8 @@ type Catalog struct {
 	offers []offer
 	// bySecret are the positions of offers by the name of their copies.
 	bySecret map[string][]int
-	// known are answers that hold as long as no offer changes. It is nil for a
-	// Catalog of nothing.
+	// known are answers that hold as long as no offer changes. It is nil where none
+	// are kept.
 	known *answers
 }
 
@@ -36,12 +36,12 @@ type offer struct {
 // NewCatalog makes a catalogue. The ClusterPullSecrets are kept and must not be
 // changed. One that is being deleted or whose selector does not parse grants
 // nothing.
-func NewCatalog(all []*v1alpha1.ClusterPullSecret) Catalog { return Catalog{}.Renewed(all) }
+func NewCatalog(all []*v1alpha1.ClusterPullSecret) Catalog { return Catalog{}.Renewed(all, nil) }
 
 // Renewed returns the catalogue of other ClusterPullSecrets, with the answers that the
 // given one knows where nothing differs that they depend on: a status has no part in
-// who may have what.
-func (c Catalog) Renewed(all []*v1alpha1.ClusterPullSecret) Catalog {
+// who may have what. Otherwise remember gives a new Memory; it may be nil.
+func (c Catalog) Renewed(all []*v1alpha1.ClusterPullSecret, remember func() Memory) Catalog {
 	n := Catalog{bySecret: make(map[string][]int)}
 	for _, cps := range all {
 		if !cps.DeletionTimestamp.IsZero() || cps.Spec.NamespaceSelector == nil {
@@ -59,8 +59,8 @@ func (c Catalog) Renewed(all []*v1alpha1.ClusterPullSecret) Catalog {
 	for i, o := range n.offers {
 		n.bySecret[o.secret] = append(n.bySecret[o.secret], i)
 	}
-	if n.known = c.known; n.known == nil || !slices.EqualFunc(c.offers, n.offers, sameGrant) {
-		n.known = newAnswers(n.offers)
+	if n.known = c.known; remember != nil && (n.known == nil || !slices.EqualFunc(c.offers, n.offers, sameGrant)) {
+		n.known = newAnswers(n.offers, remember())
 	}
 	return n
 }
@@ -90,10 +90,13 @@ type Grants struct {
 // For returns what a Namespace with these labels may have. Whether the Namespace
 // is excluded altogether is for the caller to ask first.
 func (c Catalog) For(namespaceLabels map[string]string) Grants {
+	judge := func() Answer { return c.judge(namespaceLabels) }
+	var known Answer
 	if c.known == nil {
-		return Grants{}
+		known = judge()
+	} else {
+		known = c.known.memory(c.known.key(namespaceLabels), judge)
 	}
-	known := c.known.of(namespaceLabels, c.judge)
 	g := Grants{Beaten: known.beaten}
 	for _, i := range known.serving {
 		g.Serving = append(g.Serving, c.offers[i].ClusterPullSecret)
@@ -102,8 +105,8 @@ func (c Catalog) For(namespaceLabels map[string]string) Grants {
 }
 
 // judge asks all selectors.
-func (c Catalog) judge(namespaceLabels map[string]string) answer {
-	var a answer
+func (c Catalog) judge(namespaceLabels map[string]string) Answer {
+	var a Answer
 	serving := make(map[string]string)
 	for i, o := range c.offers {
 		if !o.selector.Matches(labels.Set(namespaceLabels)) {
