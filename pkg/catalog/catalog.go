@@ -10,12 +10,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/tools/cache"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
-	"pullsecrets.dev/pkg/annotation"
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 	listers "pullsecrets.dev/pkg/client/listers/pullsecrets/v1alpha1"
 	"pullsecrets.dev/pkg/dockerconfig"
@@ -25,11 +26,17 @@ import (
 // Catalog is a grant.Catalog of the ClusterPullSecrets that a lister has now.
 type Catalog struct {
 	lister listers.ClusterPullSecretLister
+	// changes counts what the cache of the lister takes in, and is nil where nobody
+	// counts.
+	changes *atomic.Int64
 
 	mu      sync.Mutex
 	current grant.Catalog
-	// from are the ClusterPullSecrets of current.
+	// from are the ClusterPullSecrets of current, and asOf the count before they
+	// were listed.
 	from []*v1alpha1.ClusterPullSecret
+	asOf int64
+	asks asks
 }
 
 // Covers tells whether a copy of a ClusterPullSecret holds a credential for an
@@ -42,46 +49,89 @@ func Covers(cps *v1alpha1.ClusterPullSecret, image grant.Image) bool {
 	return dockerconfig.Covers(cps.Status.Registries, image.Reference)
 }
 
-// New returns the catalogue of a lister.
+// New returns the catalogue of a lister, which is listed for each look.
 func New(lister listers.ClusterPullSecretLister) *Catalog { return &Catalog{lister: lister} }
 
-// Get returns the catalogue as of now. Whether it is still the last one is seen by
-// the objects in the cache, which are replaced when they change: an event could
-// come later than the reconciliation that it causes elsewhere.
+// Of returns the catalogue of an informer's lister, which is listed only after the cache
+// has changed. The cache itself says so, by calling an index function with its lock held:
+// an event could come later than the reconciliation that it causes elsewhere.
+func Of(informer cache.SharedIndexInformer, lister listers.ClusterPullSecretLister) (*Catalog, error) {
+	c := New(lister)
+	c.changes = new(atomic.Int64)
+	c.changes.Store(1)
+	count := func(any) ([]string, error) {
+		c.changes.Add(1)
+		return nil, nil
+	}
+	// Several catalogues may be of one informer.
+	if err := informer.AddIndexers(cache.Indexers{fmt.Sprintf("catalog-%p", c): count}); err != nil {
+		return nil, fmt.Errorf("failed to count changes of ClusterPullSecrets: %w", err)
+	}
+	return c, nil
+}
+
+// Get returns the catalogue as of now.
 func (c *Catalog) Get() (grant.Catalog, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var asOf int64
+	if c.changes != nil {
+		// The count comes first: what changes from now on is counted after it.
+		if asOf = c.changes.Load(); asOf == c.asOf {
+			return c.current, nil
+		}
+	}
 	all, err := c.lister.List(labels.Everything())
 	if err != nil {
 		return grant.Catalog{}, fmt.Errorf("failed to list ClusterPullSecrets: %w", err)
 	}
 	// Listers list in no order.
 	slices.SortFunc(all, func(a, b *v1alpha1.ClusterPullSecret) int { return strings.Compare(a.Name, b.Name) })
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if !slices.Equal(all, c.from) {
-		c.current, c.from = grant.NewCatalog(all), all
+		c.current, c.from = c.current.Renewed(all, remember), all
 	}
+	c.asOf = asOf
 	return c.current, nil
 }
 
 // Due returns what a Namespace with these Services may have, and which of it there
 // is to be a copy of. An excluded Namespace may have nothing.
 func (c *Catalog) Due(namespace *corev1.Namespace, services []*servingv1.Service, excluded bool) (granted grant.Grants, wanted []*v1alpha1.ClusterPullSecret, err error) {
+	granted, err = c.granted(namespace, excluded)
+	if err != nil || len(granted.Serving) == 0 {
+		return granted, nil, err
+	}
+	return granted, granted.Wanted(c.asks.of(namespace, services), Covers), nil
+}
+
+// DueOf returns what Due says about one ClusterPullSecret: the older one that serves in
+// its place, if there is one, or whether it serves, and there is to be a copy.
+func (c *Catalog) DueOf(cps *v1alpha1.ClusterPullSecret, namespace *corev1.Namespace, services []*servingv1.Service, excluded bool) (older string, serves, wanted bool, err error) {
+	granted, err := c.granted(namespace, excluded)
+	if err != nil {
+		return "", false, false, err
+	}
+	if older, beaten := granted.Beaten[cps.Name]; beaten {
+		return older, false, false, nil
+	}
+	i, serves := slices.BinarySearchFunc(granted.Serving, cps.Name, func(other *v1alpha1.ClusterPullSecret, name string) int {
+		return strings.Compare(other.Name, name)
+	})
+	if !serves {
+		return "", false, false, nil
+	}
+	return "", true, c.asks.of(namespace, services).Want(granted.Serving[i], Covers), nil
+}
+
+func (c *Catalog) granted(namespace *corev1.Namespace, excluded bool) (grant.Grants, error) {
 	if excluded {
-		return grant.Grants{}, nil, nil
+		return grant.Grants{}, nil
 	}
 	all, err := c.Get()
 	if err != nil {
-		return grant.Grants{}, nil, err
+		return grant.Grants{}, err
 	}
-	granted = all.For(namespace.Labels)
-	if len(granted.Serving) == 0 {
-		return granted, nil, nil
-	}
-	asks := grant.NewAsks(annotation.ForNamespace(namespace.Annotations))
-	for _, svc := range services {
-		asks.AddService(annotation.ForService(svc.Annotations), Images(svc))
-	}
-	return granted, granted.Wanted(asks, Covers), nil
+	return all.For(namespace.Labels), nil
 }
 
 // Images are the images of a Service's containers and image volumes, in no special

@@ -51,7 +51,10 @@ func TestGet(t *testing.T) {
 		return true, w, err
 	})
 	informer := informerOf(t, client)
-	c := catalog.New(informer.Lister())
+	c, err := catalog.Of(informer.Informer(), informer.Lister())
+	if err != nil {
+		t.Fatal(err)
+	}
 	go informer.Informer().RunWithContext(t.Context())
 	select {
 	case <-watched:
@@ -118,7 +121,7 @@ func TestGetFails(t *testing.T) {
 }
 
 // informerOf has these ClusterPullSecrets in its cache, and has not started.
-func informerOf(t *testing.T, client versioned.Interface, all ...*v1alpha1.ClusterPullSecret) informers.ClusterPullSecretInformer {
+func informerOf(t testing.TB, client versioned.Interface, all ...*v1alpha1.ClusterPullSecret) informers.ClusterPullSecretInformer {
 	t.Helper()
 	informer := externalversions.NewSharedInformerFactory(client, 0).Pullsecrets().V1alpha1().ClusterPullSecrets()
 	for _, cps := range all {

@@ -48,15 +48,18 @@ func (a Asks) AddService(service annotation.Service, images []Image) {
 // shall have a copy, by name. covers tells whether one holds a credential for an
 // image.
 func (g Grants) Wanted(asks Asks, covers func(cps *v1alpha1.ClusterPullSecret, image Image) bool) []*v1alpha1.ClusterPullSecret {
-	return slices.DeleteFunc(slices.Clone(g.Serving), func(cps *v1alpha1.ClusterPullSecret) bool {
-		if cps.Spec.Always != nil || asks.All || asks.Names.Has(SecretName(cps)) {
-			return false
-		}
-		for image := range asks.Images {
-			if covers(cps, image) {
-				return false
-			}
-		}
+	return slices.DeleteFunc(slices.Clone(g.Serving), func(cps *v1alpha1.ClusterPullSecret) bool { return !asks.Want(cps, covers) })
+}
+
+// Want reports whether a Namespace that a ClusterPullSecret serves shall have a copy.
+func (a Asks) Want(cps *v1alpha1.ClusterPullSecret, covers func(cps *v1alpha1.ClusterPullSecret, image Image) bool) bool {
+	if cps.Spec.Always != nil || a.All || a.Names.Has(SecretName(cps)) {
 		return true
-	})
+	}
+	for image := range a.Images {
+		if covers(cps, image) {
+			return true
+		}
+	}
+	return false
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -19,6 +20,11 @@ type Catalog struct {
 	// offers are ordered by age, because the older serves where two have the
 	// same name for their copies.
 	offers []offer
+	// bySecret are the positions of offers by the name of their copies.
+	bySecret map[string][]int
+	// known are answers that hold as long as no offer changes. It is nil where none
+	// are kept.
+	known *answers
 }
 
 type offer struct {
@@ -30,8 +36,13 @@ type offer struct {
 // NewCatalog makes a catalogue. The ClusterPullSecrets are kept and must not be
 // changed. One that is being deleted or whose selector does not parse grants
 // nothing.
-func NewCatalog(all []*v1alpha1.ClusterPullSecret) Catalog {
-	var c Catalog
+func NewCatalog(all []*v1alpha1.ClusterPullSecret) Catalog { return Catalog{}.Renewed(all, nil) }
+
+// Renewed returns the catalogue of other ClusterPullSecrets, with the answers that the
+// given one knows where nothing differs that they depend on: a status has no part in
+// who may have what. Otherwise remember gives a new Memory; it may be nil.
+func (c Catalog) Renewed(all []*v1alpha1.ClusterPullSecret, remember func() Memory) Catalog {
+	n := Catalog{bySecret: make(map[string][]int)}
 	for _, cps := range all {
 		if !cps.DeletionTimestamp.IsZero() || cps.Spec.NamespaceSelector == nil {
 			continue
@@ -40,12 +51,25 @@ func NewCatalog(all []*v1alpha1.ClusterPullSecret) Catalog {
 		if err != nil {
 			continue
 		}
-		c.offers = append(c.offers, offer{ClusterPullSecret: cps, secret: SecretName(cps), selector: selector})
+		n.offers = append(n.offers, offer{ClusterPullSecret: cps, secret: SecretName(cps), selector: selector})
 	}
-	slices.SortFunc(c.offers, func(a, b offer) int {
+	slices.SortFunc(n.offers, func(a, b offer) int {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), strings.Compare(a.Name, b.Name))
 	})
-	return c
+	for i, o := range n.offers {
+		n.bySecret[o.secret] = append(n.bySecret[o.secret], i)
+	}
+	if n.known = c.known; remember != nil && (n.known == nil || !slices.EqualFunc(c.offers, n.offers, sameGrant)) {
+		n.known = newAnswers(n.offers, remember())
+	}
+	return n
+}
+
+// sameGrant reports whether two offers grant the same. Their order is compared with the
+// offers.
+func sameGrant(a, b offer) bool {
+	return a.ClusterPullSecret == b.ClusterPullSecret ||
+		a.Name == b.Name && a.secret == b.secret && equality.Semantic.DeepEqual(a.Spec.NamespaceSelector, b.Spec.NamespaceSelector)
 }
 
 // SecretName is the name of the copies of a ClusterPullSecret.
@@ -59,31 +83,47 @@ type Grants struct {
 	// no two have the same name for their copies.
 	Serving []*v1alpha1.ClusterPullSecret
 	// Beaten maps each ClusterPullSecret that selects the Namespace as well to
-	// the older one that serves under its secretName.
+	// the older one that serves under its secretName. It is only read.
 	Beaten map[string]string
 }
 
 // For returns what a Namespace with these labels may have. Whether the Namespace
 // is excluded altogether is for the caller to ask first.
 func (c Catalog) For(namespaceLabels map[string]string) Grants {
-	var g Grants
+	judge := func() Answer { return c.judge(namespaceLabels) }
+	var known Answer
+	if c.known == nil {
+		known = judge()
+	} else {
+		known = c.known.memory(c.known.key(namespaceLabels), judge)
+	}
+	g := Grants{Beaten: known.beaten}
+	for _, i := range known.serving {
+		g.Serving = append(g.Serving, c.offers[i].ClusterPullSecret)
+	}
+	return g
+}
+
+// judge asks all selectors.
+func (c Catalog) judge(namespaceLabels map[string]string) Answer {
+	var a Answer
 	serving := make(map[string]string)
-	for _, o := range c.offers {
+	for i, o := range c.offers {
 		if !o.selector.Matches(labels.Set(namespaceLabels)) {
 			continue
 		}
 		if older, taken := serving[o.secret]; taken {
-			if g.Beaten == nil {
-				g.Beaten = make(map[string]string)
+			if a.beaten == nil {
+				a.beaten = make(map[string]string)
 			}
-			g.Beaten[o.Name] = older
+			a.beaten[o.Name] = older
 			continue
 		}
 		serving[o.secret] = o.Name
-		g.Serving = append(g.Serving, o.ClusterPullSecret)
+		a.serving = append(a.serving, i)
 	}
-	slices.SortFunc(g.Serving, byName)
-	return g
+	slices.SortFunc(a.serving, func(i, j int) int { return strings.Compare(c.offers[i].Name, c.offers[j].Name) })
+	return a
 }
 
 // Named returns the ClusterPullSecret that serves the Namespace under this name
@@ -102,9 +142,9 @@ func (g Grants) Named(secret string) *v1alpha1.ClusterPullSecret {
 // the name, or where none has the name. Of several it is the oldest.
 func (c Catalog) Withheld(secret string, namespaceLabels map[string]string) *v1alpha1.ClusterPullSecret {
 	var withheld *v1alpha1.ClusterPullSecret
-	for _, o := range c.offers {
+	for _, i := range c.bySecret[secret] {
+		o := c.offers[i]
 		switch {
-		case o.secret != secret:
 		case o.selector.Matches(labels.Set(namespaceLabels)):
 			return nil
 		case withheld == nil:
@@ -119,5 +159,3 @@ func (c Catalog) Withheld(secret string, namespaceLabels map[string]string) *v1a
 func IsSource(cps *v1alpha1.ClusterPullSecret, namespace, secret string) bool {
 	return cps.Spec.SecretRef == v1alpha1.SecretReference{Namespace: namespace, Name: secret}
 }
-
-func byName(a, b *v1alpha1.ClusterPullSecret) int { return strings.Compare(a.Name, b.Name) }

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
 // Origin says why the product added an entry.
@@ -69,20 +71,31 @@ const (
 	room           = 1 << 10
 )
 
-// HasRoom tells whether an object with these annotations may have a ledger. Where
-// it may not, nothing is injected, because nobody could tell where it came from.
-func HasRoom(annotations map[string]string) bool {
+// HasRoom reports whether an object with these annotations may have this ledger in the
+// place of the one that it has. Where it may not, nothing is injected, because nobody
+// could tell where it came from: neither may the annotations grow too large, nor the
+// ledger, which would be read as none.
+func HasRoom(annotations map[string]string, ledger string) bool {
 	size := 0
-	for key, value := range annotations {
-		size += len(key) + len(value)
+	if ledger != "" {
+		size = len(pullsecrets.AddedAnnotation) + len(ledger)
 	}
-	return size <= maxAnnotations-room
+	for key, value := range annotations {
+		if key != pullsecrets.AddedAnnotation {
+			size += len(key) + len(value)
+		}
+	}
+	return size <= maxAnnotations-room && len(ledger) <= MaxLedger
 }
 
 // MaxLedger is how many bytes the text of a ledger may have. Thirty-two names each from a
 // Service, a Namespace and ClusterPullSecrets, all of the greatest length and with the
 // longest origins, have less than 52 KiB.
 const MaxLedger = 64 << 10
+
+// TooLong reports whether the ledger of a result would be read as none, so that it must
+// not be written.
+func (r Result) TooLong() bool { return len(r.Ledger.String()) > MaxLedger }
 
 // overlong is what caches keep of a ledger that is too long. It is read alike.
 const overlong = "too long"

@@ -4,6 +4,7 @@
 package trim_test
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -51,6 +52,28 @@ func TestAnnotationsAreBounded(t *testing.T) {
 		}
 		if _, err := merge.ParseLedger(kept[pullsecrets.AddedAnnotation]); err == nil && slices.Contains(tt.read, pullsecrets.AddedAnnotation) {
 			t.Errorf("%T: nothing says that the ledger was too long", tt.object)
+		}
+	}
+}
+
+// Of very many names that are applied those are kept that the ledger has, and no more
+// than a bounded number of others.
+func TestAppliedIsBounded(t *testing.T) {
+	var names []string
+	for i := range 9000 {
+		names = append(names, fmt.Sprintf(`{"name": "user-%04d"}`, i))
+	}
+	for _, list := range []string{`"spec": {"template": {"spec": {%s}}}`, "%s"} {
+		applied := fmt.Sprintf("{"+list+"}", `"imagePullSecrets": [`+strings.Join(names, ",")+"]")
+		trimmed, err := trim.Object(&servingv1.Service{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{
+			pullsecrets.AddedAnnotation: `{"user-8999": "namespace"}`, corev1.LastAppliedConfigAnnotation: applied,
+		}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept := trimmed.(metav1.Object).GetAnnotations()[corev1.LastAppliedConfigAnnotation]
+		if len(kept) > merge.MaxLedger+100 || !strings.Contains(kept, "user-0000") || !strings.Contains(kept, "user-8999") {
+			t.Errorf("%d of %d bytes are kept, from %.100s", len(kept), len(applied), kept)
 		}
 	}
 }

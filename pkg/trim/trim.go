@@ -8,6 +8,7 @@ package trim
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -65,11 +66,17 @@ const full = "trim." + pullsecrets.GroupName + "/full"
 // for a ledger, also where they have been trimmed.
 func IsFull(o metav1.Object) bool {
 	_, marked := o.GetAnnotations()[full]
-	return marked || !merge.HasRoom(o.GetAnnotations())
+	return marked || isFull(o.GetAnnotations())
+}
+
+// isFull goes by the ledger that is there. One that is too long is read as none and
+// makes way for another.
+func isFull(annotations map[string]string) bool {
+	return !merge.HasRoom(annotations, merge.CutLedger(annotations[pullsecrets.AddedAnnotation]))
 }
 
 func markFull(trimmed *metav1.ObjectMeta, annotations map[string]string) {
-	if !merge.HasRoom(annotations) {
+	if isFull(annotations) {
 		metav1.SetMetaDataAnnotation(trimmed, full, "")
 	}
 }
@@ -157,7 +164,7 @@ func trimMeta(place annotation.Place, o metav1.ObjectMeta, labels map[string]str
 			value = merge.CutLedger(value)
 		case serving.UpdaterAnnotation, merge.EnforceMountableSecrets:
 		case corev1.LastAppliedConfigAnnotation:
-			if value = trimApplied(value); value == "" {
+			if value = trimApplied(value, o.Annotations[pullsecrets.AddedAnnotation]); value == "" {
 				continue
 			}
 		default:
@@ -176,8 +183,46 @@ func trimMeta(place annotation.Place, o metav1.ObjectMeta, labels map[string]str
 	return t
 }
 
-// trimApplied keeps the pull secrets of a last-applied-configuration.
-func trimApplied(text string) string {
+// maxApplied is how many bytes are kept of names in a last-applied-configuration, with
+// what JSON has around each.
+const maxApplied = merge.MaxLedger
+
+// boundApplied leaves out the last of very many names. Those that the ledger has come
+// first: for these it matters most that their owner has them in a manifest, and there is
+// always room for them, because the ledger is bounded alike.
+func boundApplied(list []corev1.LocalObjectReference, ledger string) []corev1.LocalObjectReference {
+	size := 0
+	for i := range list {
+		size += len(list[i].Name) + len(`{"name":""},`)
+	}
+	if size <= maxApplied {
+		return list
+	}
+	ours, _ := merge.ParseLedger(ledger)
+	slices.SortStableFunc(list, func(a, b corev1.LocalObjectReference) int {
+		_, first := ours[a.Name]
+		_, second := ours[b.Name]
+		switch {
+		case first == second:
+			return 0
+		case first:
+			return -1
+		}
+		return 1
+	})
+	list = slices.Compact(list)
+	size = 0
+	for i := range list {
+		if size += len(list[i].Name) + len(`{"name":""},`); size > maxApplied {
+			return list[:i]
+		}
+	}
+	return list
+}
+
+// trimApplied keeps the pull secrets of a last-applied-configuration, of the object with
+// this ledger.
+func trimApplied(text, ledger string) string {
 	if !strings.Contains(text, `"imagePullSecrets"`) {
 		return ""
 	}
@@ -195,6 +240,8 @@ func trimApplied(text string) string {
 	if json.Unmarshal([]byte(text), &applied) != nil {
 		return ""
 	}
+	applied.ImagePullSecrets = boundApplied(applied.ImagePullSecrets, ledger)
+	applied.Spec.Template.Spec.ImagePullSecrets = boundApplied(applied.Spec.Template.Spec.ImagePullSecrets, ledger)
 	trimmed, err := json.Marshal(applied)
 	if err != nil {
 		return ""

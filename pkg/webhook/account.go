@@ -49,11 +49,12 @@ func (a *Accounts) Admit(ctx context.Context, request *admissionv1.AdmissionRequ
 	for _, problem := range requested.misplaced() {
 		response.Warnings = append(response.Warnings, warnInvalid(problem))
 	}
-	ops := makePatch(requested, entries(result.List, requested), result.Ledger.String())
+	ledger := result.Ledger.String()
+	ops := makePatch(requested, entries(result.List, requested), ledger)
 	if len(ops) == 0 {
 		return response
 	}
-	patch, err := verify(requested, len(request.Object.Raw), ops)
+	patch, err := verify(requested, len(request.Object.Raw), ops, ledger)
 	if err != nil {
 		response.Warnings = append(response.Warnings, warnNotInjected(err))
 		logging.FromContext(ctx).Warnw("A ServiceAccount was not bound", "error", err)

@@ -177,7 +177,10 @@ func newCluster(ctx context.Context, store *config.Store) cluster {
 			logger.Fatalw("Failed to trim what is cached", "error", err)
 		}
 	}
-	granted := catalog.New(clusterPullSecrets.Lister())
+	granted, err := catalog.Of(clusterPullSecrets.Informer(), clusterPullSecrets.Lister())
+	if err != nil {
+		logger.Fatalw("Failed to make the catalogue", "error", err)
+	}
 	added, err := metrics.NewAdded()
 	if err != nil {
 		logger.Fatalw("Failed to make metrics", "error", err)

@@ -53,22 +53,18 @@ func decode(raw []byte) (*object, error) {
 
 // decodeAccount reads a ServiceAccount.
 func decodeAccount(raw []byte) (*object, error) {
-	o := object{account: map[string]any{}}
+	var o struct {
+		object
+		ImagePullSecrets any `json:"imagePullSecrets"`
+	}
 	if err := json.Unmarshal(raw, &o); err != nil {
 		return nil, err
 	}
-	var list map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &list); err != nil {
-		return nil, err
+	o.account = map[string]any{}
+	if o.ImagePullSecrets != nil {
+		o.account["imagePullSecrets"] = o.ImagePullSecrets
 	}
-	if text, ok := list["imagePullSecrets"]; ok {
-		var value any
-		if err := json.Unmarshal(text, &value); err != nil {
-			return nil, err
-		}
-		o.account["imagePullSecrets"] = value
-	}
-	return &o, nil
+	return &o.object, nil
 }
 
 // holder is what the list of pull secrets is in, and listPath where in the object
@@ -163,11 +159,16 @@ func (o *object) names() ([]string, error) {
 	return names, nil
 }
 
-// skeleton is the object without all that a patch of ours is not about.
+// skeleton is the object without all that a patch of ours is not about. Its length is
+// bounded but for the list.
 func (o *object) skeleton() map[string]any {
 	metadata, spec := map[string]any{}, map[string]any{}
 	if o.Metadata.Annotations != nil {
-		metadata["annotations"] = o.Metadata.Annotations
+		annotations := map[string]string{}
+		if ledger, ok := o.Metadata.Annotations[pullsecrets.AddedAnnotation]; ok {
+			annotations[pullsecrets.AddedAnnotation] = merge.CutLedger(ledger)
+		}
+		metadata["annotations"] = annotations
 	}
 	if list, ok := o.holder()["imagePullSecrets"]; ok {
 		spec["imagePullSecrets"] = list

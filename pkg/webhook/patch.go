@@ -57,8 +57,12 @@ func makePatch(o *object, list []any, ledger string) []operation {
 // patch that does not apply would be an error 500 for the user whatever the
 // failure policy says, and an object that is refused because of us would be our
 // fault too. It is applied to those parts of the object that it is about, so that
-// its cost does not grow with the rest. size is that of the whole object.
-func verify(o *object, size int, ops []operation) ([]byte, error) {
+// its cost does not grow with the rest. size is that of the whole object, and ledger
+// what the patch leaves there.
+func verify(o *object, size int, ops []operation, ledger string) ([]byte, error) {
+	if !merge.HasRoom(o.Metadata.Annotations, ledger) {
+		return nil, errors.New("the annotations are too large")
+	}
 	text, err := json.Marshal(ops)
 	if err != nil {
 		return nil, fmt.Errorf("the patch is no JSON: %w", err)
@@ -86,8 +90,8 @@ func verify(o *object, size int, ops []operation) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !merge.HasRoom(patched.Metadata.Annotations) {
-		return nil, errors.New("the annotations are too large")
+	if patched.ledger() != ledger {
+		return nil, errors.New("the patch does not leave the ledger as it should be")
 	}
 	names, err := patched.names()
 	if err != nil {

@@ -86,7 +86,7 @@ func (s *Services) admit(ctx context.Context, request *admissionv1.AdmissionRequ
 	if len(ops) == 0 {
 		return nil
 	}
-	patch, err := verify(requested, len(request.Object.Raw), ops)
+	patch, err := verify(requested, len(request.Object.Raw), ops, change.ledger)
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,10 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 	if err := secrets.Informer().SetTransform(trim.Object); err != nil {
 		logger.Fatalw("Failed to trim what is cached", "error", err)
 	}
-	all := catalog.New(informer.Lister())
+	all, err := catalog.Of(informer.Informer(), informer.Lister())
+	if err != nil {
+		logger.Fatalw("Failed to make the catalogue", "error", err)
+	}
 	watches := &sourceWatches{client: kubeclient.Get(ctx)}
 	metrics, err := newMetrics()
 	if err != nil {

@@ -197,18 +197,11 @@ func (r *Reconciler) judge(ctx context.Context, cps *v1alpha1.ClusterPullSecret,
 	if err != nil {
 		return v, false, fmt.Errorf("failed to list the Services of namespace %s: %w", name, err)
 	}
-	granted, wanted, err := r.catalog.Due(namespace, services, config.FromContext(ctx).Excludes(name, namespace.Labels))
-	if err != nil {
-		return v, false, err
+	older, serves, wanted, err := r.catalog.DueOf(cps, namespace, services, config.FromContext(ctx).Excludes(name, namespace.Labels))
+	if err != nil || older != "" || !serves {
+		return verdict{older: older}, older != "", err
 	}
-	if older, beaten := granted.Beaten[cps.Name]; beaten {
-		return verdict{older: older}, true, nil
-	}
-	is := func(other *v1alpha1.ClusterPullSecret) bool { return other.Name == cps.Name }
-	if !slices.ContainsFunc(granted.Serving, is) {
-		return v, false, nil
-	}
-	v.wanted = slices.ContainsFunc(wanted, is)
+	v.wanted = wanted
 	v.synced = v.wanted && r.synced(cps, namespace)
 	return v, true, nil
 }

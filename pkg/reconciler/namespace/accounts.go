@@ -158,7 +158,7 @@ func (a *accounts) settle(ctx context.Context, account *corev1.ServiceAccount, r
 		return []events.Event{events.BindingContested(back)}, nil
 	}
 	changes := events.Changes(result)
-	if len(result.Added) > 0 && trim.IsFull(account) {
+	if len(result.Added) > 0 && trim.IsFull(account) || result.TooLong() {
 		return []events.Event{events.BindingDenied(changes, events.ErrNoRoom)}, nil
 	}
 	patch, err := resources.MakeAccountPatch(account, result)

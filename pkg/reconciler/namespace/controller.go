@@ -58,7 +58,10 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 	if err != nil {
 		logger.Fatalw("Failed to make metrics", "error", err)
 	}
-	all := catalog.New(clusterPullSecrets.Lister())
+	all, err := catalog.Of(clusterPullSecrets.Informer(), clusterPullSecrets.Lister())
+	if err != nil {
+		logger.Fatalw("Failed to make the catalogue", "error", err)
+	}
 	kube := kubeclient.Get(ctx)
 	reporter := events.NewReporter()
 	r := &Reconciler{reporter: reporter, accounts: &accounts{

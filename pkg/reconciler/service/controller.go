@@ -70,7 +70,10 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 		logger.Fatalw("Failed to make metrics", "error", err)
 	}
 
-	granted := catalog.New(clusterPullSecrets.Lister())
+	granted, err := catalog.Of(clusterPullSecrets.Informer(), clusterPullSecrets.Lister())
+	if err != nil {
+		logger.Fatalw("Failed to make the catalogue", "error", err)
+	}
 
 	secrets := newSecretViews(secretTable(kubeclient.Get(ctx).CoreV1().RESTClient()))
 	r := &Reconciler{

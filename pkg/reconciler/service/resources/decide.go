@@ -57,7 +57,7 @@ const (
 	Deferred Reason = "Deferred"
 	// Denied: the API server rejected the change before.
 	Denied Reason = "Denied"
-	// NoRoom: the annotations have no room for a ledger.
+	// NoRoom: the annotations have no room for the ledger, or it would be too long.
 	NoRoom Reason = "NoRoom"
 	// Contested: somebody keeps removing the same entries.
 	Contested Reason = "Contested"
@@ -94,7 +94,7 @@ func Decide(f Facts) Decision {
 		return Decision{Action: Skip, Reason: Deferred, Remedy: remedy}
 	case f.Denied:
 		return Decision{Action: Skip, Reason: Denied}
-	case len(f.Result.Added) > 0 && f.Full:
+	case len(f.Result.Added) > 0 && f.Full, f.Result.TooLong():
 		return Decision{Action: Skip, Reason: NoRoom}
 	case f.Contested > 0:
 		return Decision{Action: Wait, Reason: Contested, Until: f.Contested}

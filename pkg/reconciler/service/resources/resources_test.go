@@ -108,6 +108,7 @@ func TestDecide(t *testing.T) {
 	fromNamespace := merge.Result{ListChanged: true, Added: []merge.Entry{{Name: "n", Origin: merge.FromNamespace}}}
 	fromService := merge.Result{ListChanged: true, Added: []merge.Entry{{Name: "s", Origin: merge.FromService}}}
 	taken := merge.Result{ListChanged: true, Taken: []merge.Entry{{Name: "s", Origin: merge.FromService}}}
+	endless := merge.Result{LedgerChanged: true, Ledger: merge.Ledger{strings.Repeat("n", merge.MaxLedger): merge.FromNamespace}}
 	ready := Service("ns", "app")
 	failed := Service("ns", "app", WithConfigurationsReady(corev1.ConditionFalse))
 	named := Service("ns", "app", WithTemplateName("app-1"))
@@ -138,6 +139,7 @@ func TestDecide(t *testing.T) {
 		{"rejected before", Facts{Mode: all, Service: ready, Result: fromNamespace, Denied: true, Full: true}, skip(Denied)},
 		{"no room", Facts{Mode: all, Service: ready, Result: fromNamespace, Full: true, Contested: time.Hour}, skip(NoRoom)},
 		{"no room, and nothing to add", Facts{Mode: all, Service: ready, Result: taken, Full: true}, write},
+		{"the ledger would be too long", Facts{Mode: all, Service: ready, Result: endless}, skip(NoRoom)},
 		{"contested", Facts{Mode: all, Service: ready, Result: fromNamespace, Contested: time.Hour, Culprit: "x"}, Decision{Action: Wait, Reason: Contested, Until: time.Hour}},
 		{"paused", Facts{Mode: all, Service: ready, Result: fromNamespace, Culprit: "x"}, Decision{Action: Wait, Reason: Paused}},
 	}
