@@ -203,9 +203,7 @@ func TestOperatorsOwnExpressionsStay(t *testing.T) {
 // webhook's own check, whether or not it is there.
 func TestStartsWithoutSettings(t *testing.T) {
 	e := env.Get(t)
-	if e.Processes == nil {
-		t.Skip("The programs can be stopped on a local cluster only.")
-	}
+	e.Need(t, env.ProcessControl)
 	settings := e.Kube.CoreV1().ConfigMaps(pullsecrets.SystemNamespace)
 	before, err := settings.Get(t.Context(), settingsName, metav1.GetOptions{})
 	if err != nil {
