@@ -87,5 +87,5 @@ func keepsData(manifest []byte, prefix string) bool {
 	labels := at(at(all, "metadata"), "labels")
 	_, managedBy := labels[prefix+pullsecrets.ManagedByLabel]
 	_, copyOf := labels[prefix+pullsecrets.ClusterPullSecretLabel]
-	return len(data)+len(stringData) > 0 && !(managedBy && copyOf)
+	return len(data)+len(stringData) > 0 && (!managedBy || !copyOf)
 }

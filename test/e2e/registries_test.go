@@ -185,7 +185,8 @@ func TestRotatingAndRevokingAsDocumented(t *testing.T) {
 	before := n.waitForCopy(p.name, "one")
 	n.apply("by-digest.yaml")
 	n.waitForReady("app")
-	r := n.reader("ghcr-robot", p.name, "cps/ghcr", "cps/"+p.name, "cps ghcr", "cps "+p.name, "secret/ghcr", "secret/"+p.name,
+	r := n.reader("ghcr-robot", p.name, "clusterpullsecrets.pullsecrets.dev/ghcr", "clusterpullsecrets.pullsecrets.dev/"+p.name, "clusterpullsecrets.pullsecrets.dev ghcr", "clusterpullsecrets.pullsecrets.dev "+p.name,
+		"secret/ghcr", "secret/"+p.name,
 		"team-a", n.ns, pageLabel, teamLabel)
 	r.assign("TOKEN", "new")
 	for _, commands := range pages.Blocks(section(t, "credentials.md", "Rotating"), "sh") {

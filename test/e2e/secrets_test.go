@@ -36,8 +36,8 @@ func TestMissingAndWrongSecretsAreReported(t *testing.T) {
 	n.checkEvents(service("app"), "SecretWrongType", 1)
 	if requests, known := counting.requests(); known {
 		secrets := requests.Of("secrets")
-		if len(secrets) == 0 || len(secrets) != len(secrets.Verbs("get")) {
-			t.Errorf("The controller asked this of Secrets:\n%s\nwant nothing but single ones, by name", secrets)
+		if len(secrets) == 0 || len(secrets) != len(secrets.In(n.ns).Verbs("list")) {
+			t.Errorf("The controller asked this of Secrets:\n%s\nwant nothing but tables of this namespace", secrets)
 		}
 	}
 }

@@ -53,7 +53,7 @@ func TestWarnings(t *testing.T) {
 		a.checkWarned(t, "Revision name app-one is unchanged", "ghcr", "the next name")
 		n.checkWarnings(a)
 
-		many := numbered(strings.Repeat("long-", 40)+"%d", 32)
+		many := numbered(strings.Repeat("long-", 40)+"%d", 20)
 		n.annotateNamespace(pullsecrets.SecretsAnnotation, strings.Join(many, ","))
 		n.waitUntilDeclared(many...)
 		a = n.askToPatch("app", labelled("two")).succeeded(t)

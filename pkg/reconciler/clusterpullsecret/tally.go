@@ -135,7 +135,7 @@ func (r *Reconciler) tally(ctx context.Context, cps *v1alpha1.ClusterPullSecret)
 		// Only namespaces that are selected have a verdict.
 		selector, err := metav1.LabelSelectorAsSelector(cps.Spec.NamespaceSelector)
 		if err != nil {
-			return v.sum(), nil // It grants nothing.
+			return v.sum(), nil //nolint:nilerr // A selector that does not parse grants nothing.
 		}
 		all, err := r.namespaces.List(selector)
 		if err != nil {

@@ -78,13 +78,11 @@ func (q *fairQueue) push(key types.NamespacedName, urgent bool) bool {
 	return true
 }
 
-// remove gives up a Service's place, and reports whether it had one.
-func (q *fairQueue) remove(key types.NamespacedName) bool {
-	if !q.take(key) {
-		return false
+// remove gives up a Service's place, if it has one.
+func (q *fairQueue) remove(key types.NamespacedName) {
+	if q.take(key) {
+		q.settle(q.namespaces[key.Namespace])
 	}
-	q.settle(q.namespaces[key.Namespace])
-	return true
 }
 
 // pop takes out the Service whose turn it is, and puts its namespace last.

@@ -41,7 +41,7 @@ func TestFairQueue(t *testing.T) {
 		{"who never asked gives up nothing", "-a/1 ?b/1 -b/2", "b/1"},
 	} {
 		q := newFairQueue()
-		for _, op := range strings.Fields(test.do) {
+		for op := range strings.FieldsSeq(test.do) {
 			if key := keyIn(op[1:]); op[0] == '-' {
 				q.remove(key)
 			} else {

@@ -5,6 +5,7 @@ package service
 
 import (
 	"context"
+	"maps"
 	"errors"
 	"fmt"
 	"net/http"
@@ -79,11 +80,7 @@ func TestSecretTable(t *testing.T) {
 func viewsOf(types *map[string]corev1.SecretType, reads *atomic.Int32, failure *error) *secretViews {
 	return newSecretViews(func(context.Context, string) (map[string]corev1.SecretType, error) {
 		reads.Add(1)
-		read := map[string]corev1.SecretType{}
-		for name, secretType := range *types {
-			read[name] = secretType
-		}
-		return read, *failure
+		return maps.Clone(*types), *failure
 	})
 }
 
