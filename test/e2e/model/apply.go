@@ -56,6 +56,7 @@ var verbs = map[string]func(*World, []string) bool{
 		if a[2] == "delete" {
 			had := n.Secret[a[1]] != ""
 			delete(n.Secret, a[1])
+			n.Freed[a[1]] = true
 			return had
 		}
 		if n.Secret[a[1]] != "" {

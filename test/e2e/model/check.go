@@ -118,11 +118,7 @@ func checkList(got List, own, must, may []string) (wrong []string) {
 			wrong = append(wrong, fmt.Sprintf("has %q, and %s is neither the user's %q nor in the ledger %v", got.Names, name, own, got.Ledger))
 		}
 	}
-	for name := range got.Ledger {
-		if !slices.Contains(got.Names, name) {
-			wrong = append(wrong, fmt.Sprintf("has %q, and the ledger names %s", got.Names, name))
-		}
-	}
+	// What the ledger names and the list lacks says nothing, and goes with the next write.
 	return wrong
 }
 
@@ -167,7 +163,7 @@ func (w *World) checkSecret(n *Namespace, name string, o Observed) string {
 		if found && !c.Values[got.Value] {
 			return fmt.Sprintf("holds %q, which the source never held", got.Value)
 		}
-	case must && !found:
+	case must && !found && !n.Freed[name]:
 		return "is missing, and is granted and asked for"
 	case found && got.Value != c.Source:
 		return fmt.Sprintf("holds %q, want %q", got.Value, c.Source)

@@ -74,7 +74,6 @@ func TestCheck(t *testing.T) {
 		{"an entry is missing", "", service(List{Names: []string{"own-1"}, Generation: 1}), "lacks x"},
 		{"an entry is nobody's", "", service(List{Names: []string{"own-1", "x", "z"}, Ledger: ledger, Generation: 1}), "z is neither"},
 		{"the ledger is lost", "", service(List{Names: []string{"own-1", "x"}, Generation: 1}), "nor in the ledger"},
-		{"the ledger says too much", "", service(List{Names: []string{"own-1", "x"}, Ledger: map[string]string{"x": "namespace", "y": "namespace"}, Generation: 1}), "ledger names y"},
 		{"a Revision too many", "", service(List{Names: []string{"own-1", "x"}, Ledger: ledger, Generation: 2}), "generation 2"},
 		{"no copy", "", func(o Observation) { delete(o["a"].Secrets, "x") }, "is missing"},
 		{"an old copy", "source x rotate", func(Observation) {}, `holds "v0", want "v1"`},

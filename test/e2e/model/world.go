@@ -37,6 +37,9 @@ type Namespace struct {
 	ServiceAccounts   map[string]*Account
 	// Secret is which value the user's own Secret of a credential's name holds.
 	Secret map[string]string
+	// Freed are the names under which the user had a Secret and has none any more.
+	// The controller takes notice within ten minutes, which no script waits for.
+	Freed Set
 	// asked are credentials that were asked for since they were granted.
 	asked Set
 }
@@ -95,7 +98,7 @@ var (
 func New() *World {
 	w := &World{Namespaces: map[string]*Namespace{}, Credentials: map[string]*Credential{}, Down: Set{}}
 	for _, name := range Namespaces {
-		ns := &Namespace{Grants: Set{}, Services: map[string]*Service{}, ServiceAccounts: map[string]*Account{}, Secret: map[string]string{}, asked: Set{}}
+		ns := &Namespace{Grants: Set{}, Services: map[string]*Service{}, ServiceAccounts: map[string]*Account{}, Secret: map[string]string{}, Freed: Set{}, asked: Set{}}
 		for _, account := range Accounts {
 			ns.ServiceAccounts[account] = &Account{Stale: Set{}}
 		}
