@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -37,13 +38,14 @@ func (h *hostile) repeat(ctx context.Context, every time.Duration, act func(cont
 	err := wait.PollUntilContextCancel(ctx, every, true, func(ctx context.Context) (bool, error) {
 		h.turn++
 		err := act(ctx, h)
-		if _, rejected := err.(apierrors.APIStatus); rejected || ctx.Err() != nil { //nolint:errorlint // clients return it bare
-			err = nil
+		var rejected apierrors.APIStatus
+		if errors.As(err, &rejected) || ctx.Err() != nil {
+			return false, nil
 		}
 		return false, err
 	})
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // The end of the attack is none of its errors.
 	}
 	return err
 }

@@ -31,8 +31,6 @@ const (
 	// atOnce is how many scripts are played at the same time, of scriptSize operations.
 	atOnce     = 6
 	scriptSize = 30
-	// briefly is how long random scripts are played, unless the variable MODEL says more.
-	briefly = 90 * time.Second
 	// shrinking is how long a failure is made smaller.
 	shrinking = 3 * time.Minute
 	// enough failures end the test: many have one cause.
@@ -53,8 +51,8 @@ func duration(t *testing.T, variable string, otherwise time.Duration) time.Durat
 	return d
 }
 
-// TestModel plays random scripts, first those that once failed, and compares what
-// becomes of them with the model of the contract.
+// TestModel plays the scripts that once failed and, for as long as the variable MODEL
+// says, random ones, and compares what becomes of them with the model of the contract.
 func TestModel(t *testing.T) {
 	env.Get(t).Need(t, env.ProcessControl)
 	if err := (machinery{Env: env.Get(t)}).restore(t.Context()); err != nil {
@@ -75,7 +73,13 @@ func TestModel(t *testing.T) {
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
 	}
-	end := time.Now().Add(duration(t, "MODEL", briefly))
+	// What is random is played on demand. A test that runs with every change plays the
+	// known scripts.
+	var otherwise time.Duration
+	if *modelSeed != 0 {
+		otherwise = time.Second
+	}
+	end := time.Now().Add(duration(t, "MODEL", otherwise))
 	played, failed := 0, 0
 	for ; time.Now().Before(end) && failed < enough; seed++ {
 		random := rand.New(rand.NewPCG(seed, 0))

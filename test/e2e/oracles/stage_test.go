@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -104,10 +105,8 @@ func (s *stage) ns(name string) string { return s.prefix + "-" + name }
 
 // name is the real name of a pull secret: those of credentials are the stage's own.
 func (s *stage) name(name string) string {
-	for _, credential := range model.Credentials {
-		if name == credential {
-			return s.prefix + "-" + name
-		}
+	if slices.Contains(model.Credentials, name) {
+		return s.prefix + "-" + name
 	}
 	return name
 }
@@ -116,11 +115,11 @@ func (s *stage) name(name string) string {
 func (s *stage) short(name string) string { return strings.TrimPrefix(name, s.prefix+"-") }
 
 func (s *stage) names(list []string) []string {
-	real := make([]string, 0, len(list))
+	full := make([]string, 0, len(list))
 	for _, name := range list {
-		real = append(real, s.name(name))
+		full = append(full, s.name(name))
 	}
-	return real
+	return full
 }
 
 func refs(names []string) []any {
