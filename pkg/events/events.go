@@ -212,7 +212,7 @@ func NameConflict(namespace string, names []string) Event {
 		namespace, listed(names), pullsecrets.ManagedByLabel, pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel)
 }
 
-// PropagatedNotGranted says which labelled Secrets somebody keeps making in a namespace
+// PropagatedNotGranted says which labelled Secrets keep being created in a namespace
 // where nothing grants them.
 func PropagatedNotGranted(namespace string, names []string) Event {
 	return warning(ReasonNotGranted, "Secrets of namespace %s are labelled as copies, were removed because no ClusterPullSecret grants them, and keep coming back: %s; stop what makes them, or have it leave out the labels %s and %s",

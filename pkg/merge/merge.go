@@ -24,7 +24,7 @@ type Current struct {
 	// Free are names of the list that provably nobody else owns. Of these, a ledger
 	// that comes with a request is believed.
 	Free sets.Set[string]
-	// Managed are those of them that the product itself owns: they are ours although
+	// Managed are those of them that the controller itself owns: they are ours although
 	// no ledger names them.
 	Managed sets.Set[string]
 }
@@ -34,7 +34,7 @@ func (c Current) own() []string {
 	return slices.DeleteFunc(clean(c.List), c.ours)
 }
 
-// ours reports whether the product added the entry and nobody claims it.
+// ours reports whether the controller or the webhook added the entry and nobody claims it.
 func (c Current) ours(name string) bool {
 	_, added := c.Ledger[name]
 	return added && !c.Claimed.Has(name)

@@ -393,7 +393,7 @@ func free(c Current, names ...string) Current {
 	return c
 }
 
-// What the product owns alone is ours whatever has become of the ledger: the item is
+// What the controller owns alone is ours whatever has become of the ledger: the item is
 // written again, with the origin of what declares the entry now, and what nothing
 // declares goes with the next change.
 func TestLedgerIsRebuilt(t *testing.T) {
