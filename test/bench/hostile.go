@@ -35,19 +35,14 @@ type hostile struct {
 // repeat acts at a fixed pace until ctx ends. What the API server rejects is part of
 // the attack.
 func (h *hostile) repeat(ctx context.Context, every time.Duration, act func(context.Context, *hostile) error) error {
-	err := wait.PollUntilContextCancel(ctx, every, true, func(ctx context.Context) (bool, error) {
+	return wait.PollUntilContextCancel(ctx, every, true, func(ctx context.Context) (bool, error) {
 		h.turn++
-		err := act(ctx, h)
 		var rejected apierrors.APIStatus
-		if errors.As(err, &rejected) || ctx.Err() != nil {
-			return false, nil
+		if err := act(ctx, h); err != nil && ctx.Err() == nil && !errors.As(err, &rejected) {
+			return false, err
 		}
-		return false, err
+		return false, nil
 	})
-	if ctx.Err() != nil {
-		return nil //nolint:nilerr // The end of the attack is none of its errors.
-	}
-	return err
 }
 
 // hostilities are the attacks. Each runs in a namespace of its own.
