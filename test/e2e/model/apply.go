@@ -167,7 +167,7 @@ func (w *World) create(a []string) bool {
 	}
 	s.Stale = maps.Clone(s.Recent)
 	if w.Quiet && !w.Down["webhook"] {
-		s.must, _ = w.declared(n, s)
+		s.must, s.may = w.declared(n, s)
 	}
 	n.Services[a[1]] = s
 	return true

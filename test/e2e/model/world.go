@@ -59,7 +59,7 @@ type Service struct {
 	Generations int
 	// LedgerLost is set where a request took the ledger away that no webhook saw.
 	LedgerLost bool
-	must       []string
+	must, may  []string
 }
 
 // An Account is a ServiceAccount with its user's own list.
@@ -217,15 +217,17 @@ func (w *World) note() {
 			must, may := w.declared(n, s)
 			s.Stale.add(slices.Concat(must, may)...)
 			s.Recent.add(slices.Concat(must, may)...)
-			for _, name := range must {
-				if !slices.Contains(s.must, name) {
-					s.Generations++
-					break
-				}
+			// What may be there may come too, by one write of the controller's.
+			if gained(must, s.must) || gained(may, s.may) {
+				s.Generations++
 			}
-			s.must = must
+			s.must, s.may = must, may
 		}
 	}
+}
+
+func gained(now, before []string) bool {
+	return slices.ContainsFunc(now, func(name string) bool { return !slices.Contains(before, name) })
 }
 
 // changed notes a change of a Service by its user. Admission renews the list, by
