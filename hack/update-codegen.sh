@@ -10,7 +10,7 @@
 #   config/400-config-*.yaml               the checksum of each _example
 #
 # It needs Go and nothing else. The generators are built from the versions in
-# go.mod (see hack/tools.go) and test/tools/go.mod; nothing is fetched at
+# go.mod and test/tools/go.mod (both have tool lines); nothing is fetched at
 # "latest", so the same tree always generates the same files. That is why it
 # calls the generators itself: the usual shell libraries fetch tools.
 
@@ -34,13 +34,7 @@ step() { echo "--- $*"; }
 
 step "Building the generators"
 mkdir -p "${bin}"
-go build -o "${bin}/" \
-  k8s.io/code-generator/cmd/deepcopy-gen \
-  k8s.io/code-generator/cmd/client-gen \
-  k8s.io/code-generator/cmd/lister-gen \
-  k8s.io/code-generator/cmd/informer-gen \
-  knative.dev/pkg/codegen/cmd/injection-gen \
-  knative.dev/pkg/configmap/hash-gen
+go build -o "${bin}/" tool
 go -C test/tools build -o "${bin}/" sigs.k8s.io/controller-tools/cmd/controller-gen
 
 step "Generating deep copies"

@@ -154,9 +154,6 @@ var layers = []layer{{
 	may:     []string{"pkg/apis/...", "pkg/config"},
 	why:     "it compares the manifests with the API and with how settings are read",
 }, {
-	pattern: "hack",
-	why:     "it keeps the code generators in go.mod",
-}, {
 	pattern: "pkg",
 	why:     "it is this test",
 }}
@@ -236,7 +233,6 @@ var dependencies = map[string]string{
 	"k8s.io/apiextensions-apiserver":                              "tests check the CRD",
 	"k8s.io/apimachinery":                                         "object metadata, labels, the rules for names",
 	"k8s.io/client-go":                                            "talks to the API server",
-	"k8s.io/code-generator":                                       "generates pkg/client; see hack/tools.go",
 	"knative.dev/networking":                                      "the local cluster of the tests answers in the place of an ingress",
 	"knative.dev/pkg":                                             "the framework of controllers, webhooks and their configuration",
 	"knative.dev/serving":                                         "the Services that this is about",
