@@ -6,6 +6,7 @@ package model
 import (
 	"fmt"
 	"maps"
+	"slices"
 )
 
 // Apply does an operation in the world. It reports false, and does nothing, where the
@@ -85,6 +86,11 @@ var verbs = map[string]func(*World, []string) bool{
 		return w.onService(a, func(s *Service) { s.LedgerLost = w.Down["webhook"] || s.LedgerLost }, false)
 	},
 	"svc": func(w *World, a []string) bool {
+		// The same value again is no change, and the API server writes nothing.
+		if s := w.Namespaces[a[0]].Services[a[1]]; s == nil ||
+			a[2] == "secrets" && slices.Equal(s.Secrets, list(a[3])) || a[2] == "inject" && s.Inject == word(a[3]) {
+			return false
+		}
 		return w.onService(a, func(s *Service) {
 			if a[2] == "secrets" {
 				s.Secrets = list(a[3])
@@ -181,6 +187,9 @@ func (w *World) own(a []string) bool {
 		return false
 	}
 	own := list(a[2])
+	if slices.Equal(own, s.Own) {
+		return false // That is "reapply".
+	}
 	for _, name := range own {
 		for _, ours := range allNames {
 			if name == ours && !otherManager[s.Writer] {
