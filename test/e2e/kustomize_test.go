@@ -1,0 +1,101 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build e2e
+
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"pullsecrets.dev/test/env"
+	"pullsecrets.dev/test/pages"
+)
+
+// The kustomize base has the objects of config/ and no others. The documented overlay
+// changes the images and the replicas, and the API server accepts all of it.
+func TestKustomizeBaseIsTheConfig(t *testing.T) {
+	e := env.Get(t)
+	root, err := filepath.Abs(filepath.Join("..", ".."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	render := func(folder string) string { return kubectlOf(t, e, "kustomize", "--load-restrictor=LoadRestrictionsRootOnly", folder) }
+	base := byKey(parse(t, "kustomize/base", render(filepath.Join(root, "kustomize", "base"))))
+	files, err := filepath.Glob(filepath.Join(root, "config", "*.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("There are no manifests (%v)", err)
+	}
+	var config []*unstructured.Unstructured
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config = append(config, parse(t, file, string(text))...)
+	}
+	if diff := cmp.Diff(byKey(config), base); diff != "" {
+		t.Errorf("The base differs from config/ (-config, +base):\n%s", diff)
+	}
+
+	section, err := pages.Section(filepath.Join(root, "docs"), "operations.md", "With kustomize")
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlay := pages.Blocks(section, "yaml")
+	if len(overlay) != 1 {
+		t.Fatalf("Section %q has %d overlays, want 1", "With kustomize", len(overlay))
+	}
+	folder := t.TempDir()
+	text := strings.ReplaceAll(overlay[0], "../base", relative(t, folder, filepath.Join(root, "kustomize", "base")))
+	if err := os.WriteFile(filepath.Join(folder, "kustomization.yaml"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	rendered := render(folder)
+	images := regexp.MustCompile(`image: (\S+)`).FindAllStringSubmatch(rendered, -1)
+	for _, image := range images {
+		if !strings.Contains(image[1], "@sha256:") {
+			t.Errorf("The overlay leaves the image %s", image[1])
+		}
+	}
+	if len(images) == 0 || !strings.Contains(rendered, "replicas: 3") {
+		t.Errorf("The overlay does not change images and replicas:\n%s", rendered)
+	}
+	kubectlOf(t, e, "apply", "--dry-run=server", "--server-side", "--force-conflicts", "-k", folder)
+}
+
+// relative is the way to a folder, which kustomize asks for.
+func relative(t *testing.T, from, to string) string {
+	t.Helper()
+	from, err := filepath.EvalSymlinks(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	way, err := filepath.Rel(from, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return way
+}
+
+func byKey(objects []*unstructured.Unstructured) map[string]any {
+	all := map[string]any{}
+	for _, o := range objects {
+		all[o.GetKind()+" "+o.GetNamespace()+"/"+o.GetName()] = o.Object
+	}
+	return all
+}
+
+// kubectlOf runs kubectl as the suite's own user.
+func kubectlOf(t *testing.T, e *env.Env, args ...string) string {
+	t.Helper()
+	p := &person{tenant: &tenant{Env: e, t: t}, name: "e2e", kubeconfig: e.Kubeconfig}
+	return p.run(nil, "kubectl", args...)
+}
