@@ -27,7 +27,9 @@ func TestKustomizeBaseIsTheConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	render := func(folder string) string { return kubectlOf(t, e, "kustomize", "--load-restrictor=LoadRestrictionsRootOnly", folder) }
+	render := func(folder string) string {
+		return kubectlOf(t, e, "kustomize", "--load-restrictor=LoadRestrictionsRootOnly", folder)
+	}
 	base := byKey(parse(t, "kustomize/base", render(filepath.Join(root, "kustomize", "base"))))
 	files, err := filepath.Glob(filepath.Join(root, "config", "*.yaml"))
 	if err != nil || len(files) == 0 {
