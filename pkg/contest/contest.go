@@ -1,11 +1,21 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package contest says when to stop where somebody keeps undoing what the product
-// does. To go on would be a loop, and for a Service two Revisions in each round.
+// Package contest limits writes where somebody keeps undoing them. Without a limit that
+// would be a loop, and for a Service two Revisions in each round.
+//
+// A list of pull secrets is left alone after a few rounds ([Contest], [Additions]),
+// because its owner may mean it. A copy is written again, later each time ([Backoff]),
+// because it has no owner but its ClusterPullSecret.
 package contest
 
-import "time"
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/sets"
+
+	"pullsecrets.dev/pkg/merge"
+)
 
 const (
 	// Rounds within window are how often something is put back before it is left
@@ -16,8 +26,7 @@ const (
 	Pause = time.Hour
 )
 
-// Contest is what is known of one object. It guards against loops only, so it may
-// be lost with the process.
+// Contest counts how often one object was restored. The zero value is ready to use.
 type Contest struct {
 	// noted are the times of the last rounds.
 	noted []time.Time
@@ -52,5 +61,32 @@ func (c *Contest) Note(now time.Time) {
 	c.noted = append(c.noted, now)
 	if len(c.noted) > Rounds {
 		c.noted = c.noted[1:]
+	}
+}
+
+// Additions are the names that were added to one list. The zero value has none.
+type Additions struct{ names sets.Set[string] }
+
+// Again returns the entries that a result adds although they were added before.
+func (a *Additions) Again(r merge.Result) []merge.Entry {
+	var again []merge.Entry
+	for _, e := range r.Added {
+		if a.names.Has(e.Name) {
+			again = append(again, e)
+		}
+	}
+	return again
+}
+
+// Wrote notes that a result was written.
+func (a *Additions) Wrote(r merge.Result) {
+	if a.names == nil {
+		a.names = sets.New[string]()
+	}
+	for _, e := range r.Added {
+		a.names.Insert(e.Name)
+	}
+	for _, e := range r.Taken {
+		a.names.Delete(e.Name)
 	}
 }

@@ -19,6 +19,7 @@ import (
 
 	"pullsecrets.dev/pkg/annotation"
 	"pullsecrets.dev/pkg/fair"
+	"pullsecrets.dev/pkg/memory"
 	"pullsecrets.dev/pkg/merge"
 )
 
@@ -82,7 +83,7 @@ func TestChanges(t *testing.T) {
 }
 
 func TestReporter(t *testing.T) {
-	r := NewReporter()
+	r := NewReporter(&memory.Memory{}, nil)
 	recorder := record.NewFakeRecorder(20)
 	object := func(uid string) *corev1.Secret {
 		return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "x", UID: types.UID(uid)}}
@@ -122,10 +123,10 @@ func TestReporter(t *testing.T) {
 	if told, all := r.Report(recorder, object("3"), "t", []Event{a}); len(told) != 1 || !all {
 		t.Errorf("told %v, want what had to wait", told)
 	}
-	r.Forget(types.NamespacedName{Namespace: "ns", Name: "x"}, "t", "u")
-	if len(r.told) != 0 {
-		t.Errorf("remembers %v of an object that is gone", r.told)
-	}
+	r.ForgetObject(types.NamespacedName{Namespace: "ns", Name: "x"}, "t", "u")
+	r.told.Each(func(_ types.NamespacedName, told *map[subject]account) {
+		t.Errorf("remembers %v of an object that is gone", *told)
+	})
 }
 
 func TestInItsOwn(t *testing.T) {
@@ -135,23 +136,25 @@ func TestInItsOwn(t *testing.T) {
 	}
 }
 
-// A process that leads for some objects no more still knows what it told of the
-// others.
-func TestReporterForgetsThose(t *testing.T) {
-	r := NewReporter()
+// What is recorded of an object is forgotten with the one that is reconciled.
+func TestReporterForgetsByOwner(t *testing.T) {
+	var m memory.Memory
+	r := NewReporter(&m, func(object types.NamespacedName) types.NamespacedName {
+		return types.NamespacedName{Name: object.Namespace}
+	})
 	recorder := record.NewFakeRecorder(20)
-	report := func(name string) (told []Event) {
-		object := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name}}
-		told, _ = r.Report(recorder, object, "t", []Event{SecretMissing("ns", []string{name})})
+	report := func(namespace string) (told []Event) {
+		object := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "x"}}
+		told, _ = r.Report(recorder, object, "t", []Event{SecretMissing(namespace, []string{"x"})})
 		return told
 	}
 	report("kept")
-	report("lost")
-	r.ForgetThose(func(name types.NamespacedName) bool { return name.Name == "lost" })
+	report("gone")
+	m.Forget(types.NamespacedName{Name: "gone"})
 	if told := report("kept"); len(told) != 0 {
 		t.Errorf("told %v twice", told)
 	}
-	if told := report("lost"); len(told) != 1 {
+	if told := report("gone"); len(told) != 1 {
 		t.Errorf("told %v, want what was forgotten", told)
 	}
 }
@@ -159,7 +162,7 @@ func TestReporterForgetsThose(t *testing.T) {
 // Objects that flap use up the share of their own namespace, and another tenant's
 // Warning is told at once.
 func TestFlappingObjectsKeepNobodySilent(t *testing.T) {
-	r, recorder := NewReporter(), &record.FakeRecorder{}
+	r, recorder := NewReporter(&memory.Memory{}, nil), &record.FakeRecorder{}
 	clock := time.Unix(1e9, 0)
 	r.budget = fair.NewBudget(forAll, forEach, func() time.Time { return clock })
 	flap := func(namespace, name string) {
@@ -184,7 +187,7 @@ func TestFlappingObjectsKeepNobodySilent(t *testing.T) {
 func BenchmarkReport(b *testing.B) {
 	for _, others := range []int{10, 100} {
 		b.Run(fmt.Sprintf("%d flapping objects of others", others), func(b *testing.B) {
-			r, recorder := NewReporter(), &record.FakeRecorder{}
+			r, recorder := NewReporter(&memory.Memory{}, nil), &record.FakeRecorder{}
 			object := func(namespace, name string) *corev1.Secret {
 				return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 			}

@@ -4,9 +4,7 @@
 package events
 
 import (
-	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -14,6 +12,7 @@ import (
 	"k8s.io/client-go/tools/record"
 
 	"pullsecrets.dev/pkg/fair"
+	"pullsecrets.dev/pkg/memory"
 )
 
 // Object is what Events are recorded on.
@@ -24,13 +23,14 @@ type Object interface {
 	GetUID() types.UID
 }
 
-// Reporter tells what is the case once, when it becomes the case. Reconcilers
+// Reporter records what is the case once, when it becomes the case. Reconcilers
 // look at an object again and again; a Warning that lasts must not become an
-// Event, and so a write, each time. The memory is the process's own: after a
-// restart, what still lasts is told once more.
+// Event, and so a write, each time. After a restart, what still lasts is recorded
+// once more.
 type Reporter struct {
-	mu     sync.Mutex
-	told   map[subject]account
+	// told is what was recorded, by the key that is reconciled.
+	told   *memory.Store[map[subject]account]
+	owner  func(types.NamespacedName) types.NamespacedName
 	budget *fair.Budget
 }
 
@@ -45,9 +45,17 @@ var (
 // RetryAfter is when to call [Reporter.Report] again after there was too much to tell.
 const RetryAfter = 30 * time.Second
 
-// NewReporter returns a Reporter that has told nothing yet.
-func NewReporter() *Reporter {
-	return &Reporter{told: make(map[subject]account), budget: fair.NewBudget(forAll, forEach, time.Now)}
+// NewReporter returns a Reporter that has recorded nothing yet, as part of a memory.
+// Owner maps the key of an object that Events are recorded on to the key that is
+// reconciled, with which the object is forgotten; nil where they are the same.
+func NewReporter(m *memory.Memory, owner func(types.NamespacedName) types.NamespacedName) *Reporter {
+	if owner == nil {
+		owner = func(key types.NamespacedName) types.NamespacedName { return key }
+	}
+	return &Reporter{
+		told: memory.NewStore[map[subject]account](m), owner: owner,
+		budget: fair.NewBudget(forAll, forEach, time.Now),
+	}
 }
 
 type subject struct {
@@ -73,47 +81,47 @@ func (r *Reporter) Report(recorder record.EventRecorder, object Object, topic st
 	return told, all
 }
 
+// news returns what was not the case at the last call, as far as the budget allows, and
+// notes it as recorded.
 func (r *Reporter) news(key subject, uid types.UID, events []Event) (told []Event, all bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	before := r.told[key]
-	if before.uid != uid {
-		before.events = nil
-	}
 	all = true
-	now := account{uid: uid}
-	for _, e := range events {
-		switch {
-		case slices.Contains(before.events, e):
-		case r.budget.Take(key.Namespace):
-			told = append(told, e)
-		default:
-			all = false
-			continue
+	r.told.Do(r.owner(key.NamespacedName), func(known *map[subject]account) bool {
+		before := (*known)[key]
+		if before.uid != uid {
+			before.events = nil
 		}
-		now.events = append(now.events, e)
-	}
-	if len(now.events) == 0 {
-		delete(r.told, key)
-	} else {
-		r.told[key] = now
-	}
+		now := account{uid: uid}
+		for _, e := range events {
+			switch {
+			case slices.Contains(before.events, e):
+			case r.budget.Take(key.Namespace):
+				told = append(told, e)
+			default:
+				all = false
+				continue
+			}
+			now.events = append(now.events, e)
+		}
+		if len(now.events) == 0 {
+			delete(*known, key)
+		} else {
+			if *known == nil {
+				*known = make(map[subject]account)
+			}
+			(*known)[key] = now
+		}
+		return len(*known) > 0
+	})
 	return told, all
 }
 
-// ForgetThose drops what was told about certain objects, for a process that no
-// longer leads for them.
-func (r *Reporter) ForgetThose(are func(types.NamespacedName) bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	maps.DeleteFunc(r.told, func(key subject, _ account) bool { return are(key.NamespacedName) })
-}
-
-// Forget drops what was told about an object that is gone.
-func (r *Reporter) Forget(object types.NamespacedName, topics ...string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, topic := range topics {
-		delete(r.told, subject{object, topic})
-	}
+// ForgetObject drops what was recorded of topics of an object that is gone, where the
+// object is not the one that is reconciled.
+func (r *Reporter) ForgetObject(object types.NamespacedName, topics ...string) {
+	r.told.Do(r.owner(object), func(known *map[subject]account) bool {
+		for _, topic := range topics {
+			delete(*known, subject{object, topic})
+		}
+		return len(*known) > 0
+	})
 }

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,7 +16,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/kubernetes"
 	corev1listers "k8s.io/client-go/listers/core/v1"
 	"knative.dev/pkg/controller"
@@ -31,6 +29,7 @@ import (
 	"pullsecrets.dev/pkg/contest"
 	"pullsecrets.dev/pkg/events"
 	"pullsecrets.dev/pkg/grant"
+	"pullsecrets.dev/pkg/memory"
 	"pullsecrets.dev/pkg/merge"
 	"pullsecrets.dev/pkg/reconciler/namespace/resources"
 	"pullsecrets.dev/pkg/trim"
@@ -47,21 +46,20 @@ type accounts struct {
 	lister   corev1listers.ServiceAccountLister
 	reporter *events.Reporter
 
-	mu sync.Mutex
-	// written is what is known of ServiceAccounts that were written or refused.
-	written byNamespace[*bound]
+	// written is what is remembered of the writes of ServiceAccounts, by Namespace.
+	written *memory.Store[map[string]*bound]
 }
 
 // bound is what is remembered of the writes of one ServiceAccount. It guards against
 // loops only, so it may be lost with the process.
 type bound struct {
 	uid     types.UID
-	added   sets.Set[string]
+	added   contest.Additions
 	contest contest.Contest
-	// refused is the last patch that the API server refused, which names the
-	// resourceVersion, and denial is what is told of that.
-	refused []byte
-	denial  events.Event
+	// rejected is the last patch that the API server rejected, which names the
+	// resourceVersion, and denial is what its owner is told of that.
+	rejected []byte
+	denial   events.Event
 }
 
 // declared is what a Namespace and ClusterPullSecrets declare for ServiceAccounts.
@@ -165,7 +163,7 @@ func (a *accounts) settle(ctx context.Context, account *corev1.ServiceAccount, r
 	if err != nil {
 		return nil, fmt.Errorf("failed to make the patch of ServiceAccount %s/%s: %w", account.Namespace, account.Name, err)
 	}
-	if denial, refused := a.wasRefused(account, patch); refused {
+	if denial, rejected := a.wasRejected(account, patch); rejected {
 		return []events.Event{denial}, nil
 	}
 	_, err = a.kube.CoreV1().ServiceAccounts(account.Namespace).Patch(ctx, account.Name, types.MergePatchType, patch,
@@ -175,7 +173,7 @@ func (a *accounts) settle(ctx context.Context, account *corev1.ServiceAccount, r
 		return nil, nil
 	case events.Refused(err):
 		denial := events.BindingDenied(changes, err)
-		a.refused(account, patch, denial)
+		a.reject(account, patch, denial)
 		return []events.Event{denial}, nil
 	case err != nil:
 		return nil, fmt.Errorf("failed to patch the pull secrets of ServiceAccount %s/%s: %w", account.Namespace, account.Name, err)
@@ -192,82 +190,64 @@ func nameOfAccount(account *corev1.ServiceAccount) types.NamespacedName {
 	return types.NamespacedName{Namespace: account.Namespace, Name: account.Name}
 }
 
-// known returns what is known of a ServiceAccount, or nil, as for one that was made
-// anew. The caller holds the lock.
-func (a *accounts) known(account *corev1.ServiceAccount) *bound {
-	b, found := a.written.get(nameOfAccount(account))
-	if !found || b.uid != account.UID {
-		return nil
-	}
-	return b
-}
-
-// note returns what is known of a ServiceAccount, to note more. The caller holds the
-// lock.
-func (a *accounts) note(account *corev1.ServiceAccount) *bound {
-	b := a.known(account)
-	if b == nil {
-		b = &bound{uid: account.UID, added: sets.New[string]()}
-		a.written.set(nameOfAccount(account), b)
-	}
-	return b
+// recall calls do with what is remembered of a ServiceAccount, which is nothing if it was
+// created anew. It stays remembered if do returns true.
+func (a *accounts) recall(account *corev1.ServiceAccount, do func(b *bound) (keep bool)) {
+	a.written.Do(byNamespace(account.Namespace), func(all *map[string]*bound) bool {
+		b := (*all)[account.Name]
+		if b == nil || b.uid != account.UID {
+			b = &bound{uid: account.UID}
+		}
+		if do(b) {
+			if *all == nil {
+				*all = make(map[string]*bound)
+			}
+			(*all)[account.Name] = b
+		}
+		return len(*all) > 0
+	})
 }
 
 // contested returns which entries somebody keeps removing, and how long the
 // ServiceAccount is left alone for that.
-func (a *accounts) contested(account *corev1.ServiceAccount, result merge.Result) ([]merge.Entry, time.Duration) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	b := a.known(account)
-	if b == nil {
-		return nil, 0
-	}
-	back := b.putBack(result)
-	if len(back) == 0 {
-		return nil, 0
-	}
-	return back, b.contest.Left(time.Now())
+func (a *accounts) contested(account *corev1.ServiceAccount, result merge.Result) (back []merge.Entry, left time.Duration) {
+	a.recall(account, func(b *bound) bool {
+		if back = b.added.Again(result); len(back) > 0 {
+			left = b.contest.Left(time.Now())
+		}
+		return len(back) > 0
+	})
+	return back, left
 }
 
-// putBack lists what would be added although it was added before.
-func (b *bound) putBack(result merge.Result) []merge.Entry {
-	return slices.DeleteFunc(slices.Clone(result.Added), func(e merge.Entry) bool { return !b.added.Has(e.Name) })
-}
-
-// wrote notes a write.
+// wrote records a write.
 func (a *accounts) wrote(account *corev1.ServiceAccount, result merge.Result) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	b := a.note(account)
-	b.refused, b.denial = nil, events.Event{}
-	if len(b.putBack(result)) > 0 {
-		b.contest.Note(time.Now())
-	}
-	for _, e := range result.Added {
-		b.added.Insert(e.Name)
-	}
-	for _, e := range result.Taken {
-		b.added.Delete(e.Name)
-	}
+	a.recall(account, func(b *bound) bool {
+		b.rejected, b.denial = nil, events.Event{}
+		if len(b.added.Again(result)) > 0 {
+			b.contest.Note(time.Now())
+		}
+		b.added.Wrote(result)
+		return true
+	})
 }
 
-// refused notes that the API server will never take a patch.
-func (a *accounts) refused(account *corev1.ServiceAccount, patch []byte, denial events.Event) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	b := a.note(account)
-	b.refused, b.denial = patch, denial
+// reject records that the API server will never accept a patch.
+func (a *accounts) reject(account *corev1.ServiceAccount, patch []byte, denial events.Event) {
+	a.recall(account, func(b *bound) bool {
+		b.rejected, b.denial = patch, denial
+		return true
+	})
 }
 
-// wasRefused tells whether the API server refused this very patch before, and what
-// is told of that.
-func (a *accounts) wasRefused(account *corev1.ServiceAccount, patch []byte) (events.Event, bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if b := a.known(account); b != nil && bytes.Equal(b.refused, patch) {
-		return b.denial, true
-	}
-	return events.Event{}, false
+// wasRejected reports whether the API server rejected this very patch before, and what
+// its owner is told of that.
+func (a *accounts) wasRejected(account *corev1.ServiceAccount, patch []byte) (denial events.Event, rejected bool) {
+	a.recall(account, func(b *bound) bool {
+		denial, rejected = b.denial, bytes.Equal(b.rejected, patch)
+		return rejected
+	})
+	return denial, rejected
 }
 
 // gone forgets a ServiceAccount that is deleted.
@@ -276,24 +256,9 @@ func (a *accounts) gone(object any) {
 	if err != nil {
 		return
 	}
-	name := types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetName()}
-	a.reporter.Forget(name, topicAccount)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.written.drop(name)
-}
-
-// forget drops what is known of a namespace that is gone.
-func (a *accounts) forget(namespace string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.written.dropNamespace(namespace)
-}
-
-// forgetThose drops what is known of certain namespaces, for a process that no longer
-// leads for them.
-func (a *accounts) forgetThose(are func(namespace string) bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.written.dropNamespaces(are)
+	a.reporter.ForgetObject(types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetName()}, topicAccount)
+	a.written.Do(byNamespace(o.GetNamespace()), func(all *map[string]*bound) bool {
+		delete(*all, o.GetName())
+		return len(*all) > 0
+	})
 }

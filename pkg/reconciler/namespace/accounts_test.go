@@ -25,6 +25,7 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 	"pullsecrets.dev/pkg/contest"
 	"pullsecrets.dev/pkg/events"
+	"pullsecrets.dev/pkg/memory"
 	"pullsecrets.dev/pkg/merge"
 	. "pullsecrets.dev/pkg/reconciler/testing"
 )
@@ -262,13 +263,27 @@ func TestRefusedOnce(t *testing.T) {
 	}
 }
 
+func newAccounts() *accounts {
+	var m memory.Memory
+	return &accounts{reporter: newReporter(&m), written: memory.NewStore[map[string]*bound](&m)}
+}
+
+// isKnown reports whether anything is remembered of a ServiceAccount.
+func isKnown(a *accounts, account *corev1.ServiceAccount) (known bool) {
+	a.written.Do(byNamespace(account.Namespace), func(all *map[string]*bound) bool {
+		_, known = (*all)[account.Name]
+		return len(*all) > 0
+	})
+	return known
+}
+
 // Nothing is known of ServiceAccounts that need nothing, nor of those that are gone.
 func TestAccountsAreForgotten(t *testing.T) {
-	a := &accounts{reporter: events.NewReporter()}
+	a := newAccounts()
 	account := robot("")
 	for _, result := range []merge.Result{{}, added} {
-		if a.contested(account, result); len(a.written.all) != 0 {
-			t.Errorf("something is known before anything was written: %v", a.written.all)
+		if a.contested(account, result); isKnown(a, account) {
+			t.Error("something is known before anything was written")
 		}
 	}
 	report := func() int {
@@ -278,8 +293,8 @@ func TestAccountsAreForgotten(t *testing.T) {
 	for _, object := range []any{account, cache.DeletedFinalStateUnknown{Key: "team/robot", Obj: account}} {
 		a.wrote(account, added)
 		report()
-		if a.gone(object); len(a.written.all) != 0 || report() != 1 {
-			t.Errorf("%T: something is known of a ServiceAccount that is gone: %v", object, a.written.all)
+		if a.gone(object); isKnown(a, account) || report() != 1 {
+			t.Errorf("%T: something is known of a ServiceAccount that is gone", object)
 		}
 	}
 }
@@ -287,7 +302,7 @@ func TestAccountsAreForgotten(t *testing.T) {
 // What somebody keeps removing is put back three times. A ServiceAccount that was
 // made anew is another one.
 func TestContestedAccount(t *testing.T) {
-	a := &accounts{reporter: events.NewReporter()}
+	a := newAccounts()
 	account, result := robot(""), added
 	for range contest.Rounds + 1 {
 		if _, left := a.contested(account, result); left != 0 {
@@ -307,10 +322,6 @@ func TestContestedAccount(t *testing.T) {
 	if _, left := a.contested(anew, result); left != 0 {
 		t.Error("a ServiceAccount that was made anew counts as contested")
 	}
-	a.forget("team")
-	if len(a.written.all) != 0 {
-		t.Error("forget does not forget")
-	}
 }
 
 // handlers notes who would be told of events.
@@ -327,14 +338,14 @@ func (h *handlers) AddEventHandler(handler cache.ResourceEventHandler) (cache.Re
 // A ServiceAccount that is deleted is forgotten, and wakes its Namespace.
 func TestDeletedAccount(t *testing.T) {
 	impl := controller.NewContext(t.Context(), nil, controller.ControllerOptions{WorkQueueName: "test", Logger: logtesting.TestLogger(t)})
-	a := &accounts{reporter: events.NewReporter()}
+	a := newAccounts()
 	a.wrote(robot(""), added)
 	var informer handlers
 	waking{impl: impl}.watchAccounts(&informer, a.gone)
 	for _, handler := range informer.added {
 		handler.OnDelete(robot(""))
 	}
-	if len(a.written.all) != 0 || impl.WorkQueue().Len() != 1 {
-		t.Errorf("%v is known, and %d Namespaces are woken, want none and one", a.written.all, impl.WorkQueue().Len())
+	if isKnown(a, robot("")) || impl.WorkQueue().Len() != 1 {
+		t.Errorf("it is known: %t, and %d Namespaces are enqueued, want no and one", isKnown(a, robot("")), impl.WorkQueue().Len())
 	}
 }

@@ -25,18 +25,18 @@ func (c *copies) apply(ctx context.Context, name types.NamespacedName, s resourc
 	case resources.Replace:
 		return c.remove(ctx, s.Have)
 	case resources.Remove:
-		c.repairs.reset(name)
+		c.backoff.reset(name)
 		return c.remove(ctx, s.Have)
 	case resources.Revoke:
 		err := c.remove(ctx, s.Have)
 		if err == nil {
-			c.repairs.removed(name)
+			c.backoff.removed(name)
 		}
 		return err
 	case resources.Release:
 		return c.patch(ctx, s.Have, resources.MakeRelease(s.Have))
 	case resources.Retain, resources.LetGo:
-		c.repairs.reset(name)
+		c.backoff.reset(name)
 		err := c.patch(ctx, s.Have, resources.MakeLetGo(s.Have))
 		c.metrics.attempt(ctx, retained, err)
 		return err
@@ -48,10 +48,10 @@ func (c *copies) apply(ctx context.Context, name types.NamespacedName, s resourc
 // cache, is kept from writing again. A copy that is then seen to be what the write
 // makes is nothing to look into.
 func (c *copies) do(name types.NamespacedName, makes func(*corev1.Secret) bool, write func() error) error {
-	c.pending.begin(name, makes)
+	c.expectations.begin(name, makes)
 	err := write()
 	if err != nil {
-		c.pending.end(name)
+		c.expectations.end(name)
 	}
 	return err
 }
@@ -92,7 +92,7 @@ func (c *copies) write(ctx context.Context, name types.NamespacedName, s resourc
 	if err != nil {
 		return fmt.Errorf("failed to write the copy %s: %w", name, err)
 	}
-	c.repairs.wrote(name, stateOf(w.ClusterPullSecret))
+	c.backoff.wrote(name, stateOf(w.ClusterPullSecret))
 	return nil
 }
 

@@ -42,6 +42,7 @@ import (
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/events"
 	"pullsecrets.dev/pkg/grant"
+	"pullsecrets.dev/pkg/memory"
 	"pullsecrets.dev/pkg/source"
 	"pullsecrets.dev/pkg/trim"
 )
@@ -63,21 +64,23 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 		logger.Fatalw("Failed to make the catalogue", "error", err)
 	}
 	kube := kubeclient.Get(ctx)
-	reporter := events.NewReporter()
-	r := &Reconciler{reporter: reporter, accounts: &accounts{
+	var remembered memory.Memory
+	reporter := newReporter(&remembered)
+	r := &Reconciler{memory: &remembered, reporter: reporter, accounts: &accounts{
 		kube: kube, client: client.Get(ctx), lister: serviceAccounts.Lister(), reporter: reporter,
+		written: memory.NewStore[map[string]*bound](&remembered),
 	}, copies: &copies{
 		kube: kube, serving: servingclient.Get(ctx), client: client.Get(ctx),
 		catalog: all, sources: source.NewReader(kube), clusterPullSecrets: clusterPullSecrets.Lister(),
 		secrets: secrets.Lister(), services: services.Lister(), accounts: serviceAccounts.Lister(),
-		labelsOf: labelsBy(kube), metrics: metrics,
+		labelsOf: labelsBy(kube), metrics: metrics, backoff: newBackoff(&remembered), expectations: newExpectations(&remembered),
 	}}
 	impl := namespacereconciler.NewImpl(ctx, r, func(impl *controller.Impl) controller.Options {
 		store := config.NewStore(logger.Named("config-store"), func(string, any) {
 			impl.GlobalResync(namespaces.Informer())
 		})
 		store.WatchConfigs(ctx, cmw)
-		return controller.Options{ConfigStore: store, AgentName: events.ControllerAgentName, SkipStatusUpdates: true, DemoteFunc: r.demote}
+		return controller.Options{ConfigStore: store, AgentName: events.ControllerAgentName, SkipStatusUpdates: true, DemoteFunc: remembered.Demote}
 	})
 	r.wakeAfter = impl.EnqueueKeyAfter
 	w := waking{impl: impl, namespaces: namespaces.Lister(), logger: logger}

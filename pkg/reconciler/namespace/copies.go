@@ -53,10 +53,10 @@ type copies struct {
 	accounts corev1listers.ServiceAccountLister
 	// labelsOf reads the labels of any Secret, and nothing of its data.
 	labelsOf func(ctx context.Context, namespace, name string) (map[string]string, error)
-	// repairs slows down where somebody keeps undoing them.
-	repairs repairs
-	// pending keeps writes from being made twice.
-	pending pending
+	// backoff delays writes that somebody keeps undoing.
+	backoff backoff
+	// expectations keep writes from being made twice.
+	expectations expectations
 	// doubts bound how long a status is waited for.
 	doubts  doubts
 	metrics recorded
@@ -86,7 +86,7 @@ func (c *copies) converge(ctx context.Context, namespace *corev1.Namespace) (out
 	var o outcome
 	// This comes before the first look at the cache: what the cache shows later brings
 	// the Namespace back.
-	c.pending.await(namespace.Name)
+	c.expectations.await(namespace.Name)
 	have, err := c.existing(namespace.Name)
 	if err != nil {
 		return o, grant.Grants{}, err
@@ -111,20 +111,20 @@ func (c *copies) converge(ctx context.Context, namespace *corev1.Namespace) (out
 		name := types.NamespacedName{Namespace: namespace.Name, Name: secret}
 		errs = append(errs, c.settle(ctx, name, c.situation(ctx, name, nil, have[secret]), &o))
 	}
-	o.propagated = c.repairs.propagated(namespace.Name)
+	o.propagated = c.backoff.recreated(namespace.Name)
 	return o, grants, errors.Join(errs...)
 }
 
 // situation is what is known of a copy without a request.
 func (c *copies) situation(ctx context.Context, name types.NamespacedName, cps *v1alpha1.ClusterPullSecret, copied *corev1.Secret) resources.Situation {
-	s := resources.Situation{Have: copied, Serving: cps, Unseen: c.pending.left(name)}
+	s := resources.Situation{Have: copied, Serving: cps, Unseen: c.expectations.left(name)}
 	if cps == nil {
 		return s
 	}
 	s.IsSource = grant.IsSource(cps, name.Namespace, name.Name)
 	s.SourceReady = sourceReady(cps) && config.FromContext(ctx).AllowsSource(cps.Spec.SecretRef.Namespace)
 	if s.SourceReady {
-		s.Backoff = c.repairs.wait(name, stateOf(cps))
+		s.Backoff = c.backoff.wait(name, stateOf(cps))
 	}
 	if copied != nil && grant.Owner(copied) != cps.Name {
 		other, err := c.clusterPullSecrets.Get(grant.Owner(copied))
@@ -154,7 +154,7 @@ func (c *copies) settle(ctx context.Context, name types.NamespacedName, s resour
 func (c *copies) seen(object any) bool {
 	accessor, _ := kmeta.DeletionHandlingAccessor(object)
 	secret, ok := accessor.(*corev1.Secret)
-	return ok && c.pending.seen(secret)
+	return ok && c.expectations.seen(secret)
 }
 
 // existing are the Secrets of a namespace with both of our labels, by name.

@@ -24,7 +24,9 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 	"pullsecrets.dev/pkg/catalog"
+	"pullsecrets.dev/pkg/contest"
 	"pullsecrets.dev/pkg/dockerconfig"
+	"pullsecrets.dev/pkg/memory"
 	. "pullsecrets.dev/pkg/reconciler/testing"
 	"pullsecrets.dev/pkg/source"
 	"pullsecrets.dev/pkg/trim"
@@ -121,7 +123,7 @@ func TestPropagated(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.copies.seen(copied(one, "7")) // It is there again.
-		if keeps := len(r.copies.repairs.propagated("team")) > 0; keeps != (round >= 2) {
+		if keeps := len(r.copies.backoff.recreated("team")) > 0; keeps != (round >= 2) {
 			t.Errorf("After round %d somebody is said to keep making it: %t", round, keeps)
 		}
 	}
@@ -131,10 +133,17 @@ func TestPropagated(t *testing.T) {
 	if all, err := actions.ActionsByVerb(); err != nil || len(all.Deletes) != 5 {
 		t.Errorf("%d Secrets were removed (%v), want one in each round", len(all.Deletes), err)
 	}
-	if r.copies.repairs.history.all["team"]["ghcr"] = (repaired{state: absent, times: 9, last: time.Now().Add(-time.Hour)}); len(r.copies.repairs.propagated("team")) > 0 {
+	r.copies.backoff.do("team", func(copies map[string]contest.Backoff) {
+		var old contest.Backoff
+		for range 9 {
+			old.Wrote(absent, time.Now().Add(-time.Hour))
+		}
+		copies["ghcr"] = old
+	})
+	if len(r.copies.backoff.recreated("team")) > 0 {
 		t.Error("It is told of what has ended an hour ago")
 	}
-	if r.copies.repairs.removed(nameOf(copied(one, "7"))); len(r.copies.repairs.propagated("team")) > 0 {
+	if r.copies.backoff.removed(nameOf(copied(one, "7"))); len(r.copies.backoff.recreated("team")) > 0 {
 		t.Error("One more removal an hour later counts as one of many")
 	}
 }
@@ -515,8 +524,8 @@ func TestWritesAreMadeOnce(t *testing.T) {
 	if err := c.Reconcile(row.Ctx, "team"); err != nil || creates() != 1 {
 		t.Fatalf("Reconcile() = %v and %d creates, want one", err, creates())
 	}
-	if again, after := controller.IsRequeueKey(c.Reconcile(row.Ctx, "team")); !again || after > unseen || creates() != 1 {
-		t.Errorf("before it is seen: looks again %t in %s and has created %d times, want to within %s and one", again, after, creates(), unseen)
+	if again, after := controller.IsRequeueKey(c.Reconcile(row.Ctx, "team")); !again || after > expectationTimeout || creates() != 1 {
+		t.Errorf("before it is seen: looks again %t in %s and has created %d times, want to within %s and one", again, after, creates(), expectationTimeout)
 	}
 	if !r.copies.seen(cached(t, made())) {
 		t.Error("the copy that is waited for does not wake")
@@ -590,15 +599,17 @@ func cached(t *testing.T, secret *corev1.Secret) *corev1.Secret {
 	return trimmed.(*corev1.Secret)
 }
 
-func TestPendingEnds(t *testing.T) {
-	var p pending
+func TestExpectationsTimeOut(t *testing.T) {
+	x := newExpectations(&memory.Memory{})
 	name := types.NamespacedName{Namespace: "team", Name: "ghcr"}
-	if p.begin(name, goes); p.left(name) <= 0 {
-		t.Error("a write that has begun is not waited for")
+	if x.begin(name, goes); x.left(name) <= 0 {
+		t.Error("a write that has begun is not expected to be seen")
 	}
-	p.writes.set(name, &pendingWrite{since: time.Now().Add(-unseen)})
-	if left := p.left(name); left != 0 || len(p.writes.all) != 0 {
-		t.Errorf("a write that is never seen is waited for %s more", left)
+	x.do("team", func(writes map[string]*expectation) { writes["ghcr"].since = time.Now().Add(-expectationTimeout) })
+	left, kept := x.left(name), 0
+	x.Each(func(types.NamespacedName, *map[string]*expectation) { kept++ })
+	if left != 0 || kept != 0 {
+		t.Errorf("a write that is never seen is expected for %s more", left)
 	}
 }
 
@@ -609,22 +620,22 @@ func TestWhatIsSeenIsNews(t *testing.T) {
 	is := func(seen *corev1.Secret) bool { return seen == copied }
 	for _, test := range []struct {
 		reason string
-		before func(*pending)
+		before func(expectations)
 		seen   *corev1.Secret
 		news   bool
 	}{
-		{"a copy that nobody here has written", func(*pending) {}, copied, true},
-		{"what was written", func(p *pending) { p.begin(name, is) }, copied, false},
-		{"what somebody has made of it since", func(p *pending) { p.begin(name, is) }, made(), true},
-		{"what was written, and somebody has looked before", func(p *pending) { p.begin(name, is); p.await("team") }, copied, true},
-		{"what was written, and somebody has looked elsewhere", func(p *pending) { p.begin(name, is); p.await("other") }, copied, false},
-		{"what was written in a namespace that was made anew", func(p *pending) { p.begin(name, is); p.forget("team") }, copied, true},
-		{"what was written, a second time", func(p *pending) { p.begin(name, is); p.seen(copied) }, copied, true},
-		{"what a write that failed would have made", func(p *pending) { p.begin(name, is); p.end(name) }, copied, true},
-		{"what is to be taken away", func(p *pending) { p.begin(name, goes) }, copied, true},
+		{"a copy that nobody here has written", func(expectations) {}, copied, true},
+		{"what was written", func(p expectations) { p.begin(name, is) }, copied, false},
+		{"what somebody has made of it since", func(p expectations) { p.begin(name, is) }, made(), true},
+		{"what was written, and somebody has looked before", func(p expectations) { p.begin(name, is); p.await("team") }, copied, true},
+		{"what was written, and somebody has looked elsewhere", func(p expectations) { p.begin(name, is); p.await("other") }, copied, false},
+		{"what was written in a namespace that was made anew", func(p expectations) { p.begin(name, is); p.Forget(byNamespace("team")) }, copied, true},
+		{"what was written, a second time", func(p expectations) { p.begin(name, is); p.seen(copied) }, copied, true},
+		{"what a write that failed would have made", func(p expectations) { p.begin(name, is); p.end(name) }, copied, true},
+		{"what is to be taken away", func(p expectations) { p.begin(name, goes) }, copied, true},
 	} {
-		var p pending
-		test.before(&p)
+		p := newExpectations(&memory.Memory{})
+		test.before(p)
 		if news := p.seen(test.seen); news != test.news {
 			t.Errorf("%s: news = %t, want %t", test.reason, news, test.news)
 		}
@@ -634,34 +645,17 @@ func TestWhatIsSeenIsNews(t *testing.T) {
 	}
 }
 
-// The repairs of somebody's doings are free at first, and then ever rarer; a new
-// version is no repair.
-func TestRepairsSlowDown(t *testing.T) {
-	var r repairs
+// A copy that nobody needs starts anew when it is needed again.
+func TestBackoffIsReset(t *testing.T) {
+	b := newBackoff(&memory.Memory{})
 	name := types.NamespacedName{Namespace: "team", Name: "ghcr"}
-	for i := range freeRepairs {
-		if wait := r.wait(name, "7"); wait != 0 {
-			t.Errorf("repair %d waits %s, want none", i, wait)
-		}
-		r.wrote(name, "7")
+	for range 9 {
+		b.wrote(name, "7")
 	}
-	before := r.wait(name, "7")
-	r.wrote(name, "7")
-	if after := r.wait(name, "7"); before <= 0 || after <= before {
-		t.Errorf("the next repairs wait %s and %s, want longer and longer", before, after)
+	if b.wait(name, "7") <= 0 {
+		t.Error("the tenth write does not wait")
 	}
-	if wait := r.wait(name, "8"); wait != 0 {
-		t.Errorf("a new version waits %s, want none", wait)
-	}
-	r.wrote(name, "8")
-	for range 2 * freeRepairs {
-		r.wrote(name, "8")
-	}
-	if r.reset(name); r.wait(name, "8") != 0 {
-		t.Error("one that was taken away and comes back waits")
-	}
-	r.forget("team")
-	if wait := r.wait(name, "7"); wait != 0 {
-		t.Errorf("a new namespace waits %s, want none", wait)
+	if b.reset(name); b.wait(name, "7") != 0 {
+		t.Error("one that was removed and comes back waits")
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"pullsecrets.dev/pkg/annotation"
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/events"
+	"pullsecrets.dev/pkg/memory"
 )
 
 // Topics of what is reported of a Namespace.
@@ -27,6 +28,13 @@ const (
 	topicPropagated  = "propagated"
 )
 
+// newReporter returns a Reporter for a Namespace and what is in it.
+func newReporter(m *memory.Memory) *events.Reporter {
+	return events.NewReporter(m, func(object types.NamespacedName) types.NamespacedName {
+		return byNamespace(object.Namespace) // Of a Namespace too; see InItsOwn.
+	})
+}
+
 // Reconciler brings a Namespace to what is granted to it and what it declares. A
 // Namespace is one piece of work, so that a rotation runs in parallel over all of
 // them.
@@ -34,6 +42,7 @@ type Reconciler struct {
 	reporter *events.Reporter
 	copies   *copies
 	accounts *accounts
+	memory   *memory.Memory
 	// wakeAfter has a Namespace looked at again after a while.
 	wakeAfter func(types.NamespacedName, time.Duration)
 }
@@ -131,20 +140,6 @@ func (r *Reconciler) report(ctx context.Context, namespace *corev1.Namespace, o 
 
 // ObserveDeletion forgets a Namespace that is gone.
 func (r *Reconciler) ObserveDeletion(_ context.Context, key types.NamespacedName) error {
-	// Reports are noted under the Namespace's own namespace; see InItsOwn.
-	r.reporter.Forget(types.NamespacedName{Namespace: key.Name, Name: key.Name}, topicAnnotations, topicConflicts, topicPropagated)
-	r.copies.repairs.forget(key.Name)
-	r.copies.pending.forget(key.Name)
-	r.accounts.forget(key.Name)
+	r.memory.Forget(key)
 	return nil
-}
-
-// demote forgets what only the leader keeps, of the Namespaces that it leads for no
-// more.
-func (r *Reconciler) demote(bucket reconciler.Bucket) {
-	are := func(namespace string) bool { return bucket.Has(types.NamespacedName{Name: namespace}) }
-	r.reporter.ForgetThose(func(object types.NamespacedName) bool { return are(object.Namespace) })
-	r.copies.repairs.forgetThose(are)
-	r.copies.pending.forgetThose(are)
-	r.accounts.forgetThose(are)
 }

@@ -39,8 +39,10 @@ import (
 	client "pullsecrets.dev/pkg/client/injection/client"
 	_ "pullsecrets.dev/pkg/client/injection/informers/pullsecrets/v1alpha1/clusterpullsecret/fake"
 	"pullsecrets.dev/pkg/config"
+	"pullsecrets.dev/pkg/contest"
 	"pullsecrets.dev/pkg/events"
 	"pullsecrets.dev/pkg/grant"
+	"pullsecrets.dev/pkg/memory"
 	. "pullsecrets.dev/pkg/reconciler/testing"
 	"pullsecrets.dev/pkg/source"
 )
@@ -53,10 +55,13 @@ func factory() knativetesting.Factory {
 		if err != nil {
 			panic(err)
 		}
-		reporter := events.NewReporter()
-		r := &Reconciler{reporter: reporter, wakeAfter: func(types.NamespacedName, time.Duration) {}, accounts: &accounts{
+		var remembered memory.Memory
+		reporter := newReporter(&remembered)
+		r := &Reconciler{memory: &remembered, reporter: reporter, wakeAfter: func(types.NamespacedName, time.Duration) {}, accounts: &accounts{
 			kube: kube, client: client.Get(ctx), lister: listers.ServiceAccounts(), reporter: reporter,
+			written: memory.NewStore[map[string]*bound](&remembered),
 		}, copies: &copies{
+			backoff: newBackoff(&remembered), expectations: newExpectations(&remembered),
 			kube: kube, serving: servingclient.Get(ctx), client: client.Get(ctx),
 			catalog: all, sources: source.NewReader(kube), clusterPullSecrets: listers.ClusterPullSecrets(),
 			secrets: listers.Copies(), services: listers.Services(), accounts: listers.ServiceAccounts(),
@@ -142,13 +147,6 @@ func TestToldOnce(t *testing.T) {
 	}
 }
 
-func TestForgets(t *testing.T) {
-	r := &Reconciler{reporter: events.NewReporter(), copies: &copies{}, accounts: &accounts{}}
-	if err := r.ObserveDeletion(t.Context(), types.NamespacedName{Name: "team"}); err != nil {
-		t.Error(err)
-	}
-}
-
 // An error keeps nobody from looking again as soon as something else needs it.
 func TestErrorLooksAgain(t *testing.T) {
 	const soon = time.Second
@@ -159,7 +157,9 @@ func TestErrorLooksAgain(t *testing.T) {
 			Namespace("team", WithNamespaceAnnotation("pullsecrets.dev/secrets", "ghcr,quay")), ClusterPullSecret("ghcr"), ClusterPullSecret("quay"),
 		},
 		OtherTestData: map[string]any{"prepare": func(r *Reconciler) {
-			r.copies.pending.writes.set(types.NamespacedName{Namespace: "team", Name: "quay"}, &pendingWrite{since: time.Now().Add(soon - unseen)})
+			r.copies.expectations.do("team", func(writes map[string]*expectation) {
+				writes["quay"] = &expectation{since: time.Now().Add(soon - expectationTimeout)}
+			})
 			r.wakeAfter = func(key types.NamespacedName, after time.Duration) {
 				if key.Name == "team" {
 					woken = append(woken, after)
@@ -213,8 +213,12 @@ func (b bucketOf) Has(key types.NamespacedName) bool {
 // Of the Namespaces that another replica has taken over, nothing is kept; of the
 // others everything is.
 func TestDemoted(t *testing.T) {
-	reporter := events.NewReporter()
-	r := &Reconciler{reporter: reporter, copies: &copies{}, accounts: &accounts{reporter: reporter}}
+	var remembered memory.Memory
+	reporter := newReporter(&remembered)
+	r := &Reconciler{
+		memory: &remembered, copies: &copies{backoff: newBackoff(&remembered), expectations: newExpectations(&remembered)},
+		accounts: &accounts{written: memory.NewStore[map[string]*bound](&remembered)},
+	}
 	in := func(namespace string) (*corev1.ServiceAccount, types.NamespacedName) {
 		account := robot("")
 		account.Namespace = namespace
@@ -224,24 +228,29 @@ func TestDemoted(t *testing.T) {
 		told, _ := reporter.Report(record.NewFakeRecorder(1), object, topicAccount, []events.Event{events.BindingContested(nil)})
 		return len(told)
 	}
-	for _, namespace := range []string{"kept", "lost"} {
+	for _, namespace := range []string{"kept", "lost", "gone"} {
 		account, name := in(namespace)
-		r.copies.repairs.wrote(name, "7")
-		r.copies.pending.begin(name, goes)
+		r.copies.backoff.wrote(name, "7")
+		r.copies.expectations.begin(name, goes)
 		r.accounts.wrote(account, added)
 		report(account)
 		report(events.InItsOwn(Namespace(namespace)))
 	}
-	r.demote(bucketOf("lost"))
-	for namespace, want := range map[string]bool{"kept": true, "lost": false} {
+	remembered.Demote(bucketOf("lost"))
+	if err := r.ObserveDeletion(t.Context(), types.NamespacedName{Name: "gone"}); err != nil {
+		t.Fatal(err)
+	}
+	for namespace, want := range map[string]bool{"kept": true, "lost": false, "gone": false} {
 		account, name := in(namespace)
-		if _, got := r.copies.repairs.history.get(name); got != want {
-			t.Errorf("%s: the repairs are remembered: %t, want %t", namespace, got, want)
+		got := false
+		r.copies.backoff.do(namespace, func(copies map[string]contest.Backoff) { _, got = copies[name.Name] })
+		if got != want {
+			t.Errorf("%s: the backoff is remembered: %t, want %t", namespace, got, want)
 		}
-		if got := r.copies.pending.left(name) > 0; got != want {
+		if got := r.copies.expectations.left(name) > 0; got != want {
 			t.Errorf("%s: the write is waited for: %t, want %t", namespace, got, want)
 		}
-		if got := r.accounts.known(account) != nil; got != want {
+		if got := isKnown(r.accounts, account); got != want {
 			t.Errorf("%s: the ServiceAccount is remembered: %t, want %t", namespace, got, want)
 		}
 		if got := report(account)+report(events.InItsOwn(Namespace(namespace))) == 0; got != want {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"pullsecrets.dev/pkg/memory"
 )
 
 // backfill spaces out the Revisions that the reconciler makes. A Service that
@@ -32,11 +34,13 @@ type backfill struct {
 // turn is when a turn began, and when the one before it did.
 type turn struct{ began, before time.Time }
 
-func newBackfill(enqueue func(types.NamespacedName)) *backfill {
-	return &backfill{
+func newBackfill(m *memory.Memory, enqueue func(types.NamespacedName)) *backfill {
+	b := &backfill{
 		enqueue: enqueue, changed: make(chan struct{}, 1),
 		waiting: newFairQueue(), granted: make(map[types.NamespacedName]turn),
 	}
+	m.Add(b)
+	return b
 }
 
 // ask reports whether it is a Service's turn, and has it wait if not. A turn lasts
@@ -76,9 +80,12 @@ func (b *backfill) done(key types.NamespacedName, wrote bool) {
 	b.waiting.remove(key)
 }
 
-// forgetThose drops the places and turns of certain Services, for a process that no
-// longer leads for them.
-func (b *backfill) forgetThose(are func(types.NamespacedName) bool) {
+// Forget implements [memory.Keeper].
+func (b *backfill) Forget(key types.NamespacedName) { b.done(key, false) }
+
+// ForgetThose implements [memory.Keeper]. Those that stay keep their places: they have
+// left the work queue, and nothing else would enqueue them.
+func (b *backfill) ForgetThose(are func(types.NamespacedName) bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	maps.DeleteFunc(b.granted, func(key types.NamespacedName, _ turn) bool { return are(key) })

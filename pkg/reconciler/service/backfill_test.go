@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"pullsecrets.dev/pkg/memory"
 )
 
 func named(name string) types.NamespacedName { return types.NamespacedName{Namespace: ns, Name: name} }
@@ -41,7 +43,7 @@ func (l *line) turns() []string {
 
 func newLine(ctx context.Context) *line {
 	l := &line{start: time.Now()}
-	l.backfill = newBackfill(func(key types.NamespacedName) {
+	l.backfill = newBackfill(&memory.Memory{}, func(key types.NamespacedName) {
 		l.note(fmt.Sprintf("%s@%v", key.Name, time.Since(l.start)))
 		// A woken Service is written at once, as the reconciler would.
 		go l.done(key, true)
@@ -83,7 +85,7 @@ func TestBackfillSpacesOut(t *testing.T) {
 
 func TestBackfillKeepsTheTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBackfill(func(types.NamespacedName) {})
+		b := newBackfill(&memory.Memory{}, func(types.NamespacedName) {})
 		if !b.ask(named("a"), false, 1) {
 			t.Fatal("the first has to wait")
 		}
@@ -152,7 +154,7 @@ func TestBackfillStaysUnderTheRate(t *testing.T) {
 
 func TestBackfillReturnsATurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBackfill(func(types.NamespacedName) {})
+		b := newBackfill(&memory.Memory{}, func(types.NamespacedName) {})
 		b.ask(named("a"), false, 1)
 		b.done(named("a"), false)
 		if !b.ask(named("b"), false, 1) {
@@ -170,7 +172,7 @@ func TestBackfillReturnsATurn(t *testing.T) {
 func TestBackfillKeepsTheRateThroughAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		b := newBackfill(func(types.NamespacedName) {})
+		b := newBackfill(&memory.Memory{}, func(types.NamespacedName) {})
 		go b.run(ctx)
 		for i := range 30 {
 			b.ask(named(fmt.Sprint("app-", i)), false, 60)
@@ -211,7 +213,7 @@ func TestBackfillIsFair(t *testing.T) {
 		var b *backfill
 		var lock sync.Mutex
 		wrote, begun := 0, time.Now()
-		b = newBackfill(func(key types.NamespacedName) {
+		b = newBackfill(&memory.Memory{}, func(key types.NamespacedName) {
 			go func() {
 				if key.Namespace != "hostile" {
 					lock.Lock()
@@ -250,7 +252,7 @@ func TestBackfillIsFair(t *testing.T) {
 // must not bring two that follow closer together than the rate allows.
 func TestBackfillReturnsATurnInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBackfill(func(types.NamespacedName) {})
+		b := newBackfill(&memory.Memory{}, func(types.NamespacedName) {})
 		b.ask(named("a"), false, 60)
 		time.Sleep(time.Second)
 		if !b.ask(named("b"), false, 60) {
@@ -266,7 +268,7 @@ func TestBackfillReturnsATurnInTime(t *testing.T) {
 
 func TestBackfillForgets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBackfill(func(types.NamespacedName) {})
+		b := newBackfill(&memory.Memory{}, func(types.NamespacedName) {})
 		for i := range 100 {
 			b.ask(named(fmt.Sprint("app-", i)), i%2 == 0, 1)
 		}
@@ -278,7 +280,7 @@ func TestBackfillForgets(t *testing.T) {
 		}
 		b.ask(named("a"), true, 1)
 		b.ask(named("b"), true, 1)
-		b.forgetThose(func(types.NamespacedName) bool { return true })
+		b.ForgetThose(func(types.NamespacedName) bool { return true })
 		if b.waiting.len()+len(b.waiting.namespaces)+len(b.granted) > 0 {
 			t.Errorf("remembers after it no longer leads: %+v", b)
 		}
@@ -292,7 +294,7 @@ func TestBackfillForgetsThose(t *testing.T) {
 		for _, name := range []string{"first", "lost", "kept", "lost-urgent", "kept-urgent"} {
 			l.ask(named(name), strings.HasSuffix(name, "-urgent"), 60)
 		}
-		l.forgetThose(func(key types.NamespacedName) bool { return strings.HasPrefix(key.Name, "lost") })
+		l.ForgetThose(func(key types.NamespacedName) bool { return strings.HasPrefix(key.Name, "lost") })
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if want := []string{"kept-urgent@1s", "kept@2s"}; !slices.Equal(l.turns(), want) {

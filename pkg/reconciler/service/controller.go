@@ -43,6 +43,7 @@ import (
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/events"
 	"pullsecrets.dev/pkg/grant"
+	"pullsecrets.dev/pkg/memory"
 	"pullsecrets.dev/pkg/merge"
 	"pullsecrets.dev/pkg/reconciler/service/resources"
 	"pullsecrets.dev/pkg/trim"
@@ -65,7 +66,8 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 	if err := services.Informer().AddIndexers(cache.Indexers{failedIndex: indexFailed(user), accountIndex: indexByAccount}); err != nil {
 		logger.Fatalw("Failed to index Services", "error", err)
 	}
-	metrics, err := newMetrics()
+	var remembered memory.Memory
+	metrics, err := newMetrics(&remembered)
 	if err != nil {
 		logger.Fatalw("Failed to make metrics", "error", err)
 	}
@@ -75,7 +77,7 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 		logger.Fatalw("Failed to make the catalogue", "error", err)
 	}
 
-	secrets := newSecretViews(secretTable(kubeclient.Get(ctx).CoreV1().RESTClient()))
+	secrets := newSecretViews(&remembered, secretTable(kubeclient.Get(ctx).CoreV1().RESTClient()))
 	r := &Reconciler{
 		serving:  servingclient.Get(ctx),
 		cached:   fromCaches(namespaces.Lister(), accounts.Lister()),
@@ -83,7 +85,9 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 		failed:   failedIn(services.Informer().GetIndexer()),
 		secrets:  secrets,
 		catalog:  granted.Get,
-		reporter: events.NewReporter(),
+		memory:   &remembered,
+		attempts: attempts{memory.NewStore[history](&remembered)},
+		reporter: events.NewReporter(&remembered, nil),
 		metrics:  metrics,
 	}
 	impl := servicereconciler.NewImpl(ctx, r, func(impl *controller.Impl) controller.Options {
@@ -95,9 +99,9 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 		store.WatchConfigs(ctx, cmw)
 		// Status is Knative's: with status updates, the generated code would
 		// default and rewrite it.
-		return controller.Options{ConfigStore: store, AgentName: events.ControllerAgentName, SkipStatusUpdates: true, DemoteFunc: r.demote}
+		return controller.Options{ConfigStore: store, AgentName: events.ControllerAgentName, SkipStatusUpdates: true, DemoteFunc: remembered.Demote}
 	})
-	r.backfill = newBackfill(impl.EnqueueKey)
+	r.backfill = newBackfill(&remembered, impl.EnqueueKey)
 	go r.backfill.run(ctx)
 
 	w := waking{impl: impl, services: services, user: user, logger: logger}
@@ -153,7 +157,7 @@ func (w waking) watchNamespaces(informer cache.SharedIndexInformer, reporter *ev
 		DeleteFunc: func(object any) {
 			accessor, _ := kmeta.DeletionHandlingAccessor(object)
 			if namespace, ok := accessor.(*corev1.Namespace); ok {
-				reporter.Forget(types.NamespacedName{Namespace: namespace.Name, Name: namespace.Name}, topicPaused)
+				reporter.ForgetObject(types.NamespacedName{Namespace: namespace.Name, Name: namespace.Name}, topicPaused)
 			}
 		},
 	})

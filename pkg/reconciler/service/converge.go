@@ -84,13 +84,13 @@ func (r *Reconciler) write(ctx context.Context, s *subject) reconciler.Event {
 	case apierrors.IsNotFound(err):
 		return nil
 	case events.Refused(err):
-		r.memory.deny(s.Service)
+		r.attempts.deny(s.Service)
 		s.report(events.BackfillDenied(events.Changes(s.result), err))
 		return nil
 	case err != nil:
 		return fmt.Errorf("failed to patch the pull secrets of Service %s: %w", s.key, err)
 	}
-	r.memory.wrote(s.Service, s.result)
+	r.attempts.wrote(s.Service, s.result)
 	path := metrics.Backfill
 	if missed(s) {
 		path = metrics.Missed
@@ -193,10 +193,10 @@ func (r *Reconciler) facts(ctx context.Context, s *subject) (resources.Facts, []
 	cfg := config.FromContext(ctx)
 	facts := resources.Facts{
 		Mode: cfg.Backfill, PerMinute: cfg.BackfillPerMinute, Service: s.Service, Asked: s.asked, Result: s.result,
-		Denied: r.memory.wasDenied(s.Service), Full: trim.IsFull(s.Service),
+		Denied: r.attempts.wasDenied(s.Service), Full: trim.IsFull(s.Service),
 	}
 	var contested []merge.Entry
-	contested, facts.Contested = r.memory.contested(s.Service, s.result)
+	contested, facts.Contested = r.attempts.contested(s.Service, s.result)
 	var err error
 	if s.result.ListChanged {
 		facts.Culprit, err = r.paused(s.namespace, s.granted)

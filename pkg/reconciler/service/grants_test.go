@@ -19,6 +19,7 @@ import (
 
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 	"pullsecrets.dev/pkg/config"
+	"pullsecrets.dev/pkg/memory"
 	. "pullsecrets.dev/pkg/reconciler/testing"
 )
 
@@ -351,7 +352,7 @@ func TestWaitingForACopyAsksOnce(t *testing.T) {
 		Key: ns + "/app", Ctx: with(config.BackfillAll, 1),
 		Objects: []runtime.Object{Service(ns, "app"), declares("own"), ClusterPullSecret("ghcr", inServices)},
 		OtherTestData: map[string]any{"prepare": func(r *Reconciler) {
-			views = newSecretViews(func(context.Context, string) (map[string]corev1.SecretType, error) {
+			views = newSecretViews(&memory.Memory{}, func(context.Context, string) (map[string]corev1.SecretType, error) {
 				reads++
 				return map[string]corev1.SecretType{}, nil
 			})

@@ -7,6 +7,7 @@ import (
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/metric"
 
+	"pullsecrets.dev/pkg/memory"
 	"pullsecrets.dev/pkg/metrics"
 )
 
@@ -15,10 +16,10 @@ import (
 type recorded struct {
 	added     metrics.Added
 	contested metric.Int64Counter
-	missing   *missing
+	missing   missing
 }
 
-func newMetrics() (recorded, error) {
+func newMetrics(mem *memory.Memory) (recorded, error) {
 	added, err := metrics.NewAdded()
 	if err != nil {
 		return recorded{}, err
@@ -30,7 +31,7 @@ func newMetrics() (recorded, error) {
 	if err != nil {
 		return recorded{}, err
 	}
-	m := recorded{added, contested, &missing{}}
+	m := recorded{added, contested, missing{memory.NewStore[[]string](mem)}}
 	_, err = meter.Int64ObservableGauge("pullsecrets.secrets.missing",
 		metric.WithDescription("Secrets that Services of a namespace declare and that do not exist or cannot be used for pulling"),
 		metric.WithUnit("{secret}"), metric.WithInt64Callback(m.missing.observe))

@@ -5,14 +5,14 @@ package service
 
 import (
 	"context"
-	"maps"
-	"sync"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
+
+	"pullsecrets.dev/pkg/memory"
 )
 
 // lookAgain is when a Service is looked at again of which Secrets are missing:
@@ -21,53 +21,36 @@ import (
 const lookAgain = 10 * time.Minute
 
 // missing is which Secrets Services declare that cannot be used, as of the last
-// look: they do not exist, or are of another type. The zero value is ready to use.
-type missing struct {
-	mu       sync.Mutex
-	services map[types.NamespacedName][]string
+// read: they do not exist, or are of another type.
+type missing struct{ *memory.Store[[]string] }
+
+// note records what a read of the Secrets of a Service has found.
+func (m missing) note(service types.NamespacedName, names []string) {
+	m.Do(service, func(known *[]string) bool {
+		*known = names
+		return len(names) > 0
+	})
 }
 
-// note notes what a look at the Secrets of a Service has found.
-func (m *missing) note(service types.NamespacedName, names []string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(names) == 0 {
-		delete(m.services, service)
-		return
-	}
-	if m.services == nil {
-		m.services = make(map[types.NamespacedName][]string)
-	}
-	m.services[service] = names
-}
-
-// of tells whether Secrets of a Service were missing at the last look.
-func (m *missing) of(service types.NamespacedName) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return len(m.services[service]) > 0
-}
-
-// forgetThose drops what was found of certain Services, for a process that no longer
-// leads for them.
-func (m *missing) forgetThose(are func(types.NamespacedName) bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	maps.DeleteFunc(m.services, func(key types.NamespacedName, _ []string) bool { return are(key) })
+// of reports whether Secrets of a Service were missing at the last read.
+func (m missing) of(service types.NamespacedName) (lacks bool) {
+	m.Do(service, func(known *[]string) bool {
+		lacks = len(*known) > 0
+		return lacks
+	})
+	return lacks
 }
 
 // observe is the callback of the gauge. A namespace that lacks nothing has no
 // series, so that there are only as many as there is something to do.
-func (m *missing) observe(_ context.Context, observer metric.Int64Observer) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+func (m missing) observe(_ context.Context, observer metric.Int64Observer) error {
 	byNamespace := make(map[string]sets.Set[string])
-	for service, names := range m.services {
+	m.Each(func(service types.NamespacedName, names *[]string) {
 		if byNamespace[service.Namespace] == nil {
 			byNamespace[service.Namespace] = sets.New[string]()
 		}
-		byNamespace[service.Namespace].Insert(names...)
-	}
+		byNamespace[service.Namespace].Insert(*names...)
+	})
 	for namespace, names := range byNamespace {
 		observer.Observe(int64(names.Len()), metric.WithAttributes(attribute.String("namespace", namespace)))
 	}

@@ -17,6 +17,7 @@ import (
 
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/contest"
+	"pullsecrets.dev/pkg/memory"
 	"pullsecrets.dev/pkg/merge"
 	. "pullsecrets.dev/pkg/reconciler/testing"
 )
@@ -55,7 +56,7 @@ func TestMissingSecretOfAContestedService(t *testing.T) {
 		OtherTestData: map[string]any{"secrets": fakeSecrets{}, "prepare": func(r *Reconciler) {
 			svc, result := Service(ns, "app"), merge.Result{Added: []merge.Entry{{Name: "n"}}, ListChanged: true}
 			for range contest.Rounds + 1 {
-				r.memory.wrote(svc, result)
+				r.attempts.wrote(svc, result)
 			}
 		}},
 	}
@@ -91,7 +92,7 @@ func TestNoLaterThan(t *testing.T) {
 
 func TestMissingByNamespace(t *testing.T) {
 	read := Metrics(t)
-	recorded, err := newMetrics()
+	recorded, err := newMetrics(&memory.Memory{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +110,7 @@ func TestMissingByNamespace(t *testing.T) {
 	if diff := cmp.Diff(map[string]int64{"pullsecrets.secrets.missing{namespace=a}": 2}, read()); diff != "" {
 		t.Error("what came counts no more (-want, +got):", diff)
 	}
-	if m.forgetThose(func(types.NamespacedName) bool { return true }); len(read()) != 0 {
+	if m.ForgetThose(func(types.NamespacedName) bool { return true }); len(read()) != 0 {
 		t.Error("after another replica has taken over:", read())
 	}
 }

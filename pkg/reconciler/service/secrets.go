@@ -15,6 +15,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+
+	"pullsecrets.dev/pkg/memory"
 )
 
 // secretTypes knows which Secrets a namespace has, and their types. It is all that
@@ -24,10 +26,6 @@ type secretTypes interface {
 	// Service. Where retry is not zero, the others are not known yet to be missing or
 	// unusable, and are to be asked for again after that time.
 	TypesOf(ctx context.Context, service types.NamespacedName, began time.Time, names []string) (known map[string]corev1.SecretType, retry time.Duration, err error)
-	// forget drops the unanswered question of a Service.
-	forget(service types.NamespacedName)
-	// forgetThose drops those of certain Services.
-	forgetThose(are func(types.NamespacedName) bool)
 }
 
 // usable reports whether a Secret of the type can be used for pulling.
@@ -75,8 +73,10 @@ type secretView struct {
 	err   error
 }
 
-func newSecretViews(read func(context.Context, string) (map[string]corev1.SecretType, error)) *secretViews {
-	return &secretViews{read: read, views: make(map[string]*secretView), asked: make(map[types.NamespacedName]time.Time)}
+func newSecretViews(m *memory.Memory, read func(context.Context, string) (map[string]corev1.SecretType, error)) *secretViews {
+	s := &secretViews{read: read, views: make(map[string]*secretView), asked: make(map[types.NamespacedName]time.Time)}
+	m.Add(s)
+	return s
 }
 
 // TypesOf implements secretTypes.
@@ -171,15 +171,15 @@ func (v *secretView) finished() bool {
 	}
 }
 
-// forget implements secretTypes.
-func (s *secretViews) forget(service types.NamespacedName) {
+// Forget implements [memory.Keeper]: it drops the unanswered question of a Service.
+func (s *secretViews) Forget(service types.NamespacedName) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.asked, service)
 }
 
-// forgetThose implements secretTypes.
-func (s *secretViews) forgetThose(are func(types.NamespacedName) bool) {
+// ForgetThose implements [memory.Keeper].
+func (s *secretViews) ForgetThose(are func(types.NamespacedName) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	maps.DeleteFunc(s.asked, func(key types.NamespacedName, _ time.Time) bool { return are(key) })

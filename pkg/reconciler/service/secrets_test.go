@@ -21,6 +21,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+
+	"pullsecrets.dev/pkg/memory"
 )
 
 func TestSecretTable(t *testing.T) {
@@ -78,7 +80,7 @@ func TestSecretTable(t *testing.T) {
 
 // viewsOf counts the reads of what a test says the namespaces hold.
 func viewsOf(types *map[string]corev1.SecretType, reads *atomic.Int32, failure *error) *secretViews {
-	return newSecretViews(func(context.Context, string) (map[string]corev1.SecretType, error) {
+	return newSecretViews(&memory.Memory{}, func(context.Context, string) (map[string]corev1.SecretType, error) {
 		reads.Add(1)
 		return maps.Clone(*types), *failure
 	})
@@ -118,7 +120,7 @@ func TestSecretViews(t *testing.T) {
 		if len(s.views) != 1 || len(s.order) != 1 {
 			t.Errorf("%d views in an order of %d, want what is old forgotten", len(s.views), len(s.order))
 		}
-		if s.forget(named("d")); len(s.asked) != 0 {
+		if s.Forget(named("d")); len(s.asked) != 0 {
 			t.Errorf("waiting are %v, want nobody", s.asked)
 		}
 		time.Sleep(readEvery)

@@ -23,6 +23,7 @@ import (
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/events"
 	"pullsecrets.dev/pkg/grant"
+	"pullsecrets.dev/pkg/memory"
 	"pullsecrets.dev/pkg/merge"
 	"pullsecrets.dev/pkg/metrics"
 	"pullsecrets.dev/pkg/reconciler/service/resources"
@@ -50,8 +51,10 @@ type Reconciler struct {
 	// catalog tells what ClusterPullSecrets grant now.
 	catalog func() (grant.Catalog, error)
 
+	// memory is all that follows.
+	memory   *memory.Memory
 	backfill *backfill
-	memory   memory
+	attempts attempts
 	reporter *events.Reporter
 	metrics  recorded
 }
@@ -139,23 +142,8 @@ func noLaterThan(event reconciler.Event, most time.Duration) reconciler.Event {
 
 // ObserveDeletion forgets a Service that is gone.
 func (r *Reconciler) ObserveDeletion(_ context.Context, key types.NamespacedName) error {
-	r.backfill.done(key, false)
-	r.memory.forget(key)
-	r.secrets.forget(key)
-	r.metrics.missing.note(key, nil)
-	r.reporter.Forget(key, topicService, topicSecrets, topicGrants)
+	r.memory.Forget(key)
 	return nil
-}
-
-// demote forgets what only the leader keeps, of the Services that it leads for no
-// more. Those of other buckets stay: who waits in the line has left the work queue,
-// and nobody else would wake it.
-func (r *Reconciler) demote(bucket reconciler.Bucket) {
-	r.backfill.forgetThose(bucket.Has)
-	r.memory.forgetThose(bucket.Has)
-	r.secrets.forgetThose(bucket.Has)
-	r.metrics.missing.forgetThose(bucket.Has)
-	r.reporter.ForgetThose(bucket.Has)
 }
 
 func keyOf(svc *servingv1.Service) types.NamespacedName {

@@ -36,6 +36,7 @@ import (
 	"pullsecrets.dev/pkg/contest"
 	"pullsecrets.dev/pkg/events"
 	"pullsecrets.dev/pkg/grant"
+	"pullsecrets.dev/pkg/memory"
 	"pullsecrets.dev/pkg/merge"
 	. "pullsecrets.dev/pkg/reconciler/testing"
 )
@@ -62,9 +63,6 @@ func (f fakeSecrets) TypesOf(_ context.Context, service types.NamespacedName, _ 
 	}
 	return known, 0, nil
 }
-
-func (f fakeSecrets) forget(types.NamespacedName)                 {}
-func (f fakeSecrets) forgetThose(func(types.NamespacedName) bool) {}
 
 // existing are the Secrets of rows that are not about Secrets.
 var existing = fakeSecrets{}
@@ -134,18 +132,21 @@ func granted(listers *Listers) func() (grant.Catalog, error) {
 
 func makeFactory() knativetesting.Factory {
 	return MakeFactory(func(ctx context.Context, listers *Listers, row *knativetesting.TableRow) controller.Reconciler {
-		m, err := newMetrics()
+		var remembered memory.Memory
+		m, err := newMetrics(&remembered)
 		if err != nil {
 			panic(err)
 		}
 		r := &Reconciler{
+			memory:   &remembered,
+			attempts: attempts{memory.NewStore[history](&remembered)},
 			serving:  servingclient.Get(ctx),
 			cached:   fromCaches(listers.Namespaces(), listers.ServiceAccounts()),
 			live:     fromAPIServer(kubeclient.Get(ctx)),
 			secrets:  existing,
 			catalog:  granted(listers),
-			reporter: events.NewReporter(),
-			backfill: newBackfill(func(types.NamespacedName) {}),
+			reporter: events.NewReporter(&remembered, nil),
+			backfill: newBackfill(&remembered, func(types.NamespacedName) {}),
 			metrics:  m,
 		}
 		if live, ok := row.OtherTestData["live"].([]runtime.Object); ok {
@@ -522,7 +523,7 @@ func TestReconcileKind(t *testing.T) {
 			Objects: []runtime.Object{
 				Service(ns, "app", WithPullSecrets("s"), WithAnnotation("pullsecrets.dev/added", `{"s":"service"}`)), declares("s"),
 			},
-			OtherTestData: map[string]any{"prepare": func(r *Reconciler) { r.memory.deny(Service(ns, "app")) }},
+			OtherTestData: map[string]any{"prepare": func(r *Reconciler) { r.attempts.deny(Service(ns, "app")) }},
 		},
 		{
 			Name: "disabled: a named Revision is not told either",
@@ -533,13 +534,13 @@ func TestReconcileKind(t *testing.T) {
 			Name: "refused before: not tried again in this generation",
 			Key:  key, Ctx: all,
 			Objects:       []runtime.Object{Service(ns, "app"), declares("n")},
-			OtherTestData: map[string]any{"prepare": func(r *Reconciler) { r.memory.deny(Service(ns, "app")) }},
+			OtherTestData: map[string]any{"prepare": func(r *Reconciler) { r.attempts.deny(Service(ns, "app")) }},
 		},
 		{
 			Name: "refused before, and its owner asks for something else now: tried again",
 			Key:  key, Ctx: all,
 			Objects:       []runtime.Object{Service(ns, "app", WithAnnotation(pullsecrets.InjectAnnotation, "declared")), declares("n")},
-			OtherTestData: map[string]any{"prepare": func(r *Reconciler) { r.memory.deny(Service(ns, "app")) }},
+			OtherTestData: map[string]any{"prepare": func(r *Reconciler) { r.attempts.deny(Service(ns, "app")) }},
 			WantPatches:   patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
 			WantEvents:    []string{added("n (namespace)")},
 		},
@@ -628,7 +629,7 @@ func TestContested(t *testing.T) {
 }
 
 func TestContestedEnds(t *testing.T) {
-	var m memory
+	m := attempts{memory.NewStore[history](&memory.Memory{})}
 	contest := func(svc *servingv1.Service) {
 		for range contest.Rounds + 1 {
 			m.wrote(svc, result)
@@ -649,7 +650,7 @@ func TestContestedEnds(t *testing.T) {
 		t.Error("a Service made anew is contested")
 	}
 	contest(svc)
-	m.forget(types.NamespacedName{Namespace: ns, Name: "app"})
+	m.Forget(types.NamespacedName{Namespace: ns, Name: "app"})
 	if _, wait := m.contested(svc, result); wait != 0 {
 		t.Error("a forgotten Service is contested")
 	}
@@ -680,12 +681,14 @@ func (b bucketOf) Has(key types.NamespacedName) bool { return key.Name == string
 func TestDemoted(t *testing.T) {
 	kept, lost := Service(ns, "kept"), Service(ns, "lost")
 	both := []*servingv1.Service{kept, lost}
-	m, err := newMetrics()
+	var remembered memory.Memory
+	m, err := newMetrics(&remembered)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := &Reconciler{
-		reporter: events.NewReporter(), backfill: newBackfill(func(types.NamespacedName) {}), metrics: m, secrets: fakeSecrets{},
+		attempts: attempts{memory.NewStore[history](&remembered)}, reporter: events.NewReporter(&remembered, nil),
+		backfill: newBackfill(&remembered, func(types.NamespacedName) {}), metrics: m,
 	}
 	report := func(svc *servingv1.Service) int {
 		told, _ := r.reporter.Report(record.NewFakeRecorder(1), svc, topicService, []events.Event{events.SecretMissing(ns, []string{"n"})})
@@ -694,17 +697,17 @@ func TestDemoted(t *testing.T) {
 	r.backfill.ask(named("first"), false, 1)
 	for _, svc := range both {
 		r.backfill.ask(keyOf(svc), false, 1)
-		r.memory.deny(svc)
+		r.attempts.deny(svc)
 		r.metrics.missing.note(keyOf(svc), []string{"n"})
 		report(svc)
 	}
-	r.demote(bucketOf("lost"))
+	remembered.Demote(bucketOf("lost"))
 	for _, svc := range both {
 		want := svc == kept
 		if _, waits := r.backfill.waiting.places[keyOf(svc)]; waits != want {
 			t.Errorf("%s stands in the line: %t, want %t", svc.Name, waits, want)
 		}
-		if got := r.memory.wasDenied(svc); got != want {
+		if got := r.attempts.wasDenied(svc); got != want {
 			t.Errorf("%s is remembered: %t, want %t", svc.Name, got, want)
 		}
 		if got := r.metrics.missing.of(keyOf(svc)); got != want {
@@ -726,9 +729,15 @@ func BenchmarkReconcileKind(b *testing.B) {
 	} {
 		b.Run(bb.name, func(b *testing.B) {
 			listers := NewListers([]runtime.Object{declares("n"), Namespace("other"), ServiceAccount(ns, "default", nil)})
+			var remembered memory.Memory
+			m, err := newMetrics(&remembered)
+			if err != nil {
+				b.Fatal(err)
+			}
 			r := &Reconciler{
-				cached: fromCaches(listers.Namespaces(), listers.ServiceAccounts()), reporter: events.NewReporter(),
-				backfill: newBackfill(func(types.NamespacedName) {}), catalog: granted(listers),
+				cached: fromCaches(listers.Namespaces(), listers.ServiceAccounts()), reporter: events.NewReporter(&remembered, nil),
+				backfill: newBackfill(&remembered, func(types.NamespacedName) {}), catalog: granted(listers),
+				attempts: attempts{memory.NewStore[history](&remembered)}, metrics: m,
 			}
 			ctx := with(config.BackfillAll, 0)
 			b.ReportAllocs()

@@ -1,0 +1,127 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package service
+
+import (
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/contest"
+	"pullsecrets.dev/pkg/memory"
+	"pullsecrets.dev/pkg/merge"
+)
+
+// attempts is what the reconciler remembers of its own writes, to prevent loops.
+type attempts struct{ *memory.Store[history] }
+
+type history struct {
+	uid types.UID
+	// asked are the annotations by which the Service's owner asks. When they change,
+	// everything is tried again.
+	asked [2]string
+	// noted is set where the rest holds anything.
+	noted bool
+	// added are the names that were added already.
+	added contest.Additions
+	// contest counts how often names were restored.
+	contest contest.Contest
+	// denied is the generation whose change the API server rejected.
+	denied int64
+	// relabelled is set once the ledger alone was written.
+	relabelled bool
+	// checked are the names whose Secrets were read.
+	checked []string
+}
+
+// recall calls do with what is remembered of a Service, which is nothing if it was
+// created anew or asks for something else now. Do returns whether it noted anything.
+func (a attempts) recall(svc *servingv1.Service, do func(h *history) (noted bool)) {
+	asked := [2]string{svc.Annotations[pullsecrets.SecretsAnnotation], svc.Annotations[pullsecrets.InjectAnnotation]}
+	a.Do(keyOf(svc), func(h *history) bool {
+		if h.uid != svc.UID || h.asked != asked {
+			*h = history{uid: svc.UID, asked: asked}
+		}
+		h.noted = do(h) || h.noted
+		return h.noted
+	})
+}
+
+// contested returns which entries somebody keeps removing, and when to try
+// again, if the Service is to be left alone.
+func (a attempts) contested(svc *servingv1.Service, r merge.Result) (again []merge.Entry, left time.Duration) {
+	a.recall(svc, func(h *history) bool {
+		restored := h.restored(svc, r)
+		if len(restored) == 0 && (r.ListChanged || !h.relabelled) {
+			return false
+		}
+		if left = h.contest.Left(time.Now()); left > 0 {
+			again = restored
+		}
+		return true
+	})
+	return again, left
+}
+
+// restored lists what a result adds although it was added before: by this process, or
+// according to the ledger.
+func (h *history) restored(svc *servingv1.Service, r merge.Result) []merge.Entry {
+	ledger, _ := merge.ParseLedger(svc.Annotations[pullsecrets.AddedAnnotation])
+	again := h.added.Again(r)
+	return slices.DeleteFunc(slices.Clone(r.Added), func(e merge.Entry) bool {
+		_, listed := ledger[e.Name]
+		return !listed && !slices.Contains(again, e)
+	})
+}
+
+// wrote records a write.
+func (a attempts) wrote(svc *servingv1.Service, r merge.Result) {
+	a.recall(svc, func(h *history) bool {
+		if len(h.restored(svc, r)) > 0 || !r.ListChanged && h.relabelled {
+			h.contest.Note(time.Now())
+		}
+		h.relabelled = h.relabelled || !r.ListChanged
+		h.added.Wrote(r)
+		return true
+	})
+}
+
+// deny records that the API server rejected a change of this generation.
+func (a attempts) deny(svc *servingv1.Service) {
+	a.recall(svc, func(h *history) bool {
+		h.denied = svc.Generation
+		return true
+	})
+}
+
+// wasDenied reports whether the API server rejected a change of this generation.
+func (a attempts) wasDenied(svc *servingv1.Service) (denied bool) {
+	a.recall(svc, func(h *history) bool {
+		denied = h.denied == svc.Generation && svc.Generation != 0
+		return false
+	})
+	return denied
+}
+
+// checked records that the Secrets of names are read now, and reports whether they were
+// before.
+func (a attempts) checked(svc *servingv1.Service, names []string) (before bool) {
+	a.recall(svc, func(h *history) bool {
+		before = slices.Equal(h.checked, names)
+		h.checked = names
+		return true
+	})
+	return before
+}
+
+// unchecked records that the Secrets could not be read yet.
+func (a attempts) unchecked(svc *servingv1.Service) {
+	a.recall(svc, func(h *history) bool {
+		h.checked = nil
+		return false
+	})
+}
