@@ -103,6 +103,19 @@ func (d Declared) Names() []string {
 	return names
 }
 
+// Without is what is declared apart from some names, in every layer.
+func (d Declared) Without(names []string) Declared {
+	other := func(all []string) []string {
+		return slices.DeleteFunc(slices.Clone(all), func(name string) bool { return slices.Contains(names, name) })
+	}
+	others := func(all []Grant) []Grant {
+		return slices.DeleteFunc(slices.Clone(all), func(g Grant) bool { return slices.Contains(names, g.Secret) })
+	}
+	d.Service, d.Namespace, d.Always, d.Auto = other(d.Service), other(d.Namespace), others(d.Always), others(d.Auto)
+	d.Account.Secrets = other(d.Account.Secrets)
+	return d
+}
+
 // entries lists all that is declared, the ServiceAccount's entries included,
 // each name with the origin of its first layer and nothing withheld.
 func (d Declared) entries() []Entry {

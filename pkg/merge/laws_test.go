@@ -183,6 +183,24 @@ func FuzzReconcile(f *testing.F) {
 			}) {
 			t.Errorf("layers 5 and 6 alone made a Revision of a ready Service: %+v", got)
 		}
+		// What is to be added can be left out for now, and then nothing else goes but what
+		// only stayed because the ServiceAccount's entries come along with it.
+		var later []string
+		for _, e := range got.Added {
+			if s.flag() {
+				later = append(later, e.Name)
+			}
+		}
+		for _, e := range Reconcile(c, d.Without(later), ready).Taken {
+			if !slices.Contains(got.Taken, e) && !slices.Contains(d.Account.Secrets, e.Name) && !e.Origin.IsServiceAccount() {
+				t.Errorf("without %v, %v was taken away as well:\n%+v %+v %t\n%+v", later, e, c, d, ready, got)
+			}
+		}
+		for _, e := range Reconcile(c, d.Without(later), ready).Added {
+			if slices.Contains(later, e.Name) {
+				t.Errorf("without %v, %v was added", later, e)
+			}
+		}
 	})
 }
 

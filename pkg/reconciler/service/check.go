@@ -27,7 +27,7 @@ import (
 func (r *Reconciler) checkSecrets(ctx context.Context, s *subject) bool {
 	names := s.declared.Names()
 	all := len(names) == 0 || !resources.IsReady(s.Service) || r.metrics.missing.of(s.key) ||
-		s.result.ListChanged && !r.attempts.checked(s.Service, names)
+		(s.result.ListChanged || s.waits) && !r.attempts.checked(s.Service, names)
 	var asked []string
 	withheld := map[string]*v1alpha1.ClusterPullSecret{}
 	for _, name := range names {

@@ -104,10 +104,13 @@ func (r *Reconciler) write(ctx context.Context, s *subject) reconciler.Event {
 }
 
 // awaitsCopy reports whether a name is to be added of which the copy does not exist
-// yet: a Revision that names it now could fail for want of it. The copy wakes the
+// yet: a Revision that names it now could fail for want of it. The copy enqueues the
 // Service when it is there. A Secret of the user's under the name serves as well,
-// and wakes nobody, so the Service is looked at again. What no ClusterPullSecret
+// and enqueues nothing, so the Service is reconciled again later. What no ClusterPullSecret
 // serves is for its owner to make, now or later.
+//
+// Without a good source no copy comes, for as long as that takes. Such a name is left out
+// of the change and holds up no other.
 func (r *Reconciler) awaitsCopy(ctx context.Context, s *subject) (bool, error) {
 	var copies []string
 	for _, e := range s.result.Added {
@@ -126,7 +129,18 @@ func (r *Reconciler) awaitsCopy(ctx context.Context, s *subject) (bool, error) {
 		return false, nil
 	}
 	s.waits, s.retry = true, retry
-	return true, nil
+	var without []string
+	for _, name := range copies {
+		if _, exists := known[name]; exists {
+			continue
+		}
+		if retry > 0 || !s.copied(name).Status.GetCondition(v1alpha1.ClusterPullSecretConditionSourceReady).IsFalse() {
+			return true, nil
+		}
+		without = append(without, name)
+	}
+	s.result = merge.Reconcile(s.current, s.declared.Without(without), resources.IsReady(s.Service))
+	return !s.result.Changed(), nil
 }
 
 // copied returns the ClusterPullSecret that a Secret of this name is a copy of, or

@@ -89,6 +89,18 @@ func TestGrants(t *testing.T) {
 			OtherTestData: there("n"),
 		},
 		{
+			Name:    "always: a name whose copy cannot be made holds up no other",
+			WantErr: true, // It is reconciled again.
+			Key:     key, Ctx: all,
+			Objects:       []runtime.Object{Service(ns, "app"), declares("n"), ClusterPullSecret("ghcr", inServices, sourceLost)},
+			OtherTestData: there("n"),
+			WantPatches:   patch(written(`{\"n\":\"namespace\"}`, `[{"name":"n"}]`)),
+			WantEvents: []string{
+				"Normal SecretsAdded Added pull secrets n (namespace)",
+				"Warning SecretMissing No copy in namespace team yet, because the source is not ready: ghcr (clusterpullsecret/ghcr); it comes by itself when the source is",
+			},
+		},
+		{
 			Name:    "a carried entry has the name of a copy that is not there yet",
 			WantErr: true, // It is looked at again.
 			Key:     key, Ctx: all,

@@ -123,14 +123,15 @@ var verbs = map[string]func(*World, []string) bool{
 		case "start", "release", "drop":
 			delete(w.Down, a[0])
 		}
-		if !w.Down["controller"] {
-			for _, c := range w.Credentials {
-				c.pending = false
-			}
+		for _, c := range w.Credentials {
+			c.pending = w.absent() && (c.deleted || c.pending)
 		}
 		return true
 	},
 }
+
+// absent reports whether no controller acts on what happens.
+func (w *World) absent() bool { return w.Down["controller"] || w.Down["watches"] }
 
 func word(arg string) string {
 	if arg == "-" {
@@ -215,7 +216,7 @@ func (w *World) credential(a []string) bool {
 		if !c.Exists {
 			return false
 		}
-		c.Exists, c.Always, c.pending = false, false, w.Down["controller"] || w.Down["watches"]
+		c.Exists, c.Always, c.deleted, c.pending = false, false, true, w.absent()
 	case "always", "plain":
 		if !c.Exists {
 			return false

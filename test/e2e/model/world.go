@@ -78,8 +78,9 @@ type Credential struct {
 	// Values are all that the source has held.
 	Values  Set
 	version int
-	// pending is set where it was deleted while no controller runs.
-	pending bool
+	// deleted is set where it was deleted since all had settled, and pending where no
+	// controller has finished that for certain.
+	deleted, pending bool
 }
 
 // Names of what each world has.
@@ -247,6 +248,9 @@ func (w *World) changed(n *Namespace, s *Service) {
 // settled notes that all has settled: no cache is stale any more.
 func (w *World) settled() {
 	w.Quiet = true
+	for _, c := range w.Credentials {
+		c.deleted = false
+	}
 	for _, n := range w.Namespaces {
 		for _, s := range n.Services {
 			s.Recent = Set{}
