@@ -43,7 +43,7 @@ func (h *hostile) repeat(ctx context.Context, every time.Duration, act func(cont
 		}
 		return false, nil
 	})
-	if ctx.Err() != nil {
+	if errors.Is(err, context.Canceled) {
 		return nil // That is how it ends.
 	}
 	return err
