@@ -79,7 +79,7 @@ fuzz: ## Fuzz the pure core, half a minute for each target.
 .PHONY: bench
 bench: ## Measure the figures that the README quotes; BENCH=-quick for a look.
 	go run ./test/bench $(BENCH)
-	go test -run '^$$' -bench . ./pkg/...
+	set -o pipefail; go test -run '^$$' -bench . ./pkg/... | awk -f test/bench/ratios.awk
 
 # For a failure, the printed command is quicker: KUBECONFIG=.cluster/kubeconfig plays it on "make cluster".
 .PHONY: model

@@ -91,8 +91,13 @@ func NewFromConfigMap(cm *corev1.ConfigMap) (*Config, error) { return NewFromMap
 // Excludes reports whether a namespace is taken out altogether: by its label, by
 // the configuration, or because it is one of the installation's own.
 func (c *Config) Excludes(namespace string, labels map[string]string) bool {
+	return ExcludedByLabel(labels) || c.ExcludedBy(namespace) != ""
+}
+
+// ExcludedByLabel reports whether a Namespace with these labels takes itself out.
+func ExcludedByLabel(labels map[string]string) bool {
 	value, labelled := labels[pullsecrets.ExcludeLabel]
-	return labelled && value != pullsecrets.IncludeValue || c.ExcludedBy(namespace) != ""
+	return labelled && value != pullsecrets.IncludeValue
 }
 
 // ExcludedBy says what takes a namespace out whatever its labels say, as part of a

@@ -10,6 +10,7 @@ package source
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -17,6 +18,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/kubernetes"
 	corev1listers "k8s.io/client-go/listers/core/v1"
 
@@ -209,6 +211,13 @@ func (r *Reader) Know(ref v1alpha1.SecretReference, resourceVersion string, fact
 	r.know(ref, resourceVersion, facts)
 }
 
+// Keep forgets what is known of all sources but these, which ClusterPullSecrets name.
+func (r *Reader) Keep(refs sets.Set[v1alpha1.SecretReference]) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	maps.DeleteFunc(r.known, func(ref v1alpha1.SecretReference, _ []version) bool { return !refs.Has(ref) })
+}
+
 // know puts a version first. The caller holds the lock.
 func (r *Reader) know(ref v1alpha1.SecretReference, resourceVersion string, facts Facts) {
 	others := slices.DeleteFunc(r.known[ref], func(v version) bool { return v.name == resourceVersion })
@@ -242,4 +251,13 @@ func Compare(copies []*corev1.Secret, version, digest string) (same, other bool)
 		}
 	}
 	return same, other
+}
+
+// Named are the sources that ClusterPullSecrets name.
+func Named(all []*v1alpha1.ClusterPullSecret) sets.Set[v1alpha1.SecretReference] {
+	refs := sets.New[v1alpha1.SecretReference]()
+	for _, cps := range all {
+		refs.Insert(cps.Spec.SecretRef)
+	}
+	return refs
 }

@@ -137,3 +137,18 @@ func TestHoldAfterAFailure(t *testing.T) {
 		t.Errorf("Hold of somebody who gives up: %v", err)
 	}
 }
+
+// Of a source that no ClusterPullSecret names any more, nothing is kept.
+func TestKeep(t *testing.T) {
+	r := NewReader(nil)
+	named := &v1alpha1.ClusterPullSecret{}
+	named.Spec.SecretRef = ref
+	other := v1alpha1.SecretReference{Namespace: "sources", Name: "quay"}
+	for _, ref := range []v1alpha1.SecretReference{ref, other} {
+		r.Know(ref, "7", Facts{ResourceVersion: "7"})
+	}
+	r.Keep(Named([]*v1alpha1.ClusterPullSecret{named, named}))
+	if _, known := r.Known(ref, "7"); !known || len(r.known) != 1 {
+		t.Errorf("%d sources are known, that which is named among them: %t; want that one alone", len(r.known), known)
+	}
+}

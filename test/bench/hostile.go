@@ -35,7 +35,7 @@ type hostile struct {
 // repeat acts at a fixed pace until ctx ends. What the API server rejects is part of
 // the attack.
 func (h *hostile) repeat(ctx context.Context, every time.Duration, act func(context.Context, *hostile) error) error {
-	return wait.PollUntilContextCancel(ctx, every, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextCancel(ctx, every, true, func(ctx context.Context) (bool, error) {
 		h.turn++
 		var rejected apierrors.APIStatus
 		if err := act(ctx, h); err != nil && ctx.Err() == nil && !errors.As(err, &rejected) {
@@ -43,6 +43,10 @@ func (h *hostile) repeat(ctx context.Context, every time.Duration, act func(cont
 		}
 		return false, nil
 	})
+	if errors.Is(err, context.Canceled) {
+		return nil // That is how it ends.
+	}
+	return err
 }
 
 // hostilities are the attacks. Each runs in a namespace of its own.

@@ -97,7 +97,7 @@ func main() {
 	flag.IntVar(&s.manyNamespaces, "many-namespaces", 5000, "distribution: to how many then")
 	flag.IntVar(&s.distributionRounds, "distribution-rounds", 2, "distribution: how many rounds with many Namespaces")
 	flag.IntVar(&s.newNamespaces, "new-namespaces", 100, "distribution: how many Namespaces are new in each round")
-	flag.StringVar(&s.profile, "profile", "", "distribution: `file` for a CPU profile of the controller, of one more round with many")
+	flag.StringVar(&s.profile, "profile", "", "distribution, neighbours: `file` for a CPU profile of the controller, of one more round with many or of the first one beside hostile tenants")
 	flag.IntVar(&s.foreignSecrets, "foreign-secrets", 20000, "secrets: how many Secrets of 10 KB are none of the product's")
 	flag.IntVar(&s.restServices, "rest-services", 50, "rest: how many Services")
 	flag.DurationVar(&s.rest, "rest", time.Minute, "rest: for how long requests are counted")

@@ -35,6 +35,8 @@ const (
 	// neighbourRate is backfill-per-minute while neighbours are measured: a limit
 	// makes Services stand in line, where one tenant could hold up another.
 	neighbourRate = "1200"
+	// turn is how long one Service has, in seconds, at that rate.
+	turn = 60.0 / 1200
 	// admissions is how many creations give the median of one round.
 	admissions = 40
 )
@@ -73,16 +75,29 @@ func neighbours(ctx context.Context, e *env.Env, s settings, out io.Writer) erro
 			if err != nil {
 				return err
 			}
-			times, err := g.measure(ctx)
+			var times []float64
+			measure := func() (err error) {
+				times, err = g.measure(ctx)
+				return err
+			}
+			if s.profile != "" && round == 0 && i == len(worlds)-1 {
+				timed := measure
+				measure = func() error { return profile(ctx, e, s.profile, timed) }
+			}
+			busy, err := busyWhile(ctx, e, measure)
 			if err := errors.Join(err, stop()); err != nil {
 				return fmt.Errorf("%s: %w", w.name, err)
 			}
-			took[w.name] = append(took[w.name], times)
+			took[w.name] = append(took[w.name], append(times, busy...))
 		}
 	}
 	fmt.Fprintf(out, "\nA tenant beside %d hostile ones (milliseconds, median of %d rounds)\n", len(hostilities), s.neighbourRounds)
 	fmt.Fprintf(out, "  %-24s %10s %16s %16s %16s %16s\n", "", worlds[0].name, worlds[1].name, worlds[2].name, "hostile/alone", "hostile/excluded")
-	for i, name := range goodSteps {
+	rows := slices.Clone(goodSteps)
+	for _, program := range programs {
+		rows = append(rows, "CPU of "+program+", %")
+	}
+	for i, name := range rows {
 		var medians []float64
 		for _, w := range worlds {
 			var of []float64
@@ -93,6 +108,8 @@ func neighbours(ctx context.Context, e *env.Env, s settings, out io.Writer) erro
 		}
 		fmt.Fprintf(out, "  %-24s %10.0f %16.0f %16.0f %16.2f %16.2f\n", name, medians[0], medians[1], medians[2], medians[2]/medians[0], medians[2]/medians[1])
 	}
+	fmt.Fprintf(out, "  Of %s turns a minute, Services that are Ready have one in four where others never were: the backfill takes %.0f s then, and %.0f s alone, by the rate.\n",
+		neighbourRate, 4*goodServices*turn, goodServices*turn)
 	return nil
 }
 
@@ -111,7 +128,7 @@ type good struct {
 }
 
 // goodSteps are what is measured of it, in the order of measure.
-var goodSteps = []string{"admission, each", "distribution", "backfill of 20 Services", "rotation", "revocation"}
+var goodSteps = []string{"bare request, each", "admission, each", "distribution", "backfill of 20 Services", "rotation", "revocation"}
 
 func newGoodTenant(ctx context.Context, e *env.Env) (*good, error) {
 	g := &good{Env: e}
@@ -137,7 +154,7 @@ func (g *good) measure(ctx context.Context) ([]float64, error) {
 	g.round++
 	name := fmt.Sprintf("bench-good-%d", g.round)
 	var took []float64
-	for _, step := range []func(context.Context, string) (time.Duration, error){g.admission, g.distribute, g.backfill, g.rotate, g.revoke} {
+	for _, step := range []func(context.Context, string) (time.Duration, error){g.bare, g.admission, g.distribute, g.backfill, g.rotate, g.revoke} {
 		d, err := step(ctx, name)
 		if err != nil {
 			return nil, err
@@ -147,14 +164,32 @@ func (g *good) measure(ctx context.Context) ([]float64, error) {
 	return took, nil
 }
 
+var dryRun = metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
+
+// bare is the median of how long the creation of a ConfigMap takes, as a dry run.
+func (g *good) bare(ctx context.Context, _ string) (time.Duration, error) {
+	return medianOf(func(i int) error {
+		_, err := g.Kube.CoreV1().ConfigMaps(goodTenant).Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("new-%d", i)}}, dryRun)
+		return err
+	})
+}
+
 // admission is the median of how long the creation of a Service takes, as a dry run.
 func (g *good) admission(ctx context.Context, _ string) (time.Duration, error) {
-	var each []float64
-	for i := range admissions {
+	return medianOf(func(i int) error {
 		svc := &servingv1.Service{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("new-%d", i)}}
 		svc.Spec.Template.Spec.Containers = []corev1.Container{{Image: fleet.Image}}
+		_, err := g.serving.ServingV1().Services(goodTenant).Create(ctx, svc, dryRun)
+		return err
+	})
+}
+
+// medianOf is the median of how long some requests take, one after the other.
+func medianOf(request func(i int) error) (time.Duration, error) {
+	var each []float64
+	for i := range admissions {
 		start := time.Now()
-		if _, err := g.serving.ServingV1().Services(goodTenant).Create(ctx, svc, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}); err != nil {
+		if err := request(i); err != nil {
 			return 0, err
 		}
 		each = append(each, float64(time.Since(start)))

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
+	corev1listers "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
 	"knative.dev/pkg/apis"
 	kubeclient "knative.dev/pkg/client/injection/kube/client"
@@ -80,10 +81,14 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 		store.WatchConfigs(ctx, cmw)
 		return controller.Options{ConfigStore: store, AgentName: events.ControllerAgentName, DemoteFunc: r.demote}
 	})
-	w := waking{impl, informer.Lister(), &r.tallies, logger}
+	w := waking{impl, informer.Lister(), namespaces.Lister(), all.Get, &r.tallies, logger}
 	watches.changed = w.dependents
 	w.handle(informer.Informer(), w.itself())
-	w.watchGrants(informer.Informer(), func() { watches.keep(sourcesOf(informer.Lister())) })
+	w.watchGrants(informer.Informer(), func() {
+		refs := source.Named(list(informer.Lister()))
+		watches.keep(refs)
+		r.sources.Keep(refs)
+	})
 	w.watchCopies(secrets.Informer())
 	w.watchNamespaces(namespaces.Informer())
 	w.watchServices(services.Informer())
@@ -92,10 +97,12 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 
 // waking is who is woken, and where it looks again.
 type waking struct {
-	impl    *controller.Impl
-	lister  lister
-	tallies *tallies
-	logger  *zap.SugaredLogger
+	impl       *controller.Impl
+	lister     lister
+	namespaces corev1listers.NamespaceLister
+	catalog    func() (grant.Catalog, error)
+	tallies    *tallies
+	logger     *zap.SugaredLogger
 }
 
 func (w waking) handle(informer cache.SharedIndexInformer, handler cache.ResourceEventHandler) {
@@ -123,14 +130,16 @@ func (w waking) itself() cache.ResourceEventHandler {
 }
 
 // watchGrants: where one ClusterPullSecret serves, another one with its secretName does
-// not, so a change enqueues those that share the name, and no others. Sources are kept
-// up to date with them.
+// not, so a change enqueues those that share the name, and no others. A source that none
+// names any more is forgotten.
 func (w waking) watchGrants(informer cache.SharedIndexInformer, keepSources func()) {
 	w.handle(informer, cache.ResourceEventHandlerFuncs{
 		AddFunc: func(object any) { w.sharing(object.(*v1alpha1.ClusterPullSecret)) },
 		UpdateFunc: func(before, after any) {
-			keepSources()
 			was, is := before.(*v1alpha1.ClusterPullSecret), after.(*v1alpha1.ClusterPullSecret)
+			if was.Spec.SecretRef != is.Spec.SecretRef {
+				keepSources()
+			}
 			if was.Generation != is.Generation || was.UID != is.UID {
 				w.sharing(was, is)
 			} else if !slices.Equal(was.Status.Registries, is.Status.Registries) {
@@ -161,29 +170,48 @@ func (w waking) watchCopies(informer cache.SharedIndexInformer) {
 }
 
 // watchNamespaces: what a Namespace may have and asks for is in its labels and
-// annotations.
+// annotations. A change enqueues the ClusterPullSecrets that select the Namespace, or
+// did before.
 func (w waking) watchNamespaces(informer cache.SharedIndexInformer) {
+	enqueue := func(object any) {
+		accessor, _ := kmeta.DeletionHandlingAccessor(object)
+		if namespace, ok := accessor.(*corev1.Namespace); ok {
+			w.selecting(namespace)
+		}
+	}
 	w.handle(informer, cache.ResourceEventHandlerFuncs{
-		AddFunc: w.all,
+		AddFunc: enqueue,
 		UpdateFunc: func(before, after any) {
-			if declaresOtherwise(before.(*corev1.Namespace), after.(*corev1.Namespace)) {
-				w.all(after)
+			was, is := before.(*corev1.Namespace), after.(*corev1.Namespace)
+			if declaresOtherwise(was, is) {
+				w.selecting(was, is)
 			}
 		},
-		DeleteFunc: w.all,
+		DeleteFunc: enqueue,
 	})
 }
 
-// watchServices: a Service may ask for copies.
+// watchServices: a Service may ask for copies, of ClusterPullSecrets that select its
+// Namespace.
 func (w waking) watchServices(informer cache.SharedIndexInformer) {
+	enqueue := func(object any) {
+		svc, err := kmeta.DeletionHandlingAccessor(object)
+		if err != nil {
+			return
+		}
+		// A Namespace that is not in the cache yet enqueues them when it is.
+		if namespace, err := w.namespaces.Get(svc.GetNamespace()); err == nil {
+			w.selecting(namespace)
+		}
+	}
 	w.handle(informer, cache.ResourceEventHandlerFuncs{
-		AddFunc: w.all,
+		AddFunc: enqueue,
 		UpdateFunc: func(before, after any) {
 			if asksOtherwise(before.(*servingv1.Service), after.(*servingv1.Service)) {
-				w.all(after)
+				enqueue(after)
 			}
 		},
-		DeleteFunc: w.all,
+		DeleteFunc: enqueue,
 	})
 }
 
@@ -191,11 +219,24 @@ func (w waking) soon(name string) {
 	w.impl.EnqueueKeyAfter(types.NamespacedName{Name: name}, settle)
 }
 
-// all wakes all ClusterPullSecrets, to look at the namespace of an object.
-func (w waking) all(object any) {
-	w.tallies.touch(object)
-	for _, cps := range list(w.lister) {
-		w.soon(cps.Name)
+// selecting enqueues the ClusterPullSecrets that select versions of one Namespace, to
+// count it anew. All others have nothing to do with what happens in it.
+func (w waking) selecting(versions ...*corev1.Namespace) {
+	offered, err := w.catalog()
+	if err != nil {
+		w.logger.Errorw("Failed to find the ClusterPullSecrets that select a Namespace", "namespace", versions[0].Name, "error", err)
+	}
+	names := sets.New[string]()
+	for _, namespace := range versions {
+		granted := offered.For(namespace.Labels)
+		for _, cps := range granted.Serving {
+			names.Insert(cps.Name)
+		}
+		names.Insert(slices.Collect(maps.Keys(granted.Beaten))...)
+	}
+	for name := range names {
+		w.tallies.touch(name, versions[0].Name)
+		w.soon(name)
 	}
 }
 
@@ -219,7 +260,7 @@ func (w waking) sharing(changed ...*v1alpha1.ClusterPullSecret) {
 func (w waking) owner(object any) {
 	accessor, _ := kmeta.DeletionHandlingAccessor(object)
 	if secret, ok := accessor.(*corev1.Secret); ok {
-		w.tallies.touch(secret)
+		w.tallies.touch(grant.Owner(secret), secret.Namespace)
 		w.soon(grant.Owner(secret))
 	}
 }
@@ -266,12 +307,4 @@ type lister interface {
 func list(l lister) []*v1alpha1.ClusterPullSecret {
 	all, _ := l.List(labels.Everything()) // A cache does not fail.
 	return all
-}
-
-func sourcesOf(l lister) sets.Set[v1alpha1.SecretReference] {
-	refs := sets.New[v1alpha1.SecretReference]()
-	for _, cps := range list(l) {
-		refs.Insert(cps.Spec.SecretRef)
-	}
-	return refs
 }

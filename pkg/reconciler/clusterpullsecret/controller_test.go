@@ -35,6 +35,7 @@ import (
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/grant"
 	. "pullsecrets.dev/pkg/reconciler/testing"
+	"pullsecrets.dev/pkg/source"
 )
 
 // wakes returns who is woken, in the order of their names. It takes until nothing is
@@ -78,6 +79,9 @@ func TestNewController(t *testing.T) {
 		sharing.Generation, sharing.Spec.SecretName = 3, "ghcr"
 		asking := Service("team", "app", WithAnnotation(pullsecrets.SecretsAnnotation, "ghcr"))
 		failing := Service("team", "app", WithAnnotation(pullsecrets.SecretsAnnotation, "ghcr"), WithConfigurationsReady(corev1.ConditionFalse))
+		elsewhere := ClusterPullSecret("elsewhere", func(cps *v1alpha1.ClusterPullSecret) {
+			cps.Spec.NamespaceSelector.MatchLabels = map[string]string{"team": "x"}
+		})
 		create, update := metav1.CreateOptions{}, metav1.UpdateOptions{}
 		for _, step := range []struct {
 			reason string
@@ -89,12 +93,17 @@ func TestNewController(t *testing.T) {
 			{"another one's status changes", func() error { return second(all.Update(ctx, counted, update)) }, []string{"other"}},
 			{"another one's spec changes", func() error { return second(all.Update(ctx, changed, update)) }, []string{"other"}},
 			{"another one takes its secretName", func() error { return second(all.Update(ctx, sharing, update)) }, both},
+			{"one is made that selects another team", func() error { return second(all.Create(ctx, elsewhere, create)) }, []string{"elsewhere"}},
 			{"a copy comes", func() error { return second(kube.Secrets("team").Create(ctx, copied("team", "7", one), create)) }, []string{"ghcr"}},
 			{"a copy goes", func() error { return kube.Secrets("team").Delete(ctx, "ghcr", metav1.DeleteOptions{}) }, []string{"ghcr"}},
 			{"a Namespace comes", func() error { return second(kube.Namespaces().Create(ctx, asks("team"), create)) }, both},
 			{"a Service comes", func() error { return second(services.Create(ctx, Service("team", "app"), create)) }, both},
 			{"a Service asks", func() error { return second(services.Update(ctx, asking, update)) }, both},
 			{"a Service fails", func() error { return second(services.Update(ctx, failing, update)) }, nil},
+			{"a Namespace comes to the other team", func() error {
+				return second(kube.Namespaces().Update(ctx, asks("team", WithNamespaceLabel("team", "x")), update))
+			}, []string{"elsewhere", "ghcr", "other"}},
+			{"a Namespace leaves it", func() error { return second(kube.Namespaces().Update(ctx, asks("team"), update)) }, []string{"elsewhere", "ghcr", "other"}},
 			{"a Service goes", func() error { return services.Delete(ctx, "app", metav1.DeleteOptions{}) }, both},
 			{"another one with its secretName goes", func() error { return all.Delete(ctx, "other", metav1.DeleteOptions{}) }, both},
 		} {
@@ -170,7 +179,7 @@ func TestDependents(t *testing.T) {
 		if got := wakes(impl); !slices.Equal(got, []string{"ghcr"}) {
 			t.Errorf("woken are %v, want ghcr", got)
 		}
-		if refs := sourcesOf(listers.ClusterPullSecrets()); refs.Len() != 2 || !refs.Has(ref) {
+		if refs := source.Named(list(listers.ClusterPullSecrets())); refs.Len() != 2 || !refs.Has(ref) {
 			t.Errorf("sources are %v, want those of both", refs)
 		}
 	})

@@ -6,6 +6,7 @@ package clusterpullsecret
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -14,7 +15,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/tools/cache"
 	"knative.dev/pkg/controller"
 	knativetesting "knative.dev/pkg/reconciler/testing"
 
@@ -351,8 +351,11 @@ func TestNameConflict(t *testing.T) {
 // Whichever namespace is counted first, the same one of several older ones is told:
 // a status that came out otherwise each time would be written for ever.
 func TestNameConflictIsStable(t *testing.T) {
-	v := verdicts{byNamespace: map[string]verdict{"a": {older: "elder"}, "b": {older: "ancient"}, "c": {older: "elder"}}}
 	for range 20 {
+		v := newVerdicts(basis{})
+		for namespace, one := range map[string]verdict{"a": {older: "elder"}, "b": {older: "ancient"}, "c": {older: "elder"}} {
+			v.set(namespace, one)
+		}
 		if got := v.sum(); got.older != "ancient" || got.counts.Selected != 3 {
 			t.Fatalf("%s beats it in %d namespaces, want ancient, the first by name, in 3", got.older, got.counts.Selected)
 		}
@@ -383,12 +386,12 @@ func TestOnlyWhatChangedIsCounted(t *testing.T) {
 	synced("at first all are looked at", 1)
 	r.secrets = NewListers([]runtime.Object{copied("a", "7", one), copied("b", "7", one), copied("c", "7", one)}).Copies()
 	synced("nothing has been told", 1)
-	r.tallies.touch(copied("b", "7", one))
+	r.tallies.touch(cps.Name, "b")
 	synced("a copy came", 2)
-	r.tallies.touch(asks("c"))
+	r.tallies.touch(cps.Name, "c")
 	synced("a Namespace changed", 3)
 	r.secrets = NewListers([]runtime.Object{copied("a", "8", one)}).Copies()
-	r.tallies.touch(cache.DeletedFinalStateUnknown{Obj: copied("b", "7", one)})
+	r.tallies.touch(cps.Name, "b")
 	synced("a copy went", 2)
 	r.tallies.clear()
 	synced("a setting changed", 0)
@@ -397,6 +400,57 @@ func TestOnlyWhatChangedIsCounted(t *testing.T) {
 	cps.Generation, cps.Spec.NamespaceSelector.MatchLabels = 2, map[string]string{"team": "other"}
 	r.catalog = catalog.New(NewListers([]runtime.Object{cps}).ClusterPullSecrets())
 	synced("the selector changed", 0)
+}
+
+// Whatever becomes of namespaces, the sum that is kept is that of the verdicts.
+func TestSumIsKept(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	v := newVerdicts(basis{})
+	for range 2000 {
+		namespace := fmt.Sprint("ns-", random.IntN(20))
+		v.drop(namespace)
+		if random.IntN(4) > 0 {
+			v.set(namespace, []verdict{{}, {older: "elder"}, {older: "ancient"}, {wanted: true}, {wanted: true, synced: true}}[random.IntN(5)])
+		}
+		anew := newVerdicts(basis{})
+		for namespace, one := range v.byNamespace {
+			anew.set(namespace, one)
+		}
+		if diff := cmp.Diff(anew.sum(), v.sum(), cmp.AllowUnexported(tally{})); diff != "" {
+			t.Fatalf("The sum that was kept is another one (-want, +got): %s", diff)
+		}
+	}
+}
+
+// BenchmarkTally counts a ClusterPullSecret anew after something has happened in one
+// namespace, which costs the same however many others it selects.
+func BenchmarkTally(b *testing.B) {
+	for _, size := range []int{500, 5000} {
+		b.Run(fmt.Sprintf("%d Namespaces", size), func(b *testing.B) {
+			cps := steady()
+			objects := []runtime.Object{cps}
+			for i := range size {
+				namespace := fmt.Sprint("ns-", i)
+				objects = append(objects, asks(namespace), copied(namespace, "7", one))
+			}
+			listers := NewListers(objects)
+			r := &Reconciler{
+				catalog: catalog.New(listers.ClusterPullSecrets()), namespaces: listers.Namespaces(),
+				services: listers.Services(), secrets: listers.Copies(),
+			}
+			ctx := config.WithConfig(b.Context(), config.Default())
+			count := func() {
+				if t, err := r.tally(ctx, cps); err != nil || t.counts.Synced != int32(size) {
+					b.Fatalf("%d have their copies, want %d: %v", t.counts.Synced, size, err)
+				}
+			}
+			count()
+			for i := 0; b.Loop(); i++ {
+				r.tallies.touch(cps.Name, fmt.Sprint("ns-", i%500))
+				count()
+			}
+		})
+	}
 }
 
 // How long a distribution took is recorded when it is done, and not again.

@@ -16,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
-	"knative.dev/pkg/kmeta"
 	"knative.dev/pkg/reconciler"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
@@ -41,13 +40,23 @@ type verdict struct {
 	wanted, synced bool
 }
 
-// verdicts are those of one ClusterPullSecret. They are kept, so that a copy that comes
-// costs a look at its namespace and not at all of them.
+// verdicts are those of one ClusterPullSecret, with their sum. They are kept, so that a
+// copy that comes costs a look at its namespace and not at all of them.
 type verdicts struct {
 	of          basis
 	byNamespace map[string]verdict
+	counts      v1alpha1.NamespaceCounts
+	missing     sets.Set[string]
+	// beaten counts the namespaces that each older one serves.
+	beaten map[string]int
 	// changed are the namespaces to look at again.
 	changed sets.Set[string]
+}
+
+func newVerdicts(of basis) *verdicts {
+	return &verdicts{
+		of: of, byNamespace: make(map[string]verdict), missing: sets.New[string](), beaten: make(map[string]int), changed: sets.New[string](),
+	}
 }
 
 // basis is what verdicts depend on beside the namespaces: the settings, the
@@ -66,20 +75,12 @@ type tallies struct {
 	byName map[string]*verdicts
 }
 
-// touch notes that something has happened to an object of a namespace, or to the
-// Namespace.
-func (l *tallies) touch(object any) {
-	o, err := kmeta.DeletionHandlingAccessor(object)
-	if err != nil {
-		return
-	}
-	namespace := o.GetNamespace()
-	if namespace == "" {
-		namespace = o.GetName()
-	}
+// touch notes that something has happened in a namespace, or to the Namespace, that
+// concerns a ClusterPullSecret.
+func (l *tallies) touch(name, namespace string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, v := range l.byName {
+	if v := l.byName[name]; v != nil {
 		v.changed.Insert(namespace)
 	}
 }
@@ -112,7 +113,7 @@ func (l *tallies) take(name string, of basis) (v *verdicts, changed []string, kn
 	defer l.mu.Unlock()
 	v = l.byName[name]
 	if v == nil || v.of != of {
-		v = &verdicts{of: of, byNamespace: map[string]verdict{}, changed: sets.New[string]()}
+		v = newVerdicts(of)
 		if l.byName == nil {
 			l.byName = make(map[string]*verdicts)
 		}
@@ -152,35 +153,62 @@ func (r *Reconciler) tally(ctx context.Context, cps *v1alpha1.ClusterPullSecret)
 			r.tallies.forget(cps.Name)
 			return tally{}, err
 		}
+		v.drop(name)
 		if selected {
-			v.byNamespace[name] = one
-		} else {
-			delete(v.byNamespace, name)
+			v.set(name, one)
 		}
 	}
 	return v.sum(), nil
 }
 
-// sum is stable: whichever namespace comes first, the outcome is the same.
-func (v *verdicts) sum() tally {
-	var t tally
-	for namespace, one := range v.byNamespace {
-		t.counts.Selected++
-		switch {
-		case one.older != "":
-			if t.older == "" || one.older < t.older {
-				t.older = one.older
-			}
-		case !one.wanted:
-		case one.synced:
-			t.counts.Wanted++
-			t.counts.Synced++
-		default:
-			t.counts.Wanted++
-			t.missing = append(t.missing, namespace)
+// set adds the verdict of a namespace that has none.
+func (v *verdicts) set(namespace string, one verdict) {
+	v.byNamespace[namespace] = one
+	v.add(namespace, one, 1)
+}
+
+// drop takes the verdict of a namespace out, if there is one.
+func (v *verdicts) drop(namespace string) {
+	if one, known := v.byNamespace[namespace]; known {
+		delete(v.byNamespace, namespace)
+		v.add(namespace, one, -1)
+	}
+}
+
+// add counts a verdict in, or out with n below zero.
+func (v *verdicts) add(namespace string, one verdict, n int32) {
+	v.counts.Selected += n
+	switch {
+	case one.older != "":
+		if v.beaten[one.older] += int(n); v.beaten[one.older] == 0 {
+			delete(v.beaten, one.older)
+		}
+	case !one.wanted:
+	case one.synced:
+		v.counts.Wanted += n
+		v.counts.Synced += n
+	default:
+		v.counts.Wanted += n
+		if n > 0 {
+			v.missing.Insert(namespace)
+		} else {
+			v.missing.Delete(namespace)
 		}
 	}
-	slices.Sort(t.missing)
+}
+
+// sum costs no look at any namespace but those whose copies are missing. It is stable:
+// whichever namespace comes first, the outcome is the same.
+func (v *verdicts) sum() tally {
+	t := tally{counts: v.counts}
+	for older := range v.beaten {
+		if t.older == "" || older < t.older {
+			t.older = older
+		}
+	}
+	if v.missing.Len() > 0 {
+		t.missing = slices.Sorted(maps.Keys(v.missing))
+	}
 	return t
 }
 

@@ -86,7 +86,7 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 	w := waking{impl: impl, namespaces: namespaces.Lister(), logger: logger}
 	w.handle(namespaces.Informer(), controller.HandleAll(impl.Enqueue))
 	w.watchCopies(secrets.Informer(), r.copies.seen)
-	w.watchGrants(clusterPullSecrets.Informer())
+	w.watchGrants(clusterPullSecrets.Informer(), r.copies.forgetOthers)
 	w.watchServices(services.Informer())
 	w.watchAccounts(serviceAccounts.Informer(), r.accounts.gone)
 	return impl
@@ -124,18 +124,23 @@ func (w waking) watchCopies(informer cache.SharedIndexInformer, seen func(any) b
 }
 
 // watchGrants: a ClusterPullSecret wakes the Namespaces that it selects, or selected,
-// when what it grants changes.
-func (w waking) watchGrants(informer cache.SharedIndexInformer) {
+// when what it grants changes. What is known of one that is gone, or of a source that
+// none names any more, is forgotten.
+func (w waking) watchGrants(informer cache.SharedIndexInformer, forgetOthers func()) {
 	w.handle(informer, cache.ResourceEventHandlerFuncs{
 		AddFunc: func(object any) { w.wakeSelected(object.(*v1alpha1.ClusterPullSecret)) },
 		UpdateFunc: func(before, after any) {
 			was, is := before.(*v1alpha1.ClusterPullSecret), after.(*v1alpha1.ClusterPullSecret)
+			if was.Spec.SecretRef != is.Spec.SecretRef {
+				forgetOthers()
+			}
 			if grantsCopiesOtherwise(was, is) {
 				w.wakeSelected(was)
 				w.wakeSelected(is)
 			}
 		},
 		DeleteFunc: func(object any) {
+			forgetOthers()
 			accessor, _ := kmeta.DeletionHandlingAccessor(object)
 			if cps, ok := accessor.(*v1alpha1.ClusterPullSecret); ok {
 				w.wakeSelected(cps)

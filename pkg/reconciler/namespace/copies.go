@@ -157,6 +157,17 @@ func (c *copies) seen(object any) bool {
 	return ok && c.expectations.seen(secret)
 }
 
+// forgetOthers drops what is known of ClusterPullSecrets that are gone, and of sources
+// that none names any more.
+func (c *copies) forgetOthers() {
+	all, err := c.clusterPullSecrets.List(labels.Everything())
+	if err != nil {
+		return // A cache does not fail, and the next deletion makes up for it.
+	}
+	c.sources.Keep(source.Named(all))
+	c.doubts.keep(all)
+}
+
 // existing are the Secrets of a namespace with both of our labels, by name.
 func (c *copies) existing(namespace string) (map[string]*corev1.Secret, error) {
 	all, err := c.secrets.Secrets(namespace).List(labels.Everything())

@@ -4,8 +4,13 @@
 package namespace
 
 import (
+	"maps"
 	"sync"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/sets"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 )
 
 // doubts remembers, by the name of the ClusterPullSecret, since when it is in doubt
@@ -41,4 +46,15 @@ func (d *doubts) end(name string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.byName, name)
+}
+
+// keep forgets all but the ClusterPullSecrets that there are.
+func (d *doubts) keep(all []*v1alpha1.ClusterPullSecret) {
+	names := sets.New[string]()
+	for _, cps := range all {
+		names.Insert(cps.Name)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	maps.DeleteFunc(d.byName, func(name string, _ doubt) bool { return !names.Has(name) })
 }

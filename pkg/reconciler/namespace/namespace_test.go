@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -35,8 +37,10 @@ import (
 	servingclient "knative.dev/serving/pkg/client/injection/client"
 	_ "knative.dev/serving/pkg/client/injection/informers/serving/v1/service/fake"
 
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 	"pullsecrets.dev/pkg/catalog"
 	client "pullsecrets.dev/pkg/client/injection/client"
+	clusterpullsecretinformer "pullsecrets.dev/pkg/client/injection/informers/pullsecrets/v1alpha1/clusterpullsecret"
 	_ "pullsecrets.dev/pkg/client/injection/informers/pullsecrets/v1alpha1/clusterpullsecret/fake"
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/contest"
@@ -301,4 +305,63 @@ func TestNewController(t *testing.T) {
 	if impl := NewController(ctx, configmap.NewStaticWatcher(cm)); impl == nil {
 		t.Error("NewController() = nil")
 	}
+}
+
+// With a ClusterPullSecret goes what is known of it and of its source, unless another
+// one names the source too.
+func TestForgottenWithTheClusterPullSecret(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel, informers := knativetesting.SetupFakeContextWithCancel(t, func(ctx context.Context) context.Context {
+			return filteredfactory.WithSelectors(ctx, grant.Copies)
+		})
+		informer := clusterpullsecretinformer.Get(ctx)
+		c := &copies{sources: source.NewReader(kubeclient.Get(ctx)), clusterPullSecrets: informer.Lister()}
+		impl := controller.NewContext(ctx, nil, controller.ControllerOptions{WorkQueueName: "test", Logger: logging.FromContext(ctx)})
+		waking{impl: impl, namespaces: namespaceinformer.Get(ctx).Lister(), logger: logging.FromContext(ctx)}.watchGrants(informer.Informer(), c.forgetOthers)
+		wait, err := knativetesting.RunAndSyncInformers(ctx, informers...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { impl.WorkQueue().ShutDown(); cancel(); wait() }()
+		all := client.Get(ctx).PullsecretsV1alpha1().ClusterPullSecrets()
+		sharing := ClusterPullSecret("sharing")
+		sharing.Spec.SecretRef = ClusterPullSecret("ghcr").Spec.SecretRef
+		for _, cps := range []*v1alpha1.ClusterPullSecret{ClusterPullSecret("ghcr"), ClusterPullSecret("quay"), sharing} {
+			if _, err := all.Create(ctx, cps, metav1.CreateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			c.doubts.last(cps.Name, "7", "8", time.Now())
+			c.sources.Know(cps.Spec.SecretRef, "7", source.Facts{})
+		}
+		kept := func(what string, doubted int, names ...string) {
+			t.Helper()
+			synctest.Wait()
+			if len(c.doubts.byName) != doubted {
+				t.Errorf("%s: %d ClusterPullSecrets are remembered, want %d", what, len(c.doubts.byName), doubted)
+			}
+			for _, name := range []string{"ghcr", "quay", "moved"} {
+				if _, known := c.sources.Known(ClusterPullSecret(name).Spec.SecretRef, "7"); known != slices.Contains(names, name) {
+					t.Errorf("%s: the source %s is known: %t", what, name, known)
+				}
+			}
+		}
+		kept("at first", 3, "ghcr", "quay")
+		moved := ClusterPullSecret("quay")
+		moved.Spec.SecretRef.Name = "moved"
+		c.sources.Know(moved.Spec.SecretRef, "7", source.Facts{})
+		if _, err := all.Update(ctx, moved, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		kept("one names another source", 3, "ghcr", "moved")
+		for _, step := range []struct {
+			name    string
+			doubted int
+			sources []string
+		}{{"ghcr", 2, []string{"ghcr", "moved"}}, {"quay", 1, []string{"ghcr"}}, {"sharing", 0, nil}} {
+			if err := all.Delete(ctx, step.name, metav1.DeleteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			kept("without "+step.name, step.doubted, step.sources...)
+		}
+	})
 }

@@ -106,7 +106,7 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 
 	w := waking{impl: impl, services: services, user: user, logger: logger}
 	w.watchServices()
-	w.watchNamespaces(namespaces.Informer(), r.reporter)
+	w.watchNamespaces(namespaces.Informer(), r)
 	w.watchAccounts(accounts.Informer())
 	w.watchGrants(clusterPullSecrets.Informer(), namespaces.Lister())
 	w.watchCopies(copies.Informer(), secrets.observe)
@@ -143,24 +143,37 @@ func (w waking) watchServices() {
 	})
 }
 
-// watchNamespaces: a Namespace wakes its Services when it is there, and when
-// something changes by which it declares, is excluded or ends a pause.
-func (w waking) watchNamespaces(informer cache.SharedIndexInformer, reporter *events.Reporter) {
+// watchNamespaces: a Namespace enqueues its Services when it is there, when something
+// changes that they depend on, and with each write that can end a pause of its backfill.
+func (w waking) watchNamespaces(informer cache.SharedIndexInformer, r *Reconciler) {
 	w.handle(informer, cache.ResourceEventHandlerFuncs{
 		AddFunc: func(object any) { w.wakeNamespace(object.(*corev1.Namespace).Name) },
 		UpdateFunc: func(before, after any) {
 			was, is := before.(*corev1.Namespace), after.(*corev1.Namespace)
-			if !maps.Equal(was.Annotations, is.Annotations) || !maps.Equal(was.Labels, is.Labels) {
+			if r.concernsServices(was, is) {
 				w.wakeNamespace(is.Name)
 			}
 		},
 		DeleteFunc: func(object any) {
 			accessor, _ := kmeta.DeletionHandlingAccessor(object)
 			if namespace, ok := accessor.(*corev1.Namespace); ok {
-				reporter.ForgetObject(types.NamespacedName{Namespace: namespace.Name, Name: namespace.Name}, topicPaused)
+				r.reporter.ForgetObject(types.NamespacedName{Namespace: namespace.Name, Name: namespace.Name}, topicPaused)
 			}
 		},
 	})
+}
+
+// concernsServices reports whether a change of a Namespace can change what becomes of
+// its Services.
+func (r *Reconciler) concernsServices(was, is *corev1.Namespace) bool {
+	if failed, err := r.failed(is.Name); err != nil || len(failed) > 0 {
+		// Where a pause is possible, it ends with any later write of the Namespace.
+		if !lastDeclared(was, grant.Grants{}).Equal(lastDeclared(is, grant.Grants{})) {
+			return true
+		}
+	}
+	offered, err := r.catalog()
+	return err != nil || !resources.SameForServices(was, is, offered)
 }
 
 // watchAccounts: a ServiceAccount wakes the Services that run as it when its own

@@ -100,6 +100,24 @@ func testWakes(t *testing.T) {
 		return err
 	})
 	woken("a Namespace that declares something else", "team/app", "team/built", "team/victim")
+	changeNamespace := func(what string, edit func(*corev1.Namespace), want ...string) {
+		t.Helper()
+		team = team.DeepCopy()
+		edit(team)
+		update(t, func() error {
+			_, err := kube.CoreV1().Namespaces().Update(ctx, team, metav1.UpdateOptions{})
+			return err
+		})
+		woken(what, want...)
+	}
+	changeNamespace("a Namespace that declares the same in other words", WithNamespaceAnnotation("pullsecrets.dev/secrets", " n, n2,n,"))
+	changeNamespace("a Namespace with another list of ServiceAccounts", WithNamespaceAnnotation("pullsecrets.dev/service-accounts", "*"))
+	changeNamespace("a Namespace with a label that no selector asks for", WithNamespaceLabel("cost-center", "42"))
+	changeNamespace("a Namespace that is excluded", WithNamespaceLabel("pullsecrets.dev/exclude", "yes"), "team/app", "team/built", "team/victim")
+	changeNamespace("a Namespace that is excluded by another value", WithNamespaceLabel("pullsecrets.dev/exclude", "true"))
+	changeNamespace("a Namespace that is no longer excluded", WithNamespaceLabel("pullsecrets.dev/exclude", "false"), "team/app", "team/built", "team/victim")
+	// A Revision of victim failed, so that the backfill may be paused here.
+	changeNamespace("another write of who declares, where the backfill may be paused", declaredAt(time.Unix(2e9, 0)), "team/app", "team/built", "team/victim")
 
 	account = account.DeepCopy()
 	account.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "sa"}}
@@ -116,6 +134,7 @@ func testWakes(t *testing.T) {
 		return err
 	})
 	woken("a failed Revision that has come up", "team/app", "team/built", "team/victim")
+	changeNamespace("another write of who declares, where nothing is paused", declaredAt(time.Unix(2e9+1, 0)))
 
 	update(t, func() error { return serving.ServingV1().Services(ns).Delete(ctx, "app", metav1.DeleteOptions{}) })
 	woken("a deletion", "team/app")
@@ -150,6 +169,9 @@ func testWakes(t *testing.T) {
 	change("other registries", func(cps *v1alpha1.ClusterPullSecret) { cps.Status.Registries = []string{"ghcr.io"} }, "team/built")
 	change("another selector", func(cps *v1alpha1.ClusterPullSecret) { cps.Spec.NamespaceSelector.MatchLabels["team"] = "b" }, "team/built", "other/app")
 
+	changeNamespace("a Namespace that comes to be selected", WithNamespaceLabel("team", "b"), "team/built")
+	changeNamespace("a Namespace that is no longer selected", WithNamespaceLabel("team", "a"), "team/built")
+
 	copied := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "other", Name: "ghcr", Labels: map[string]string{
 		pullsecrets.ManagedByLabel: pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel: "ghcr",
 	}}}
@@ -163,6 +185,15 @@ func testWakes(t *testing.T) {
 
 	update(t, func() error { return grants.Delete(ctx, "ghcr", metav1.DeleteOptions{}) })
 	woken("a ClusterPullSecret that is gone", "other/app")
+}
+
+// declaredAt notes when somebody who owns an annotation of ours wrote the Namespace.
+func declaredAt(at time.Time) NamespaceOption {
+	return func(ns *corev1.Namespace) {
+		ns.ManagedFields = nil
+		WithNamespaceWrite(at)(ns)
+		ns.ManagedFields[0].FieldsV1 = &metav1.FieldsV1{Raw: []byte(`{"f:metadata":{"f:annotations":{"f:pullsecrets.dev/secrets":{}}}}`)}
+	}
 }
 
 func update(t *testing.T, f func() error) {
