@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -111,7 +112,9 @@ func rewritten(password string, edits ...func(*corev1.Secret)) []clientgotesting
 
 // A labelled Secret that somebody keeps making where nothing grants it is removed at once
 // each time. The third time its Namespace is told, and only then.
-func TestPropagated(t *testing.T) {
+func TestPropagated(t *testing.T) { synctest.Test(t, testPropagated) }
+
+func testPropagated(t *testing.T) {
 	row := knativetesting.TableRow{Objects: []runtime.Object{Namespace("team"), copied(one, "7")}}
 	var r *Reconciler
 	row.OtherTestData = map[string]any{"prepare": func(made *Reconciler) { r = made }}
@@ -276,7 +279,9 @@ func updates() knativetesting.TableTest {
 // Whoever knows nothing of the version in the status leaves its copies alone as long as
 // the source may have changed since, and then no longer: one copy that somebody has changed
 // must not hold up all others.
-func TestDoubts(t *testing.T) {
+func TestDoubts(t *testing.T) { synctest.Test(t, testDoubts) }
+
+func testDoubts(t *testing.T) {
 	asking := func(name string) *corev1.Namespace {
 		return Namespace(name, WithNamespaceAnnotation(pullsecrets.SecretsAnnotation, "ghcr"))
 	}
@@ -293,9 +298,7 @@ func TestDoubts(t *testing.T) {
 	if all, err := actions.ActionsByVerb(); err != nil || len(all.Creates) > 0 {
 		t.Fatalf("%d copies are made (%v) in doubt, want none", len(all.Creates), err)
 	}
-	known := r.copies.doubts.byName["ghcr"]
-	known.since = known.since.Add(-unheard)
-	r.copies.doubts.byName["ghcr"] = known
+	time.Sleep(unheard) // In a synctest bubble, that is at once.
 	for _, namespace := range []string{"team", "elsewhere"} {
 		if err := c.Reconcile(row.Ctx, namespace); err != nil {
 			t.Errorf("Namespace %s: %v", namespace, err)
@@ -311,7 +314,9 @@ func TestDoubts(t *testing.T) {
 
 // What a source holds that has changed since it was judged is not written under the
 // version that was.
-func TestRotationBeforeItIsWritten(t *testing.T) {
+func TestRotationBeforeItIsWritten(t *testing.T) { synctest.Test(t, testRotationBeforeItIsWritten) }
+
+func testRotationBeforeItIsWritten(t *testing.T) {
 	var r *Reconciler
 	row := knativetesting.TableRow{
 		Objects:       []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(two)},
@@ -500,7 +505,9 @@ func TestCopiesAreCounted(t *testing.T) {
 
 // A cache that does not show a write yet makes nobody write again, and one that never
 // does keeps nobody from it for ever.
-func TestWritesAreMadeOnce(t *testing.T) {
+func TestWritesAreMadeOnce(t *testing.T) { synctest.Test(t, testWritesAreMadeOnce) }
+
+func testWritesAreMadeOnce(t *testing.T) {
 	row := knativetesting.TableRow{Objects: []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(one)}}
 	var r *Reconciler
 	row.OtherTestData = map[string]any{"prepare": func(made *Reconciler) { r = made }}
@@ -515,7 +522,7 @@ func TestWritesAreMadeOnce(t *testing.T) {
 	if err := c.Reconcile(row.Ctx, "team"); err != nil || creates() != 1 {
 		t.Fatalf("Reconcile() = %v and %d creates, want one", err, creates())
 	}
-	if again, after := controller.IsRequeueKey(c.Reconcile(row.Ctx, "team")); !again || after > unseen || creates() != 1 {
+	if again, after := controller.IsRequeueKey(c.Reconcile(row.Ctx, "team")); !again || after != unseen || creates() != 1 {
 		t.Errorf("before it is seen: looks again %t in %s and has created %d times, want to within %s and one", again, after, creates(), unseen)
 	}
 	if !r.copies.seen(cached(t, made())) {
@@ -527,7 +534,9 @@ func TestWritesAreMadeOnce(t *testing.T) {
 }
 
 // The event of what was written, which comes with each write, has no Namespace looked at.
-func TestOwnWritesAreNoNews(t *testing.T) {
+func TestOwnWritesAreNoNews(t *testing.T) { synctest.Test(t, testOwnWritesAreNoNews) }
+
+func testOwnWritesAreNoNews(t *testing.T) {
 	for _, test := range []struct {
 		reason string
 		seen   *corev1.Secret
@@ -590,13 +599,15 @@ func cached(t *testing.T, secret *corev1.Secret) *corev1.Secret {
 	return trimmed.(*corev1.Secret)
 }
 
-func TestPendingEnds(t *testing.T) {
+func TestPendingEnds(t *testing.T) { synctest.Test(t, testPendingEnds) }
+
+func testPendingEnds(t *testing.T) {
 	var p pending
 	name := types.NamespacedName{Namespace: "team", Name: "ghcr"}
-	if p.begin(name, goes); p.left(name) <= 0 {
-		t.Error("a write that has begun is not waited for")
+	if p.begin(name, goes); p.left(name) != unseen {
+		t.Errorf("a write that has begun is waited for %s, want %s", p.left(name), unseen)
 	}
-	p.writes.set(name, &pendingWrite{since: time.Now().Add(-unseen)})
+	time.Sleep(unseen) // In a synctest bubble, that is at once.
 	if left := p.left(name); left != 0 || len(p.writes.all) != 0 {
 		t.Errorf("a write that is never seen is waited for %s more", left)
 	}
@@ -636,7 +647,9 @@ func TestWhatIsSeenIsNews(t *testing.T) {
 
 // The repairs of somebody's doings are free at first, and then ever rarer; a new
 // version is no repair.
-func TestRepairsSlowDown(t *testing.T) {
+func TestRepairsSlowDown(t *testing.T) { synctest.Test(t, testRepairsSlowDown) }
+
+func testRepairsSlowDown(t *testing.T) {
 	var r repairs
 	name := types.NamespacedName{Namespace: "team", Name: "ghcr"}
 	for i := range freeRepairs {
@@ -647,8 +660,8 @@ func TestRepairsSlowDown(t *testing.T) {
 	}
 	before := r.wait(name, "7")
 	r.wrote(name, "7")
-	if after := r.wait(name, "7"); before <= 0 || after <= before {
-		t.Errorf("the next repairs wait %s and %s, want longer and longer", before, after)
+	if after := r.wait(name, "7"); before != firstWait || after != 2*firstWait {
+		t.Errorf("the next repairs wait %s and %s, want %s and twice that", before, after, firstWait)
 	}
 	if wait := r.wait(name, "8"); wait != 0 {
 		t.Errorf("a new version waits %s, want none", wait)
