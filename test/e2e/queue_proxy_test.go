@@ -69,7 +69,7 @@ func TestAutoHeedsTheQueueProxy(t *testing.T) {
 
 	setQueueProxy(t, e, mirror)
 	broken.waitForCopy(after, "one")
-	broken.waitForList("app", before, after)
+	broken.waitForList("app", after, before) // What is not declared any more stays.
 	n.waitForCopy(after, "one")
 	eventually(t, func(context.Context) error {
 		a := n.askToCreate("by-digest.yaml", dryRun, named("new"), running(elsewhere, "", ""), auto).succeeded(t)
