@@ -184,7 +184,44 @@ func TestEveryObjectIsLabelled(t *testing.T) {
 	}
 }
 
-const knativeNamespace = "knative-serving"
+// knativeFile is the only one with objects in Knative's namespace, and has no others.
+const knativeNamespace, knativeFile = "knative-serving", "202-knative-serving.yaml"
+
+// Where Knative is in another namespace, the documentation names what has to be changed:
+// all that names this one.
+func TestKnativeNamespace(t *testing.T) {
+	operations, err := os.ReadFile(filepath.Join("..", "docs", "operations.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob("*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(content, []byte(knativeNamespace)) && !bytes.Contains(operations, []byte("`config/"+file+"`")) {
+			t.Errorf("%s names Knative's namespace, and docs/operations.md does not say so", file)
+		}
+	}
+	for _, m := range load(t) {
+		if accessor, err := meta.Accessor(m.object); err != nil || m.file == knativeFile && accessor.GetNamespace() != knativeNamespace {
+			t.Errorf("%s: %s is not in namespace %s (%v)", m.file, accessor.GetName(), knativeNamespace, err)
+		}
+		deployment, ok := m.object.(*appsv1.Deployment)
+		if !ok {
+			continue
+		}
+		for _, container := range deployment.Spec.Template.Spec.Containers {
+			if !slices.Contains(container.Env, corev1.EnvVar{Name: "KNATIVE_NAMESPACE", Value: knativeNamespace}) {
+				t.Errorf("%s: container %s has no KNATIVE_NAMESPACE=%s", m.file, container.Name, knativeNamespace)
+			}
+		}
+	}
+}
 
 // readsNamedConfigMaps reports whether an object is a Role that lets nobody do more
 // than read ConfigMaps of certain names, or a binding, which is checked elsewhere.
@@ -228,7 +265,7 @@ func TestNamespaces(t *testing.T) {
 		}
 		switch ns := accessor.GetNamespace(); {
 		case ns == "" || ns == pullsecrets.SystemNamespace:
-		case ns == knativeNamespace && readsNamedConfigMaps(m.object):
+		case ns == knativeNamespace && m.file == knativeFile && readsNamedConfigMaps(m.object):
 			// The right to read Knative's settings can be given nowhere else.
 		default:
 			t.Errorf("%s: %s is in namespace %s; only %s may hold anything", m.file, accessor.GetName(), ns, pullsecrets.SystemNamespace)

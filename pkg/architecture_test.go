@@ -109,7 +109,7 @@ var layers = []layer{{
 	why:     "it helps the tests of every reconciler, so it knows none of them",
 }, {
 	pattern: "pkg/reconciler/*",
-	may:     append(slices.Clone(core), "pkg/catalog", "pkg/client/...", "pkg/config", "pkg/contest", "pkg/events", "pkg/metrics", "pkg/source", "pkg/trim", "SELF/resources"),
+	may:     append(slices.Clone(core), "pkg/catalog", "pkg/client/...", "pkg/config", "pkg/contest", "pkg/events", "pkg/knative", "pkg/metrics", "pkg/source", "pkg/trim", "SELF/resources"),
 	why:     "reconcilers and admission never import each other: what two of them need moves down into a package named after its subject",
 }, {
 	pattern: "pkg/webhook",

@@ -17,9 +17,11 @@ import (
 	"knative.dev/pkg/controller"
 	"knative.dev/pkg/injection"
 	"knative.dev/pkg/injection/sharedmain"
+	"knative.dev/pkg/logging"
 	"knative.dev/pkg/signals"
 
 	"pullsecrets.dev/pkg/grant"
+	"pullsecrets.dev/pkg/knative"
 	"pullsecrets.dev/pkg/probes"
 	"pullsecrets.dev/pkg/reconciler/clusterpullsecret"
 	"pullsecrets.dev/pkg/reconciler/namespace"
@@ -35,10 +37,11 @@ func main() {
 		}
 	}()
 	injection.Default.RegisterClient(withProtobuf)
+	settings := knative.NewSettings()
 	sharedmain.MainWithContext(sharedmain.WithHealthProbesDisabled(ctx), "controller",
-		newServiceController,
-		namespace.NewController,
-		clusterpullsecret.NewController,
+		newServiceController(settings),
+		namespace.NewController(settings),
+		clusterpullsecret.NewController(settings),
 	)
 }
 
@@ -52,10 +55,21 @@ func withProtobuf(ctx context.Context, cfg *rest.Config) context.Context {
 	return context.WithValue(ctx, kubeclient.Key{}, kubernetes.NewForConfigOrDie(cfg))
 }
 
-// newServiceController stops the program from logging the warnings with which
-// the API server answers its patches: they are about what the owner of the Service
-// wrote, who has been given them. By now sharedmain has set its own handler.
-func newServiceController(ctx context.Context, cmw configmap.Watcher) *controller.Impl {
-	rest.SetDefaultWarningHandler(rest.NoWarnings{})
-	return service.NewController(ctx, cmw)
+// newServiceController does what the program needs before any reconciler starts, as the
+// first constructor that sharedmain calls.
+func newServiceController(settings *knative.Settings) injection.ControllerConstructor {
+	return func(ctx context.Context, cmw configmap.Watcher) *controller.Impl {
+		// The warnings with which the API server answers patches are about what the
+		// owner of the Service wrote, who has been given them. By now sharedmain has set
+		// its own handler.
+		rest.SetDefaultWarningHandler(rest.NoWarnings{})
+		logger := logging.FromContext(ctx).Named("knative-settings")
+		if err := settings.Follow(ctx, kubeclient.Get(ctx), logger, knative.Deployment); err != nil {
+			logger.Fatalw("Failed to follow Knative's settings", "error", err)
+		}
+		// A copy for an image that is not known yet would count as one that nobody
+		// asks for.
+		settings.Wait(ctx)
+		return service.NewController(settings)(ctx, cmw)
+	}
 }

@@ -16,6 +16,7 @@ import (
 	"pullsecrets.dev/pkg/catalog"
 	"pullsecrets.dev/pkg/client/clientset/versioned/fake"
 	listers "pullsecrets.dev/pkg/client/listers/pullsecrets/v1alpha1"
+	"pullsecrets.dev/pkg/grant"
 	. "pullsecrets.dev/pkg/reconciler/testing"
 )
 
@@ -56,6 +57,28 @@ func TestObjectsAreReadOnce(t *testing.T) {
 	}
 	if older, serves, wanted, err := c.DueOf(cps, Namespace("team", asks("ghcr")), nil, true); older != "" || serves || wanted || err != nil {
 		t.Errorf("of an excluded Namespace, DueOf = %q, %t, %t, %v", older, serves, wanted, err)
+	}
+}
+
+// What Knative's settings say is asked for at each look, though objects are read once.
+func TestSettingsOfImages(t *testing.T) {
+	cps := ClusterPullSecret("quay", func(cps *v1alpha1.ClusterPullSecret) { cps.Status.Registries = []string{"quay.io"} })
+	c := catalogOf(t, cps)
+	var settings grant.ImageSettings
+	c.Covers = func(cps *v1alpha1.ClusterPullSecret, image grant.Image) bool { return settings.Covers(cps, image) }
+	namespace, services := Namespace("team"), []*servingv1.Service{Service("team", "app", WithAnnotation(pullsecrets.InjectAnnotation, "auto"))}
+	for _, step := range []struct {
+		queueProxy string
+		want       bool
+	}{{"", false}, {"quay.io/mirror/queue", true}, {"ghcr.io/mirror/queue", false}} {
+		settings.QueueProxy = step.queueProxy
+		_, _, wanted, err := c.DueOf(cps, namespace, services, false)
+		if err != nil || wanted != step.want {
+			t.Errorf("with the queue-proxy %q, a copy is wanted: %t, %v, want %t", step.queueProxy, wanted, err, step.want)
+		}
+		if _, all, err := c.Due(namespace, services, false); err != nil || (len(all) > 0) != step.want {
+			t.Errorf("with the queue-proxy %q, Due says %v, %v", step.queueProxy, namesOf(all), err)
+		}
 	}
 }
 

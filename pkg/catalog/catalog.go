@@ -19,12 +19,15 @@ import (
 
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 	listers "pullsecrets.dev/pkg/client/listers/pullsecrets/v1alpha1"
-	"pullsecrets.dev/pkg/dockerconfig"
 	"pullsecrets.dev/pkg/grant"
 )
 
 // Catalog is a grant.Catalog of the ClusterPullSecrets that a lister has now.
 type Catalog struct {
+	// Covers is by what Due and DueOf decide. It may be set before they are called, to
+	// decide by Knative's settings too.
+	Covers grant.Covers
+
 	lister listers.ClusterPullSecretLister
 	// changes counts what the cache of the lister takes in, and is nil where nobody
 	// counts.
@@ -39,18 +42,10 @@ type Catalog struct {
 	asks asks
 }
 
-// Covers tells whether a copy of a ClusterPullSecret holds a credential for an
-// image, by the registries in its status, so that no program needs to read a
-// Secret for it.
-func Covers(cps *v1alpha1.ClusterPullSecret, image grant.Image) bool {
-	if image.KubeletAlone {
-		return dockerconfig.CoversForKubelet(cps.Status.Registries, image.Reference)
-	}
-	return dockerconfig.Covers(cps.Status.Registries, image.Reference)
-}
-
 // New returns the catalogue of a lister, which is listed for each look.
-func New(lister listers.ClusterPullSecretLister) *Catalog { return &Catalog{lister: lister} }
+func New(lister listers.ClusterPullSecretLister) *Catalog {
+	return &Catalog{lister: lister, Covers: grant.ImageSettings{}.Covers}
+}
 
 // Of returns the catalogue of an informer's lister, which is listed only after the cache
 // has changed. The cache itself says so, by calling an index function with its lock held:
@@ -101,7 +96,7 @@ func (c *Catalog) Due(namespace *corev1.Namespace, services []*servingv1.Service
 	if err != nil || len(granted.Serving) == 0 {
 		return granted, nil, err
 	}
-	return granted, granted.Wanted(c.asks.of(namespace, services), Covers), nil
+	return granted, granted.Wanted(c.asks.of(namespace, services), c.Covers), nil
 }
 
 // DueOf returns what Due says about one ClusterPullSecret: the older one that serves in
@@ -120,7 +115,7 @@ func (c *Catalog) DueOf(cps *v1alpha1.ClusterPullSecret, namespace *corev1.Names
 	if !serves {
 		return "", false, false, nil
 	}
-	return "", true, c.asks.of(namespace, services).Want(granted.Serving[i], Covers), nil
+	return "", true, c.asks.of(namespace, services).Want(granted.Serving[i], c.Covers), nil
 }
 
 func (c *Catalog) granted(namespace *corev1.Namespace, excluded bool) (grant.Grants, error) {
@@ -134,11 +129,11 @@ func (c *Catalog) granted(namespace *corev1.Namespace, excluded bool) (grant.Gra
 	return all.For(namespace.Labels), nil
 }
 
-// Images are the images of a Service's containers and image volumes, in no special
-// order.
+// Images are the images that the Pods of a Service need: those of its containers and
+// image volumes, and the queue-proxy's, in no special order.
 func Images(svc *servingv1.Service) []grant.Image {
 	spec := &svc.Spec.Template.Spec
-	var images []grant.Image
+	images := []grant.Image{{QueueProxy: true}}
 	for _, container := range slices.Concat(spec.InitContainers, spec.Containers) {
 		images = append(images, grant.Image{Reference: container.Image})
 	}

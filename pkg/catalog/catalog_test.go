@@ -4,18 +4,15 @@
 package catalog_test
 
 import (
-	"context"
 	"errors"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/apimachinery/pkg/watch"
-	clientgotesting "k8s.io/client-go/testing"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
@@ -26,12 +23,8 @@ import (
 	"pullsecrets.dev/pkg/client/informers/externalversions"
 	informers "pullsecrets.dev/pkg/client/informers/externalversions/pullsecrets/v1alpha1"
 	listers "pullsecrets.dev/pkg/client/listers/pullsecrets/v1alpha1"
-	"pullsecrets.dev/pkg/grant"
 	. "pullsecrets.dev/pkg/reconciler/testing"
 )
-
-// hopeless is how long a test waits for what is to come at once.
-const hopeless = 30 * time.Second
 
 func namesOf(all []*v1alpha1.ClusterPullSecret) []string {
 	var names []string
@@ -42,25 +35,17 @@ func namesOf(all []*v1alpha1.ClusterPullSecret) []string {
 }
 
 // TestGet follows the ClusterPullSecrets of an informer.
-func TestGet(t *testing.T) {
+func TestGet(t *testing.T) { synctest.Test(t, testGet) }
+
+func testGet(t *testing.T) {
 	client := fake.NewSimpleClientset(ClusterPullSecret("first"))
-	watched := make(chan struct{}, 10)
-	client.PrependWatchReactor("*", func(action clientgotesting.Action) (bool, watch.Interface, error) {
-		w, err := client.Tracker().Watch(action.GetResource(), action.GetNamespace())
-		watched <- struct{}{}
-		return true, w, err
-	})
 	informer := informerOf(t, client)
 	c, err := catalog.Of(informer.Informer(), informer.Lister())
 	if err != nil {
 		t.Fatal(err)
 	}
 	go informer.Informer().RunWithContext(t.Context())
-	select {
-	case <-watched:
-	case <-time.After(hopeless):
-		t.Fatal("nothing is watched")
-	}
+	synctest.Wait()
 	all := client.PullsecretsV1alpha1().ClusterPullSecrets()
 	elsewhere := ClusterPullSecret("first", func(cps *v1alpha1.ClusterPullSecret) {
 		cps.Spec.NamespaceSelector.MatchLabels = map[string]string{"team": "other"}
@@ -84,13 +69,9 @@ func TestGet(t *testing.T) {
 		if err := step.do(); err != nil {
 			t.Fatal(err)
 		}
-		var got []string
-		err := wait.PollUntilContextTimeout(t.Context(), time.Millisecond, hopeless, true, func(context.Context) (bool, error) {
-			current, err := c.Get()
-			got = namesOf(current.For(nil).Serving)
-			return slices.Equal(got, step.want), err
-		})
-		if err != nil {
+		synctest.Wait()
+		current, err := c.Get()
+		if got := namesOf(current.For(nil).Serving); err != nil || !slices.Equal(got, step.want) {
 			t.Errorf("after %s, %v are granted, want %v: %v", step.reason, got, step.want, err)
 		}
 	}
@@ -218,20 +199,5 @@ func TestDueOfNothing(t *testing.T) {
 	empty := catalogOf(t)
 	if granted, wanted, err := empty.Due(Namespace("team", asks("ghcr")), nil, false); err != nil || len(granted.Serving)+len(wanted) > 0 {
 		t.Errorf("where nothing is granted, Due = %v, %v, %v", granted, wanted, err)
-	}
-}
-
-// Whether a copy covers an image is known from the status alone.
-func TestCovers(t *testing.T) {
-	cps := ClusterPullSecret("ghcr", func(cps *v1alpha1.ClusterPullSecret) { cps.Status.Registries = []string{"ghcr.io/acme", "localhost"} })
-	for image, want := range map[grant.Image]bool{
-		{Reference: "ghcr.io/acme/app"}: true, {Reference: "ghcr.io/other/app"}: false, {Reference: "quay.io/acme/app"}: false,
-		{Reference: "ghcr.io/acme/model", KubeletAlone: true}: true, {Reference: "quay.io/acme/model", KubeletAlone: true}: false,
-		// Tag resolution looks for it on Docker Hub.
-		{Reference: "localhost/acme/model"}: false, {Reference: "localhost/acme/model", KubeletAlone: true}: true,
-	} {
-		if got := catalog.Covers(cps, image); got != want {
-			t.Errorf("Covers(%+v) = %t, want %t", image, got, want)
-		}
 	}
 }

@@ -33,8 +33,8 @@ func Covers(registries []string, image string) bool {
 }
 
 // CoversForKubelet reports whether credentials for these registries serve an image
-// that the kubelet alone looks credentials up for: Knative resolves no tag of an
-// image volume. The Hub's key, which the kubelet also offers to hosts without dot or
+// that the kubelet alone looks credentials up for, because Knative resolves no tag of
+// it. The Hub's key, which the kubelet also offers to hosts without dot or
 // port, does not count as a credential for those.
 func CoversForKubelet(registries []string, image string) bool {
 	pulled := pulledFrom(image)
@@ -57,13 +57,29 @@ func pulledFrom(image string) string {
 // up for, or nothing where it cannot read the image's name (resolve.go:91-99
 // of Knative).
 func resolvedAt(image string) string {
-	if digest, err := name.NewDigest(image, name.WeakValidation); err == nil {
-		return digest.Repository.String()
-	}
-	if tag, err := name.NewTag(image, name.WeakValidation); err == nil {
-		return tag.Repository.String()
+	if repository, ok := repositoryOf(image); ok {
+		return repository.String()
 	}
 	return ""
+}
+
+// RegistryOf returns the registry of an image as Knative names it, which for Docker Hub
+// is index.docker.io, or nothing where Knative cannot read the image's name (resolve.go:99
+// of Knative).
+func RegistryOf(image string) string {
+	if repository, ok := repositoryOf(image); ok {
+		return repository.RegistryStr()
+	}
+	return ""
+}
+
+// repositoryOf reads the name of an image as Knative does.
+func repositoryOf(image string) (name.Repository, bool) {
+	if digest, err := name.NewDigest(image, name.WeakValidation); err == nil {
+		return digest.Repository, true
+	}
+	tag, err := name.NewTag(image, name.WeakValidation)
+	return tag.Repository, err == nil
 }
 
 // kubelet returns the registries whose credentials the kubelet tries for what

@@ -23,14 +23,6 @@ type Asks struct {
 	Images sets.Set[Image]
 }
 
-// Image is an image of a Service's template.
-type Image struct {
-	Reference string
-	// KubeletAlone: Knative resolves no tag of it, so that the kubelet is the only
-	// one to look for its credential. So it is with image volumes.
-	KubeletAlone bool
-}
-
 // NewAsks returns what a Namespace asks for by its own annotations.
 func NewAsks(namespace annotation.Namespace) Asks {
 	return Asks{Names: sets.New(namespace.Secrets...), All: namespace.Inject == annotation.Auto, Images: sets.New[Image]()}
@@ -45,14 +37,13 @@ func (a Asks) AddService(service annotation.Service, images []Image) {
 }
 
 // Wanted returns those of the granted ClusterPullSecrets of which the Namespace
-// shall have a copy, by name. covers tells whether one holds a credential for an
-// image.
-func (g Grants) Wanted(asks Asks, covers func(cps *v1alpha1.ClusterPullSecret, image Image) bool) []*v1alpha1.ClusterPullSecret {
+// shall have a copy, by name.
+func (g Grants) Wanted(asks Asks, covers Covers) []*v1alpha1.ClusterPullSecret {
 	return slices.DeleteFunc(slices.Clone(g.Serving), func(cps *v1alpha1.ClusterPullSecret) bool { return !asks.Want(cps, covers) })
 }
 
 // Want reports whether a Namespace that a ClusterPullSecret serves shall have a copy.
-func (a Asks) Want(cps *v1alpha1.ClusterPullSecret, covers func(cps *v1alpha1.ClusterPullSecret, image Image) bool) bool {
+func (a Asks) Want(cps *v1alpha1.ClusterPullSecret, covers Covers) bool {
 	if cps.Spec.Always != nil || a.All || a.Names.Has(SecretName(cps)) {
 		return true
 	}

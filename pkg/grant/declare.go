@@ -14,7 +14,7 @@ import (
 // Layers returns the granted ClusterPullSecrets that a Service with these images
 // gets by the policy, beyond what annotations name: those with always.services,
 // and with inject: auto those that hold a credential for one of the images.
-func (g Grants) Layers(policy annotation.Policy, images []Image, covers func(cps *v1alpha1.ClusterPullSecret, image Image) bool) (always, auto []merge.Grant) {
+func (g Grants) Layers(policy annotation.Policy, images []Image, covers Covers) (always, auto []merge.Grant) {
 	for _, cps := range g.Serving {
 		entry := merge.Grant{ClusterPullSecret: cps.Name, Secret: SecretName(cps)}
 		if policy.Always && cps.Spec.Always != nil && cps.Spec.Always.Services {

@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,7 +23,10 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"knative.dev/pkg/configmap"
 	"knative.dev/serving/pkg/apis/config"
+	"knative.dev/serving/pkg/deployment"
 
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	"pullsecrets.dev/pkg/grant"
 	"pullsecrets.dev/pkg/template"
 )
 
@@ -30,65 +34,144 @@ import (
 // KNATIVE_NAMESPACE names another one.
 func Namespace() string { return cmp.Or(os.Getenv("KNATIVE_NAMESPACE"), "knative-serving") }
 
-// grace is how long a replica waits at its start for settings that it cannot read.
+// The ConfigMaps that can be followed.
+const (
+	Defaults   = config.DefaultsConfigName
+	Features   = config.FeaturesConfigName
+	Deployment = deployment.ConfigName
+)
+
+// grace is how long a program waits at its start for settings that it cannot read.
 const grace = 5 * time.Second
 
 // Settings is the current state of Knative's settings. A ConfigMap that is absent,
 // cannot be read or does not parse leaves the last good state, which at first is what
-// Knative is compiled with. Nothing waits for it but Known, for a moment.
+// Knative is compiled with. Nothing waits for it but Known and Wait, for a moment.
 type Settings struct {
-	store    *configmap.UntypedStore
+	logger   configmap.Logger
 	synced   []cache.InformerSynced
 	started  time.Time
 	template atomic.Pointer[template.Settings]
+	images   atomic.Pointer[grant.ImageSettings]
+
+	mu            sync.Mutex
+	defaults      *config.Defaults
+	features      *config.Features
+	imagesChanged []func()
 }
 
-// Follow follows the settings until the context ends. Each ConfigMap has a watch of
-// its own, so that rights can be limited to their names.
-func Follow(ctx context.Context, kube kubernetes.Interface, logger configmap.Logger) (*Settings, error) {
-	s := newSettings(logger)
-	for _, name := range []string{config.DefaultsConfigName, config.FeaturesConfigName} {
+// NewSettings returns the settings that Knative is compiled with.
+func NewSettings() *Settings {
+	s := &Settings{}
+	s.publishTemplate()
+	s.images.Store(&grant.ImageSettings{Unresolved: compiledUnresolved()})
+	return s
+}
+
+// Follow follows ConfigMaps until the context ends. Each has a watch of its own, so that
+// rights can be limited to their names.
+func (s *Settings) Follow(ctx context.Context, kube kubernetes.Interface, logger configmap.Logger, names ...string) error {
+	s.logger, s.started = logger, time.Now()
+	take := func(object any) {
+		if cm, ok := object.(*corev1.ConfigMap); ok {
+			s.OnConfigChanged(cm)
+		}
+	}
+	for _, name := range names {
 		informer := informers.NewSharedInformerFactoryWithOptions(kube, 0,
 			informers.WithNamespace(Namespace()),
 			informers.WithTweakListOptions(func(o *metav1.ListOptions) {
 				o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
 			}),
 		).Core().V1().ConfigMaps().Informer()
-		take := func(object any) {
-			if cm, ok := object.(*corev1.ConfigMap); ok {
-				s.store.OnConfigChanged(cm)
-			}
-		}
-		if _, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		handler, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 			AddFunc: take, UpdateFunc: func(_, object any) { take(object) },
-		}); err != nil {
-			return nil, fmt.Errorf("failed to watch ConfigMap %s: %w", name, err)
+		})
+		if err != nil {
+			return fmt.Errorf("failed to watch ConfigMap %s: %w", name, err)
 		}
-		s.synced = append(s.synced, informer.HasSynced)
+		s.synced = append(s.synced, handler.HasSynced)
 		go informer.RunWithContext(ctx)
 	}
-	return s, nil
+	return nil
 }
 
-func newSettings(logger configmap.Logger) *Settings {
-	s := &Settings{started: time.Now()}
-	s.store = configmap.NewUntypedStore("knative", logger, configmap.Constructors{
-		config.DefaultsConfigName: config.NewDefaultsConfigFromConfigMap,
-		config.FeaturesConfigName: config.NewFeaturesConfigFromConfigMap,
-	}, func(string, any) { s.publish() })
-	s.publish()
-	return s
+// OnConfigChanged takes in a ConfigMap. The stores of knative.dev/pkg would end the
+// program where the first one does not parse.
+func (s *Settings) OnConfigChanged(cm *corev1.ConfigMap) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.read(cm); err != nil {
+		s.logger.Errorf("Knative's ConfigMap %s does not parse and has no effect: %v", cm.Name, err)
+	}
 }
 
-func (s *Settings) publish() {
-	defaults, _ := s.store.UntypedLoad(config.DefaultsConfigName).(*config.Defaults)
-	features, _ := s.store.UntypedLoad(config.FeaturesConfigName).(*config.Features)
-	settings := template.NewSettings(defaults, features)
+// read needs the lock.
+func (s *Settings) read(cm *corev1.ConfigMap) error {
+	switch cm.Name {
+	case Defaults:
+		defaults, err := config.NewDefaultsConfigFromConfigMap(cm)
+		if err != nil {
+			return err
+		}
+		s.defaults = defaults
+		s.publishTemplate()
+	case Features:
+		features, err := config.NewFeaturesConfigFromConfigMap(cm)
+		if err != nil {
+			return err
+		}
+		s.features = features
+		s.publishTemplate()
+	case Deployment:
+		images, err := imageSettings(cm)
+		if err != nil {
+			return err
+		}
+		s.publishImages(images)
+	}
+	return nil
+}
+
+func (s *Settings) publishTemplate() {
+	settings := template.NewSettings(s.defaults, s.features)
 	s.template.Store(&settings)
+}
+
+func (s *Settings) publishImages(images grant.ImageSettings) {
+	if before := s.images.Swap(&images); before.Equal(images) {
+		return
+	}
+	for _, changed := range s.imagesChanged {
+		changed()
+	}
 }
 
 // Template returns the settings by which Knative fills in templates.
 func (s *Settings) Template() template.Settings { return *s.template.Load() }
+
+// Covers reports whether a ClusterPullSecret holds a credential for an image, by the
+// settings of images.
+func (s *Settings) Covers(cps *v1alpha1.ClusterPullSecret, image grant.Image) bool {
+	return s.images.Load().Covers(cps, image)
+}
+
+// OnImages has a function called whenever what Covers decides by has changed.
+func (s *Settings) OnImages(changed func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.imagesChanged = append(s.imagesChanged, changed)
+}
+
+// Wait waits until the settings are Known or the context ends.
+func (s *Settings) Wait(ctx context.Context) {
+	for !s.Known() && ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
 
 // Known reports whether the settings have been read, or could not be for so long that
 // nobody should wait for them.

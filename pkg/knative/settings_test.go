@@ -4,6 +4,7 @@
 package knative
 
 import (
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +14,8 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	logtesting "knative.dev/pkg/logging/testing"
 
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	"pullsecrets.dev/pkg/grant"
 	"pullsecrets.dev/pkg/template"
 )
 
@@ -38,15 +41,15 @@ func fills(s *Settings, timeout string) bool {
 // A ConfigMap is followed live, one that does not parse leaves what was, and one that
 // goes away too, as in Knative.
 func TestSettingsAreFollowed(t *testing.T) {
-	s := newSettings(logtesting.TestLogger(t))
+	s := settings(t)
 	if !fills(s, "300") {
 		t.Error("The first settings are not those that Knative is compiled with")
 	}
-	s.store.OnConfigChanged(defaults("60"))
+	s.OnConfigChanged(defaults("60"))
 	if !fills(s, "60") {
 		t.Error("A change of config-defaults has no effect")
 	}
-	s.store.OnConfigChanged(defaults("much"))
+	s.OnConfigChanged(defaults("much"))
 	if !fills(s, "60") {
 		t.Error("A ConfigMap that does not parse has an effect")
 	}
@@ -54,15 +57,11 @@ func TestSettingsAreFollowed(t *testing.T) {
 
 func TestFollow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, err := Follow(t.Context(), fake.NewClientset(defaults("60")), logtesting.TestLogger(t))
-		if err != nil {
+		s := NewSettings()
+		if err := s.Follow(t.Context(), fake.NewClientset(defaults("60")), logtesting.TestLogger(t), Defaults, Features); err != nil {
 			t.Fatal(err)
 		}
-		for !s.Known() {
-			time.Sleep(time.Second)
-		}
-		synctest.Wait()
-		if !fills(s, "60") {
+		if s.Wait(t.Context()); !fills(s, "60") {
 			t.Error("config-defaults is not read")
 		}
 	})
@@ -71,14 +70,87 @@ func TestFollow(t *testing.T) {
 // Nobody waits for long for what cannot be read.
 func TestKnownAfterAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSettings(logtesting.TestLogger(t))
+		s := settings(t)
 		s.synced = append(s.synced, func() bool { return false })
 		if s.Known() {
 			t.Error("Known() = true at the start")
 		}
-		time.Sleep(grace + time.Second)
-		if !s.Known() {
-			t.Error("Known() = false for ever")
+		began := time.Now()
+		if s.Wait(t.Context()); !s.Known() || time.Since(began) > 2*grace {
+			t.Errorf("Known() = %t after %v", s.Known(), time.Since(began))
 		}
 	})
+}
+
+func settings(t *testing.T) *Settings {
+	s := NewSettings()
+	s.logger, s.started = logtesting.TestLogger(t), time.Now()
+	return s
+}
+
+// A ConfigMap that does not parse is no reason to end, even if it is the first.
+func TestFirstDoesNotParse(t *testing.T) {
+	s := NewSettings()
+	s.logger = failsOnFatal{t}
+	s.OnConfigChanged(defaults("much"))
+	s.OnConfigChanged(deploymentMap(map[string]string{"registries-skipping-tag-resolving": "quay.io"}))
+	if !fills(s, "300") || s.Covers(holding("quay.io"), grant.Image{Reference: "localhost/app"}) {
+		t.Error("A ConfigMap that does not parse has an effect")
+	}
+}
+
+type failsOnFatal struct{ t *testing.T }
+
+func (f failsOnFatal) Debugf(string, ...any)        {}
+func (f failsOnFatal) Infof(string, ...any)         {}
+func (f failsOnFatal) Errorf(string, ...any)        {}
+func (f failsOnFatal) Fatalf(text string, a ...any) { f.t.Errorf("the program ends: "+text, a...) }
+
+func deploymentMap(data map[string]string) *corev1.ConfigMap {
+	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: Namespace(), Name: "config-deployment"}, Data: data}
+}
+
+func holding(registries ...string) *v1alpha1.ClusterPullSecret {
+	var cps v1alpha1.ClusterPullSecret
+	cps.Status.Registries = registries
+	return &cps
+}
+
+// What config-deployment says of images counts, by Knative's parser, and whoever asked for
+// it hears of each change of that and of nothing else.
+func TestSettingsOfImages(t *testing.T) {
+	cps := holding("ghcr.io", "localhost", "ko.local")
+	queueProxy, hub, local := grant.Image{QueueProxy: true}, grant.Image{Reference: "localhost/acme/app"}, grant.Image{Reference: "ko.local/acme/app"}
+	heard, s := 0, settings(t)
+	s.OnImages(func() { heard++ })
+	for _, step := range []struct {
+		reason string
+		data   map[string]string
+		covers []grant.Image
+		heard  int
+	}{
+		{"nothing is set", nil, []grant.Image{local}, 0},
+		{"a queue-proxy", map[string]string{"queue-sidecar-image": "ghcr.io/acme/queue"}, []grant.Image{local, queueProxy}, 1},
+		{"another setting, which only a newer Knative knows", map[string]string{"queue-sidecar-image": "ghcr.io/acme/queue", "default-affinity-type": "new"}, []grant.Image{local, queueProxy}, 1},
+		{"no queue-proxy, which Knative does not accept", map[string]string{}, []grant.Image{local, queueProxy}, 1},
+		{"a queue-proxy of another registry", map[string]string{"queue-sidecar-image": "quay.io/acme/queue"}, []grant.Image{local}, 2},
+		{"the key of an old Knative", map[string]string{"queueSidecarImage": "ghcr.io/acme/queue"}, []grant.Image{local, queueProxy}, 3},
+		{
+			"unresolved registries", map[string]string{"queue-sidecar-image": "ghcr.io/acme/queue", "registries-skipping-tag-resolving": "quay.io, index.docker.io"},
+			[]grant.Image{local, queueProxy, hub}, 4,
+		},
+		{"the same in another order", map[string]string{"queue-sidecar-image": "ghcr.io/acme/queue", "registries-skipping-tag-resolving": "index.docker.io,quay.io"}, []grant.Image{local, queueProxy, hub}, 4},
+	} {
+		if step.data != nil {
+			s.OnConfigChanged(deploymentMap(step.data))
+		}
+		for _, image := range []grant.Image{queueProxy, hub, local} {
+			if got, want := s.Covers(cps, image), slices.Contains(step.covers, image); got != want {
+				t.Errorf("%s: Covers(%+v) = %t, want %t", step.reason, image, got, want)
+			}
+		}
+		if heard != step.heard {
+			t.Errorf("%s: told %d times of a change, want %d", step.reason, heard, step.heard)
+		}
+	}
 }

@@ -45,6 +45,8 @@ type cluster struct {
 	lookups *lookups
 	// template returns the settings by which Knative fills in templates.
 	template func() template.Settings
+	// covers reports whether a ClusterPullSecret holds a credential for an image.
+	covers grant.Covers
 }
 
 // lookUp reads an object out of the cache or, where the cache does not know it

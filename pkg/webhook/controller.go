@@ -62,11 +62,11 @@ const (
 func NewServiceController(readiness *Readiness) injection.ControllerConstructor {
 	return newController(readiness, InjectName, "ServiceWebhook", func(ctx context.Context, c cluster) webhook.AdmissionController {
 		logger := logging.FromContext(ctx)
-		settings, err := knative.Follow(ctx, c.kube, logger.Named("knative-settings"))
-		if err != nil {
+		settings, log := knative.NewSettings(), logger.Named("knative-settings")
+		if err := settings.Follow(ctx, c.kube, log, knative.Defaults, knative.Features, knative.Deployment); err != nil {
 			logger.Fatalw("Failed to follow Knative's settings", "error", err)
 		}
-		c.template = settings.Template
+		c.template, c.covers = settings.Template, settings.Covers
 		readiness.needs("Knative's settings", settings.Known)
 		return &Services{c}
 	})

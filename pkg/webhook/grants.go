@@ -9,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"pullsecrets.dev/pkg/annotation"
-	"pullsecrets.dev/pkg/catalog"
 	"pullsecrets.dev/pkg/grant"
 )
 
@@ -27,7 +26,7 @@ func notGranted(all grant.Catalog, namespace *corev1.Namespace, declared []strin
 // all that can be known without reading Secrets need not be there yet: those with a
 // source that was never good, and those that this request is the first to ask for.
 // Another Service may have asked before, which is not known here.
-func onTheirWay(granted grant.Grants, namespace *corev1.Namespace, asked annotation.Namespace, declared []string, before, now serviceAsks) []string {
+func onTheirWay(granted grant.Grants, namespace *corev1.Namespace, asked annotation.Namespace, declared []string, before, now serviceAsks, covers grant.Covers) []string {
 	if len(granted.Serving) == 0 {
 		return nil
 	}
@@ -35,7 +34,7 @@ func onTheirWay(granted grant.Grants, namespace *corev1.Namespace, asked annotat
 		asks := grant.NewAsks(asked)
 		asks.AddService(service.Service, service.images)
 		names := make(map[string]bool)
-		for _, cps := range granted.Wanted(asks, catalog.Covers) {
+		for _, cps := range granted.Wanted(asks, covers) {
 			names[grant.SecretName(cps)] = true
 		}
 		return names

@@ -9,8 +9,10 @@ import (
 	"testing"
 
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	"pullsecrets.dev/pkg/grant"
 	. "pullsecrets.dev/pkg/reconciler/testing"
 )
 
@@ -97,6 +99,22 @@ func TestGrants(t *testing.T) {
 			reason: "create: auto, by an image volume of the Hub, which a copy for the kubelet alone serves", world: knows(autoTeam, ClusterPullSecret("hub", holds("docker.io"))),
 			requested: `{metadata: {name: app}, spec: {template: {spec: {volumes: [{name: m, image: {reference: acme/model}}], containers: [{image: x}]}}}}`,
 			want:      `hub | {"hub":"clusterpullsecret/hub"}`,
+		},
+		{
+			reason:    "create: auto, by the queue-proxy's image",
+			world:     world{cached: twoClouds, images: grant.ImageSettings{QueueProxy: "quay.io/mirror/queue"}},
+			requested: bare, want: `ghcr quay | {"ghcr":"clusterpullsecret/ghcr","quay":"clusterpullsecret/quay"}`,
+		},
+		{
+			reason:    "create: auto, by an image whose tag Knative does not resolve",
+			world:     world{cached: []runtime.Object{autoTeam, ClusterPullSecret("hub", holds("docker.io"))}, images: grant.ImageSettings{Unresolved: sets.New("index.docker.io")}},
+			requested: `{metadata: {name: app}, spec: {template: {spec: {containers: [{image: acme/app}]}}}}`,
+			want:      `hub | {"hub":"clusterpullsecret/hub"}`,
+		},
+		{
+			reason: "update: another queue-proxy is no change of the Service",
+			world:  world{cached: twoClouds, images: grant.ImageSettings{QueueProxy: "quay.io/mirror/queue"}},
+			old:    hasGHCR, requested: hasGHCR, want: fromGHCR,
 		},
 		{
 			reason: "create: auto, of volumes that are none", world: knows(twoClouds...),

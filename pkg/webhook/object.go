@@ -94,10 +94,10 @@ func (o *object) serviceAccount() string {
 	return name
 }
 
-// images are the images of the template's containers and image volumes, in no special
-// order.
+// images are the images that the Service's Pods need: those of the template's
+// containers and image volumes, and the queue-proxy's, in no special order.
 func (o *object) images() []grant.Image {
-	var images []grant.Image
+	images := []grant.Image{{QueueProxy: true}}
 	for _, field := range []string{"initContainers", "containers"} {
 		containers, _ := o.podSpec()[field].([]any)
 		for _, item := range containers {

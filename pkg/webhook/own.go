@@ -5,7 +5,10 @@ package webhook
 
 import (
 	"context"
+	"fmt"
+	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"knative.dev/pkg/configmap"
 	"knative.dev/pkg/controller"
@@ -55,9 +58,24 @@ func NewConfigController(ctx context.Context, _ configmap.Watcher) *controller.I
 	return withRegistration(configmaps.NewAdmissionController(ctx, configName, "/config-validation", configmap.Constructors{
 		config.Name:                    config.NewFromConfigMap,
 		logging.ConfigMapName():        logging.NewConfigFromConfigMap,
-		leaderelection.ConfigMapName(): leaderelection.NewConfigFromConfigMap,
+		leaderelection.ConfigMapName(): newLeaderElection,
 		o11yconfigmap.Name():           o11yconfigmap.Parse,
 	}), register(ctx, configName, validatingConfigurations(ctx)))
+}
+
+// mapLeasePrefix is how the keys begin by which leases get other names.
+const mapLeasePrefix = "map-lease-prefix"
+
+// newLeaderElection refuses other names for leases. A policy lets each program write
+// leases that begin with its own name alone (config/705-policy-leases.yaml), so that the
+// program could never lead.
+func newLeaderElection(cm *corev1.ConfigMap) (*leaderelection.Config, error) {
+	for key := range cm.Data {
+		if strings.HasPrefix(key, mapLeasePrefix) {
+			return nil, fmt.Errorf("%s is not supported: a policy keeps each program to leases that begin with its own name", key)
+		}
+	}
+	return leaderelection.NewConfigFromConfigMap(cm)
 }
 
 // withRegistration keeps how a controller of knative.dev/pkg answers requests, and

@@ -16,7 +16,6 @@ import (
 
 	"pullsecrets.dev/pkg/annotation"
 	"pullsecrets.dev/pkg/apis/pullsecrets"
-	"pullsecrets.dev/pkg/catalog"
 	"pullsecrets.dev/pkg/merge"
 	"pullsecrets.dev/pkg/metrics"
 )
@@ -140,7 +139,7 @@ func (s *Services) declared(ctx context.Context, name string, old, requested *ob
 	}
 	granted := all.For(namespace.Labels)
 	d := merge.Declare(policy, ofNamespace, ofService, merge.Account{})
-	d.Always, d.Auto = granted.Layers(policy, requested.images(), catalog.Covers)
+	d.Always, d.Auto = granted.Layers(policy, requested.images(), s.covers)
 	if d.Hold || len(d.Names()) == 0 {
 		return &d, warnings
 	}
@@ -157,7 +156,7 @@ func (s *Services) declared(ctx context.Context, name string, old, requested *ob
 	if withheld := notGranted(all, namespace, d.Names()); len(withheld) > 0 {
 		warnings = append(warnings, warnNotGranted(name, withheld))
 	}
-	if coming := onTheirWay(granted, namespace, ofNamespace, d.Names(), old.asks(), requested.asks()); len(coming) > 0 {
+	if coming := onTheirWay(granted, namespace, ofNamespace, d.Names(), old.asks(), requested.asks(), s.covers); len(coming) > 0 {
 		warnings = append(warnings, warnOnTheirWay(name, coming))
 	}
 	return &d, warnings

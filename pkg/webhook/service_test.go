@@ -28,6 +28,7 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/catalog"
 	"pullsecrets.dev/pkg/config"
+	"pullsecrets.dev/pkg/grant"
 	"pullsecrets.dev/pkg/metrics"
 	. "pullsecrets.dev/pkg/reconciler/testing"
 	"pullsecrets.dev/pkg/template"
@@ -42,6 +43,7 @@ type world struct {
 	cold   bool
 	// settings are Knative's.
 	settings template.Settings
+	images   grant.ImageSettings
 	// away makes every live read fail.
 	away bool
 }
@@ -82,6 +84,7 @@ func (w world) cluster(t testing.TB) cluster {
 		added:    m,
 		lookups:  newLookups(time.Now),
 		template: func() template.Settings { return w.settings },
+		covers:   w.images.Covers,
 	}
 }
 

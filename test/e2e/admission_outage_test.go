@@ -400,6 +400,8 @@ func TestInvalidSettingsAreRefused(t *testing.T) {
 		{settingsName, "_example", "backfill: all", []string{"_example"}},
 		{"config-logging", "loglevel.controller", "loud", []string{"invalid logging level: loud"}},
 		{"config-leader-election", "lease-duration", "soon", []string{"lease-duration", `"soon"`}},
+		// The policy leases.pullsecrets.dev would refuse such leases.
+		{"config-leader-election", "map-lease-prefix.controller.Namespaces", "x", []string{"map-lease-prefix.controller.Namespaces", "not supported"}},
 	} {
 		attempt := dryRun
 		if mistake.key == backfill {

@@ -6,11 +6,11 @@ package env
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	kubefake "k8s.io/client-go/kubernetes/fake"
 	networkingv1alpha1 "knative.dev/networking/pkg/apis/networking/v1alpha1"
 	networkingfake "knative.dev/networking/pkg/client/clientset/versioned/fake"
@@ -52,16 +52,28 @@ func (d *dataPlane) revision(ctx context.Context) (*apis.Condition, error) {
 	return status.GetCondition(servingv1.RevisionConditionReady), nil
 }
 
-func (d *dataPlane) waitRevision(t *testing.T, status corev1.ConditionStatus, reason string) {
+// settle waits until nothing moves any more, repetitions after an error included: in a
+// synctest bubble, that is at once.
+func settle() {
+	time.Sleep(time.Minute)
+	synctest.Wait()
+}
+
+func (d *dataPlane) ingressReady(t *testing.T) bool {
 	t.Helper()
-	var last *apis.Condition
-	err := wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, 20*time.Second, true, func(ctx context.Context) (bool, error) {
-		var err error
-		last, err = d.revision(ctx)
-		return err == nil && last.Status == status && last.Reason == reason, err
-	})
+	ingress, err := d.networking.NetworkingV1alpha1().Ingresses("ns").Get(t.Context(), "app", metav1.GetOptions{})
 	if err != nil {
-		t.Errorf("the Revision would be %+v, want %s %s", last, status, reason)
+		t.Fatal(err)
+	}
+	return ingress.IsReady()
+}
+
+func (d *dataPlane) checkRevision(t *testing.T, status corev1.ConditionStatus, reason string) {
+	t.Helper()
+	settle()
+	got, err := d.revision(t.Context())
+	if err != nil || got.Status != status || got.Reason != reason {
+		t.Errorf("the Revision would be %+v (%v), want %s %s", got, err, status, reason)
 	}
 }
 
@@ -74,38 +86,34 @@ func (d *dataPlane) podPhase(t *testing.T) corev1.PodPhase {
 	return pod.Status.Phase
 }
 
-func TestDataPlaneMakesAllReady(t *testing.T) {
+func TestDataPlaneMakesAllReady(t *testing.T) { synctest.Test(t, testDataPlaneMakesAllReady) }
+
+func testDataPlaneMakesAllReady(t *testing.T) {
 	d := startTestDataPlane(t, "")
-	d.waitRevision(t, corev1.ConditionTrue, "")
-	err := wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, 20*time.Second, true, func(ctx context.Context) (bool, error) {
-		ingress, err := d.networking.NetworkingV1alpha1().Ingresses("ns").Get(ctx, "app", metav1.GetOptions{})
-		return err == nil && ingress.IsReady() && d.podPhase(t) == corev1.PodRunning, err
-	})
-	if err != nil {
+	d.checkRevision(t, corev1.ConditionTrue, "")
+	if !d.ingressReady(t) || d.podPhase(t) != corev1.PodRunning {
 		t.Error("the Ingress is not ready or the Pod does not run")
 	}
 }
 
-func TestDataPlaneFailsRevisions(t *testing.T) {
+func TestDataPlaneFailsRevisions(t *testing.T) { synctest.Test(t, testDataPlaneFailsRevisions) }
+
+func testDataPlaneFailsRevisions(t *testing.T) {
 	d := startTestDataPlane(t, RevisionsFail)
-	d.waitRevision(t, corev1.ConditionFalse, servingv1.ReasonProgressDeadlineExceeded)
+	d.checkRevision(t, corev1.ConditionFalse, servingv1.ReasonProgressDeadlineExceeded)
 	if phase := d.podPhase(t); phase == corev1.PodRunning {
 		t.Error("a Pod of a failed Revision runs")
 	}
 }
 
-func TestDataPlaneLetsRevisionsWait(t *testing.T) {
+func TestDataPlaneLetsRevisionsWait(t *testing.T) { synctest.Test(t, testDataPlaneLetsRevisionsWait) }
+
+func testDataPlaneLetsRevisionsWait(t *testing.T) {
 	d := startTestDataPlane(t, RevisionsWait)
-	// The Ingress comes to its end in every Namespace, so by then all has been
-	// looked at.
-	err := wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, 20*time.Second, true, func(ctx context.Context) (bool, error) {
-		ingress, err := d.networking.NetworkingV1alpha1().Ingresses("ns").Get(ctx, "app", metav1.GetOptions{})
-		return err == nil && ingress.IsReady(), err
-	})
-	if err != nil {
-		t.Fatal(err)
+	d.checkRevision(t, corev1.ConditionUnknown, servingv1.ReasonDeploying)
+	if !d.ingressReady(t) {
+		t.Error("the Ingress, which comes to its end in every Namespace, is not ready")
 	}
-	d.waitRevision(t, corev1.ConditionUnknown, servingv1.ReasonDeploying)
 
 	ns, err := d.kube.CoreV1().Namespaces().Get(t.Context(), "ns", metav1.GetOptions{})
 	if err != nil {
@@ -115,5 +123,5 @@ func TestDataPlaneLetsRevisionsWait(t *testing.T) {
 	if _, err := d.kube.CoreV1().Namespaces().Update(t.Context(), ns, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	d.waitRevision(t, corev1.ConditionTrue, "")
+	d.checkRevision(t, corev1.ConditionTrue, "")
 }

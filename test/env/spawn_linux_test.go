@@ -18,7 +18,7 @@ import (
 func TestChildrenDieWithTheirParent(t *testing.T) {
 	const asParent = "ENV_TEST_AS_PARENT"
 	if os.Getenv(asParent) != "" {
-		cmd := exec.Command("sleep", "60")
+		cmd := exec.Command("sleep", "3600")
 		if err := spawn(cmd); err != nil {
 			t.Fatal(err)
 		}
@@ -31,7 +31,7 @@ func TestChildrenDieWithTheirParent(t *testing.T) {
 			t.Fatal(err)
 		}
 		fmt.Println(string(content))
-		time.Sleep(time.Minute)
+		time.Sleep(time.Hour) // It is killed.
 		return
 	}
 
@@ -59,7 +59,7 @@ func TestChildrenDieWithTheirParent(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = parent.Wait() // It was killed.
-	if !grandchild.waitGone(t.Context(), 10*time.Second) {
+	if !grandchild.waitGone(t.Context(), farTooLong) {
 		t.Error("the child of a killed parent goes on")
 	}
 }

@@ -25,6 +25,7 @@ import (
 	secretinformer "knative.dev/pkg/client/injection/kube/informers/core/v1/secret/filtered"
 	"knative.dev/pkg/configmap"
 	"knative.dev/pkg/controller"
+	"knative.dev/pkg/injection"
 	"knative.dev/pkg/kmeta"
 	"knative.dev/pkg/logging"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
@@ -38,6 +39,7 @@ import (
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/events"
 	"pullsecrets.dev/pkg/grant"
+	"pullsecrets.dev/pkg/knative"
 	"pullsecrets.dev/pkg/source"
 	"pullsecrets.dev/pkg/trim"
 )
@@ -47,7 +49,13 @@ import (
 const settle = time.Second
 
 // NewController wires the reconciler to what wakes it.
-func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl {
+func NewController(settings *knative.Settings) injection.ControllerConstructor {
+	return func(ctx context.Context, cmw configmap.Watcher) *controller.Impl {
+		return newController(ctx, cmw, settings)
+	}
+}
+
+func newController(ctx context.Context, cmw configmap.Watcher, settings *knative.Settings) *controller.Impl {
 	logger := logging.FromContext(ctx)
 	informer := clusterpullsecretinformer.Get(ctx)
 	namespaces, services := namespaceinformer.Get(ctx), serviceinformer.Get(ctx)
@@ -59,6 +67,7 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 	if err != nil {
 		logger.Fatalw("Failed to make the catalogue", "error", err)
 	}
+	all.Covers = settings.Covers
 	watches := &sourceWatches{client: kubeclient.Get(ctx)}
 	metrics, err := newMetrics()
 	if err != nil {
@@ -74,10 +83,12 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 		metrics:    metrics, now: time.Now,
 	}
 	impl := clusterpullsecretreconciler.NewImpl(ctx, r, func(impl *controller.Impl) controller.Options {
-		store := config.NewStore(logger.Named("config-store"), func(string, any) {
+		countAnew := func() {
 			r.tallies.clear()
 			impl.GlobalResync(informer.Informer())
-		})
+		}
+		settings.OnImages(countAnew)
+		store := config.NewStore(logger.Named("config-store"), func(string, any) { countAnew() })
 		store.WatchConfigs(ctx, cmw)
 		return controller.Options{ConfigStore: store, AgentName: events.ControllerAgentName, DemoteFunc: r.demote}
 	})

@@ -34,6 +34,7 @@ import (
 	_ "pullsecrets.dev/pkg/client/injection/informers/pullsecrets/v1alpha1/clusterpullsecret/fake"
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/grant"
+	"pullsecrets.dev/pkg/knative"
 	. "pullsecrets.dev/pkg/reconciler/testing"
 	"pullsecrets.dev/pkg/source"
 )
@@ -61,7 +62,8 @@ func TestNewController(t *testing.T) {
 		})
 		ctx, cancel := context.WithCancel(ctx)
 		cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: config.Name, Namespace: "knative-testing"}}
-		impl := NewController(ctx, configmap.NewStaticWatcher(cm))
+		settings := knative.NewSettings()
+		impl := NewController(settings)(ctx, configmap.NewStaticWatcher(cm))
 		wait, err := knativetesting.RunAndSyncInformers(ctx, informers...)
 		if err != nil {
 			t.Fatal(err)
@@ -105,6 +107,12 @@ func TestNewController(t *testing.T) {
 			}, []string{"elsewhere", "ghcr", "other"}},
 			{"a Namespace leaves it", func() error { return second(kube.Namespaces().Update(ctx, asks("team"), update)) }, []string{"elsewhere", "ghcr", "other"}},
 			{"a Service goes", func() error { return services.Delete(ctx, "app", metav1.DeleteOptions{}) }, both},
+			{"Knative's settings of images change", func() error {
+				settings.OnConfigChanged(&corev1.ConfigMap{
+					ObjectMeta: metav1.ObjectMeta{Name: knative.Deployment}, Data: map[string]string{"queue-sidecar-image": "ghcr.io/acme/queue"},
+				})
+				return nil
+			}, both},
 			{"another one with its secretName goes", func() error { return all.Delete(ctx, "other", metav1.DeleteOptions{}) }, both},
 		} {
 			if err := step.do(); err != nil {

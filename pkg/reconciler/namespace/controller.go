@@ -17,6 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	corev1listers "k8s.io/client-go/listers/core/v1"
@@ -28,11 +29,13 @@ import (
 	namespacereconciler "knative.dev/pkg/client/injection/kube/reconciler/core/v1/namespace"
 	"knative.dev/pkg/configmap"
 	"knative.dev/pkg/controller"
+	"knative.dev/pkg/injection"
 	"knative.dev/pkg/kmeta"
 	"knative.dev/pkg/logging"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 	servingclient "knative.dev/serving/pkg/client/injection/client"
 	serviceinformer "knative.dev/serving/pkg/client/injection/informers/serving/v1/service"
+	servinglisters "knative.dev/serving/pkg/client/listers/serving/v1"
 
 	"pullsecrets.dev/pkg/annotation"
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
@@ -42,13 +45,20 @@ import (
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/events"
 	"pullsecrets.dev/pkg/grant"
+	"pullsecrets.dev/pkg/knative"
 	"pullsecrets.dev/pkg/memory"
 	"pullsecrets.dev/pkg/source"
 	"pullsecrets.dev/pkg/trim"
 )
 
 // NewController wires the reconciler to what wakes it.
-func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl {
+func NewController(settings *knative.Settings) injection.ControllerConstructor {
+	return func(ctx context.Context, cmw configmap.Watcher) *controller.Impl {
+		return newController(ctx, cmw, settings)
+	}
+}
+
+func newController(ctx context.Context, cmw configmap.Watcher, settings *knative.Settings) *controller.Impl {
 	logger := logging.FromContext(ctx)
 	namespaces, services, serviceAccounts := namespaceinformer.Get(ctx), serviceinformer.Get(ctx), accountinformer.Get(ctx)
 	secrets, clusterPullSecrets := secretinformer.Get(ctx, grant.Copies), clusterpullsecretinformer.Get(ctx)
@@ -63,6 +73,7 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 	if err != nil {
 		logger.Fatalw("Failed to make the catalogue", "error", err)
 	}
+	all.Covers = settings.Covers
 	kube := kubeclient.Get(ctx)
 	var remembered memory.Memory
 	reporter := newReporter(&remembered)
@@ -89,6 +100,7 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 	w.watchGrants(clusterPullSecrets.Informer(), r.copies.forgetOthers)
 	w.watchServices(services.Informer())
 	w.watchAccounts(serviceAccounts.Informer(), r.accounts.gone)
+	settings.OnImages(func() { w.wakeAuto(services.Lister()) })
 	return impl
 }
 
@@ -180,6 +192,17 @@ func (w waking) watchAccounts(informer cache.SharedIndexInformer, gone func(any)
 			w.wakeItsOwn(object)
 		},
 	})
+}
+
+// wakeAuto enqueues the Namespaces that need copies for the images of their Services, in
+// the slow lane. A Namespace with inject: auto itself needs all copies anyway.
+func (w waking) wakeAuto(services servinglisters.ServiceLister) {
+	all, _ := services.List(labels.Everything()) // A cache does not fail.
+	for _, svc := range all {
+		if annotation.ForService(svc.Annotations).Inject == annotation.Auto {
+			w.impl.EnqueueSlowKey(types.NamespacedName{Name: svc.Namespace})
+		}
+	}
 }
 
 // wakeItsOwn wakes the Namespace of an object.

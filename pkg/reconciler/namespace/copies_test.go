@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -113,7 +114,9 @@ func rewritten(password string, edits ...func(*corev1.Secret)) []clientgotesting
 
 // A labelled Secret that somebody keeps making where nothing grants it is removed at once
 // each time. The third time its Namespace is told, and only then.
-func TestPropagated(t *testing.T) {
+func TestPropagated(t *testing.T) { synctest.Test(t, testPropagated) }
+
+func testPropagated(t *testing.T) {
 	row := knativetesting.TableRow{Objects: []runtime.Object{Namespace("team"), copied(one, "7")}}
 	var r *Reconciler
 	row.OtherTestData = map[string]any{"prepare": func(made *Reconciler) { r = made }}
@@ -285,7 +288,9 @@ func updates() knativetesting.TableTest {
 // Whoever knows nothing of the version in the status leaves its copies alone as long as
 // the source may have changed since, and then no longer: one copy that somebody has changed
 // must not hold up all others.
-func TestDoubts(t *testing.T) {
+func TestDoubts(t *testing.T) { synctest.Test(t, testDoubts) }
+
+func testDoubts(t *testing.T) {
 	asking := func(name string) *corev1.Namespace {
 		return Namespace(name, WithNamespaceAnnotation(pullsecrets.SecretsAnnotation, "ghcr"))
 	}
@@ -302,9 +307,7 @@ func TestDoubts(t *testing.T) {
 	if all, err := actions.ActionsByVerb(); err != nil || len(all.Creates) > 0 {
 		t.Fatalf("%d copies are made (%v) in doubt, want none", len(all.Creates), err)
 	}
-	known := r.copies.doubts.byName["ghcr"]
-	known.since = known.since.Add(-unheard)
-	r.copies.doubts.byName["ghcr"] = known
+	time.Sleep(unheard) // In a synctest bubble, that is at once.
 	for _, namespace := range []string{"team", "elsewhere"} {
 		if err := c.Reconcile(row.Ctx, namespace); err != nil {
 			t.Errorf("Namespace %s: %v", namespace, err)
@@ -320,7 +323,9 @@ func TestDoubts(t *testing.T) {
 
 // What a source holds that has changed since it was judged is not written under the
 // version that was.
-func TestRotationBeforeItIsWritten(t *testing.T) {
+func TestRotationBeforeItIsWritten(t *testing.T) { synctest.Test(t, testRotationBeforeItIsWritten) }
+
+func testRotationBeforeItIsWritten(t *testing.T) {
 	var r *Reconciler
 	row := knativetesting.TableRow{
 		Objects:       []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(two)},
@@ -509,7 +514,9 @@ func TestCopiesAreCounted(t *testing.T) {
 
 // A cache that does not show a write yet makes nobody write again, and one that never
 // does keeps nobody from it for ever.
-func TestWritesAreMadeOnce(t *testing.T) {
+func TestWritesAreMadeOnce(t *testing.T) { synctest.Test(t, testWritesAreMadeOnce) }
+
+func testWritesAreMadeOnce(t *testing.T) {
 	row := knativetesting.TableRow{Objects: []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(one)}}
 	var r *Reconciler
 	row.OtherTestData = map[string]any{"prepare": func(made *Reconciler) { r = made }}
@@ -524,7 +531,7 @@ func TestWritesAreMadeOnce(t *testing.T) {
 	if err := c.Reconcile(row.Ctx, "team"); err != nil || creates() != 1 {
 		t.Fatalf("Reconcile() = %v and %d creates, want one", err, creates())
 	}
-	if again, after := controller.IsRequeueKey(c.Reconcile(row.Ctx, "team")); !again || after > expectationTimeout || creates() != 1 {
+	if again, after := controller.IsRequeueKey(c.Reconcile(row.Ctx, "team")); !again || after != expectationTimeout || creates() != 1 {
 		t.Errorf("before it is seen: looks again %t in %s and has created %d times, want to within %s and one", again, after, creates(), expectationTimeout)
 	}
 	if !r.copies.seen(cached(t, made())) {
@@ -536,7 +543,9 @@ func TestWritesAreMadeOnce(t *testing.T) {
 }
 
 // The event of what was written, which comes with each write, has no Namespace looked at.
-func TestOwnWritesAreNoNews(t *testing.T) {
+func TestOwnWritesAreNoNews(t *testing.T) { synctest.Test(t, testOwnWritesAreNoNews) }
+
+func testOwnWritesAreNoNews(t *testing.T) {
 	for _, test := range []struct {
 		reason string
 		seen   *corev1.Secret
@@ -599,13 +608,15 @@ func cached(t *testing.T, secret *corev1.Secret) *corev1.Secret {
 	return trimmed.(*corev1.Secret)
 }
 
-func TestExpectationsTimeOut(t *testing.T) {
+func TestExpectationsTimeOut(t *testing.T) { synctest.Test(t, testExpectationsTimeOut) }
+
+func testExpectationsTimeOut(t *testing.T) {
 	x := newExpectations(&memory.Memory{})
 	name := types.NamespacedName{Namespace: "team", Name: "ghcr"}
-	if x.begin(name, goes); x.left(name) <= 0 {
-		t.Error("a write that has begun is not expected to be seen")
+	if x.begin(name, goes); x.left(name) != expectationTimeout {
+		t.Errorf("a write that has begun is expected for %s, want %s", x.left(name), expectationTimeout)
 	}
-	x.do("team", func(writes map[string]*expectation) { writes["ghcr"].since = time.Now().Add(-expectationTimeout) })
+	time.Sleep(expectationTimeout) // In a synctest bubble, that is at once.
 	left, kept := x.left(name), 0
 	x.Each(func(types.NamespacedName, *map[string]*expectation) { kept++ })
 	if left != 0 || kept != 0 {

@@ -34,7 +34,9 @@ import (
 	"knative.dev/pkg/logging"
 	"knative.dev/pkg/reconciler"
 	knativetesting "knative.dev/pkg/reconciler/testing"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 	servingclient "knative.dev/serving/pkg/client/injection/client"
+	serviceinformer "knative.dev/serving/pkg/client/injection/informers/serving/v1/service"
 	_ "knative.dev/serving/pkg/client/injection/informers/serving/v1/service/fake"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
@@ -46,6 +48,7 @@ import (
 	"pullsecrets.dev/pkg/contest"
 	"pullsecrets.dev/pkg/events"
 	"pullsecrets.dev/pkg/grant"
+	"pullsecrets.dev/pkg/knative"
 	"pullsecrets.dev/pkg/memory"
 	. "pullsecrets.dev/pkg/reconciler/testing"
 	"pullsecrets.dev/pkg/source"
@@ -152,7 +155,9 @@ func TestToldOnce(t *testing.T) {
 }
 
 // An error keeps nobody from looking again as soon as something else needs it.
-func TestErrorLooksAgain(t *testing.T) {
+func TestErrorLooksAgain(t *testing.T) { synctest.Test(t, testErrorLooksAgain) }
+
+func testErrorLooksAgain(t *testing.T) {
 	const soon = time.Second
 	var woken []time.Duration
 	row := knativetesting.TableRow{
@@ -176,8 +181,8 @@ func TestErrorLooksAgain(t *testing.T) {
 	if again, _ := controller.IsRequeueKey(err); err == nil || again {
 		t.Errorf("Reconcile() = %v, want the error", err)
 	}
-	if len(woken) != 1 || woken[0] > soon {
-		t.Errorf("woken after %v, want once within %s", woken, soon)
+	if len(woken) != 1 || woken[0] != soon {
+		t.Errorf("woken after %v, want once after %s", woken, soon)
 	}
 }
 
@@ -271,7 +276,7 @@ func TestControllerIsDemoted(t *testing.T) {
 	recorder := record.NewFakeRecorder(10)
 	ctx = controller.WithEventRecorder(ctx, recorder)
 	cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: config.Name, Namespace: "knative-testing"}}
-	impl := NewController(ctx, configmap.NewStaticWatcher(cm))
+	impl := NewController(knative.NewSettings())(ctx, configmap.NewStaticWatcher(cm))
 	if err := namespaceinformer.Get(ctx).Informer().GetIndexer().Add(Namespace("team", WithNamespaceAnnotation("pullsecrets.dev/secrets", "Ghcr"))); err != nil {
 		t.Fatal(err)
 	}
@@ -297,14 +302,35 @@ func TestControllerIsDemoted(t *testing.T) {
 	reconcile("after it was somebody else's", 2)
 }
 
+// Other settings of images enqueue the Namespaces whose Services ask by their images.
 func TestNewController(t *testing.T) {
-	ctx, _ := knativetesting.SetupFakeContext(t, func(ctx context.Context) context.Context {
-		return filteredfactory.WithSelectors(ctx, grant.Copies)
+	synctest.Test(t, func(t *testing.T) {
+		ctx, _ := knativetesting.SetupFakeContext(t, func(ctx context.Context) context.Context {
+			return filteredfactory.WithSelectors(ctx, grant.Copies)
+		})
+		cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: config.Name, Namespace: "knative-testing"}}
+		settings := knative.NewSettings()
+		impl := NewController(settings)(ctx, configmap.NewStaticWatcher(cm))
+		defer impl.WorkQueue().ShutDown()
+		services := serviceinformer.Get(ctx).Informer().GetIndexer()
+		for _, svc := range []*servingv1.Service{
+			Service("team", "app"), Service("team", "other", WithAnnotation("pullsecrets.dev/inject", "auto")), Service("plain", "app"),
+		} {
+			if err := services.Add(svc); err != nil {
+				t.Fatal(err)
+			}
+		}
+		settings.OnConfigChanged(&corev1.ConfigMap{
+			ObjectMeta: metav1.ObjectMeta{Name: knative.Deployment}, Data: map[string]string{"queue-sidecar-image": "ghcr.io/acme/queue"},
+		})
+		synctest.Wait()
+		if impl.WorkQueue().Len() != 1 {
+			t.Fatalf("%d Namespaces are enqueued, want 1", impl.WorkQueue().Len())
+		}
+		if key, _ := impl.WorkQueue().Get(); key != any(types.NamespacedName{Name: "team"}) {
+			t.Errorf("enqueued is %v, want team", key)
+		}
 	})
-	cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: config.Name, Namespace: "knative-testing"}}
-	if impl := NewController(ctx, configmap.NewStaticWatcher(cm)); impl == nil {
-		t.Error("NewController() = nil")
-	}
 }
 
 // With a ClusterPullSecret goes what is known of it and of its source, unless another

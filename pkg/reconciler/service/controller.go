@@ -28,6 +28,7 @@ import (
 	accountinformer "knative.dev/pkg/client/injection/kube/informers/core/v1/serviceaccount"
 	"knative.dev/pkg/configmap"
 	"knative.dev/pkg/controller"
+	"knative.dev/pkg/injection"
 	"knative.dev/pkg/kmeta"
 	"knative.dev/pkg/logging"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
@@ -36,6 +37,7 @@ import (
 	serviceinformer "knative.dev/serving/pkg/client/injection/informers/serving/v1/service"
 	servicereconciler "knative.dev/serving/pkg/client/injection/reconciler/serving/v1/service"
 
+	"pullsecrets.dev/pkg/annotation"
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 	"pullsecrets.dev/pkg/catalog"
@@ -43,6 +45,7 @@ import (
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/events"
 	"pullsecrets.dev/pkg/grant"
+	"pullsecrets.dev/pkg/knative"
 	"pullsecrets.dev/pkg/memory"
 	"pullsecrets.dev/pkg/merge"
 	"pullsecrets.dev/pkg/reconciler/service/resources"
@@ -50,7 +53,13 @@ import (
 )
 
 // NewController wires the reconciler to what wakes it.
-func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl {
+func NewController(settings *knative.Settings) injection.ControllerConstructor {
+	return func(ctx context.Context, cmw configmap.Watcher) *controller.Impl {
+		return newController(ctx, cmw, settings)
+	}
+}
+
+func newController(ctx context.Context, cmw configmap.Watcher, settings *knative.Settings) *controller.Impl {
 	logger := logging.FromContext(ctx)
 	services := serviceinformer.Get(ctx)
 	namespaces := namespaceinformer.Get(ctx)
@@ -85,6 +94,7 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 		failed:   failedIn(services.Informer().GetIndexer()),
 		secrets:  secrets,
 		catalog:  granted.Get,
+		covers:   settings.Covers,
 		memory:   &remembered,
 		attempts: attempts{memory.NewStore[history](&remembered)},
 		reporter: events.NewReporter(&remembered, nil),
@@ -110,6 +120,7 @@ func NewController(ctx context.Context, cmw configmap.Watcher) *controller.Impl 
 	w.watchAccounts(accounts.Informer())
 	w.watchGrants(clusterPullSecrets.Informer(), namespaces.Lister())
 	w.watchCopies(copies.Informer(), secrets.observe)
+	settings.OnImages(func() { w.wakeAuto(namespaces.Lister()) })
 	return impl
 }
 
@@ -256,6 +267,18 @@ func (w waking) watchCopies(informer cache.SharedIndexInformer, observe func(nam
 			}
 		},
 	})
+}
+
+// wakeAuto enqueues the Services whose list depends on their images, in the slow lane.
+func (w waking) wakeAuto(namespaces corev1listers.NamespaceLister) {
+	w.impl.FilteredGlobalResync(func(object any) bool {
+		svc, ok := object.(*servingv1.Service)
+		if !ok {
+			return false
+		}
+		namespace, err := namespaces.Get(svc.Namespace)
+		return err == nil && annotation.PolicyFor(annotation.ForNamespace(namespace.Annotations).Inject, annotation.ForService(svc.Annotations).Inject).Auto
+	}, w.services.Informer())
 }
 
 func (w waking) wakeNamespace(namespace string) { w.wake(namespace, w.impl.Enqueue) }

@@ -33,6 +33,7 @@ import (
 	_ "pullsecrets.dev/pkg/client/injection/informers/pullsecrets/v1alpha1/clusterpullsecret/fake"
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/grant"
+	"pullsecrets.dev/pkg/knative"
 	. "pullsecrets.dev/pkg/reconciler/testing"
 )
 
@@ -48,15 +49,16 @@ func testWakes(t *testing.T) {
 	kube.PrependReactor("create", "selfsubjectreviews", func(clientgotesting.Action) (bool, runtime.Object, error) {
 		return true, &authenticationv1.SelfSubjectReview{Status: authenticationv1.SelfSubjectReviewStatus{UserInfo: authenticationv1.UserInfo{Username: user}}}, nil
 	})
+	asking := WithAnnotation(pullsecrets.InjectAnnotation, "auto")
 	victim := Service(ns, "victim", WithAnnotation("serving.knative.dev/lastModifier", user), WithConfigurationsReady(corev1.ConditionFalse))
-	for _, svc := range []*servingv1.Service{Service(ns, "app"), Service(ns, "built", WithServiceAccount("builder")), victim, Service("other", "app")} {
+	for _, svc := range []*servingv1.Service{Service(ns, "app"), Service(ns, "built", WithServiceAccount("builder")), victim, Service("other", "app"), Service("third", "app"), Service("third", "auto", asking)} {
 		if _, err := serving.ServingV1().Services(svc.Namespace).Create(ctx, svc, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	team, other := declares("n", WithNamespaceLabel("team", "a")), Namespace("other", WithNamespaceLabel("team", "b"))
 	account := ServiceAccount(ns, "builder", nil)
-	for _, namespace := range []*corev1.Namespace{team, other} {
+	for _, namespace := range []*corev1.Namespace{team, other, Namespace("third"), Namespace("automatic", WithNamespaceAnnotation(pullsecrets.InjectAnnotation, "auto"))} {
 		if _, err := kube.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil {
 			t.Fatal(err)
 		}
@@ -64,7 +66,8 @@ func testWakes(t *testing.T) {
 	if _, err := kube.CoreV1().ServiceAccounts(ns).Create(ctx, account, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	impl := NewController(ctx, configmap.NewStaticWatcher(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: config.Name, Namespace: "knative-testing"}}))
+	settings := knative.NewSettings()
+	impl := NewController(settings)(ctx, configmap.NewStaticWatcher(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: config.Name, Namespace: "knative-testing"}}))
 	wait, err := knativetesting.RunAndSyncInformers(ctx, informers...)
 	if err != nil {
 		t.Fatal(err)
@@ -84,7 +87,7 @@ func testWakes(t *testing.T) {
 			t.Errorf("%s: woken for nothing: %v", what, got)
 		}
 	}
-	woken("the start", "team/app", "team/built", "team/victim", "other/app")
+	woken("the start", "team/app", "team/built", "team/victim", "other/app", "third/app", "third/auto")
 
 	team = team.DeepCopy()
 	team.Annotations["example.com/other"] = "x"
@@ -135,6 +138,16 @@ func testWakes(t *testing.T) {
 	})
 	woken("a failed Revision that has come up", "team/app", "team/built", "team/victim")
 	changeNamespace("another write of who declares, where nothing is paused", declaredAt(time.Unix(2e9+1, 0)))
+
+	update(t, func() error {
+		_, err := serving.ServingV1().Services("automatic").Create(ctx, Service("automatic", "app"), metav1.CreateOptions{})
+		return err
+	})
+	woken("a new Service", "automatic/app")
+	settings.OnConfigChanged(&corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: knative.Deployment}, Data: map[string]string{"queue-sidecar-image": "ghcr.io/acme/queue"},
+	})
+	woken("other settings of images", "third/auto", "automatic/app")
 
 	update(t, func() error { return serving.ServingV1().Services(ns).Delete(ctx, "app", metav1.DeleteOptions{}) })
 	woken("a deletion", "team/app")

@@ -19,6 +19,7 @@ import (
 
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 	"pullsecrets.dev/pkg/config"
+	"pullsecrets.dev/pkg/grant"
 	"pullsecrets.dev/pkg/memory"
 	. "pullsecrets.dev/pkg/reconciler/testing"
 )
@@ -165,6 +166,24 @@ func TestGrants(t *testing.T) {
 			OtherTestData: there("ghcr", "quay", "other"),
 			WantPatches:   patch(written(`{\"ghcr\":\"clusterpullsecret/ghcr\",\"quay\":\"clusterpullsecret/quay\"}`, `[{"name":"ghcr"},{"name":"quay"}]`)),
 			WantEvents:    []string{"Normal SecretsAdded Added pull secrets ghcr (clusterpullsecret/ghcr), quay (clusterpullsecret/quay)"},
+		},
+		{
+			Name: "auto: what covers the queue-proxy's image",
+			Key:  key, Ctx: safe,
+			Objects: []runtime.Object{Service(ns, "app", auto, failed), Namespace(ns), ClusterPullSecret("ghcr", holds("ghcr.io")), ClusterPullSecret("quay", holds("quay.io"))},
+			OtherTestData: map[string]any{
+				"secrets": there("ghcr", "quay")["secrets"], "images": grant.ImageSettings{QueueProxy: "quay.io/mirror/queue"},
+			},
+			WantPatches: patch(written(`{\"ghcr\":\"clusterpullsecret/ghcr\",\"quay\":\"clusterpullsecret/quay\"}`, `[{"name":"ghcr"},{"name":"quay"}]`)),
+			WantEvents:  []string{"Normal SecretsAdded Added pull secrets ghcr (clusterpullsecret/ghcr), quay (clusterpullsecret/quay)"},
+		},
+		{
+			Name: "auto: another queue-proxy makes no Revision of a Service that is Ready",
+			Key:  key, Ctx: all,
+			Objects: []runtime.Object{Service(ns, "app", auto), Namespace(ns), ClusterPullSecret("quay", holds("quay.io"))},
+			OtherTestData: map[string]any{
+				"secrets": there("quay")["secrets"], "images": grant.ImageSettings{QueueProxy: "quay.io/mirror/queue"},
+			},
 		},
 		{
 			Name: "auto on the Namespace",

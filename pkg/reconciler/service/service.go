@@ -50,6 +50,8 @@ type Reconciler struct {
 	secrets secretTypes
 	// catalog tells what ClusterPullSecrets grant now.
 	catalog func() (grant.Catalog, error)
+	// covers reports whether a ClusterPullSecret holds a credential for an image.
+	covers grant.Covers
 
 	// memory is all that follows.
 	memory   *memory.Memory
@@ -177,7 +179,7 @@ func (r *Reconciler) look(ctx context.Context, svc *servingv1.Service, from sour
 	}
 	s.granted = s.offered.For(s.namespace.Labels)
 	s.declared = merge.Declare(policy, namespace, s.asked, merge.Account{})
-	s.declared.Always, s.declared.Auto = s.granted.Layers(policy, catalog.Images(svc), catalog.Covers)
+	s.declared.Always, s.declared.Auto = s.granted.Layers(policy, catalog.Images(svc), r.covers)
 	if len(s.declared.Names()) > 0 {
 		name := merge.AccountName(svc.Spec.Template.Spec.ServiceAccountName)
 		account, err := from.account(ctx, svc.Namespace, name)

@@ -130,6 +130,12 @@ func granted(listers *Listers) func() (grant.Catalog, error) {
 	return all.Get
 }
 
+// imagesOf are Knative's settings of images for a row.
+func imagesOf(row *knativetesting.TableRow) grant.ImageSettings {
+	images, _ := row.OtherTestData["images"].(grant.ImageSettings)
+	return images
+}
+
 func makeFactory() knativetesting.Factory {
 	return MakeFactory(func(ctx context.Context, listers *Listers, row *knativetesting.TableRow) controller.Reconciler {
 		var remembered memory.Memory
@@ -145,6 +151,7 @@ func makeFactory() knativetesting.Factory {
 			live:     fromAPIServer(kubeclient.Get(ctx)),
 			secrets:  existing,
 			catalog:  granted(listers),
+			covers:   imagesOf(row).Covers,
 			reporter: events.NewReporter(&remembered, nil),
 			backfill: newBackfill(&remembered, func(types.NamespacedName) {}),
 			metrics:  m,

@@ -49,7 +49,8 @@ func isBehind(svc *servingv1.Service) bool {
 func mayBecomeReady(svc *servingv1.Service) bool { return svc.Status.LatestReadyRevisionName != "" }
 
 // Pinned reports whether all images of a Service are given by digest, so that a
-// new Revision runs the very same code.
+// new Revision runs the very same code. The queue-proxy's image has no part in it:
+// Knative changes it in the Pods of all Revisions alike.
 func Pinned(svc *servingv1.Service) bool {
 	spec := svc.Spec.Template.Spec.PodSpec
 	var images []string

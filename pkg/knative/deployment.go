@@ -1,0 +1,44 @@
+// Copyright The Pull Secrets for Knative Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package knative
+
+import (
+	"maps"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"knative.dev/serving/pkg/deployment"
+
+	"pullsecrets.dev/pkg/grant"
+)
+
+// imageKeys are the keys of config-deployment that concern images, in both spellings that
+// Knative reads.
+var imageKeys = []string{
+	deployment.QueueSidecarImageKey, deployment.DeprecatedQueueSidecarImageKey,
+	"registries-skipping-tag-resolving", "registriesSkippingTagResolving",
+}
+
+// imageSettings reads the keys that concern images with Knative's own parser. The other
+// keys are left out: a value that only a newer Knative knows must not matter here.
+func imageSettings(cm *corev1.ConfigMap) (grant.ImageSettings, error) {
+	data := maps.Clone(cm.Data)
+	maps.DeleteFunc(data, func(key, _ string) bool { return !slices.Contains(imageKeys, key) })
+	c, err := deployment.NewConfigFromMap(data)
+	if err != nil {
+		return grant.ImageSettings{}, err
+	}
+	return grant.ImageSettings{QueueProxy: c.QueueSidecarImage, Unresolved: c.RegistriesSkippingTagResolving}, nil
+}
+
+// compiledUnresolved returns the registries whose tags Knative does not resolve where
+// nothing is set.
+func compiledUnresolved() sets.Set[string] {
+	c, err := deployment.NewConfigFromMap(map[string]string{deployment.QueueSidecarImageKey: "any"})
+	if err != nil {
+		return nil
+	}
+	return c.RegistriesSkippingTagResolving
+}
