@@ -144,7 +144,9 @@ func (p *person) checkArgoCD(git []byte, want map[string]string) {
 	got := map[string]string{}
 	for line := range strings.Lines(output) {
 		name, state, _ := strings.Cut(strings.TrimSpace(line), " ")
-		got[name], _, _ = strings.Cut(state, ":")
+		if state, _, _ = strings.Cut(state, ":"); state == "Synced" || state == "OutOfSync" {
+			got[name] = state
+		}
 	}
 	if !maps.Equal(got, want) {
 		p.t.Errorf("Argo CD finds %v, want %v\n%s", got, want, output)

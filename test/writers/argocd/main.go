@@ -37,6 +37,7 @@ func main() {
 	serverSide := flag.Bool("server-side", false, "sync with ServerSideApply=true")
 	respect := flag.Bool("respect", false, "sync with RespectIgnoreDifferences=true, where the pull secrets are ignored")
 	flag.Parse()
+	rest.SetDefaultWarningHandler(rest.NoWarnings{})
 	if err := run(context.Background(), *kubeconfig, *sync, *serverSide, *respect); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -56,7 +57,6 @@ func run(ctx context.Context, kubeconfig string, sync, serverSide, respect bool)
 	if a.config, err = clientcmd.BuildConfigFromFlags("", kubeconfig); err != nil {
 		return err
 	}
-	a.config.WarningHandler = rest.NoWarnings{}
 	if a.schema, a.parser, err = a.kubectl.LoadOpenAPISchema(a.config); err != nil {
 		return err
 	}
