@@ -19,11 +19,16 @@ const (
 	helmReleaseNamespace = "meta.helm.sh/release-namespace"
 )
 
-// Disown takes off the annotations by which Helm owns a Secret. Whoever labels a Secret
-// that Helm has left behind hands it over, and it must not look like Helm's afterwards.
-func Disown(annotations map[string]string) {
-	delete(annotations, helmRelease)
-	delete(annotations, helmReleaseNamespace)
+// Disown makes a Secret one that nobody keeps in a manifest, for the update that adopts
+// it. Whoever labels a Secret that a tool has left behind hands it over, and it must not
+// look like the tool's afterwards: last-applied-configuration and Helm's annotations go,
+// and the list of one empty entry has the API server forget who applied what. A manager
+// keeps what it applied even through an update, where the update writes the same bytes.
+func Disown(o *metav1.ObjectMeta) {
+	delete(o.Annotations, helmRelease)
+	delete(o.Annotations, helmReleaseNamespace)
+	delete(o.Annotations, corev1.LastAppliedConfigAnnotation)
+	o.ManagedFields = []metav1.ManagedFieldsEntry{{}}
 }
 
 // KeptBy returns who keeps the data of a Secret in a manifest, or an empty string. That

@@ -62,6 +62,9 @@ func TestKeptBy(t *testing.T) {
 		if got := TakenOver(&test.object); got != (test.want != "") {
 			t.Errorf("%s: taken over: %t", test.reason, got)
 		}
+		if Disown(&test.object); TakenOver(&test.object) {
+			t.Errorf("%s: kept by %q after it was adopted", test.reason, KeptBy(&test.object))
+		}
 	}
 	if Keeper("") != nil {
 		t.Error("A cache keeps a keeper of what nobody keeps")

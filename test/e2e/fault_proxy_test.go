@@ -8,26 +8,19 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"maps"
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/test/e2e/proxy"
 	"pullsecrets.dev/test/env"
 )
 
@@ -60,9 +53,8 @@ const (
 // killed there. Leases, Events and questions are no writes: no other run builds
 // on them.
 type faultProxy struct {
-	transport http.RoundTripper
-	target    *url.URL
-	passing   *httputil.ReverseProxy
+	upstream *proxy.Upstream
+	passing  http.Handler
 
 	// fault decides about each write, and seen is told of each answer.
 	fault func(write) fault
@@ -118,9 +110,8 @@ func (p *faultProxy) pass(r *http.Request, body []byte) (reply, error) {
 		return reply{}, p.abandon(r)
 	}
 	request := r.Clone(context.WithoutCancel(r.Context()))
-	request.URL.Scheme, request.URL.Host, request.Host, request.RequestURI = p.target.Scheme, p.target.Host, p.target.Host, ""
 	request.Body = io.NopCloser(bytes.NewReader(body))
-	response, err := p.transport.RoundTrip(request)
+	response, err := p.upstream.RoundTrip(request)
 	if err != nil {
 		return reply{}, err
 	}
@@ -172,12 +163,11 @@ func isWrite(r *http.Request) bool {
 // are shipped, behind a faultProxy.
 type faultyController struct {
 	*env.Env
-	t         *testing.T
-	transport http.RoundTripper
-	target    *url.URL
+	t        *testing.T
+	upstream *proxy.Upstream
 	// proxy and server are those of the present run.
 	proxy  *faultProxy
-	server *httptest.Server
+	server *proxy.Server
 }
 
 // newFaultyController ends the cluster's controller, which comes back after the
@@ -185,23 +175,7 @@ type faultyController struct {
 func newFaultyController(t *testing.T) *faultyController {
 	t.Helper()
 	e := env.Get(t)
-	lifetime := int64(3600)
-	token, err := e.Kube.CoreV1().ServiceAccounts(pullsecrets.SystemNamespace).CreateToken(t.Context(), "controller",
-		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &lifetime}}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal("Asking for the controller's token: ", err)
-	}
-	config := rest.AnonymousClientConfig(e.Config)
-	config.BearerToken = token.Status.Token
-	transport, err := rest.TransportFor(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	target, err := url.Parse(e.Config.Host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &faultyController{Env: e, t: t, transport: transport, target: target}
+	c := &faultyController{Env: e, t: t, upstream: proxy.New(t, e)}
 	c.kill()
 	t.Cleanup(func() {
 		c.kill()
@@ -216,33 +190,15 @@ func newFaultyController(t *testing.T) *faultyController {
 // each kind lets it go the same way each time, as far as that is its own to say.
 func (c *faultyController) start(decide func(write) fault, seen func(write)) {
 	c.t.Helper()
-	c.proxy = &faultProxy{
-		transport: c.transport, target: c.target, fault: decide, seen: seen, hit: make(chan struct{}),
-		passing: &httputil.ReverseProxy{
-			Transport: c.transport, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(c.target) },
-			ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
-		},
-	}
-	c.server = httptest.NewServer(c.proxy)
-	kubeconfig := filepath.Join(c.t.TempDir(), "kubeconfig")
-	if err := os.WriteFile(kubeconfig, fmt.Appendf(nil, proxyKubeconfig, c.server.URL), 0o600); err != nil {
-		c.t.Fatal(err)
-	}
+	c.proxy = &faultProxy{upstream: c.upstream, passing: c.upstream.Passing(nil), fault: decide, seen: seen, hit: make(chan struct{})}
+	c.server = proxy.Serve(c.t, c.proxy)
 	// Who is killed while somebody waits for its start is waited for in vain.
 	c.proxy.turn.Lock()
 	defer c.proxy.turn.Unlock()
-	if err := c.Processes.Start(c.t.Context(), "controller", map[string]string{"KUBECONFIG": kubeconfig, "K_THREADS_PER_CONTROLLER": "1"}); err != nil {
+	if err := c.Processes.Start(c.t.Context(), "controller", map[string]string{"KUBECONFIG": c.server.Kubeconfig, "K_THREADS_PER_CONTROLLER": "1"}); err != nil {
 		c.t.Fatal("Starting the controller: ", err)
 	}
 }
-
-// proxyKubeconfig needs no credential: the proxy has that of the controller.
-const proxyKubeconfig = `apiVersion: v1
-kind: Config
-clusters: [{name: proxy, cluster: {server: %q}}]
-contexts: [{name: proxy, context: {cluster: proxy}}]
-current-context: proxy
-`
 
 // kill kills the controller, if it runs, and lets the next one lead at once in
 // place of waiting until the leases have run out.

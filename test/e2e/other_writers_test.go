@@ -7,14 +7,21 @@ package e2e
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
+	servingclient "knative.dev/serving/pkg/client/clientset/versioned/typed/serving/v1"
 	"sigs.k8s.io/yaml"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
@@ -91,6 +98,18 @@ var writers = []writer{{
 	create: func(p *person, version string) {
 		p.run(manifest(p, nil, version), "flux-apply", "-kubeconfig", p.kubeconfig)
 	},
+}, {
+	name:   "Helm, which merges the old chart and the new",
+	own:    []string{"own"},
+	create: helmUpgrade,
+}, {
+	name:   "Terraform, whose kubernetes_manifest is a server-side apply",
+	own:    []string{"own"},
+	create: kubectlApply([]string{"own"}, "--server-side", "--field-manager=Terraform"),
+}, {
+	name:   "func deploy",
+	create: funcDeploy,
+	stamps: true,
 }, {
 	name:   "an owner that writes its spec back, as KServe does",
 	create: kubectlApply(nil),
@@ -187,11 +206,11 @@ func container(p *person, version string) map[string]any {
 	}
 }
 
-// manifest is the Service app in YAML, as it lies in Git.
+// manifest is the Service app in YAML, as it lies in Git. It has a list unless own is nil.
 func manifest(p *person, own []string, version string) []byte {
 	p.t.Helper()
 	spec := map[string]any{"containers": []any{container(p, version)}}
-	if len(own) > 0 {
+	if own != nil {
 		spec["imagePullSecrets"] = refs(own)
 	}
 	object := templateSpec(spec)
@@ -205,7 +224,7 @@ func manifest(p *person, own []string, version string) []byte {
 }
 
 func refs(names []string) []any {
-	var list []any
+	list := []any{}
 	for _, name := range names {
 		list = append(list, map[string]any{"name": name})
 	}
@@ -255,12 +274,79 @@ func kn(verb string, flags ...string) func(*person, string) {
 	}
 }
 
+// helmUpgrade is what helm upgrade does with a custom resource: what the new chart has
+// otherwise than the old one is a merge patch, and no request where that is nothing.
+func helmUpgrade(p *person, version string) {
+	p.t.Helper()
+	services := p.services()
+	if _, err := services.Get(p.t.Context(), "app", metav1.GetOptions{}); apierrors.IsNotFound(err) {
+		p.run(manifest(p, []string{"own"}, version), "kubectl", "create", "-f", "-")
+		return
+	}
+	var charts [2][]byte
+	for i, v := range []string{first, version} {
+		var err error
+		if charts[i], err = yaml.YAMLToJSON(manifest(p, []string{"own"}, v)); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	patch, err := jsonpatch.CreateMergePatch(charts[0], charts[1])
+	if err == nil && string(patch) != "{}" {
+		_, err = services.Patch(p.t.Context(), "app", types.MergePatchType, patch, metav1.PatchOptions{FieldManager: "helm"})
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// funcDeploy is what func deploy does: it reads the Service and writes it back, with the
+// annotations of func.yaml in the place of all that it had, on the template too, and with
+// the time of the build, and waits until it is Ready.
+func funcDeploy(p *person, version string) {
+	p.t.Helper()
+	const creator = "serving.knative.dev/creator"
+	services := p.services()
+	err := retryOnConflict(func() error {
+		service, err := services.Get(p.t.Context(), "app", metav1.GetOptions{})
+		missing := apierrors.IsNotFound(err)
+		if err != nil && !missing {
+			return err
+		}
+		annotations := map[string]string{"dapr.io/app-id": "app"}
+		if missing {
+			service.Name, service.Spec.Template.Spec.Containers = "app", make([]corev1.Container, 1)
+		} else if by := service.Annotations[creator]; by != "" {
+			annotations[creator] = by
+		}
+		template := &service.Spec.Template
+		service.Annotations, template.Annotations, template.Name = annotations, maps.Clone(annotations), ""
+		c := &template.Spec.Containers[0]
+		c.Image, c.Env = image(p.t, p.Env, "IMAGE_BY_DIGEST"), []corev1.EnvVar{{Name: "BUILT", Value: time.Now().Format(time.RFC3339Nano)}, {Name: "VERSION", Value: version}}
+		if missing {
+			_, err = services.Create(p.t.Context(), service, metav1.CreateOptions{FieldManager: "func"})
+		} else {
+			_, err = services.Update(p.t.Context(), service, metav1.UpdateOptions{FieldManager: "func"})
+		}
+		return err
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.waitForReady("app")
+}
+
+// services are those of the namespace, as the person sees them.
+func (p *person) services() servingclient.ServiceInterface {
+	p.t.Helper()
+	return p.client().Serving.ServingV1().Services(p.ns)
+}
+
 // ownerWritesBack is what controllers do that own a Service: have their idea of
 // it defaulted by a dry run, and write it if it is not what is there. As some do,
 // this one writes its spec back even where there is no difference.
 func ownerWritesBack(p *person, version string) {
 	p.t.Helper()
-	client := p.client().Serving.ServingV1().Services(p.ns)
+	client := p.services()
 	var desired servingv1.Service
 	if err := yaml.Unmarshal(manifest(p, nil, version), &desired); err != nil {
 		p.t.Fatal(err)

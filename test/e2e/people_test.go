@@ -55,8 +55,8 @@ func (p *person) client() *env.Env {
 	return e
 }
 
-// run runs kubectl, kn or flux-apply as the person, with an input, and returns
-// what it prints.
+// run runs a program of [env.Tool] as the person, with an input, and returns what it
+// prints.
 func (p *person) run(input []byte, tool string, args ...string) string {
 	p.t.Helper()
 	output, err := p.try(input, tool, args...)

@@ -139,6 +139,28 @@ func TestAdoptedByLabelAndTakenBack(t *testing.T) {
 	p.waitForConflict(n, p.waitForOwn(n), 0)
 }
 
+// A Secret that a server-side apply left behind stays adopted, also where it holds what the
+// copy holds: who applied it owns data that an update writes again.
+func TestAdoptedWithTheSameDataStays(t *testing.T) {
+	t.Parallel()
+	p := newPlatform(t)
+	p.grant()
+	same := newTenant(t, optedIn(p.name), p.granted()).waitForCopy(p.name, "one")
+	n := newTenant(t, optedIn(p.name))
+	alice := n.person("alice")
+	alice.run(encode(map[string]any{
+		"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": p.name}, "type": string(same.Type), "data": same.Data,
+	}), "kubectl", "apply", "-f", "-", "--server-side", "--field-manager=gitops")
+	own := n.copyOf(p.name)
+	alice.run(nil, "kubectl", "label", "namespace", n.ns, teamLabel+"="+p.name)
+	p.waitForConflict(n, own, 1)
+	n.patchSecret(p.name, map[string]any{"metadata": map[string]any{"labels": p.copyLabels()}})
+	p.waitForStatus("2/2", selects(2))
+	p.rotate("two")
+	checkInPlace(t, own, n.waitForCopy(p.name, "two"))
+	p.waitForStatus("2/2", selects(2))
+}
+
 // A labelled Secret that somebody keeps making where nothing grants it goes at once each
 // time, and after three rounds the Namespace says so.
 func TestPropagatedSecretIsToldOf(t *testing.T) {

@@ -69,6 +69,7 @@ var writers = map[string]program{
 	binKubectl:   {name: binKubernetes, module: "test/controlplane", pkg: ".", title: "kubectl", versionOf: "k8s.io/kubernetes"},
 	"kn":         {name: "kn", module: "test/writers/kn", pkg: "knative.dev/client/cmd/kn", title: "kn"},
 	"flux-apply": {name: "flux-apply", module: "test/writers/flux", pkg: ".", title: "Flux's apply engine"},
+	"argocd-app": {name: "argocd-app", module: "test/writers/argocd", pkg: ".", title: "Argo CD's engine"},
 }
 
 // buildDirPattern names the directories in which builds are under way.

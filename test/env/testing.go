@@ -108,7 +108,7 @@ var tools struct {
 }
 
 // Tool returns the path of a program by which people write to clusters: kubectl,
-// kn or flux-apply. It is built from source, which the first time takes minutes.
+// kn, flux-apply or argocd-app. It is built from source, which the first time takes minutes.
 func Tool(t testing.TB, name string) string {
 	t.Helper()
 	tools.mu.Lock()

@@ -43,7 +43,7 @@ func (m machinery) environment(process string) map[string]string {
 	if m.watches == nil || process != "controller" {
 		return nil
 	}
-	return map[string]string{"KUBECONFIG": m.watches.kubeconfig}
+	return map[string]string{"KUBECONFIG": m.watches.Kubeconfig}
 }
 
 // do does an operation on processes.

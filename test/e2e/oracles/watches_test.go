@@ -7,22 +7,12 @@ package oracles
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
-	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
-
-	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/test/e2e/proxy"
 	"pullsecrets.dev/test/env"
 )
 
@@ -31,8 +21,7 @@ import (
 // that are stale. Events are then delivered late, or never: where the watches are
 // broken off, the controller lists anew and sees only what has become of it all.
 type watchProxy struct {
-	server     *httptest.Server
-	kubeconfig string
+	*proxy.Server
 
 	mu sync.Mutex
 	// held is closed when the watches go on, and nil while they do.
@@ -44,49 +33,15 @@ type watchProxy struct {
 // newWatchProxy returns a proxy with the rights of the controller.
 func newWatchProxy(t *testing.T, e *env.Env) *watchProxy {
 	t.Helper()
-	lifetime := int64(24 * 3600)
-	token, err := e.Kube.CoreV1().ServiceAccounts(pullsecrets.SystemNamespace).CreateToken(t.Context(), "controller",
-		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &lifetime}}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal("Asking for the controller's token: ", err)
-	}
-	config := rest.AnonymousClientConfig(e.Config)
-	config.BearerToken = token.Status.Token
-	transport, err := rest.TransportFor(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	target, err := url.Parse(e.Config.Host)
-	if err != nil {
-		t.Fatal(err)
-	}
 	p := &watchProxy{broken: make(chan struct{})}
-	p.server = httptest.NewServer(&httputil.ReverseProxy{
-		Transport: transport, FlushInterval: -1,
-		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) },
-		ModifyResponse: func(r *http.Response) error {
-			if r.Request.URL.Query().Get("watch") != "" {
-				r.Body = &heldBody{ReadCloser: r.Body, ctx: r.Request.Context(), proxy: p}
-			}
-			return nil
-		},
-		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
-	})
-	t.Cleanup(p.server.CloseClientConnections)
-	p.kubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
-	if err := os.WriteFile(p.kubeconfig, fmt.Appendf(nil, kubeconfigOfProxy, p.server.URL), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	p.Server = proxy.Serve(t, proxy.New(t, e).Passing(func(r *http.Response) error {
+		if r.Request.URL.Query().Get("watch") != "" {
+			r.Body = &heldBody{ReadCloser: r.Body, ctx: r.Request.Context(), proxy: p}
+		}
+		return nil
+	}))
 	return p
 }
-
-// kubeconfigOfProxy needs no credential: the proxy has that of the controller.
-const kubeconfigOfProxy = `apiVersion: v1
-kind: Config
-clusters: [{name: proxy, cluster: {server: %q}}]
-contexts: [{name: proxy, context: {cluster: proxy}}]
-current-context: proxy
-`
 
 // hold lets watches tell nothing more.
 func (p *watchProxy) hold() {

@@ -59,13 +59,14 @@ func MakeCopy(namespace string, w Wanted, config dockerconfig.Config) *corev1.Se
 
 // MakeUpdate makes the update of an existing copy, to be refused where the copy has
 // changed meanwhile. Labels, annotations and finalizers of others stay; owners go,
-// because a copy has none and would be deleted with one.
+// because a copy has none and would be deleted with one. What adopts a Secret takes it
+// from who has kept it in a manifest, lest the next decision gives it back.
 func MakeUpdate(copied *corev1.Secret, w Wanted, config dockerconfig.Config) *corev1.Secret {
 	updated := MakeCopy(copied.Namespace, w, config)
 	updated.Labels, updated.Annotations = copied.Labels, copied.Annotations
 	grant.SetCopyMetadata(&updated.ObjectMeta, w.ClusterPullSecret, w.Version)
-	if _, wasCopy := copied.Annotations[pullsecrets.SourceResourceVersionAnnotation]; !wasCopy {
-		grant.Disown(updated.Annotations)
+	if _, wasCopy := copied.Annotations[pullsecrets.SourceResourceVersionAnnotation]; !wasCopy && grant.KeptBy(&copied.ObjectMeta) != "" {
+		grant.Disown(&updated.ObjectMeta)
 	}
 	updated.UID, updated.ResourceVersion, updated.Finalizers = copied.UID, copied.ResourceVersion, copied.Finalizers
 	return updated

@@ -14,6 +14,7 @@ import (
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	"pullsecrets.dev/pkg/dockerconfig"
 	"pullsecrets.dev/pkg/grant"
 )
 
@@ -124,6 +125,55 @@ func TestDecide(t *testing.T) {
 		}
 		if got.Reason = ""; got != test.want {
 			t.Errorf("%s: %v, want %v", test.reason, got, test.want)
+		}
+	}
+}
+
+// stored is what an API server makes of an update, as the cache has it then: who applied
+// data keeps it where the update writes the same and does not reset the managed fields.
+func stored(before, update *corev1.Secret) *corev1.Secret {
+	after := update.DeepCopy()
+	switch reset := []metav1.ManagedFieldsEntry{{}}; {
+	case cmp.Equal(after.ManagedFields, reset), !cmp.Equal(before.Data, after.Data):
+		after.ManagedFields = nil
+	default:
+		after.ManagedFields = before.ManagedFields
+	}
+	return after
+}
+
+// What Decide adopts, or writes in place, it keeps: nothing is to be done after it was
+// written, whoever has kept the Secret in a manifest before.
+func TestWhatIsWrittenIsKept(t *testing.T) {
+	const text = `{"auths":{"ghcr.io":{"auth":"dXNlcjpwYXNz"}}}`
+	config, err := dockerconfig.Parse(corev1.SecretTypeDockerConfigJson, map[string][]byte{corev1.DockerConfigJsonKey: []byte(text)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := string(config.Copy())
+	helm := func(s *corev1.Secret) {
+		s.Annotations = map[string]string{"meta.helm.sh/release-name": "shop", "meta.helm.sh/release-namespace": "team"}
+	}
+	lastApplied := func(s *corev1.Secret) {
+		s.Annotations = map[string]string{corev1.LastAppliedConfigAnnotation: `{"data":{".dockerconfigjson":"e30="}}`}
+	}
+	as := func(data string) func(*corev1.Secret) {
+		return func(s *corev1.Secret) { s.Data[corev1.DockerConfigJsonKey] = []byte(data) }
+	}
+	type edits = []func(*corev1.Secret)
+	for keeper, edits := range map[string]edits{
+		"nobody": {neverACopy}, "server-side apply": {neverACopy, kept}, "Helm": {helm, kept}, "client-side apply": {lastApplied, kept},
+		"a copy": {}, "a copy of another's": {ofAnother},
+	} {
+		for _, data := range []string{source, "another"} {
+			s := Situation{Serving: serving(), Wanted: true, SourceReady: true, Source: &Source{Digest: source}, Have: cachedCopy(append(edits, as(data))...)}
+			if verb := Decide(s).Verb; verb != Update && (verb != Nothing || keeper != "a copy") {
+				t.Errorf("kept by %s: %s", keeper, verb)
+			}
+			s.Have = stored(s.Have, MakeUpdate(s.Have, s.WantedCopy(), config))
+			if again := Decide(s); again.Verb != Nothing {
+				t.Errorf("kept by %s, the same data: %t; after it was written: %v", keeper, data == source, again)
+			}
 		}
 	}
 }
