@@ -75,7 +75,7 @@ var layers = []layer{{
 	why:     "a rate is shared alike wherever tenants share one",
 }, {
 	pattern: "pkg/events",
-	may:     append(slices.Clone(core), "pkg/fair"),
+	may:     append(slices.Clone(core), "pkg/fair", "pkg/memory"),
 	why:     "what is reported is worded in one place, apart from who reports it",
 }, {
 	pattern: "pkg/trim",
@@ -87,7 +87,11 @@ var layers = []layer{{
 	why:     "what is granted is looked up in the same way by every program",
 }, {
 	pattern: "pkg/contest",
+	may:     core,
 	why:     "when to stop is decided alike for every kind of object",
+}, {
+	pattern: "pkg/memory",
+	why:     "how a process remembers and forgets does not depend on what",
 }, {
 	pattern: "pkg/source",
 	may:     core,
@@ -109,7 +113,7 @@ var layers = []layer{{
 	why:     "it helps the tests of every reconciler, so it knows none of them",
 }, {
 	pattern: "pkg/reconciler/*",
-	may:     append(slices.Clone(core), "pkg/catalog", "pkg/client/...", "pkg/config", "pkg/contest", "pkg/events", "pkg/knative", "pkg/metrics", "pkg/source", "pkg/trim", "SELF/resources"),
+	may:     append(slices.Clone(core), "pkg/catalog", "pkg/client/...", "pkg/config", "pkg/contest", "pkg/events", "pkg/knative", "pkg/memory", "pkg/metrics", "pkg/source", "pkg/trim", "SELF/resources"),
 	why:     "reconcilers and admission never import each other: what two of them need moves down into a package named after its subject",
 }, {
 	pattern: "pkg/webhook",

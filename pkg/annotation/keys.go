@@ -116,6 +116,9 @@ func nearest(key string) string {
 	name := bare(key)
 	for _, known := range slices.Sorted(maps.Keys(uses)) {
 		other := bare(known)
+		if most := max(1, len(other)/3); len(name) > len(other)+most {
+			continue // Keys are not bounded where admission sees them.
+		}
 		if n := edits(name, other); n <= max(1, len(other)/3) && (best == "" || n < fewest) {
 			best, fewest = known, n
 		}

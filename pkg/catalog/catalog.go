@@ -142,5 +142,5 @@ func Images(svc *servingv1.Service) []grant.Image {
 			images = append(images, grant.Image{Reference: from.Reference, KubeletAlone: true})
 		}
 	}
-	return images
+	return grant.Images(images)
 }

@@ -42,12 +42,3 @@ func (b *Backoff) Wrote(state string, now time.Time) {
 	b.times++
 	b.last = now
 }
-
-// Times returns how often the object was brought to a state within the window that ends
-// now.
-func (b *Backoff) Times(state string, now time.Time) int {
-	if b.state != state || now.Sub(b.last) > window {
-		return 0
-	}
-	return b.times
-}

@@ -38,19 +38,23 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
-func TestTimes(t *testing.T) {
+func TestRounds(t *testing.T) {
 	now := time.Unix(1e9, 0)
-	var b Backoff
-	for range 2 {
-		b.Wrote("absent", now)
+	var r Rounds
+	for round := range Most {
+		if r.Contested(now) {
+			t.Errorf("contested after %d rounds", round)
+		}
+		r.Note(now.Add(time.Duration(round) * time.Minute))
 	}
+	now = now.Add((Most - 1) * time.Minute)
 	for _, test := range []struct {
-		state string
-		at    time.Time
-		want  int
-	}{{"absent", now, 2}, {"absent", now.Add(window), 2}, {"absent", now.Add(window + 1), 0}, {"7", now, 0}} {
-		if got := b.Times(test.state, test.at); got != test.want {
-			t.Errorf("Times(%s) after %s = %d, want %d", test.state, test.at.Sub(now), got, test.want)
+		after     time.Duration
+		recent    int
+		contested bool
+	}{{0, 3, true}, {window - 2*time.Minute, 2, false}, {window - time.Minute, 1, false}, {window, 0, false}} {
+		if got := r.Recent(now.Add(test.after)); got != test.recent || r.Contested(now.Add(test.after)) != test.contested {
+			t.Errorf("%s later %d rounds are recent, want %d", test.after, got, test.recent)
 		}
 	}
 }

@@ -18,18 +18,44 @@ import (
 )
 
 const (
-	// Rounds within window are how often something is put back before it is left
+	// Most rounds within window are how often something is put back before it is left
 	// alone for Pause.
-	Rounds = 3
+	Most   = 3
 	window = 10 * time.Minute
 	// Pause is how long something contested is left alone.
 	Pause = time.Hour
 )
 
+// Rounds are the last times at which something was done that somebody undoes. The zero
+// value has none.
+type Rounds struct{ at []time.Time }
+
+// Note notes a round.
+func (r *Rounds) Note(now time.Time) {
+	r.at = append(r.at, now)
+	if len(r.at) > Most {
+		r.at = r.at[1:]
+	}
+}
+
+// Recent returns how many of the last rounds, at most [Most], were within the window that
+// ends now.
+func (r *Rounds) Recent(now time.Time) int {
+	recent := 0
+	for _, at := range r.at {
+		if now.Sub(at) < window {
+			recent++
+		}
+	}
+	return recent
+}
+
+// Contested reports whether there were [Most] rounds within the window that ends now.
+func (r *Rounds) Contested(now time.Time) bool { return r.Recent(now) >= Most }
+
 // Contest counts how often one object was restored. The zero value is ready to use.
 type Contest struct {
-	// noted are the times of the last rounds.
-	noted []time.Time
+	Rounds
 	// given is when the object was given up for the time being.
 	given time.Time
 }
@@ -41,27 +67,13 @@ func (c *Contest) Left(now time.Time) time.Duration {
 		if left := c.given.Add(Pause).Sub(now); left > 0 {
 			return left
 		}
-		c.given, c.noted = time.Time{}, nil
+		*c = Contest{}
 	}
-	recent := 0
-	for _, at := range c.noted {
-		if now.Sub(at) < window {
-			recent++
-		}
-	}
-	if recent < Rounds {
+	if !c.Contested(now) {
 		return 0
 	}
 	c.given = now
 	return Pause
-}
-
-// Note notes a round: something was put back.
-func (c *Contest) Note(now time.Time) {
-	c.noted = append(c.noted, now)
-	if len(c.noted) > Rounds {
-		c.noted = c.noted[1:]
-	}
 }
 
 // Additions are the names that were added to one list. The zero value has none.

@@ -21,6 +21,26 @@ type Image struct {
 	QueueProxy bool
 }
 
+// MaxImages is how many images of one Service credentials are looked for: each costs a
+// look at each ClusterPullSecret, and a tenant can write as many as the API server takes.
+const MaxImages = 64
+
+// Images returns the first [MaxImages] of images, each once.
+func Images(images []Image) []Image {
+	seen := sets.New[Image]()
+	var distinct []Image
+	for _, image := range images {
+		if len(distinct) == MaxImages {
+			break
+		}
+		if !seen.Has(image) {
+			seen.Insert(image)
+			distinct = append(distinct, image)
+		}
+	}
+	return distinct
+}
+
 // Covers reports whether a ClusterPullSecret holds a credential for an image.
 type Covers func(cps *v1alpha1.ClusterPullSecret, image Image) bool
 

@@ -14,6 +14,10 @@ const (
 	// Restore: the list and the ledger become exactly what they are in the old
 	// object.
 	Restore Verdict = "Restore"
+	// Revert: as Restore, and Knative's note of a change with it. Knative saw the request
+	// without entries that are put back now: the first call of the request failed, or knew
+	// something else.
+	Revert Verdict = "Revert"
 	// Leave: the request passes as it is.
 	Leave Verdict = "Leave"
 )
@@ -44,7 +48,9 @@ type Revision struct {
 // lacks, or the Service's own annotations differ, or where changed reports that
 // Knative finds another template; changed is called only where that decides. Where
 // nothing changed, whoever sent the request merely dropped what he did not know of,
-// and gets it back: a Revision is never made by that.
+// and gets it back: a Revision is never made by that. Where the first call of the request
+// failed, Knative has noted a change by then, which is none once the entries are back, and
+// it refuses such a note. So the note is put back too.
 //
 // Knative refuses every change of a template under an unchanged name, so there
 // the old list is put back and nothing is added. taken is the Revision that
@@ -56,7 +62,7 @@ func AdmitUpdate(old, requested Side, changed func() bool, d Declared, taken *Re
 	switch {
 	case named && requested.Name == old.Name:
 		if same {
-			return Restore, due
+			return restored(old, requested), due
 		}
 		// The user's own entries changed under an unchanged name. Knative will
 		// say so, and nothing must hide it.
@@ -70,25 +76,30 @@ func AdmitUpdate(old, requested Side, changed func() bool, d Declared, taken *Re
 		changed():
 		return Renew, due
 	default:
-		return Restore, due
+		return restored(old, requested), due
 	}
 }
 
-// renewed reports whether the list is one that no request has that merely drops
-// entries: it holds more than the old one, or Knative has noted a change and the
-// list is part of it. Both are so when the API server calls again after Renew, which
-// must not be taken back: Knative may find by now that nothing else changed, and
-// refuses the note of a change that is none.
-func renewed(old, requested Side) bool {
-	before, after := clean(old.List), clean(requested.List)
-	if requested.Noted && !slices.Equal(before, after) {
-		return true
+// restored is Restore, or Revert where Knative has noted that entries are gone.
+func restored(old, requested Side) Verdict {
+	if requested.Noted && !slices.Equal(clean(old.List), clean(requested.List)) {
+		return Revert
 	}
-	return slices.ContainsFunc(after, func(name string) bool { return !slices.Contains(before, name) })
+	return Restore
+}
+
+// renewed reports whether the list holds more than the old one. So it is when the API
+// server calls again after Renew, which must not be taken back: Knative has noted a
+// change, and refuses the note of a change that is none.
+func renewed(old, requested Side) bool {
+	before := clean(old.List)
+	return slices.ContainsFunc(clean(requested.List), func(name string) bool { return !slices.Contains(before, name) })
 }
 
 // reused is the state in which a Service takes up an existing Revision: its
-// list, with a ledger of what the product added to it.
+// list, with a ledger of what was added to it. What the request does not list is not the
+// user's. Where nothing says any more where it came from, it counts as the Namespace's,
+// and goes with the next template unless something declares it.
 func reused(taken Revision, old, requested Current, d Declared) Result {
 	brought := requested.Ledger
 	old, requested, kept := d.judged(old, requested)
@@ -97,6 +108,11 @@ func reused(taken Revision, old, requested Current, d Declared) Result {
 	for _, e := range slices.Concat(old.added(), d.entries(), kept) {
 		if slices.Contains(taken.List, e.Name) && !slices.Contains(own, e.Name) && !contains(entries, e.Name) {
 			entries = append(entries, e)
+		}
+	}
+	for _, name := range clean(taken.List) {
+		if !slices.Contains(own, name) && !contains(entries, name) {
+			entries = append(entries, Entry{name, FromNamespace})
 		}
 	}
 	return compare(old, requested, clean(taken.List), entries, nil).against(brought)

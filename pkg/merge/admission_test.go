@@ -67,9 +67,23 @@ func TestAdmitUpdate(t *testing.T) {
 			verdict: Renew, want: "n=namespace more=namespace",
 		},
 		{
-			reason: "the second call after a removal, and Knative noted the change",
+			reason: "the second call after a removal, and Knative has found no other change",
 			old:    "gone=namespace n=namespace", requested: "n=namespace", oldTemplate: plain, newTemplate: plain, noted: true,
-			declared: Declared{Namespace: list("n")}, verdict: Renew, want: "n=namespace",
+			declared: Declared{Namespace: list("n")}, verdict: Revert,
+		},
+		{
+			reason: "the second call after one that failed: entries are dropped, and Knative noted that",
+			old:    "n=namespace m=namespace", requested: "n", oldTemplate: plain, newTemplate: plain, noted: true,
+			declared: Declared{Namespace: list("n m")}, verdict: Revert,
+		},
+		{
+			reason: "the second call after one that failed, and more is due",
+			old:    "n=namespace", requested: "", oldTemplate: plain, newTemplate: plain, noted: true, declared: declaresMore, verdict: Revert,
+		},
+		{
+			reason: "the second call after one that failed, with a changed template",
+			old:    "n=namespace", requested: "", oldTemplate: plain, newTemplate: "v2", noted: true, declared: declaresMore,
+			verdict: Renew, want: "n=namespace more=namespace",
 		},
 		{
 			reason: "the second call after something was put back: what Knative noted is another change, of the traffic",
@@ -78,6 +92,10 @@ func TestAdmitUpdate(t *testing.T) {
 		{
 			reason: "an unchanged name: nothing new",
 			old:    "n=namespace", requested: "", oldTemplate: named1, newTemplate: named1, declared: declaresMore, verdict: Restore,
+		},
+		{
+			reason: "an unchanged name, after a first call that failed",
+			old:    "n=namespace", requested: "", oldTemplate: named1, newTemplate: named1, noted: true, declared: declaresMore, verdict: Revert,
 		},
 		{
 			reason: "an unchanged name and a changed template: Knative refuses it, the list is not ours to change",
@@ -116,7 +134,7 @@ func TestAdmitUpdate(t *testing.T) {
 		{
 			reason: "an earlier name from before a retraction",
 			old:    "n=namespace", requested: "mine n", oldTemplate: named2, newTemplate: named1, declared: declaresMore,
-			taken: &Revision{List: list("mine gone n")}, verdict: Renew, want: "mine gone n=namespace",
+			taken: &Revision{List: list("mine gone n")}, verdict: Renew, want: "mine gone=namespace n=namespace",
 		},
 	}
 	for _, tt := range tests {

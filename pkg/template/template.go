@@ -25,6 +25,8 @@ import (
 	"encoding/json"
 	"maps"
 	"reflect"
+	"regexp"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -64,10 +66,14 @@ type Service struct {
 // template than the old one, the list of pull secrets apart.
 //
 // A Service that Knative's types cannot hold is compared as JSON. Knative of this
-// version rejects it, and one of another version may know more.
+// version rejects it, and one of another version may know more. So is one with a number
+// that takes minutes to compare as a quantity.
 func (s Settings) Changed(old, requested Service) bool {
 	if reflect.DeepEqual(withoutPullSecrets(old.Template), withoutPullSecrets(requested.Template)) {
 		return false
+	}
+	if immense(old.Template) || immense(requested.Template) {
+		return true
 	}
 	before, err := decode(old.Object)
 	if err != nil {
@@ -81,6 +87,27 @@ func (s Settings) Changed(old, requested Service) bool {
 	s.setDefaults(after, before)
 	return !equality.Semantic.DeepEqual(before.Spec.Template, after.Spec.Template) ||
 		!reflect.DeepEqual(known.unknown(old.Template), known.unknown(requested.Template))
+}
+
+// exponent begins a quantity with an exponent of so many digits that its value has tens of
+// thousands of them.
+var exponent = regexp.MustCompile(`^[+-]?[0-9.]+[eE][+-]?[0-9]{5}`)
+
+// immense reports whether a template holds a text that is such a number.
+func immense(value any) bool {
+	switch v := value.(type) {
+	case string:
+		return exponent.MatchString(v)
+	case []any:
+		return slices.ContainsFunc(v, immense)
+	case map[string]any:
+		for _, of := range v {
+			if immense(of) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // typed is what of a Service decides what Knative makes of its template.

@@ -72,6 +72,7 @@ func TestChanged(t *testing.T) {
 		{"quantities in another form", head + `containers: [` + app + `}, {image: "ghcr.io/acme/sidecar:v1", resources: {requests: {cpu: 1000m, memory: 1024Mi}}}]}}`, false},
 		{"a quantity as a number", head + `containers: [` + app + `}, {image: "ghcr.io/acme/sidecar:v1", resources: {requests: {cpu: 1, memory: 1073741824}}}]}}`, false},
 		{"another quantity", head + `containers: [` + app + `}, {image: "ghcr.io/acme/sidecar:v1", resources: {requests: {cpu: 1001m, memory: 1Gi}}}]}}`, true},
+		{"an immense quantity", head + `containers: [` + app + `}, {image: "ghcr.io/acme/sidecar:v1", resources: {requests: {cpu: "1e-2147483648", memory: 1e100000000}}}]}}`, true},
 		{"no quantity", head + `containers: [` + app + `}, {image: "ghcr.io/acme/sidecar:v1", resources: {requests: {cpu: much}}}]}}`, true},
 		{"no requests", head + `containers: [` + app + `}, {image: "ghcr.io/acme/sidecar:v1"}]}}`, true},
 		{"another image", head + `containers: [` + app + `}, {image: "ghcr.io/acme/sidecar:v2", resources: {requests: {cpu: "1", memory: 1Gi}}}]}}`, true},

@@ -115,7 +115,7 @@ func (o *object) images() []grant.Image {
 			images = append(images, grant.Image{Reference: reference, KubeletAlone: true})
 		}
 	}
-	return images
+	return grant.Images(images)
 }
 
 // revisionName is the template's metadata.name.

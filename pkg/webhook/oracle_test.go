@@ -140,6 +140,8 @@ type scene struct {
 	writes int
 	// state is which pull secrets the old object has, and what is declared.
 	state int
+	// missed is set where the first call of the request fails, and Knative sees it as it is.
+	missed bool
 }
 
 // states are the pull secrets that were injected and those that are declared.
@@ -184,6 +186,7 @@ func newScene(d *dice) *scene {
 	if s.requested, err = json.Marshal(live); err != nil || !wellFormedList(s.requested) {
 		return nil
 	}
+	s.missed = d.next(4) == 0
 	return s
 }
 
@@ -250,7 +253,7 @@ func (o *oracle) check(t *testing.T, s *scene) {
 	t.Helper()
 	k := knativeClusters[s.settings]
 	fail := func(law string, args ...any) {
-		t.Errorf("%s\nsettings %d, state %+v, user %s, writes %d\nold       %s\nrequested %s", fmt.Sprintf(law, args...), s.settings, states[s.state], s.user, s.writes, s.old, s.requested)
+		t.Errorf("%s\nsettings %d, state %+v, user %s, writes %d, missed %t\nold       %s\nrequested %s", fmt.Sprintf(law, args...), s.settings, states[s.state], s.user, s.writes, s.missed, s.old, s.requested)
 	}
 	alone, errAlone := k.admit(s.user, s.old, s.requested, true)
 
@@ -264,7 +267,10 @@ func (o *oracle) check(t *testing.T, s *scene) {
 		r.Object.Raw, r.OldObject.Raw = object, old
 		return apply(t, r, services.Admit(t.Context(), r))
 	}
-	first := call(requested)
+	first := requested
+	if !s.missed {
+		first = call(requested)
+	}
 	between, errOurs := k.admit(s.user, old, first, false)
 	var last, stored []byte
 	if errOurs == nil {
@@ -279,7 +285,9 @@ func (o *oracle) check(t *testing.T, s *scene) {
 		o.rejected++
 		return
 	}
-	if !bytes.Equal(last, between) && (!s.unknown || s.user != "alice") {
+	// Where this Knative drops a field that it does not know, it finds no change in the end,
+	// and the second call says so.
+	if !s.missed && !s.unknown && !bytes.Equal(last, between) {
 		fail("The second call changes what the first one and Knative made:\nafter the first %s\nafter Knative %s\nafter the second %s", first, between, last)
 	}
 	want := k.revises(t, s.old, alone)

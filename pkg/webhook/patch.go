@@ -12,6 +12,7 @@ import (
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"knative.dev/serving/pkg/apis/serving"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/merge"
@@ -51,6 +52,16 @@ func makePatch(o *object, list []any, ledger string) []operation {
 		ops = append(ops, operation{Op: "add", Path: path, Value: ledger})
 	}
 	return ops
+}
+
+// makeNotePatch puts back Knative's note of who changed a Service last, of which there is
+// one in the request.
+func makeNotePatch(before map[string]string) []operation {
+	path := "/metadata/annotations/" + strings.ReplaceAll(serving.UpdaterAnnotation, "/", "~1")
+	if modifier, noted := before[serving.UpdaterAnnotation]; noted {
+		return []operation{{Op: "add", Path: path, Value: modifier}}
+	}
+	return []operation{{Op: "remove", Path: path}}
 }
 
 // verify applies a patch as the API server will, and looks at what comes out. A

@@ -82,6 +82,9 @@ func (s *Services) admit(ctx context.Context, request *admissionv1.AdmissionRequ
 	// server keeps what the first call said, and all say the same.
 	response.AuditAnnotations = change.audit
 	ops := makePatch(requested, change.list, change.ledger)
+	if change.noted != nil {
+		ops = append(ops, makeNotePatch(change.noted)...)
+	}
 	if len(ops) == 0 {
 		return nil
 	}
@@ -164,9 +167,11 @@ func (s *Services) declared(ctx context.Context, name string, old, requested *ob
 
 // change is what becomes of a request.
 type change struct {
-	leave    bool
-	list     []any
-	ledger   string
+	leave  bool
+	list   []any
+	ledger string
+	// noted are the annotations whose note of who changed the Service is put back, or nil.
+	noted    map[string]string
 	result   merge.Result
 	audit    map[string]string
 	warnings []string
@@ -204,7 +209,7 @@ func (s *Services) decide(ctx context.Context, request *admissionv1.AdmissionReq
 	switch verdict {
 	case merge.Renew:
 		return renewed(result, d, requested, old), nil
-	case merge.Restore:
+	case merge.Restore, merge.Revert:
 		items, err := old.items()
 		if err != nil {
 			return nil, err
@@ -214,6 +219,9 @@ func (s *Services) decide(ctx context.Context, request *admissionv1.AdmissionReq
 			return &change{leave: true}, nil
 		}
 		c := &change{list: items, ledger: old.ledger()}
+		if verdict == merge.Revert {
+			c.noted = old.Metadata.Annotations
+		}
 		if ledger := merge.Restored(oldSide.Current, d); len(ledger) > len(oldSide.Ledger) {
 			c.ledger = ledger.String()
 		}

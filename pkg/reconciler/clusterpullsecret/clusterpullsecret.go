@@ -27,6 +27,7 @@ import (
 	"pullsecrets.dev/pkg/dockerconfig"
 	"pullsecrets.dev/pkg/events"
 	"pullsecrets.dev/pkg/grant"
+	"pullsecrets.dev/pkg/memory"
 	"pullsecrets.dev/pkg/source"
 )
 
@@ -55,9 +56,11 @@ type Reconciler struct {
 	// server.
 	liveCopies func(ctx context.Context, name string) ([]metav1.ObjectMeta, error)
 
+	// memory is tallies and stalled.
+	memory  *memory.Memory
 	tallies tallies
-	probe   prober
 	stalled stalls
+	probe   prober
 	metrics recorded
 	now     func() time.Time
 }
@@ -251,15 +254,8 @@ func liveCopiesBy(kube kubernetes.Interface) func(context.Context, string) ([]me
 	}
 }
 
-// demote forgets what only the leader keeps.
-func (r *Reconciler) demote(bucket reconciler.Bucket) {
-	r.stalled.demote(bucket)
-	r.tallies.demote(bucket)
-}
-
 // ObserveDeletion forgets a ClusterPullSecret that is gone.
 func (r *Reconciler) ObserveDeletion(_ context.Context, key types.NamespacedName) error {
-	r.stalled.forget(key.Name)
-	r.tallies.forget(key.Name)
+	r.memory.Forget(key)
 	return nil
 }

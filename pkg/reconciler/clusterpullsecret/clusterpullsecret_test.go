@@ -33,6 +33,7 @@ import (
 	"pullsecrets.dev/pkg/dockerconfig"
 	"pullsecrets.dev/pkg/events"
 	"pullsecrets.dev/pkg/grant"
+	"pullsecrets.dev/pkg/memory"
 	. "pullsecrets.dev/pkg/reconciler/testing"
 	"pullsecrets.dev/pkg/source"
 )
@@ -59,7 +60,9 @@ func factory() knativetesting.Factory {
 		if err != nil {
 			panic(err)
 		}
+		var remembered memory.Memory
 		r := &Reconciler{
+			memory: &remembered, tallies: tallies{memory.NewStore[verdicts](&remembered)}, stalled: stalls{memory.NewStore[stall](&remembered)},
 			sources: source.NewReader(kubeclient.Get(ctx)), watch: func(v1alpha1.SecretReference) {}, catalog: all,
 			clusterPullSecrets: listers.ClusterPullSecrets(),
 			namespaces:         listers.Namespaces(), services: listers.Services(), secrets: listers.Copies(),
@@ -220,7 +223,7 @@ func allowing(sources ...string) context.Context {
 
 // stalling says that namespaces have been without their copies for some time.
 func stalling(r *Reconciler, since time.Duration, missing ...string) {
-	r.stalled.since("ghcr", missing, noon.Add(-since))
+	r.stalled.age("ghcr", missing, time.Time{}, noon.Add(-since))
 }
 
 // TestSource lists what becomes of a source.
@@ -515,13 +518,13 @@ func TestLooksAgain(t *testing.T) {
 
 // What is remembered of a ClusterPullSecret goes with it.
 func TestForgets(t *testing.T) {
-	r := &Reconciler{}
+	r := newReconciler()
 	stalling(r, time.Hour, "team")
 	if err := r.ObserveDeletion(t.Context(), types.NamespacedName{Name: "ghcr"}); err != nil {
 		t.Error(err)
 	}
-	if since := r.stalled.since("ghcr", []string{"team"}, noon); since != 0 {
-		t.Errorf("a new one of the same name has waited for %s", since)
+	if a := r.stalled.age("ghcr", []string{"team"}, time.Time{}, noon); len(a.ripe) > 0 {
+		t.Error("a new one of the same name has waited")
 	}
 }
 
@@ -553,18 +556,27 @@ func TestDelayedRevocationIsTold(t *testing.T) {
 
 // What another replica leads now is forgotten, and nothing else.
 func TestDemote(t *testing.T) {
-	r := &Reconciler{}
+	r := newReconciler()
 	for _, name := range []string{"ours", "theirs"} {
-		r.stalled.since(name, []string{"team"}, noon)
+		r.stalled.age(name, []string{"team"}, time.Time{}, noon)
 		r.tallies.take(name, basis{})
 	}
-	r.demote(onlyBucket("theirs"))
-	if _, _, known := r.tallies.take("ours", basis{}); !known || r.stalled.since("ours", []string{"team"}, noon.Add(time.Hour)) == 0 {
+	r.memory.Demote(onlyBucket("theirs"))
+	waited := func(name string) bool {
+		return len(r.stalled.age(name, []string{"team"}, time.Time{}, noon.Add(time.Hour)).ripe) > 0
+	}
+	if _, _, known := r.tallies.take("ours", basis{}); !known || !waited("ours") {
 		t.Error("what it still leads is forgotten")
 	}
-	if _, _, known := r.tallies.take("theirs", basis{}); known || r.stalled.since("theirs", []string{"team"}, noon.Add(time.Hour)) != 0 {
+	if _, _, known := r.tallies.take("theirs", basis{}); known || waited("theirs") {
 		t.Error("what another one leads is remembered")
 	}
+}
+
+// newReconciler returns one that has its memory and nothing else.
+func newReconciler() *Reconciler {
+	var m memory.Memory
+	return &Reconciler{memory: &m, tallies: tallies{memory.NewStore[verdicts](&m)}, stalled: stalls{memory.NewStore[stall](&m)}}
 }
 
 // onlyBucket has one ClusterPullSecret.

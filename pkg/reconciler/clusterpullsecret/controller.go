@@ -40,6 +40,7 @@ import (
 	"pullsecrets.dev/pkg/events"
 	"pullsecrets.dev/pkg/grant"
 	"pullsecrets.dev/pkg/knative"
+	"pullsecrets.dev/pkg/memory"
 	"pullsecrets.dev/pkg/source"
 	"pullsecrets.dev/pkg/trim"
 )
@@ -73,7 +74,9 @@ func newController(ctx context.Context, cmw configmap.Watcher, settings *knative
 	if err != nil {
 		logger.Fatalw("Failed to make metrics", "error", err)
 	}
+	var remembered memory.Memory
 	r := &Reconciler{
+		memory: &remembered, tallies: tallies{memory.NewStore[verdicts](&remembered)}, stalled: stalls{memory.NewStore[stall](&remembered)},
 		sources: source.NewReader(kubeclient.Get(ctx)),
 		watch:   func(ref v1alpha1.SecretReference) { watches.follow(ctx, ref) },
 		catalog: all, clusterPullSecrets: informer.Lister(),
@@ -84,15 +87,15 @@ func newController(ctx context.Context, cmw configmap.Watcher, settings *knative
 	}
 	impl := clusterpullsecretreconciler.NewImpl(ctx, r, func(impl *controller.Impl) controller.Options {
 		countAnew := func() {
-			r.tallies.clear()
+			r.tallies.Clear()
 			impl.GlobalResync(informer.Informer())
 		}
 		settings.OnImages(countAnew)
 		store := config.NewStore(logger.Named("config-store"), func(string, any) { countAnew() })
 		store.WatchConfigs(ctx, cmw)
-		return controller.Options{ConfigStore: store, AgentName: events.ControllerAgentName, DemoteFunc: r.demote}
+		return controller.Options{ConfigStore: store, AgentName: events.ControllerAgentName, DemoteFunc: remembered.Demote}
 	})
-	w := waking{impl, informer.Lister(), namespaces.Lister(), all.Get, &r.tallies, logger}
+	w := waking{impl, informer.Lister(), namespaces.Lister(), all.Get, r.tallies, logger}
 	watches.changed = w.dependents
 	w.handle(informer.Informer(), w.itself())
 	w.watchGrants(informer.Informer(), func() {
@@ -112,7 +115,7 @@ type waking struct {
 	lister     lister
 	namespaces corev1listers.NamespaceLister
 	catalog    func() (grant.Catalog, error)
-	tallies    *tallies
+	tallies    tallies
 	logger     *zap.SugaredLogger
 }
 

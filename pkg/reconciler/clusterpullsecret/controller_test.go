@@ -112,7 +112,7 @@ func TestNewController(t *testing.T) {
 					ObjectMeta: metav1.ObjectMeta{Name: knative.Deployment}, Data: map[string]string{"queue-sidecar-image": "ghcr.io/acme/queue"},
 				})
 				return nil
-			}, both},
+			}, []string{"elsewhere", "ghcr", "other"}},
 			{"another one with its secretName goes", func() error { return all.Delete(ctx, "other", metav1.DeleteOptions{}) }, both},
 		} {
 			if err := step.do(); err != nil {
@@ -171,7 +171,7 @@ func TestMissedDeletion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		impl := queueOf(t)
 		defer impl.WorkQueue().ShutDown()
-		waking{impl: impl, tallies: &tallies{}}.owner(cache.DeletedFinalStateUnknown{Key: "team/ghcr", Obj: copied("team", "7", one)})
+		waking{impl: impl, tallies: newReconciler().tallies}.owner(cache.DeletedFinalStateUnknown{Key: "team/ghcr", Obj: copied("team", "7", one)})
 		if got := wakes(impl); !slices.Equal(got, []string{"ghcr"}) {
 			t.Errorf("woken are %v, want ghcr", got)
 		}
@@ -220,7 +220,7 @@ func TestOneChangeCountsNoOthers(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			changed := ClusterPullSecret("changed")
 			objects := []runtime.Object{changed, ClusterPullSecret("sharing", func(cps *v1alpha1.ClusterPullSecret) { cps.Spec.SecretName = "changed" })}
-			tallies := &tallies{}
+			tallies := newReconciler().tallies
 			for i := range others {
 				objects = append(objects, ClusterPullSecret(fmt.Sprint("other-", i)))
 				tallies.take(fmt.Sprint("other-", i), basis{})
@@ -233,8 +233,10 @@ func TestOneChangeCountsNoOthers(t *testing.T) {
 			if got := wakes(impl); !slices.Equal(got, []string{"changed", "sharing"}) {
 				t.Errorf("with %d others, %v are counted anew, want two", others, got)
 			}
-			if len(tallies.byName) != others {
-				t.Errorf("the verdicts of %d are kept, want those of %d others", len(tallies.byName), others)
+			kept := 0
+			tallies.Each(func(types.NamespacedName, *verdicts) { kept++ })
+			if kept != others {
+				t.Errorf("the verdicts of %d are kept, want those of %d others", kept, others)
 			}
 		})
 	}

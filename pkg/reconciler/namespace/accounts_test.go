@@ -304,7 +304,7 @@ func TestAccountsAreForgotten(t *testing.T) {
 func TestContestedAccount(t *testing.T) {
 	a := newAccounts()
 	account, result := robot(""), added
-	for range contest.Rounds + 1 {
+	for range contest.Most + 1 {
 		if _, left := a.contested(account, result); left != 0 {
 			t.Fatal("contested too early")
 		}

@@ -30,7 +30,7 @@ func (c *copies) apply(ctx context.Context, name types.NamespacedName, s resourc
 	case resources.Revoke:
 		err := c.remove(ctx, s.Have)
 		if err == nil {
-			c.backoff.removed(name)
+			c.recreations.removed(name)
 		}
 		return err
 	case resources.Release:

@@ -4,7 +4,6 @@
 package namespace
 
 import (
-	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -12,13 +11,6 @@ import (
 	"pullsecrets.dev/pkg/contest"
 	"pullsecrets.dev/pkg/memory"
 )
-
-// recreations is how often a labelled Secret that nothing grants is removed, within the
-// window of package contest, before its namespace is told that somebody recreates it.
-const recreations = 3
-
-// absent is the state of a copy that nothing grants.
-const absent = "absent"
 
 // backoff counts, by Namespace, how often each copy was brought to the same state, so
 // that a write that somebody keeps undoing is made later each time.
@@ -45,6 +37,7 @@ func (b backoff) wait(name types.NamespacedName, state string) (wait time.Durati
 	b.do(name.Namespace, func(copies map[string]contest.Backoff) {
 		if c, found := copies[name.Name]; found {
 			wait = c.Wait(state, time.Now())
+			copies[name.Name] = c
 		}
 	})
 	return wait
@@ -57,33 +50,6 @@ func (b backoff) wrote(name types.NamespacedName, state string) {
 		c.Wrote(state, time.Now())
 		copies[name.Name] = c
 	})
-}
-
-// removed records that a labelled Secret was removed which nothing grants. Such removals
-// never wait.
-func (b backoff) removed(name types.NamespacedName) {
-	b.do(name.Namespace, func(copies map[string]contest.Backoff) {
-		c, now := copies[name.Name], time.Now()
-		if c.Times(absent, now) == 0 {
-			c = contest.Backoff{}
-		}
-		c.Wrote(absent, now)
-		copies[name.Name] = c
-	})
-}
-
-// recreated are the labelled Secrets of a namespace that somebody keeps creating where
-// nothing grants them, sorted.
-func (b backoff) recreated(namespace string) (names []string) {
-	b.do(namespace, func(copies map[string]contest.Backoff) {
-		for name, c := range copies {
-			if c.Times(absent, time.Now()) >= recreations {
-				names = append(names, name)
-			}
-		}
-	})
-	slices.Sort(names)
-	return names
 }
 
 // reset drops what is known of a copy that is removed because nobody needs it: creating

@@ -84,7 +84,7 @@ func newController(ctx context.Context, cmw configmap.Watcher, settings *knative
 		kube: kube, serving: servingclient.Get(ctx), client: client.Get(ctx),
 		catalog: all, sources: source.NewReader(kube), clusterPullSecrets: clusterPullSecrets.Lister(),
 		secrets: secrets.Lister(), services: services.Lister(), accounts: serviceAccounts.Lister(),
-		labelsOf: labelsBy(kube), metrics: metrics, backoff: newBackoff(&remembered), expectations: newExpectations(&remembered),
+		labelsOf: labelsBy(kube), metrics: metrics, backoff: newBackoff(&remembered), recreations: newRecreations(&remembered), expectations: newExpectations(&remembered),
 	}}
 	impl := namespacereconciler.NewImpl(ctx, r, func(impl *controller.Impl) controller.Options {
 		store := config.NewStore(logger.Named("config-store"), func(string, any) {

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/kubernetes"
 	corev1listers "k8s.io/client-go/listers/core/v1"
 	"knative.dev/pkg/kmeta"
@@ -55,6 +56,8 @@ type copies struct {
 	labelsOf func(ctx context.Context, namespace, name string) (map[string]string, error)
 	// backoff delays writes that somebody keeps undoing.
 	backoff backoff
+	// recreations are Secrets that somebody keeps creating where nothing grants them.
+	recreations recreations
 	// expectations keep writes from being made twice.
 	expectations expectations
 	// doubts bound how long a status is waited for.
@@ -71,6 +74,8 @@ type outcome struct {
 	propagated []string
 	// again is when to look again, if ever.
 	again time.Duration
+	// referred are the names in the lists of all Revisions, once these were listed.
+	referred sets.Set[string]
 }
 
 func (o *outcome) lookAgain(after time.Duration) {
@@ -111,7 +116,7 @@ func (c *copies) converge(ctx context.Context, namespace *corev1.Namespace) (out
 		name := types.NamespacedName{Namespace: namespace.Name, Name: secret}
 		errs = append(errs, c.settle(ctx, name, c.situation(ctx, name, nil, have[secret]), &o))
 	}
-	o.propagated = c.backoff.recreated(namespace.Name)
+	o.propagated = c.recreations.contested(namespace.Name)
 	return o, grants, errors.Join(errs...)
 }
 
@@ -143,7 +148,7 @@ func (c *copies) settle(ctx context.Context, name types.NamespacedName, s resour
 			}
 			return c.apply(ctx, name, s, action.Verb, o)
 		}
-		if err := c.find(ctx, action.Fact, &s); err != nil {
+		if err := c.find(ctx, action.Fact, &s, o); err != nil {
 			return err
 		}
 	}

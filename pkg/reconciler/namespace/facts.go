@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/sets"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 	"pullsecrets.dev/pkg/config"
@@ -23,12 +24,12 @@ import (
 )
 
 // find finds out a fact that a decision asks for.
-func (c *copies) find(ctx context.Context, fact resources.Fact, s *resources.Situation) (err error) {
+func (c *copies) find(ctx context.Context, fact resources.Fact, s *resources.Situation, o *outcome) (err error) {
 	switch fact {
 	case resources.FactGrant:
 		s.Grant, err = c.grantOf(ctx, s.Have)
 	case resources.FactReference:
-		s.Reference, err = c.referenceTo(ctx, s.Have)
+		s.Reference, err = c.referenceTo(ctx, s.Have, o)
 	case resources.FactSource:
 		s.Source, err = c.sourceOf(ctx, s.Serving)
 	default:
@@ -128,8 +129,8 @@ func (c *copies) liveGrantOf(ctx context.Context, copied *corev1.Secret) (resour
 }
 
 // referenceTo says what of the namespace refers to a copy. Revisions, which are not
-// cached, are listed last.
-func (c *copies) referenceTo(ctx context.Context, copied *corev1.Secret) (resources.Reference, error) {
+// cached, are listed last, and once for all copies.
+func (c *copies) referenceTo(ctx context.Context, copied *corev1.Secret, o *outcome) (resources.Reference, error) {
 	refers := func(refs []corev1.LocalObjectReference) bool {
 		return slices.Contains(merge.NamesOf(refs), copied.Name)
 	}
@@ -151,14 +152,26 @@ func (c *copies) referenceTo(ctx context.Context, copied *corev1.Secret) (resour
 			return resources.ReferencedByCached, nil
 		}
 	}
-	revisions, err := c.serving.ServingV1().Revisions(copied.Namespace).List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return "", fmt.Errorf("failed to list the Revisions of namespace %s: %w", copied.Namespace, err)
-	}
-	for i := range revisions.Items {
-		if refers(revisions.Items[i].Spec.ImagePullSecrets) {
-			return resources.ReferencedByRevision, nil
+	if o.referred == nil {
+		if o.referred, err = c.referredByRevisions(ctx, copied.Namespace); err != nil {
+			return "", fmt.Errorf("failed to list the Revisions of namespace %s: %w", copied.Namespace, err)
 		}
 	}
+	if o.referred.Has(copied.Name) {
+		return resources.ReferencedByRevision, nil
+	}
 	return resources.Unreferenced, nil
+}
+
+// referredByRevisions are the names in the lists of all Revisions of a namespace.
+func (c *copies) referredByRevisions(ctx context.Context, namespace string) (sets.Set[string], error) {
+	names := sets.New[string]()
+	revisions, err := c.serving.ServingV1().Revisions(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	for i := range revisions.Items {
+		names.Insert(merge.NamesOf(revisions.Items[i].Spec.ImagePullSecrets)...)
+	}
+	return names, nil
 }

@@ -68,7 +68,7 @@ func factory() knativetesting.Factory {
 			kube: kube, client: client.Get(ctx), lister: listers.ServiceAccounts(), reporter: reporter,
 			written: memory.NewStore[map[string]*bound](&remembered),
 		}, copies: &copies{
-			backoff: newBackoff(&remembered), expectations: newExpectations(&remembered),
+			backoff: newBackoff(&remembered), recreations: newRecreations(&remembered), expectations: newExpectations(&remembered),
 			kube: kube, serving: servingclient.Get(ctx), client: client.Get(ctx),
 			catalog: all, sources: source.NewReader(kube), clusterPullSecrets: listers.ClusterPullSecrets(),
 			secrets: listers.Copies(), services: listers.Services(), accounts: listers.ServiceAccounts(),
@@ -225,7 +225,7 @@ func TestDemoted(t *testing.T) {
 	var remembered memory.Memory
 	reporter := newReporter(&remembered)
 	r := &Reconciler{
-		memory: &remembered, copies: &copies{backoff: newBackoff(&remembered), expectations: newExpectations(&remembered)},
+		memory: &remembered, copies: &copies{backoff: newBackoff(&remembered), recreations: newRecreations(&remembered), expectations: newExpectations(&remembered)},
 		accounts: &accounts{written: memory.NewStore[map[string]*bound](&remembered)},
 	}
 	in := func(namespace string) (*corev1.ServiceAccount, types.NamespacedName) {

@@ -241,11 +241,12 @@ func (w waking) watchGrants(informer cache.SharedIndexInformer, namespaces corev
 	})
 }
 
-// grantsServicesOtherwise tells whether a ClusterPullSecret changed in what it grants to
-// Services: not in the counts of its status, which change with every copy.
+// grantsServicesOtherwise reports whether a ClusterPullSecret changed in what it grants to
+// Services, or in whether a copy can be waited for: not in the counts of its status, which
+// change with every copy.
 func grantsServicesOtherwise(was, is *v1alpha1.ClusterPullSecret) bool {
 	return !equality.Semantic.DeepEqual(was.Spec, is.Spec) || was.DeletionTimestamp.IsZero() != is.DeletionTimestamp.IsZero() ||
-		!slices.Equal(was.Status.Registries, is.Status.Registries)
+		!slices.Equal(was.Status.Registries, is.Status.Registries) || sourceLost(was) != sourceLost(is)
 }
 
 // watchCopies: a copy wakes the Services of its namespace when it has come, for

@@ -134,13 +134,19 @@ func (r *Reconciler) awaitsCopy(ctx context.Context, s *subject) (bool, error) {
 		if _, exists := known[name]; exists {
 			continue
 		}
-		if retry > 0 || !s.copied(name).Status.GetCondition(v1alpha1.ClusterPullSecretConditionSourceReady).IsFalse() {
+		if retry > 0 || !sourceLost(s.copied(name)) {
 			return true, nil
 		}
 		without = append(without, name)
 	}
 	s.result = merge.Reconcile(s.current, s.declared.Without(without), resources.IsReady(s.Service))
 	return !s.result.Changed(), nil
+}
+
+// sourceLost reports whether a ClusterPullSecret has no good source, so that no copy of it
+// comes.
+func sourceLost(cps *v1alpha1.ClusterPullSecret) bool {
+	return cps.Status.GetCondition(v1alpha1.ClusterPullSecretConditionSourceReady).IsFalse()
 }
 
 // copied returns the ClusterPullSecret that a Secret of this name is a copy of, or

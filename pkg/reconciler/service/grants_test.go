@@ -30,7 +30,7 @@ func elsewhere(cps *v1alpha1.ClusterPullSecret) {
 	cps.Spec.NamespaceSelector.MatchLabels = map[string]string{"team": "other"}
 }
 
-func sourceLost(cps *v1alpha1.ClusterPullSecret) { cps.Status.MarkSourceNotFound(cps.Spec.SecretRef) }
+func loseSource(cps *v1alpha1.ClusterPullSecret) { cps.Status.MarkSourceNotFound(cps.Spec.SecretRef) }
 
 func holds(registries ...string) ClusterPullSecretOption {
 	return func(cps *v1alpha1.ClusterPullSecret) { cps.Status.Registries = registries }
@@ -78,7 +78,7 @@ func TestGrants(t *testing.T) {
 			Name:    "always: the copy cannot be made",
 			WantErr: true, // It is looked at again.
 			Key:     key, Ctx: all,
-			Objects:       []runtime.Object{Service(ns, "app"), Namespace(ns), ClusterPullSecret("ghcr", inServices, sourceLost)},
+			Objects:       []runtime.Object{Service(ns, "app"), Namespace(ns), ClusterPullSecret("ghcr", inServices, loseSource)},
 			OtherTestData: there(),
 			WantEvents:    []string{"Warning SecretMissing No copy in namespace team yet, because the source is not ready: ghcr (clusterpullsecret/ghcr); it comes by itself when the source is"},
 		},
@@ -93,7 +93,7 @@ func TestGrants(t *testing.T) {
 			Name:    "always: a name whose copy cannot be made holds up no other",
 			WantErr: true, // It is reconciled again.
 			Key:     key, Ctx: all,
-			Objects:       []runtime.Object{Service(ns, "app"), declares("n"), ClusterPullSecret("ghcr", inServices, sourceLost)},
+			Objects:       []runtime.Object{Service(ns, "app"), declares("n"), ClusterPullSecret("ghcr", inServices, loseSource)},
 			OtherTestData: there("n"),
 			WantPatches:   patch(written(`{\"n\":\"namespace\"}`, `[{"name":"n"}]`)),
 			WantEvents: []string{
@@ -363,6 +363,7 @@ func TestGrantsOtherwise(t *testing.T) {
 		{"the selector", elsewhere, true},
 		{"always", inServices, true},
 		{"registries", holds("ghcr.io"), true},
+		{"the source is lost", loseSource, true},
 		{"deletion", func(cps *v1alpha1.ClusterPullSecret) { cps.DeletionTimestamp = new(metav1.Now()) }, true},
 	} {
 		is := was.DeepCopy()

@@ -55,7 +55,7 @@ func TestMissingSecretOfAContestedService(t *testing.T) {
 		Objects: []runtime.Object{Service(ns, "app"), declares("n")},
 		OtherTestData: map[string]any{"secrets": fakeSecrets{}, "prepare": func(r *Reconciler) {
 			svc, result := Service(ns, "app"), merge.Result{Added: []merge.Entry{{Name: "n"}}, ListChanged: true}
-			for range contest.Rounds + 1 {
+			for range contest.Most + 1 {
 				r.attempts.wrote(svc, result)
 			}
 		}},

@@ -611,7 +611,7 @@ func TestContested(t *testing.T) {
 		rounds++
 	}
 	// The first one is no round: nobody had removed anything before.
-	if want := 1 + contest.Rounds; rounds != want {
+	if want := 1 + contest.Most; rounds != want {
 		t.Errorf("wrote %d times before giving up, want %d", rounds, want)
 	}
 	all, err := actions.ActionsByVerb()
@@ -638,7 +638,7 @@ func TestContested(t *testing.T) {
 func TestContestedEnds(t *testing.T) {
 	m := attempts{memory.NewStore[history](&memory.Memory{})}
 	contest := func(svc *servingv1.Service) {
-		for range contest.Rounds + 1 {
+		for range contest.Most + 1 {
 			m.wrote(svc, result)
 		}
 		if names, wait := m.contested(svc, result); len(names) == 0 || wait != contest.Pause {

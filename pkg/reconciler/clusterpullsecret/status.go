@@ -5,6 +5,7 @@ package clusterpullsecret
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"knative.dev/pkg/controller"
@@ -37,14 +38,18 @@ func (r *Reconciler) count(ctx context.Context, cps *v1alpha1.ClusterPullSecret)
 	}
 	status := &cps.Status
 	good := status.Source != nil && status.GetCondition(v1alpha1.ClusterPullSecretConditionSourceReady).IsTrue()
-	stalled := r.stalled.since(cps.Name, t.missing, r.now())
-	more := good && len(t.missing) > 0 && stalled >= patience && r.ask(ctx, cps, t.missing)
-	known := r.explain(cps, &t)
+	var changed time.Time
+	if status.Source != nil && status.Source.LastChanged != nil {
+		changed = status.Source.LastChanged.Time
+	}
+	a := r.stalled.age(cps.Name, t.missing, changed, r.now())
+	more := good && len(a.ripe) > 0 && r.ask(ctx, cps, a.ripe)
+	known := r.explain(cps, &t, a)
 	switch {
 	case !good:
 		// The source comes first, and what follows it tells of that. It says itself
 		// what is wrong.
-	case len(t.missing) > 0 && stalled < patience, more, known.coming > 0:
+	case more, known.pending > 0:
 		if !status.GetCondition(v1alpha1.ClusterPullSecretConditionDistributed).IsTrue() {
 			// One more namespace is no reason to call all others in question.
 			status.MarkDistributing()
@@ -52,17 +57,20 @@ func (r *Reconciler) count(ctx context.Context, cps *v1alpha1.ClusterPullSecret)
 	default:
 		r.mark(ctx, cps, t, known.ours)
 	}
-	switch {
-	case len(t.missing) == 0:
+	if len(t.missing) == 0 {
 		return 0, nil
-	case good && stalled < patience:
-		return patience - stalled, nil
-	case more:
-		return soon, nil
-	case known.ours > 0 || known.coming > 0:
-		return sooner, nil
 	}
-	return later, nil
+	again := later
+	switch {
+	case more:
+		again = soon
+	case known.ours > 0 || known.coming > 0:
+		again = sooner
+	}
+	if good && a.next > 0 {
+		again = min(again, a.next)
+	}
+	return again, nil
 }
 
 // ask finds out why copies are missing, where that is not known or may have changed.
@@ -80,17 +88,26 @@ func (r *Reconciler) ask(ctx context.Context, cps *v1alpha1.ClusterPullSecret, m
 }
 
 // reasons counts why copies are missing: what is not the doing of their namespace, and
-// nothing at all, so that they are still to come.
-type reasons struct{ ours, coming int }
+// nothing at all, so that they are still to come. Pending are those that have to come
+// before the source counts as distributed.
+type reasons struct{ ours, coming, pending int }
 
 // explain puts what is known of missing copies into the status.
-func (r *Reconciler) explain(cps *v1alpha1.ClusterPullSecret, t *tally) (known reasons) {
+func (r *Reconciler) explain(cps *v1alpha1.ClusterPullSecret, t *tally, a ages) (known reasons) {
 	var failures []v1alpha1.NamespaceFailure
+	for namespace := range a.pending {
+		if _, ripe := slices.BinarySearch(a.ripe, namespace); !ripe {
+			known.pending++
+		}
+	}
 	if cps.Status.Source != nil {
 		for _, failure := range r.stalled.known(cps.Name, t.missing, r.now()) {
 			switch {
 			case failure.coming:
 				known.coming++
+				if a.pending.Has(failure.Namespace) {
+					known.pending++
+				}
 				continue
 			case failure.conflict:
 				t.counts.Conflicted++

@@ -104,10 +104,13 @@ func TestCounts(t *testing.T) {
 				stalling(r, patience-time.Nanosecond, "team")
 			}), WantErr: true,
 		}, {
-			Name:              "patience is for each set of missing copies",
-			Objects:           []runtime.Object{asks("team"), steady(), sourceOf("7", one)},
-			OtherTestData:     stalled(conflicting("other"), conflicting("team")),
+			Name:    "patience is for each namespace, and one that comes later calls none in question",
+			Objects: []runtime.Object{asks("team"), steady(distributing), sourceOf("7", one)},
+			OtherTestData: prepared(func(r *Reconciler) {
+				stalling(r, time.Hour)
+			}),
 			WantStatusUpdates: status(counted(1, 1, 0, 0, 0)), WantErr: true,
+			WantEvents: []string{"Normal Distributed 0 of 1 namespaces have a copy of the source's version 7"},
 		}, {
 			Name:          "distributed: told",
 			Objects:       []runtime.Object{asks("team"), steady(distributing, counted(1, 1, 0, 0, 0)), sourceOf("7", one), copied("team", "7", one)},
@@ -393,7 +396,7 @@ func TestOnlyWhatChangedIsCounted(t *testing.T) {
 	r.secrets = NewListers([]runtime.Object{copied("a", "8", one)}).Copies()
 	r.tallies.touch(cps.Name, "b")
 	synced("a copy went", 2)
-	r.tallies.clear()
+	r.tallies.Clear()
 	synced("a setting changed", 0)
 	cps.Status.Source.ResourceVersion = "8"
 	synced("the source changed", 1)
@@ -435,6 +438,7 @@ func BenchmarkTally(b *testing.B) {
 			}
 			listers := NewListers(objects)
 			r := &Reconciler{
+				tallies: newReconciler().tallies,
 				catalog: catalog.New(listers.ClusterPullSecrets()), namespaces: listers.Namespaces(),
 				services: listers.Services(), secrets: listers.Copies(),
 			}
@@ -470,5 +474,32 @@ func TestDurationIsRecorded(t *testing.T) {
 	}})
 	if diff := cmp.Diff(want, read()); diff != "" {
 		t.Error("recorded (-want, +got):", diff)
+	}
+}
+
+// A tenant whose copy goes and comes holds up neither what is found out about others nor
+// the distribution.
+func TestAgesAreByNamespace(t *testing.T) {
+	s := newReconciler().stalled
+	rotated := noon
+	for second := range 60 {
+		now := noon.Add(time.Duration(second) * time.Second)
+		missing := []string{"b"}
+		if second >= 1 && second%4 < 2 {
+			missing = []string{"a", "b"}
+		}
+		a := s.age("ghcr", missing, rotated, now)
+		if want := now.Sub(noon) >= patience; slices.Contains(a.ripe, "b") != want {
+			t.Fatalf("after %d s b is ripe: %t, want %t", second, !want, want)
+		}
+		if second > 8 && a.pending.Has("a") {
+			t.Fatalf("after %d s a still counts as pending, though it had its copy", second)
+		}
+		if !a.pending.Has("b") {
+			t.Fatalf("after %d s b is not pending, though it never had its copy", second)
+		}
+		if (a.next > 0) != (len(a.ripe) < len(missing)) || a.next > patience {
+			t.Fatalf("after %d s the next is in %s, with %q ripe of %q", second, a.next, a.ripe, missing)
+		}
 	}
 }

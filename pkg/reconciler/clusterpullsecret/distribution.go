@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -16,11 +15,11 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
-	"knative.dev/pkg/reconciler"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/grant"
+	"pullsecrets.dev/pkg/memory"
 )
 
 // tally is what became of the copies of a ClusterPullSecret.
@@ -53,8 +52,8 @@ type verdicts struct {
 	changed sets.Set[string]
 }
 
-func newVerdicts(of basis) *verdicts {
-	return &verdicts{
+func newVerdicts(of basis) verdicts {
+	return verdicts{
 		of: of, byNamespace: make(map[string]verdict), missing: sets.New[string](), beaten: make(map[string]int), changed: sets.New[string](),
 	}
 }
@@ -68,61 +67,41 @@ type basis struct {
 	version    string
 }
 
-// tallies keeps the verdicts by the name of the ClusterPullSecret. Events say where
-// something has changed, and the reconciler looks.
-type tallies struct {
-	mu     sync.Mutex
-	byName map[string]*verdicts
-}
+// tallies keeps the verdicts of each ClusterPullSecret. Events mark what has changed,
+// and the reconciler judges that anew.
+type tallies struct{ *memory.Store[verdicts] }
 
-// touch notes that something has happened in a namespace, or to the Namespace, that
-// concerns a ClusterPullSecret.
-func (l *tallies) touch(name, namespace string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if v := l.byName[name]; v != nil {
-		v.changed.Insert(namespace)
-	}
-}
+func keyFor(name string) types.NamespacedName { return types.NamespacedName{Name: name} }
 
-// clear notes that any namespace may have changed in what it may have.
-func (l *tallies) clear() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.byName = nil
-}
-
-// forget drops what is known of a ClusterPullSecret that is gone.
-func (l *tallies) forget(name string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.byName, name)
-}
-
-// demote drops what is known of the ClusterPullSecrets of a bucket.
-func (l *tallies) demote(bucket reconciler.Bucket) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	maps.DeleteFunc(l.byName, func(name string, _ *verdicts) bool { return bucket.Has(types.NamespacedName{Name: name}) })
-}
-
-// take returns the verdicts of a ClusterPullSecret and the namespaces to look at again,
-// or false if that is all of them.
-func (l *tallies) take(name string, of basis) (v *verdicts, changed []string, known bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	v = l.byName[name]
-	if v == nil || v.of != of {
-		v = newVerdicts(of)
-		if l.byName == nil {
-			l.byName = make(map[string]*verdicts)
+// touch marks a namespace in which something has happened, or to which, that concerns a
+// ClusterPullSecret.
+func (l tallies) touch(name, namespace string) {
+	l.Do(keyFor(name), func(v *verdicts) bool {
+		if v.byNamespace == nil {
+			return false // All of them are judged anyway.
 		}
-		l.byName[name] = v
-		return v, nil, false
-	}
-	changed = v.changed.UnsortedList()
-	v.changed = sets.New[string]()
-	return v, changed, true
+		v.changed.Insert(namespace)
+		return true
+	})
+}
+
+// forget drops what is known of a ClusterPullSecret, so that all of its namespaces are
+// judged anew.
+func (l tallies) forget(name string) { l.Forget(keyFor(name)) }
+
+// take returns the verdicts of a ClusterPullSecret and the namespaces to judge anew, or
+// false if that is all of them.
+func (l tallies) take(name string, of basis) (v *verdicts, changed []string, known bool) {
+	l.Do(keyFor(name), func(kept *verdicts) bool {
+		if known = kept.byNamespace != nil && kept.of == of; known {
+			changed, kept.changed = kept.changed.UnsortedList(), sets.New[string]()
+		} else {
+			*kept = newVerdicts(of)
+		}
+		v = kept
+		return true
+	})
+	return v, changed, known
 }
 
 // tally looks at the namespaces where something has happened, and sums up.
