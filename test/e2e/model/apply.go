@@ -83,7 +83,8 @@ var verbs = map[string]func(*World, []string) bool{
 		return w.onService(a, w.droppedUnseen, false)
 	},
 	"strip": func(w *World, a []string) bool {
-		return w.onService(a, func(s *Service) { s.LedgerLost = w.Down["webhook"] || s.LedgerLost }, false)
+		n := w.Namespaces[a[0]]
+		return w.onService(a, func(s *Service) { s.LedgerLost = w.Down["webhook"] || n.excluded() || s.LedgerLost }, false)
 	},
 	"svc": func(w *World, a []string) bool {
 		// The same value again is no change, and the API server writes nothing.

@@ -160,7 +160,8 @@ func (w *World) checkSecret(n *Namespace, name string, o Observed) string {
 		return fmt.Sprintf("holds %q where nothing is granted", got.Value)
 	case !granted:
 	case c.Source == "":
-		if found && !c.Values[got.Value] {
+		// What somebody has made of a copy cannot be repaired without a source.
+		if found && !c.Values[got.Value] && got.Value != Tampered {
 			return fmt.Sprintf("holds %q, which the source never held", got.Value)
 		}
 	case must && !found && !n.Freed[name]:

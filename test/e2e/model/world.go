@@ -83,6 +83,9 @@ type Credential struct {
 	deleted, pending bool
 }
 
+// Tampered is what somebody writes into a copy.
+const Tampered = "tampered"
+
 // Names of what each world has.
 var (
 	Namespaces   = []string{"a", "b"}

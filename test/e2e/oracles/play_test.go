@@ -154,7 +154,7 @@ func (s *stage) spoil(ctx context.Context, ns, credential, how string) error {
 	if how == "delete" {
 		return ignoreNotFound(client.Delete(ctx, s.name(credential), metav1.DeleteOptions{}))
 	}
-	change := map[string]any{"data": map[string]any{corev1.DockerConfigJsonKey: dockerConfig(host, "tampered")}}
+	change := map[string]any{"data": map[string]any{corev1.DockerConfigJsonKey: dockerConfig(host, model.Tampered)}}
 	_, err := client.Patch(ctx, s.name(credential), types.MergePatchType, encode(change), metav1.PatchOptions{FieldManager: editor})
 	return ignoreNotFound(err)
 }
