@@ -7,6 +7,7 @@ package e2e
 
 import (
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -59,7 +60,7 @@ func TestArgoCD(t *testing.T) {
 						n.annotateNamespace(pullsecrets.SecretsAnnotation, declared)
 						generation++
 					}
-					want := append(list[:len(list):len(list)], strings.Split(declared, ", ")...)
+					want := append(slices.Clip(list), strings.Split(declared, ", ")...)
 					n.waitForList("app", want...)
 					for range 2 {
 						alice.checkArgoCD(git, argoCDFinds(list))
@@ -125,7 +126,7 @@ func TestFluxFindsNoDrift(t *testing.T) {
 			apply("created")
 			apply("unchanged")
 			n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr, quay")
-			n.waitForList("app", append(list[:len(list):len(list)], "ghcr", "quay")...)
+			n.waitForList("app", append(slices.Clip(list), "ghcr", "quay")...)
 			apply("unchanged")
 		})
 	}

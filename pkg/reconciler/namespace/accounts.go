@@ -186,10 +186,6 @@ func (a *accounts) settle(ctx context.Context, account *corev1.ServiceAccount, r
 	return nil, nil
 }
 
-func nameOfAccount(account *corev1.ServiceAccount) types.NamespacedName {
-	return types.NamespacedName{Namespace: account.Namespace, Name: account.Name}
-}
-
 // recall calls do with what is remembered of a ServiceAccount, which is nothing if it was
 // created anew. It stays remembered if do returns true.
 func (a *accounts) recall(account *corev1.ServiceAccount, do func(b *bound) (keep bool)) {

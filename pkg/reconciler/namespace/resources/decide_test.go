@@ -18,12 +18,9 @@ import (
 	"pullsecrets.dev/pkg/grant"
 )
 
-func serving(edits ...func(*v1alpha1.ClusterPullSecret)) *v1alpha1.ClusterPullSecret {
+func serving() *v1alpha1.ClusterPullSecret {
 	cps := &v1alpha1.ClusterPullSecret{ObjectMeta: metav1.ObjectMeta{Name: "ghcr"}}
 	cps.Status.Source = &v1alpha1.SourceStatus{ResourceVersion: "7"}
-	for _, edit := range edits {
-		edit(cps)
-	}
 	return cps
 }
 
