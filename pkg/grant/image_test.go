@@ -4,6 +4,7 @@
 package grant_test
 
 import (
+	"fmt"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -64,6 +65,22 @@ func TestImageSettingsEqual(t *testing.T) {
 	} {
 		if got := a.Equal(test.other); got != test.want {
 			t.Errorf("Equal(%v) = %t, want %t", test.other, got, test.want)
+		}
+	}
+}
+
+func TestImagesAreBounded(t *testing.T) {
+	var many []grant.Image
+	for i := range 3 * grant.MaxImages {
+		many = append(many, grant.Image{Reference: fmt.Sprint(i / 2)})
+	}
+	got := grant.Images(many)
+	if len(got) != grant.MaxImages {
+		t.Fatalf("%d images, want %d", len(got), grant.MaxImages)
+	}
+	for i, image := range got {
+		if image.Reference != fmt.Sprint(i) {
+			t.Errorf("image %d is %s, want each once and in order", i, image.Reference)
 		}
 	}
 }

@@ -25,6 +25,7 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 	"pullsecrets.dev/pkg/catalog"
+	"pullsecrets.dev/pkg/contest"
 	"pullsecrets.dev/pkg/dockerconfig"
 	"pullsecrets.dev/pkg/memory"
 	. "pullsecrets.dev/pkg/reconciler/testing"
@@ -647,6 +648,48 @@ func TestWhatIsSeenIsNews(t *testing.T) {
 			t.Errorf("%s: it is waited for %s more", test.reason, left)
 		}
 	}
+}
+
+// After a long time without a write, the first ones are free again.
+func TestBackoffEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBackoff(&memory.Memory{})
+		name := types.NamespacedName{Namespace: "team", Name: "ghcr"}
+		for range 9 {
+			b.wrote(name, "7")
+		}
+		time.Sleep(time.Hour) // In a synctest bubble, that is at once.
+		for write := range 3 {
+			if wait := b.wait(name, "7"); wait != 0 {
+				t.Errorf("write %d after an hour waits %s, want none", write, wait)
+			}
+			b.wrote(name, "7")
+		}
+		if b.wait(name, "7") == 0 {
+			t.Error("the fourth write does not wait")
+		}
+	})
+}
+
+// A tenant chooses the names of the Secrets that it labels, so they are bounded.
+func TestRecreationsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRecreations(&memory.Memory{})
+		kept := func() (n int) {
+			r.Each(func(_ types.NamespacedName, secrets *map[string]contest.Rounds) { n += len(*secrets) })
+			return n
+		}
+		for i := range 2 * maxRecreations {
+			r.removed(types.NamespacedName{Namespace: "team", Name: fmt.Sprint(i)})
+		}
+		if kept() != maxRecreations {
+			t.Errorf("%d names are remembered, want %d", kept(), maxRecreations)
+		}
+		time.Sleep(time.Hour) // In a synctest bubble, that is at once.
+		if r.contested("team"); kept() != 0 {
+			t.Errorf("%d names are remembered an hour later, want none", kept())
+		}
+	})
 }
 
 // A copy that nobody needs starts anew when it is needed again.
