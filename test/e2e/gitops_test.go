@@ -6,6 +6,8 @@
 package e2e
 
 import (
+	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -141,15 +143,18 @@ func (p *person) argoCD(git []byte, flags ...string) string {
 // checkArgoCD checks what Argo CD finds by each way of comparing.
 func (p *person) checkArgoCD(git []byte, want map[string]string) {
 	p.t.Helper()
-	output := p.argoCD(git)
-	got := map[string]string{}
-	for line := range strings.Lines(output) {
-		name, state, _ := strings.Cut(strings.TrimSpace(line), " ")
-		if state, _, _ = strings.Cut(state, ":"); state == "Synced" || state == "OutOfSync" {
-			got[name] = state
+	// Knative goes on writing for a moment after a sync, its status among the rest.
+	eventually(p.t, func(context.Context) error {
+		output, got := p.argoCD(git), map[string]string{}
+		for line := range strings.Lines(output) {
+			name, state, _ := strings.Cut(strings.TrimSpace(line), " ")
+			if state, _, _ = strings.Cut(state, ":"); state == "Synced" || state == "OutOfSync" {
+				got[name] = state
+			}
 		}
-	}
-	if !maps.Equal(got, want) {
-		p.t.Errorf("Argo CD finds %v, want %v\n%s", got, want, output)
-	}
+		if !maps.Equal(got, want) {
+			return fmt.Errorf("Argo CD finds %v, want %v\n%s", got, want, output)
+		}
+		return nil
+	})
 }
