@@ -83,7 +83,7 @@ func (s *supervisor) newKnative(manifestPaths []string) (*installation, error) {
 	})
 	deployment := map[string]string{
 		// Where the manifests have a reference for ko.
-		"queue-sidecar-image": "registry.example.com/queue-proxy",
+		"queue-sidecar-image": "knative.example.com/queue-proxy",
 		// There are no nodes, so Pods stay unscheduled, and that is fine.
 		"pod-is-always-schedulable":         "true",
 		"registries-skipping-tag-resolving": UnreachableRegistries,
