@@ -1,7 +1,7 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package contest limits writes where somebody keeps undoing them. Without a limit that
+// Package contest limits writes that are undone again and again. Without a limit that
 // would be a loop, and for a Service two Revisions in each round.
 //
 // A list of pull secrets is left alone after a few rounds ([Contest], [Additions]),

@@ -29,7 +29,7 @@ type Object interface {
 // once more.
 type Reporter struct {
 	// told is what was recorded, by the key that is reconciled.
-	told   *memory.Store[map[subject]account]
+	told   memory.Table[subject, account]
 	owner  func(types.NamespacedName) types.NamespacedName
 	budget *fair.Budget
 }
@@ -53,7 +53,7 @@ func NewReporter(m *memory.Memory, owner func(types.NamespacedName) types.Namesp
 		owner = func(key types.NamespacedName) types.NamespacedName { return key }
 	}
 	return &Reporter{
-		told: memory.NewStore[map[subject]account](m), owner: owner,
+		told: memory.NewTable[subject, account](m), owner: owner,
 		budget: fair.NewBudget(forAll, forEach, time.Now),
 	}
 }
@@ -85,8 +85,8 @@ func (r *Reporter) Report(recorder record.EventRecorder, object Object, topic st
 // notes it as recorded.
 func (r *Reporter) news(key subject, uid types.UID, events []Event) (told []Event, all bool) {
 	all = true
-	r.told.Do(r.owner(key.NamespacedName), func(known *map[subject]account) bool {
-		before := (*known)[key]
+	r.told.Do(r.owner(key.NamespacedName), func(known map[subject]account) {
+		before := known[key]
 		if before.uid != uid {
 			before.events = nil
 		}
@@ -103,14 +103,10 @@ func (r *Reporter) news(key subject, uid types.UID, events []Event) (told []Even
 			now.events = append(now.events, e)
 		}
 		if len(now.events) == 0 {
-			delete(*known, key)
+			delete(known, key)
 		} else {
-			if *known == nil {
-				*known = make(map[subject]account)
-			}
-			(*known)[key] = now
+			known[key] = now
 		}
-		return len(*known) > 0
 	})
 	return told, all
 }
@@ -118,10 +114,9 @@ func (r *Reporter) news(key subject, uid types.UID, events []Event) (told []Even
 // ForgetObject drops what was recorded of topics of an object that is gone, where the
 // object is not the one that is reconciled.
 func (r *Reporter) ForgetObject(object types.NamespacedName, topics ...string) {
-	r.told.Do(r.owner(object), func(known *map[subject]account) bool {
+	r.told.Do(r.owner(object), func(known map[subject]account) {
 		for _, topic := range topics {
-			delete(*known, subject{object, topic})
+			delete(known, subject{object, topic})
 		}
-		return len(*known) > 0
 	})
 }

@@ -109,3 +109,24 @@ func (s *Store[V]) ForgetThose(are func(types.NamespacedName) bool) {
 	defer s.mu.Unlock()
 	maps.DeleteFunc(s.entries, func(key types.NamespacedName, _ *V) bool { return are(key) })
 }
+
+// A Table is a Store of several V for each object, by their names: a Namespace has copies,
+// and an object has topics that are reported of it. An object without any has no entry.
+type Table[K comparable, V any] struct{ *Store[map[K]V] }
+
+// NewTable returns an empty Table that is part of a memory.
+func NewTable[K comparable, V any](m *Memory) Table[K, V] {
+	return Table[K, V]{NewStore[map[K]V](m)}
+}
+
+// Do calls do with what is remembered of an object, to read and to change. No other call
+// runs meanwhile, so do must be quick.
+func (t Table[K, V]) Do(key types.NamespacedName, do func(all map[K]V)) {
+	t.Store.Do(key, func(all *map[K]V) bool {
+		if *all == nil {
+			*all = make(map[K]V)
+		}
+		do(*all)
+		return len(*all) > 0
+	})
+}

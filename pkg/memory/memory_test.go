@@ -34,6 +34,19 @@ func TestStoreKeepsWhatIsWorthIt(t *testing.T) {
 	}
 }
 
+func TestTableKeepsNoEmptyObject(t *testing.T) {
+	table := NewTable[string, int](&Memory{})
+	table.Do(key("a"), func(all map[string]int) { all["x"]++ })
+	table.Do(key("a"), func(all map[string]int) { all["x"]++ })
+	table.Do(key("b"), func(map[string]int) {})
+	if len(table.entries) != 1 || (*table.entries[key("a")])["x"] != 2 {
+		t.Errorf("the table has %v, want two of x in a", table.entries)
+	}
+	if table.Do(key("a"), func(all map[string]int) { delete(all, "x") }); len(table.entries) != 0 {
+		t.Errorf("the table has %d objects, want none", len(table.entries))
+	}
+}
+
 func TestEverythingIsForgottenTogether(t *testing.T) {
 	var m Memory
 	stores := []*Store[int]{NewStore[int](&m), NewStore[int](&m)}

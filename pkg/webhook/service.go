@@ -81,10 +81,7 @@ func (s *Services) admit(ctx context.Context, request *admissionv1.AdmissionRequ
 	// Each call says what it leaves in the object, as against the old one. The API
 	// server keeps what the first call said, and all say the same.
 	response.AuditAnnotations = change.audit
-	ops := makePatch(requested, change.list, change.ledger)
-	if change.noted != nil {
-		ops = append(ops, makeNotePatch(change.noted)...)
-	}
+	ops := append(makePatch(requested, change.list, change.ledger), change.note...)
 	if len(ops) == 0 {
 		return nil
 	}
@@ -170,8 +167,8 @@ type change struct {
 	leave  bool
 	list   []any
 	ledger string
-	// noted are the annotations whose note of who changed the Service is put back, or nil.
-	noted    map[string]string
+	// note puts back Knative's note of who changed the Service, where that is due.
+	note     []operation
 	result   merge.Result
 	audit    map[string]string
 	warnings []string
@@ -220,7 +217,7 @@ func (s *Services) decide(ctx context.Context, request *admissionv1.AdmissionReq
 		}
 		c := &change{list: items, ledger: old.ledger()}
 		if verdict == merge.Revert {
-			c.noted = old.Metadata.Annotations
+			c.note = makeNotePatch(old.Metadata.Annotations)
 		}
 		if ledger := merge.Restored(oldSide.Current, d); len(ledger) > len(oldSide.Ledger) {
 			c.ledger = ledger.String()

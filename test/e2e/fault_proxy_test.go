@@ -50,7 +50,7 @@ const (
 // A faultProxy stands between one run of the controller and the API server. It
 // passes writes one at a time, and with the first one that has a fault lets no
 // other pass, so that the cluster is exactly as a controller leaves it that was
-// killed there. Leases, Events and questions are no writes: no other run builds
+// killed there. Leases, Events, dry runs and questions are no writes: no other run builds
 // on them.
 type faultProxy struct {
 	upstream *proxy.Upstream
@@ -148,8 +148,12 @@ func (p *faultProxy) stopped() bool {
 	}
 }
 
-// isWrite tells whether a request changes what the product is about.
+// isWrite reports whether a request changes what the tests look at. A dry run, by which
+// the controller finds out why a copy does not come, changes nothing.
 func isWrite(r *http.Request) bool {
+	if r.URL.Query().Has("dryRun") {
+		return false
+	}
 	switch r.Method {
 	case http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:
 	default:

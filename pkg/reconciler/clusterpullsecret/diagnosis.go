@@ -127,8 +127,8 @@ func (s stalls) note(name string, why failure, now time.Time) {
 
 // known is what was found out about the namespaces, in their order. A copy that has been
 // coming for very long does not come, for a reason that a dry run does not show: it is
-// rejected for what it holds, while an empty one is accepted, or somebody keeps undoing
-// it. The latter a tenant can do, so neither is held against the ClusterPullSecret.
+// rejected for what it holds, while an empty one is accepted, or it is undone again and
+// again. The latter a tenant can do, so neither is held against the ClusterPullSecret.
 func (s stalls) known(name string, missing []string, now time.Time) (failures []failure) {
 	s.recall(name, func(known *stall) {
 		for _, namespace := range missing {

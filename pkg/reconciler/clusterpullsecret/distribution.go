@@ -191,7 +191,7 @@ func (v *verdicts) sum() tally {
 	return t
 }
 
-// judge looks at one namespace, and tells whether it is selected at all.
+// judge returns the verdict of one namespace, and reports whether it is selected at all.
 func (r *Reconciler) judge(ctx context.Context, cps *v1alpha1.ClusterPullSecret, name string) (v verdict, selected bool, err error) {
 	namespace, err := r.namespaces.Get(name)
 	if apierrors.IsNotFound(err) || err == nil && !namespace.DeletionTimestamp.IsZero() {
@@ -213,7 +213,7 @@ func (r *Reconciler) judge(ctx context.Context, cps *v1alpha1.ClusterPullSecret,
 	return v, true, nil
 }
 
-// synced tells whether a namespace has a copy of the source as it is now.
+// synced reports whether a namespace has a copy of the source as it is now.
 func (r *Reconciler) synced(cps *v1alpha1.ClusterPullSecret, namespace *corev1.Namespace) bool {
 	name := grant.SecretName(cps)
 	if grant.IsSource(cps, namespace.Name, name) {

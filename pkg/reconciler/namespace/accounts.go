@@ -47,7 +47,7 @@ type accounts struct {
 	reporter *events.Reporter
 
 	// written is what is remembered of the writes of ServiceAccounts, by Namespace.
-	written *memory.Store[map[string]*bound]
+	written memory.Table[string, *bound]
 }
 
 // bound is what is remembered of the writes of one ServiceAccount. It guards against
@@ -189,18 +189,14 @@ func (a *accounts) settle(ctx context.Context, account *corev1.ServiceAccount, r
 // recall calls do with what is remembered of a ServiceAccount, which is nothing if it was
 // created anew. It stays remembered if do returns true.
 func (a *accounts) recall(account *corev1.ServiceAccount, do func(b *bound) (keep bool)) {
-	a.written.Do(byNamespace(account.Namespace), func(all *map[string]*bound) bool {
-		b := (*all)[account.Name]
+	a.written.Do(byNamespace(account.Namespace), func(all map[string]*bound) {
+		b := all[account.Name]
 		if b == nil || b.uid != account.UID {
 			b = &bound{uid: account.UID}
 		}
 		if do(b) {
-			if *all == nil {
-				*all = make(map[string]*bound)
-			}
-			(*all)[account.Name] = b
+			all[account.Name] = b
 		}
-		return len(*all) > 0
 	})
 }
 
@@ -253,8 +249,5 @@ func (a *accounts) gone(object any) {
 		return
 	}
 	a.reporter.ForgetObject(types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetName()}, topicAccount)
-	a.written.Do(byNamespace(o.GetNamespace()), func(all *map[string]*bound) bool {
-		delete(*all, o.GetName())
-		return len(*all) > 0
-	})
+	a.written.Do(byNamespace(o.GetNamespace()), func(all map[string]*bound) { delete(all, o.GetName()) })
 }

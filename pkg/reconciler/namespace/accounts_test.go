@@ -265,15 +265,12 @@ func TestRefusedOnce(t *testing.T) {
 
 func newAccounts() *accounts {
 	var m memory.Memory
-	return &accounts{reporter: newReporter(&m), written: memory.NewStore[map[string]*bound](&m)}
+	return &accounts{reporter: newReporter(&m), written: memory.NewTable[string, *bound](&m)}
 }
 
 // isKnown reports whether anything is remembered of a ServiceAccount.
 func isKnown(a *accounts, account *corev1.ServiceAccount) (known bool) {
-	a.written.Do(byNamespace(account.Namespace), func(all *map[string]*bound) bool {
-		_, known = (*all)[account.Name]
-		return len(*all) > 0
-	})
+	a.written.Do(byNamespace(account.Namespace), func(all map[string]*bound) { _, known = all[account.Name] })
 	return known
 }
 

@@ -13,28 +13,18 @@ import (
 )
 
 // backoff counts, by Namespace, how often each copy was brought to the same state, so
-// that a write that somebody keeps undoing is made later each time.
+// that a write that is undone again and again is made later each time.
 type backoff struct {
-	*memory.Store[map[string]contest.Backoff]
+	memory.Table[string, contest.Backoff]
 }
 
 func newBackoff(m *memory.Memory) backoff {
-	return backoff{memory.NewStore[map[string]contest.Backoff](m)}
-}
-
-func (b backoff) do(namespace string, do func(copies map[string]contest.Backoff)) {
-	b.Do(byNamespace(namespace), func(copies *map[string]contest.Backoff) bool {
-		if *copies == nil {
-			*copies = make(map[string]contest.Backoff)
-		}
-		do(*copies)
-		return len(*copies) > 0
-	})
+	return backoff{memory.NewTable[string, contest.Backoff](m)}
 }
 
 // wait is how long the next write of a copy has to wait.
 func (b backoff) wait(name types.NamespacedName, state string) (wait time.Duration) {
-	b.do(name.Namespace, func(copies map[string]contest.Backoff) {
+	b.Do(byNamespace(name.Namespace), func(copies map[string]contest.Backoff) {
 		if c, found := copies[name.Name]; found {
 			wait = c.Wait(state, time.Now())
 			copies[name.Name] = c
@@ -45,7 +35,7 @@ func (b backoff) wait(name types.NamespacedName, state string) (wait time.Durati
 
 // wrote records a write.
 func (b backoff) wrote(name types.NamespacedName, state string) {
-	b.do(name.Namespace, func(copies map[string]contest.Backoff) {
+	b.Do(byNamespace(name.Namespace), func(copies map[string]contest.Backoff) {
 		c := copies[name.Name]
 		c.Wrote(state, time.Now())
 		copies[name.Name] = c
@@ -55,5 +45,5 @@ func (b backoff) wrote(name types.NamespacedName, state string) {
 // reset drops what is known of a copy that is removed because nobody needs it: creating
 // it again later restores nothing.
 func (b backoff) reset(name types.NamespacedName) {
-	b.do(name.Namespace, func(copies map[string]contest.Backoff) { delete(copies, name.Name) })
+	b.Do(byNamespace(name.Namespace), func(copies map[string]contest.Backoff) { delete(copies, name.Name) })
 }

@@ -79,7 +79,7 @@ func newController(ctx context.Context, cmw configmap.Watcher, settings *knative
 	reporter := newReporter(&remembered)
 	r := &Reconciler{memory: &remembered, reporter: reporter, accounts: &accounts{
 		kube: kube, client: client.Get(ctx), lister: serviceAccounts.Lister(), reporter: reporter,
-		written: memory.NewStore[map[string]*bound](&remembered),
+		written: memory.NewTable[string, *bound](&remembered),
 	}, copies: &copies{
 		kube: kube, serving: servingclient.Get(ctx), client: client.Get(ctx),
 		catalog: all, sources: source.NewReader(kube), clusterPullSecrets: clusterPullSecrets.Lister(),

@@ -54,9 +54,9 @@ type copies struct {
 	accounts corev1listers.ServiceAccountLister
 	// labelsOf reads the labels of any Secret, and nothing of its data.
 	labelsOf func(ctx context.Context, namespace, name string) (map[string]string, error)
-	// backoff delays writes that somebody keeps undoing.
+	// backoff delays writes that are undone again and again.
 	backoff backoff
-	// recreations are Secrets that somebody keeps creating where nothing grants them.
+	// recreations are Secrets that are created again and again where nothing grants them.
 	recreations recreations
 	// expectations keep writes from being made twice.
 	expectations expectations

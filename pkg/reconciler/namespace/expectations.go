@@ -19,7 +19,7 @@ const expectationTimeout = 5 * time.Second
 // What would follow from the state before such a write has been done already: it would
 // be done twice, or be rejected.
 type expectations struct {
-	*memory.Store[map[string]*expectation]
+	memory.Table[string, *expectation]
 }
 
 // expectation is one write.
@@ -37,23 +37,12 @@ func byNamespace(namespace string) types.NamespacedName {
 }
 
 func newExpectations(m *memory.Memory) expectations {
-	return expectations{memory.NewStore[map[string]*expectation](m)}
-}
-
-// do calls do with the writes of a Namespace.
-func (x expectations) do(namespace string, do func(writes map[string]*expectation)) {
-	x.Do(byNamespace(namespace), func(writes *map[string]*expectation) bool {
-		if *writes == nil {
-			*writes = make(map[string]*expectation)
-		}
-		do(*writes)
-		return len(*writes) > 0
-	})
+	return expectations{memory.NewTable[string, *expectation](m)}
 }
 
 // begin records a write that is about to be made, before the cache can show it.
 func (x expectations) begin(name types.NamespacedName, met func(*corev1.Secret) bool) {
-	x.do(name.Namespace, func(writes map[string]*expectation) {
+	x.Do(byNamespace(name.Namespace), func(writes map[string]*expectation) {
 		writes[name.Name] = &expectation{since: time.Now(), met: met}
 	})
 }
@@ -61,7 +50,7 @@ func (x expectations) begin(name types.NamespacedName, met func(*corev1.Secret) 
 // await marks the pending writes of a namespace that is about to be reconciled, so that
 // the event of each requeues it: the cache may still show the state before them.
 func (x expectations) await(namespace string) {
-	x.do(namespace, func(writes map[string]*expectation) {
+	x.Do(byNamespace(namespace), func(writes map[string]*expectation) {
 		for _, write := range writes {
 			write.stale = true
 		}
@@ -70,14 +59,14 @@ func (x expectations) await(namespace string) {
 
 // end drops a write that failed.
 func (x expectations) end(name types.NamespacedName) {
-	x.do(name.Namespace, func(writes map[string]*expectation) { delete(writes, name.Name) })
+	x.Do(byNamespace(name.Namespace), func(writes map[string]*expectation) { delete(writes, name.Name) })
 }
 
 // seen takes an event of a copy. It reports whether the Namespace has to be reconciled
 // for it: not where the copy is what was written and nobody has reconciled in between.
 func (x expectations) seen(copied *corev1.Secret) (requeue bool) {
 	name := nameOf(copied)
-	x.do(name.Namespace, func(writes map[string]*expectation) {
+	x.Do(byNamespace(name.Namespace), func(writes map[string]*expectation) {
 		write, found := writes[name.Name]
 		delete(writes, name.Name)
 		requeue = !found || write.stale || !write.met(copied)
@@ -87,7 +76,7 @@ func (x expectations) seen(copied *corev1.Secret) (requeue bool) {
 
 // left is how long a copy has to be left alone at most.
 func (x expectations) left(name types.NamespacedName) (left time.Duration) {
-	x.do(name.Namespace, func(writes map[string]*expectation) {
+	x.Do(byNamespace(name.Namespace), func(writes map[string]*expectation) {
 		write, found := writes[name.Name]
 		if !found {
 			return

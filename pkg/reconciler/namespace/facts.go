@@ -50,7 +50,7 @@ func (c *copies) sourceOf(ctx context.Context, cps *v1alpha1.ClusterPullSecret) 
 }
 
 // unjudged reports whether the source has changed since the status was written, which
-// then tells so in a moment and wakes the Namespace. A process that has just started
+// then tells so in a moment and enqueues the Namespace. A process that has just started
 // sees that by the copies of the version that the status names. It must not write
 // over these: nobody could tell any more that there was a change. But it does not wait
 // for ever, lest one copy that somebody has changed holds up all others.

@@ -66,7 +66,7 @@ func factory() knativetesting.Factory {
 		reporter := newReporter(&remembered)
 		r := &Reconciler{memory: &remembered, reporter: reporter, wakeAfter: func(types.NamespacedName, time.Duration) {}, accounts: &accounts{
 			kube: kube, client: client.Get(ctx), lister: listers.ServiceAccounts(), reporter: reporter,
-			written: memory.NewStore[map[string]*bound](&remembered),
+			written: memory.NewTable[string, *bound](&remembered),
 		}, copies: &copies{
 			backoff: newBackoff(&remembered), recreations: newRecreations(&remembered), expectations: newExpectations(&remembered),
 			kube: kube, serving: servingclient.Get(ctx), client: client.Get(ctx),
@@ -166,7 +166,7 @@ func testErrorLooksAgain(t *testing.T) {
 			Namespace("team", WithNamespaceAnnotation("pullsecrets.dev/secrets", "ghcr,quay")), ClusterPullSecret("ghcr"), ClusterPullSecret("quay"),
 		},
 		OtherTestData: map[string]any{"prepare": func(r *Reconciler) {
-			r.copies.expectations.do("team", func(writes map[string]*expectation) {
+			r.copies.expectations.Do(byNamespace("team"), func(writes map[string]*expectation) {
 				writes["quay"] = &expectation{since: time.Now().Add(soon - expectationTimeout)}
 			})
 			r.wakeAfter = func(key types.NamespacedName, after time.Duration) {
@@ -226,7 +226,7 @@ func TestDemoted(t *testing.T) {
 	reporter := newReporter(&remembered)
 	r := &Reconciler{
 		memory: &remembered, copies: &copies{backoff: newBackoff(&remembered), recreations: newRecreations(&remembered), expectations: newExpectations(&remembered)},
-		accounts: &accounts{written: memory.NewStore[map[string]*bound](&remembered)},
+		accounts: &accounts{written: memory.NewTable[string, *bound](&remembered)},
 	}
 	in := func(namespace string) (*corev1.ServiceAccount, types.NamespacedName) {
 		account := robot("")
@@ -252,7 +252,7 @@ func TestDemoted(t *testing.T) {
 	for namespace, want := range map[string]bool{"kept": true, "lost": false, "gone": false} {
 		account, name := in(namespace)
 		got := false
-		r.copies.backoff.do(namespace, func(copies map[string]contest.Backoff) { _, got = copies[name.Name] })
+		r.copies.backoff.Do(byNamespace(namespace), func(copies map[string]contest.Backoff) { _, got = copies[name.Name] })
 		if got != want {
 			t.Errorf("%s: the backoff is remembered: %t, want %t", namespace, got, want)
 		}

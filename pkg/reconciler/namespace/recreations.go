@@ -17,45 +17,40 @@ import (
 const maxRecreations = 100
 
 // recreations counts, by Namespace, how often labelled Secrets were removed that nothing
-// grants, so that the namespace is told where somebody keeps creating them. Such removals
-// never wait.
+// grants, so that the namespace is told where they are created again and again. Such
+// removals never wait.
 type recreations struct {
-	*memory.Store[map[string]contest.Rounds]
+	memory.Table[string, contest.Rounds]
 }
 
 func newRecreations(m *memory.Memory) recreations {
-	return recreations{memory.NewStore[map[string]contest.Rounds](m)}
+	return recreations{memory.NewTable[string, contest.Rounds](m)}
 }
 
 // removed records a removal.
 func (r recreations) removed(name types.NamespacedName) {
-	r.Do(byNamespace(name.Namespace), func(secrets *map[string]contest.Rounds) bool {
-		if *secrets == nil {
-			*secrets = make(map[string]contest.Rounds)
-		}
-		rounds, known := (*secrets)[name.Name]
-		if known || len(*secrets) < maxRecreations {
+	r.Do(byNamespace(name.Namespace), func(secrets map[string]contest.Rounds) {
+		rounds, known := secrets[name.Name]
+		if known || len(secrets) < maxRecreations {
 			rounds.Note(time.Now())
-			(*secrets)[name.Name] = rounds
+			secrets[name.Name] = rounds
 		}
-		return true
 	})
 }
 
-// contested are the labelled Secrets of a namespace that somebody keeps creating where
+// contested are the labelled Secrets of a namespace that are created again and again where
 // nothing grants them, sorted.
 func (r recreations) contested(namespace string) (names []string) {
-	r.Do(byNamespace(namespace), func(secrets *map[string]contest.Rounds) bool {
+	r.Do(byNamespace(namespace), func(secrets map[string]contest.Rounds) {
 		now := time.Now()
-		for name, rounds := range *secrets {
+		for name, rounds := range secrets {
 			switch {
 			case rounds.Recent(now) == 0:
-				delete(*secrets, name)
+				delete(secrets, name)
 			case rounds.Contested(now):
 				names = append(names, name)
 			}
 		}
-		return len(*secrets) > 0
 	})
 	slices.Sort(names)
 	return names

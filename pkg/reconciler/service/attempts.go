@@ -51,7 +51,7 @@ func (a attempts) recall(svc *servingv1.Service, do func(h *history) (noted bool
 	})
 }
 
-// contested returns which entries somebody keeps removing, and when to try
+// contested returns which entries are removed again and again, and when to try
 // again, if the Service is to be left alone.
 func (a attempts) contested(svc *servingv1.Service, r merge.Result) (again []merge.Entry, left time.Duration) {
 	a.recall(svc, func(h *history) bool {

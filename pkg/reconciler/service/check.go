@@ -22,8 +22,8 @@ import (
 // Service is not Ready, and once whenever a change is due, whether or not that
 // may be written; as long as any are missing; and always for names of copies that
 // the namespace may not have, because what is granted can be withdrawn from a
-// Service that nobody touches. It returns whether to look again: a Secret of the
-// user's wakes nobody when it comes, and it can come in the place of a copy too.
+// Service that nobody touches. It reports whether to requeue: a Secret of the
+// user's enqueues nothing when it comes, and it can come in the place of a copy too.
 func (r *Reconciler) checkSecrets(ctx context.Context, s *subject) bool {
 	names := s.declared.Names()
 	all := len(names) == 0 || !resources.IsReady(s.Service) || r.metrics.missing.of(s.key) ||

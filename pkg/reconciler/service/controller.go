@@ -8,6 +8,7 @@ package service
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -67,13 +68,8 @@ func newController(ctx context.Context, cmw configmap.Watcher, settings *knative
 	copies, clusterPullSecrets := secretinformer.Get(ctx, grant.Copies), clusterpullsecretinformer.Get(ctx)
 	user := whoAmI(ctx, kubeclient.Get(ctx))
 
-	for _, informer := range []cache.SharedIndexInformer{services.Informer(), namespaces.Informer(), accounts.Informer(), copies.Informer()} {
-		if err := informer.SetTransform(trim.Object); err != nil {
-			logger.Fatalw("Failed to trim what is cached", "error", err)
-		}
-	}
-	if err := services.Informer().AddIndexers(cache.Indexers{failedIndex: indexFailed(user), accountIndex: indexByAccount}); err != nil {
-		logger.Fatalw("Failed to index Services", "error", err)
+	if err := prepare(services.Informer(), user, namespaces.Informer(), accounts.Informer(), copies.Informer()); err != nil {
+		logger.Fatalw("Failed to prepare the caches", "error", err)
 	}
 	var remembered memory.Memory
 	metrics, err := newMetrics(&remembered)
@@ -124,7 +120,20 @@ func newController(ctx context.Context, cmw configmap.Watcher, settings *knative
 	return impl
 }
 
-// waking is who is woken, and by what it is found.
+// prepare has the caches keep what is read, and Services be found by what enqueues them.
+func prepare(services cache.SharedIndexInformer, user string, others ...cache.SharedIndexInformer) error {
+	for _, informer := range append(others, services) {
+		if err := informer.SetTransform(trim.Object); err != nil {
+			return fmt.Errorf("failed to trim what is cached: %w", err)
+		}
+	}
+	if err := services.AddIndexers(cache.Indexers{failedIndex: indexFailed(user), accountIndex: indexByAccount}); err != nil {
+		return fmt.Errorf("failed to index Services: %w", err)
+	}
+	return nil
+}
+
+// waking is who is enqueued, and by what it is found.
 type waking struct {
 	impl     *controller.Impl
 	services servinginformers.ServiceInformer
