@@ -190,6 +190,9 @@ func (r Requests) String() string {
 		if q.Subresource != "" {
 			resource += "/" + q.Subresource
 		}
+		if q.Namespace != "" {
+			resource += " in " + q.Namespace
+		}
 		counts[fmt.Sprintf("%s %s -> %d by %s", q.Verb, resource, q.Code, q.User)]++
 	}
 	lines := make([]string, 0, len(counts))

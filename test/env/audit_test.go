@@ -39,7 +39,7 @@ func TestAuditLog(t *testing.T) {
 	}
 
 	writes := requests.By(pullsecrets.ControllerUser).Writes()
-	if got, want := writes.String(), "1 x patch services.serving.knative.dev -> 200 by "+pullsecrets.ControllerUser; got != want {
+	if got, want := writes.String(), "1 x patch services.serving.knative.dev in a -> 200 by "+pullsecrets.ControllerUser; got != want {
 		t.Errorf("the controller's writes are %q, want %q: neither leases nor dry runs count", got, want)
 	}
 	if got := requests.By("bob").Of("secrets").In("a").Verbs("get"); len(got) != 1 || got[0].Code != 403 {
