@@ -266,7 +266,7 @@ func TestLayers(t *testing.T) {
 		},
 	} {
 		t.Run(test.reason, func(t *testing.T) {
-			always, auto := g.Layers(test.policy, images, covers)
+			always, auto := g.layers(test.policy, func() []Image { return images }, covers)
 			if diff := cmp.Diff(test.always, always); diff != "" {
 				t.Errorf("always (-want, +got):\n%s", diff)
 			}

@@ -10,8 +10,6 @@ import (
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
-
-	"pullsecrets.dev/pkg/annotation"
 )
 
 // Grant is a ClusterPullSecret that a namespace may have.
@@ -76,20 +74,6 @@ func NamesOf(refs []corev1.LocalObjectReference) []string {
 		names = append(names, ref.Name)
 	}
 	return names
-}
-
-// Declare is what a Service should have, by its own annotations, those of its
-// Namespace and the policy that results from both.
-func Declare(policy annotation.Policy, namespace annotation.Namespace, service annotation.Service, account Account) Declared {
-	if policy.Disabled {
-		return Declared{Account: account}
-	}
-	return Declared{
-		Hold:      policy.Hold,
-		Service:   service.Secrets,
-		Namespace: namespace.Secrets,
-		Account:   account,
-	}
 }
 
 // Names lists what layers 2 to 5 declare, each name once.

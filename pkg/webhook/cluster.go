@@ -7,10 +7,12 @@ import (
 	"context"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	corev1listers "k8s.io/client-go/listers/core/v1"
+	"knative.dev/pkg/logging"
 	servingclient "knative.dev/serving/pkg/client/clientset/versioned"
 
 	"pullsecrets.dev/pkg/config"
@@ -63,4 +65,23 @@ func lookUp[T any](
 		return object, err
 	}
 	return readLive(ctx, limit, of, live)
+}
+
+// read finds out what is declared in a Namespace and what is granted. An error is logged,
+// and leaves the request to the reconciler.
+func (c *cluster) read(ctx context.Context, name string) (*corev1.Namespace, grant.Catalog, error) {
+	namespace, err := lookUp(ctx, c.lookups, subject{kind: "Namespace", name: name}, c.namespaces.Get, c.kube.CoreV1().Namespaces().Get)
+	if err != nil {
+		leftToReconciler(ctx, err)
+		return nil, grant.Catalog{}, err
+	}
+	offered, err := c.catalog()
+	if err != nil {
+		leftToReconciler(ctx, err)
+	}
+	return namespace, offered, err
+}
+
+func leftToReconciler(ctx context.Context, err error) {
+	logging.FromContext(ctx).Infow("The request is left to the reconciler", "error", err)
 }

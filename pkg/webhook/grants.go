@@ -26,22 +26,22 @@ func notGranted(all grant.Catalog, namespace *corev1.Namespace, declared []strin
 // all that can be known without reading Secrets need not be there yet: those with a
 // source that was never good, and those that this request is the first to ask for.
 // Another Service may have asked before, which is not known here.
-func onTheirWay(granted grant.Grants, namespace *corev1.Namespace, asked annotation.Namespace, declared []string, before, now serviceAsks, covers grant.Covers) []string {
-	if len(granted.Serving) == 0 {
+func onTheirWay(d grant.Declaration, namespace *corev1.Namespace, before, now serviceAsks, covers grant.Covers) []string {
+	if len(d.Granted.Serving) == 0 {
 		return nil
 	}
 	wantedWith := func(service serviceAsks) map[string]bool {
-		asks := grant.NewAsks(asked)
+		asks := grant.NewAsks(d.OfNamespace)
 		asks.AddService(service.Service, service.images)
 		names := make(map[string]bool)
-		for _, cps := range granted.Wanted(asks, covers) {
+		for _, cps := range d.Granted.Wanted(asks, covers) {
 			names[grant.SecretName(cps)] = true
 		}
 		return names
 	}
 	was, is := wantedWith(before), wantedWith(now)
-	return slices.DeleteFunc(slices.Clone(declared), func(name string) bool {
-		cps := granted.Named(name)
+	return slices.DeleteFunc(d.Names(), func(name string) bool {
+		cps := d.Granted.Named(name)
 		if cps == nil || !is[name] || grant.IsSource(cps, namespace.Name, name) {
 			return true
 		}

@@ -11,11 +11,11 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/sets"
-	"knative.dev/pkg/logging"
 	"knative.dev/pkg/webhook"
 
 	"pullsecrets.dev/pkg/annotation"
 	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/grant"
 	"pullsecrets.dev/pkg/merge"
 	"pullsecrets.dev/pkg/metrics"
 )
@@ -36,69 +36,45 @@ func (*Services) Path() string { return ServicesPath }
 func (s *Services) Admit(ctx context.Context, request *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
 	ctx, cancel := withDeadline(ctx)
 	defer cancel()
-	response := &admissionv1.AdmissionResponse{Allowed: true}
-	if err := s.admit(ctx, request, response); err != nil {
-		// Nothing half done goes out.
-		response.Patch, response.PatchType, response.AuditAnnotations = nil, nil, nil
-		response.Warnings = append(response.Warnings, warnNotInjected(err))
-		logging.FromContext(ctx).Warnw("Pull secrets were not injected", "error", err)
+	d := s.decide(ctx, request)
+	response := d.respond(ctx, request)
+	if response.Patch != nil && (request.DryRun == nil || !*request.DryRun) {
+		s.added.Count(ctx, d.result.Added, metrics.Admission)
 	}
 	return response
 }
 
-func (s *Services) admit(ctx context.Context, request *admissionv1.AdmissionRequest, response *admissionv1.AdmissionResponse) error {
+// decide finds out what is declared for a Service, and what becomes of the request.
+func (s *Services) decide(ctx context.Context, request *admissionv1.AdmissionRequest) decision {
 	if !concerns(request) || request.UserInfo.Username == pullsecrets.ControllerUser {
-		return nil
+		return decision{}
 	}
 	requested, err := decode(request.Object.Raw)
 	if err != nil || requested.Metadata.DeletionTimestamp != nil {
-		// What is no Service is for the API server to refuse, and what is being
-		// deleted gets nothing any more.
-		return nil //nolint:nilerr // see above
+		// The API server rejects what is no Service, and a Service that is being
+		// deleted gets nothing.
+		return decision{}
 	}
 	var old *object
 	if request.Operation == admissionv1.Update {
 		if old, err = decode(request.OldObject.Raw); err != nil {
-			return nil //nolint:nilerr // An old object of another shape is not ours to judge.
+			return decision{} // An old object of another shape cannot be compared.
 		}
 	}
-	d, warnings := s.declared(ctx, request.Namespace, old, requested)
-	response.Warnings = append(response.Warnings, warnings...)
-	if d == nil {
-		return nil
+	declared, warnings := s.declared(ctx, request.Namespace, old, requested)
+	if declared == nil {
+		return decision{warnings: warnings}
 	}
 	if _, err := merge.ParseLedger(requested.ledger()); err != nil && (old == nil || old.ledger() != requested.ledger()) {
-		response.Warnings = append(response.Warnings, warnLedger(err))
+		warnings = append(warnings, warnLedger(err))
 	}
-	change, err := s.decide(ctx, request, old, requested, *d)
-	if err != nil {
-		return nil //nolint:nilerr // A list of another shape is for the API server to refuse.
-	}
-	response.Warnings = append(response.Warnings, change.warnings...)
-	if change.leave {
-		return nil
-	}
-	// Each call says what it leaves in the object, as against the old one. The API
-	// server keeps what the first call said, and all say the same.
-	response.AuditAnnotations = change.audit
-	ops := append(makePatch(requested, change.list, change.ledger), change.note...)
-	if len(ops) == 0 {
-		return nil
-	}
-	patch, err := verify(requested, len(request.Object.Raw), ops, change.ledger)
-	if err != nil {
-		return err
-	}
-	patchType := admissionv1.PatchTypeJSONPatch
-	response.Patch, response.PatchType = patch, &patchType
-	if request.DryRun == nil || !*request.DryRun {
-		s.added.Count(ctx, change.result.Added, metrics.Admission)
-	}
-	return nil
+	d := s.change(ctx, request, old, requested, *declared)
+	d.warnings = append(warnings, d.warnings...)
+	return d
 }
 
-// concerns tells whether a request is one that the configuration of the webhook
-// asks for. A configuration that somebody changed must not widen what we touch.
+// concerns reports whether a request is one that the configuration of the webhook asks
+// for. A changed configuration must not widen what the webhook touches.
 func concerns(request *admissionv1.AdmissionRequest) bool {
 	return request.Kind.Group == "serving.knative.dev" && request.Kind.Version == "v1" && request.Kind.Kind == "Service" && createsOrUpdates(request)
 }
@@ -107,136 +83,120 @@ func createsOrUpdates(request *admissionv1.AdmissionRequest) bool {
 	return request.SubResource == "" && (request.Operation == admissionv1.Create || request.Operation == admissionv1.Update)
 }
 
-// declared finds out what a Service should have, with warnings about what was
-// asked for and does not count. It returns nil for a Service that is none of
-// our business. What cannot be found out adds nothing and takes nothing away.
+// declared finds out what is declared for a Service, with warnings about what was
+// declared and does not count. It returns nil for a Service in an excluded Namespace.
+// What cannot be found out adds nothing and takes nothing away.
 func (s *Services) declared(ctx context.Context, name string, old, requested *object) (*merge.Declared, []string) {
 	unknown := &merge.Declared{Hold: true}
 	if !s.ready() {
 		return unknown, nil
 	}
-	namespace, err := lookUp(ctx, s.lookups, subject{kind: "Namespace", name: name}, s.namespaces.Get, s.kube.CoreV1().Namespaces().Get)
+	namespace, offered, err := s.read(ctx, name)
 	if err != nil {
-		logging.FromContext(ctx).Infow("The Namespace is left to the reconciler", "error", err)
 		return unknown, nil
 	}
 	if s.config.Load().Excludes(namespace.Name, namespace.Labels) {
 		return nil, warnIfExcluded(s.config.Load(), namespace, requested)
 	}
-	ofNamespace, ofService := annotation.ForNamespace(namespace.Annotations), annotation.ForService(requested.Metadata.Annotations)
+	d := offered.Declare(namespace, grant.Service{Annotations: requested.Metadata.Annotations, Images: requested.images}, s.covers)
 	var warnings []string
-	for _, problem := range slices.Concat(ofService.Problems, requested.misplaced()) {
+	for _, problem := range slices.Concat(d.OfService.Problems, requested.misplaced()) {
 		warnings = append(warnings, warnInvalid(problem))
 	}
-	policy := annotation.PolicyFor(ofNamespace.Inject, ofService.Inject)
-	if policy.Hold && ofService.Inject == annotation.Unset {
+	if d.Hold && d.OfService.Inject == annotation.Unset {
 		warnings = append(warnings, warnInvalidNamespace(name))
 	}
-	all, err := s.catalog()
-	if err != nil {
-		logging.FromContext(ctx).Infow("What is granted is left to the reconciler", "error", err)
-		return unknown, warnings
-	}
-	granted := all.For(namespace.Labels)
-	d := merge.Declare(policy, ofNamespace, ofService, merge.Account{})
-	d.Always, d.Auto = granted.Layers(policy, requested.images(), s.covers)
-	if d.Hold || len(d.Names()) == 0 {
-		return &d, warnings
+	if !d.NeedsAccount() {
+		return &d.Declared, warnings
 	}
 	accountName := merge.AccountName(requested.serviceAccount())
 	account, err := lookUp(ctx, s.lookups, subject{"ServiceAccount", name, accountName}, s.accounts.ServiceAccounts(name).Get, s.kube.CoreV1().ServiceAccounts(name).Get)
-	if err != nil && !apierrors.IsNotFound(err) {
-		logging.FromContext(ctx).Infow("The ServiceAccount is left to the reconciler", "error", err)
+	switch {
+	case apierrors.IsNotFound(err):
+		account = nil
+	case err != nil:
+		leftToReconciler(ctx, err)
 		return unknown, warnings
 	}
-	if err != nil {
-		account = nil
-	}
 	d.Account = merge.AccountOf(accountName, account)
-	if withheld := notGranted(all, namespace, d.Names()); len(withheld) > 0 {
+	if withheld := notGranted(offered, namespace, d.Names()); len(withheld) > 0 {
 		warnings = append(warnings, warnNotGranted(name, withheld))
 	}
-	if coming := onTheirWay(granted, namespace, ofNamespace, d.Names(), old.asks(), requested.asks(), s.covers); len(coming) > 0 {
+	if coming := onTheirWay(d, namespace, old.asks(), requested.asks(), s.covers); len(coming) > 0 {
 		warnings = append(warnings, warnOnTheirWay(name, coming))
 	}
-	return &d, warnings
+	return &d.Declared, warnings
 }
 
-// change is what becomes of a request.
-type change struct {
-	leave  bool
-	list   []any
-	ledger string
-	// note puts back Knative's note of who changed the Service, where that is due.
-	note     []operation
-	result   merge.Result
-	audit    map[string]string
-	warnings []string
-}
-
-// decide computes the change. The error says that a list is malformed.
-func (s *Services) decide(ctx context.Context, request *admissionv1.AdmissionRequest, old, requested *object, d merge.Declared) (*change, error) {
+// change decides what becomes of the list and the ledger.
+func (s *Services) change(ctx context.Context, request *admissionv1.AdmissionRequest, old, requested *object, declared merge.Declared) decision {
 	side, err := requested.side()
-	if err != nil {
-		return nil, err
-	}
-	if sets.New(side.List...).Len() != len(side.List) {
-		// A list with repeated names is for the API server to refuse. A patch
-		// would mend it, and hide the mistake from its owner.
-		return &change{leave: true}, nil
+	if err != nil || sets.New(side.List...).Len() != len(side.List) {
+		// The API server rejects a list of another shape and one with repeated names.
+		// A patch would repair it, and hide the mistake from its owner.
+		return decision{}
 	}
 	if old == nil {
-		if d.Hold {
-			return &change{leave: true}, nil
+		if declared.Hold {
+			return decision{}
 		}
-		result := merge.Create(side.Current, d)
-		return renewed(result, d, requested, nil), nil
+		return renewed(merge.Create(side.Current, declared), declared, requested, nil)
 	}
 	oldSide, err := old.side()
 	if err != nil {
-		return nil, err
+		return decision{}
 	}
 	side.Noted = requested.notedBy(request.UserInfo.Username, old)
 	taken, err := s.taken(ctx, request.Namespace, old, requested)
 	if err != nil {
-		return &change{leave: true, warnings: []string{warnNotInjected(err)}}, nil
+		return decision{warnings: []string{warnNotInjected(err)}}
 	}
 	changed := func() bool { return s.template().Changed(old.asTemplate(), requested.asTemplate()) }
-	verdict, result := merge.AdmitUpdate(oldSide, side, changed, d, taken)
+	verdict, result := merge.AdmitUpdate(oldSide, side, changed, declared, taken)
 	switch verdict {
 	case merge.Renew:
-		return renewed(result, d, requested, old), nil
+		return renewed(result, declared, requested, old)
 	case merge.Restore, merge.Revert:
-		items, err := old.items()
-		if err != nil {
-			return nil, err
+		d := restored(oldSide, declared, requested, old)
+		if verdict == merge.Revert && d.object != nil {
+			d.note = makeNotePatch(old.Metadata.Annotations)
 		}
-		if unique := sets.New(oldSide.List...); unique.Has("") || unique.Len() != len(oldSide.List) {
-			// A list that is stored so already is not restored: its owner repairs it.
-			return &change{leave: true}, nil
+		if name := requested.revisionName(); d.object != nil && name != "" && len(result.Added) > 0 {
+			d.warnings = append(d.warnings, warnNamedRevision(name, result.Added))
 		}
-		c := &change{list: items, ledger: old.ledger()}
-		if verdict == merge.Revert {
-			c.note = makeNotePatch(old.Metadata.Annotations)
-		}
-		if ledger := merge.Restored(oldSide.Current, d); len(ledger) > len(oldSide.Ledger) {
-			c.ledger = ledger.String()
-		}
-		if name := requested.revisionName(); name != "" && len(result.Added) > 0 {
-			c.warnings = append(c.warnings, warnNamedRevision(name, result.Added))
-		}
-		return c, nil
+		return d
 	default:
-		return &change{leave: true}, nil
+		return decision{}
 	}
 }
 
-func renewed(result merge.Result, d merge.Declared, requested, old *object) *change {
-	c := &change{list: entries(result.List, requested, old), ledger: result.Ledger.String(), result: result, audit: auditAgainst(old, result)}
-	if len(result.Withheld) > 0 {
-		c.warnings = append(c.warnings, warnWithheld(d.Account.Name, result.Withheld))
+// renewed gives the request the list that is declared now.
+func renewed(result merge.Result, declared merge.Declared, requested, old *object) decision {
+	d := decision{
+		object: requested, list: entries(result.List, requested, old), ledger: result.Ledger.String(),
+		result: result, audit: auditAgainst(old, result),
 	}
-	return c
+	if len(result.Withheld) > 0 {
+		d.warnings = append(d.warnings, warnWithheld(declared.Account.Name, result.Withheld))
+	}
+	return d
+}
+
+// restored gives the request the list that is stored.
+func restored(side merge.Side, declared merge.Declared, requested, old *object) decision {
+	items, err := old.items()
+	if err != nil {
+		return decision{}
+	}
+	if unique := sets.New(side.List...); unique.Has("") || unique.Len() != len(side.List) {
+		// A list that is stored with mistakes is not restored: its owner repairs it.
+		return decision{}
+	}
+	d := decision{object: requested, list: items, ledger: old.ledger()}
+	if ledger := merge.Restored(side.Current, declared); len(ledger) > len(side.Ledger) {
+		d.ledger = ledger.String()
+	}
+	return d
 }
 
 // taken returns the Revision whose name a template newly takes, if there is one.
@@ -253,35 +213,4 @@ func (s *Services) taken(ctx context.Context, namespace string, old, requested *
 		return nil, fmt.Errorf("Revision %s could not be read", name)
 	}
 	return &merge.Revision{List: merge.NamesOf(revision.Spec.ImagePullSecrets)}, nil
-}
-
-// auditAgainst says in the API server's audit log what was added and taken away, as
-// against the old object, which is nil for a new one.
-func auditAgainst(old *object, result merge.Result) map[string]string {
-	var before []string
-	if old != nil {
-		before, _ = old.names()
-	}
-	result.Added = nil
-	for _, name := range result.List {
-		if origin, ours := result.Ledger[name]; ours && !slices.Contains(before, name) {
-			result.Added = append(result.Added, merge.Entry{Name: name, Origin: origin})
-		}
-	}
-	return audit(result)
-}
-
-// audit says in the API server's audit log what was added and taken away.
-func audit(result merge.Result) map[string]string {
-	annotations := make(map[string]string)
-	for key, list := range map[string][]merge.Entry{"added": result.Added, "taken": result.Taken} {
-		if len(list) > 0 {
-			ledger := make(merge.Ledger, len(list))
-			for _, e := range list {
-				ledger[e.Name] = e.Origin
-			}
-			annotations[key] = ledger.String()
-		}
-	}
-	return annotations
 }

@@ -30,8 +30,9 @@ func TestNamespaceIsPausedWhenItsRevisionFails(t *testing.T) {
 	elsewhere.apply("by-digest.yaml")
 	elsewhere.waitForReady("app")
 
-	// One every two seconds: time for the first Revision to fail.
-	o.set(map[string]string{backfillPerMinute: "30"})
+	// One every ten seconds: the first Revision fails long before the last Service has
+	// its turn, on a busy machine too.
+	o.set(map[string]string{backfillPerMinute: "6"})
 	n.labelNamespace(env.RevisionsLabel, env.RevisionsFail)
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "wrong")
 	paused := n.waitForEvent(n.namespace(), "BackfillPaused", "did not become Ready")

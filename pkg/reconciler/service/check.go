@@ -25,7 +25,7 @@ import (
 // Service that nobody touches. It reports whether to requeue: a Secret of the
 // user's enqueues nothing when it comes, and it can come in the place of a copy too.
 func (r *Reconciler) checkSecrets(ctx context.Context, s *subject) bool {
-	names := s.declared.Names()
+	names := s.declaration.Names()
 	all := len(names) == 0 || !resources.IsReady(s.Service) || r.metrics.missing.of(s.key) ||
 		(s.result.ListChanged || s.waits) && !r.attempts.checked(s.Service, names)
 	var asked []string

@@ -50,7 +50,7 @@ func (r *Reconciler) converge(ctx context.Context, s *subject) reconciler.Event 
 			r.backfill.done(s.key, false)
 			return nil
 		}
-		s.granted, s.declared, s.result = fresh.granted, fresh.declared, fresh.result
+		s.declaration, s.result = fresh.declaration, fresh.result
 		if awaits, err := r.awaitsCopy(ctx, s); awaits || err != nil {
 			r.backfill.done(s.key, false)
 			return err
@@ -139,7 +139,7 @@ func (r *Reconciler) awaitsCopy(ctx context.Context, s *subject) (bool, error) {
 		}
 		without = append(without, name)
 	}
-	s.result = merge.Reconcile(s.current, s.declared.Without(without), resources.IsReady(s.Service))
+	s.result = merge.Reconcile(s.current, s.declaration.Without(without), resources.IsReady(s.Service))
 	return !s.result.Changed(), nil
 }
 
@@ -152,7 +152,7 @@ func sourceLost(cps *v1alpha1.ClusterPullSecret) bool {
 // copied returns the ClusterPullSecret that a Secret of this name is a copy of, or
 // nil.
 func (s *subject) copied(name string) *v1alpha1.ClusterPullSecret {
-	cps := s.granted.Named(name)
+	cps := s.declaration.Granted.Named(name)
 	if cps == nil || grant.IsSource(cps, s.Namespace, name) {
 		return nil
 	}
@@ -163,7 +163,7 @@ func (s *subject) copied(name string) *v1alpha1.ClusterPullSecret {
 // was written after what declares it.
 func missed(s *subject) bool {
 	owner := lastWrite(s.ManagedFields, func(e metav1.ManagedFieldsEntry) bool { return e.Manager != pullsecrets.FieldManager })
-	return owner.After(lastDeclared(s.namespace, s.granted))
+	return owner.After(lastDeclared(s.namespace, s.declaration.Granted))
 }
 
 // mayWrite reports whether the change may be written now, and if not, when to reconcile
@@ -212,14 +212,14 @@ func (r *Reconciler) mayWrite(ctx context.Context, s *subject) (bool, reconciler
 func (r *Reconciler) facts(ctx context.Context, s *subject) (resources.Facts, []merge.Entry, error) {
 	cfg := config.FromContext(ctx)
 	facts := resources.Facts{
-		Mode: cfg.Backfill, PerMinute: cfg.BackfillPerMinute, Service: s.Service, Asked: s.asked, Result: s.result,
+		Mode: cfg.Backfill, PerMinute: cfg.BackfillPerMinute, Service: s.Service, Asked: s.declaration.OfService, Result: s.result,
 		Denied: r.attempts.wasDenied(s.Service), Full: trim.IsFull(s.Service),
 	}
 	var contested []merge.Entry
 	contested, facts.Contested = r.attempts.contested(s.Service, s.result)
 	var err error
 	if s.result.ListChanged {
-		facts.Culprit, err = r.paused(s.namespace, s.granted)
+		facts.Culprit, err = r.paused(s.namespace, s.declaration.Granted)
 	}
 	return facts, contested, err
 }

@@ -18,7 +18,6 @@ import (
 	servingclient "knative.dev/serving/pkg/client/clientset/versioned"
 	servicereconciler "knative.dev/serving/pkg/client/injection/reconciler/serving/v1/service"
 
-	"pullsecrets.dev/pkg/annotation"
 	"pullsecrets.dev/pkg/catalog"
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/events"
@@ -79,12 +78,11 @@ type subject struct {
 	// began is when its facts were first looked at: what was read since then is new.
 	began     time.Time
 	namespace *corev1.Namespace
-	asked     annotation.Service
 	offered   grant.Catalog
-	granted   grant.Grants
-	current   merge.Current
-	declared  merge.Declared
-	result    merge.Result
+	// declaration is empty where the Namespace is excluded.
+	declaration grant.Declaration
+	current     merge.Current
+	result      merge.Result
 	// waits: a copy is not there yet that has to be before it is named.
 	waits bool
 	// retry is when more is known of its Secrets, or zero where all is.
@@ -152,6 +150,11 @@ func keyOf(svc *servingv1.Service) types.NamespacedName {
 	return types.NamespacedName{Namespace: svc.Namespace, Name: svc.Name}
 }
 
+// serviceOf is what a declaration depends on of a Service.
+func serviceOf(svc *servingv1.Service) grant.Service {
+	return grant.Service{Annotations: svc.Annotations, Images: func() []grant.Image { return catalog.Images(svc) }}
+}
+
 // look reads everything that the decision depends on.
 func (r *Reconciler) look(ctx context.Context, svc *servingv1.Service, from sources) (*subject, error) {
 	s := &subject{Service: svc, key: keyOf(svc), began: time.Now()}
@@ -162,35 +165,30 @@ func (r *Reconciler) look(ctx context.Context, svc *servingv1.Service, from sour
 	if config.FromContext(ctx).Excludes(svc.Namespace, s.namespace.Labels) || !s.namespace.DeletionTimestamp.IsZero() {
 		return s, nil
 	}
-	namespace := annotation.ForNamespace(s.namespace.Annotations)
-	s.asked = annotation.ForService(svc.Annotations)
-	for _, problem := range slices.Concat(s.asked.Problems, resources.Misplaced(svc)) {
+	if s.offered, err = r.catalog(); err != nil {
+		return nil, err
+	}
+	s.declaration = s.offered.Declare(s.namespace, serviceOf(svc), r.covers)
+	for _, problem := range slices.Concat(s.declaration.OfService.Problems, resources.Misplaced(svc)) {
 		s.report(events.InvalidAnnotation(problem))
 	}
-	policy := annotation.PolicyFor(namespace.Inject, s.asked.Inject)
-	if policy.Disabled {
+	if s.declaration.Policy.Disabled {
 		return s, nil
 	}
 	if s.current, err = resources.Current(svc); err != nil {
 		s.report(events.InvalidLedger(err))
 	}
-	if s.offered, err = r.catalog(); err != nil {
-		return nil, err
-	}
-	s.granted = s.offered.For(s.namespace.Labels)
-	s.declared = merge.Declare(policy, namespace, s.asked, merge.Account{})
-	s.declared.Always, s.declared.Auto = s.granted.Layers(policy, catalog.Images(svc), r.covers)
-	if len(s.declared.Names()) > 0 {
+	if s.declaration.NeedsAccount() {
 		name := merge.AccountName(svc.Spec.Template.Spec.ServiceAccountName)
 		account, err := from.account(ctx, svc.Namespace, name)
 		if err != nil {
 			return nil, fmt.Errorf("failed to get the ServiceAccount %s of Service %s: %w", name, s.key, err)
 		}
-		s.declared.Account = merge.AccountOf(name, account)
+		s.declaration.Account = merge.AccountOf(name, account)
 	}
-	s.result = merge.Reconcile(s.current, s.declared, resources.IsReady(svc))
+	s.result = merge.Reconcile(s.current, s.declaration.Declared, resources.IsReady(svc))
 	if len(s.result.Withheld) > 0 {
-		s.report(events.NotMountable(s.declared.Account.Name, s.result.Withheld))
+		s.report(events.NotMountable(s.declaration.Account.Name, s.result.Withheld))
 	}
 	return s, nil
 }

@@ -11,10 +11,14 @@ import (
 	"pullsecrets.dev/pkg/merge"
 )
 
-// Layers returns the granted ClusterPullSecrets that a Service with these images
+// layers returns the granted ClusterPullSecrets that a Service with these images
 // gets by the policy, beyond what annotations name: those with always.services,
 // and with inject: auto those that hold a credential for one of the images.
-func (g Grants) Layers(policy annotation.Policy, images []Image, covers Covers) (always, auto []merge.Grant) {
+func (g Grants) layers(policy annotation.Policy, imagesOf func() []Image, covers Covers) (always, auto []merge.Grant) {
+	var images []Image
+	if policy.Auto && len(g.Serving) > 0 {
+		images = imagesOf()
+	}
 	for _, cps := range g.Serving {
 		entry := merge.Grant{ClusterPullSecret: cps.Name, Secret: SecretName(cps)}
 		if policy.Always && cps.Spec.Always != nil && cps.Spec.Always.Services {
