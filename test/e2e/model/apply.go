@@ -175,7 +175,7 @@ func (w *World) create(a []string) bool {
 	}
 	s.Stale = maps.Clone(s.Recent)
 	if w.Quiet && !w.Down["webhook"] {
-		s.must, s.may = w.declared(n, s)
+		s.must, s.may = w.declared(n, s, nil)
 	}
 	n.Services[a[1]] = s
 	return true

@@ -80,7 +80,7 @@ func (w *World) Check(o Observation) []string {
 			o[ns] = o[ns].unkept()
 		}
 		for _, name := range slices.Sorted(maps.Keys(n.Services)) {
-			for _, text := range w.checkService(n, n.Services[name], o[ns].Services[name]) {
+			for _, text := range w.checkService(n, n.Services[name], o[ns].Services[name], o[ns].Secrets) {
 				missing = append(missing, fmt.Sprintf("Service %s/%s %s", ns, name, text))
 			}
 		}
@@ -122,8 +122,8 @@ func checkList(got List, own, must, may []string) (wrong []string) {
 	return wrong
 }
 
-func (w *World) checkService(n *Namespace, s *Service, got List) []string {
-	must, may := w.declared(n, s)
+func (w *World) checkService(n *Namespace, s *Service, got List, secrets map[string]Secret) []string {
+	must, may := w.declared(n, s, secrets)
 	may = slices.Concat(may, slices.Collect(maps.Keys(s.Stale)))
 	if s.LedgerLost {
 		got.Ledger = maps.Clone(got.Ledger)

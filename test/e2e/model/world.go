@@ -139,14 +139,17 @@ func (w *World) asks(n *Namespace, credential string) (must, may bool) {
 }
 
 // available reports whether a name can be given out without waiting: nobody has to
-// make a copy of it, or there is a source to make it from.
-func (w *World) available(n *Namespace, name string) bool {
-	return !w.granted(n, name) || w.Credentials[name].Source != "" || n.Secret[name] != ""
+// make a copy of it, there is a source to make it from, or it is among the Secrets that
+// were observed.
+func (w *World) available(n *Namespace, name string, observed map[string]Secret) bool {
+	_, copied := observed[name]
+	return !w.granted(n, name) || w.Credentials[name].Source != "" || n.Secret[name] != "" || copied
 }
 
 // declared returns the names that a Service must have once all has settled, and
-// those that it may have besides.
-func (w *World) declared(n *Namespace, s *Service) (must, may []string) {
+// those that it may have besides, given the Secrets of the credentials' names that were
+// observed.
+func (w *World) declared(n *Namespace, s *Service, observed map[string]Secret) (must, may []string) {
 	inject := s.Inject
 	if inject == "" {
 		inject = n.Inject
@@ -164,7 +167,7 @@ func (w *World) declared(n *Namespace, s *Service) (must, may []string) {
 		}
 	}
 	for _, name := range names {
-		if w.available(n, name) {
+		if w.available(n, name, observed) {
 			must = append(must, name)
 		} else {
 			may = append(may, name)
@@ -193,7 +196,7 @@ func (w *World) bound(n *Namespace, account string) (must, may []string) {
 		}
 	}
 	for _, name := range names {
-		if w.available(n, name) {
+		if w.available(n, name, nil) {
 			must = append(must, name)
 		} else {
 			may = append(may, name)
@@ -218,7 +221,7 @@ func (w *World) note() {
 			}
 		}
 		for _, s := range n.Services {
-			must, may := w.declared(n, s)
+			must, may := w.declared(n, s, nil)
 			s.Stale.add(slices.Concat(must, may)...)
 			s.Recent.add(slices.Concat(must, may)...)
 			// What may be there may come too, by one write of the controller's.
