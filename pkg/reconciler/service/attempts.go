@@ -16,19 +16,18 @@ import (
 	"pullsecrets.dev/pkg/merge"
 )
 
-// attempts is what the reconciler remembers of its own writes, to prevent loops.
+// attempts remembers the reconciler's own writes, to prevent loops.
 type attempts struct{ *memory.Store[history] }
 
 type history struct {
 	uid types.UID
-	// asked are the annotations by which the Service's owner asks. When they change,
-	// everything is tried again.
+	// asked are the Service's own annotations. When they change, everything is retried.
 	asked [2]string
-	// noted is set where the rest holds anything.
+	// noted is set if any field below is.
 	noted bool
-	// added are the names that were added already.
+	// added are the names that were added before.
 	added contest.Additions
-	// contest counts how often names were restored.
+	// contest counts how often names were added again.
 	contest contest.Contest
 	// denied is the generation whose change the API server rejected.
 	denied int64
@@ -38,8 +37,8 @@ type history struct {
 	checked []string
 }
 
-// recall calls do with what is remembered of a Service, which is nothing if it was
-// created anew or asks for something else now. Do returns whether it noted anything.
+// recall calls do with the history of a Service, which is empty if the Service was
+// recreated or its own annotations changed. do returns whether it noted anything.
 func (a attempts) recall(svc *servingv1.Service, do func(h *history) (noted bool)) {
 	asked := [2]string{svc.Annotations[pullsecrets.SecretsAnnotation], svc.Annotations[pullsecrets.InjectAnnotation]}
 	a.Do(keyOf(svc), func(h *history) bool {
@@ -51,8 +50,8 @@ func (a attempts) recall(svc *servingv1.Service, do func(h *history) (noted bool
 	})
 }
 
-// contested returns which entries are removed again and again, and when to try
-// again, if the Service is to be left alone.
+// contested returns the entries that somebody removes again and again, and how long to
+// leave the Service alone, or zero.
 func (a attempts) contested(svc *servingv1.Service, r merge.Result) (again []merge.Entry, left time.Duration) {
 	a.recall(svc, func(h *history) bool {
 		restored := h.restored(svc, r)
@@ -67,8 +66,8 @@ func (a attempts) contested(svc *servingv1.Service, r merge.Result) (again []mer
 	return again, left
 }
 
-// restored lists what a result adds although it was added before: by this process, or
-// according to the ledger.
+// restored returns the entries that a result adds although they were added before, by
+// this process or according to the ledger.
 func (h *history) restored(svc *servingv1.Service, r merge.Result) []merge.Entry {
 	ledger, _ := merge.ParseLedger(svc.Annotations[pullsecrets.AddedAnnotation])
 	again := h.added.Again(r)
@@ -107,8 +106,8 @@ func (a attempts) wasDenied(svc *servingv1.Service) (denied bool) {
 	return denied
 }
 
-// checked records that the Secrets of names are read now, and reports whether they were
-// before.
+// checked records that the Secrets of names are read now, and reports whether they had been
+// read before.
 func (a attempts) checked(svc *servingv1.Service, names []string) (before bool) {
 	a.recall(svc, func(h *history) bool {
 		before = slices.Equal(h.checked, names)

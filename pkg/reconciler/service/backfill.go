@@ -14,9 +14,9 @@ import (
 	"pullsecrets.dev/pkg/memory"
 )
 
-// backfill spaces out the Revisions that the reconciler makes. A Service that
-// has to wait leaves the work queue altogether: it stands in a fairQueue here, and is
-// enqueued when its turn comes, so that waiting costs nothing however many wait.
+// backfill limits the rate of Revisions that the reconciler causes. A Service that has to
+// wait leaves the work queue. It waits in a fairQueue and is enqueued when its turn comes,
+// so waiting costs nothing, however many Services wait.
 type backfill struct {
 	// enqueue enqueues a Service whose turn it is.
 	enqueue func(types.NamespacedName)
@@ -26,12 +26,12 @@ type backfill struct {
 	// last is when the last turn began.
 	last    time.Time
 	waiting *fairQueue
-	// granted are the turns that are not over.
+	// granted are the turns in progress.
 	granted map[types.NamespacedName]turn
 	changed chan struct{}
 }
 
-// turn is when a turn began, and when the one before it did.
+// turn is when a turn began, and when the previous one began.
 type turn struct{ began, before time.Time }
 
 func newBackfill(m *memory.Memory, enqueue func(types.NamespacedName)) *backfill {
@@ -43,8 +43,8 @@ func newBackfill(m *memory.Memory, enqueue func(types.NamespacedName)) *backfill
 	return b
 }
 
-// ask reports whether it is a Service's turn, and has it wait if not. A turn lasts
-// until done, so that a conflict does not cost it.
+// ask reports whether it is the Service's turn, and queues the Service if it is not. A
+// turn lasts until done, so that a conflict does not cost it.
 func (b *backfill) ask(key types.NamespacedName, urgent bool, perMinute int) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -66,9 +66,9 @@ func (b *backfill) ask(key types.NamespacedName, urgent bool, perMinute int) boo
 	return false
 }
 
-// done ends a Service's turn or its waiting. A turn in which nothing was written goes
-// to the next Service, unless that has had a turn of its own meanwhile: two would be
-// closer together than the rate allows.
+// done ends the turn or the wait of a Service. A turn in which nothing was written passes
+// to the next Service, unless that one has had its own turn meanwhile: two writes would
+// exceed the rate.
 func (b *backfill) done(key types.NamespacedName, wrote bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -83,7 +83,7 @@ func (b *backfill) done(key types.NamespacedName, wrote bool) {
 // Forget implements [memory.Keeper].
 func (b *backfill) Forget(key types.NamespacedName) { b.done(key, false) }
 
-// ForgetThose implements [memory.Keeper]. Those that stay keep their places: they have
+// ForgetThose implements [memory.Keeper]. The other Services keep their places: they have
 // left the work queue, and nothing else would enqueue them.
 func (b *backfill) ForgetThose(are func(types.NamespacedName) bool) {
 	b.mu.Lock()
@@ -96,7 +96,7 @@ func (b *backfill) ForgetThose(are func(types.NamespacedName) bool) {
 	}
 }
 
-// run enqueues one waiting Service after the other until ctx is done.
+// run enqueues waiting Services at the rate until ctx is done.
 func (b *backfill) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -113,8 +113,8 @@ func (b *backfill) run(ctx context.Context) {
 	}
 }
 
-// next enqueues the Service that has the turn now, and returns how long the next one
-// has to wait, or zero where none waits.
+// next enqueues the Services whose turn has come, and returns the time until the next
+// turn, or zero if no Service waits.
 func (b *backfill) next() time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -129,7 +129,7 @@ func (b *backfill) next() time.Duration {
 	return 0
 }
 
-// wait is the time until the next turn.
+// wait returns the time until the next turn.
 func (b *backfill) wait() time.Duration {
 	if b.perMinute == 0 {
 		return 0

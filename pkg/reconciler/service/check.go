@@ -16,18 +16,20 @@ import (
 	"pullsecrets.dev/pkg/reconciler/service/resources"
 )
 
-// checkSecrets reports declared names whose Secret does not exist or cannot be
-// used. Neither keeps a name out of the list: Kubernetes ignores such an entry,
-// and a Secret that comes later must not cost a Revision. It looks while the
-// Service is not Ready, and once whenever a change is due, whether or not that
-// may be written; as long as any are missing; and always for names of copies that
-// the namespace may not have, because what is granted can be withdrawn from a
-// Service that nobody touches. It reports whether to requeue: a Secret of the
-// user's enqueues nothing when it comes, and it can come in the place of a copy too.
+// checkSecrets reports declared names whose Secret does not exist or cannot be used for
+// pulling. Neither keeps a name out of the list: the kubelet ignores such an entry, and a
+// Secret that is created later must not cost a Revision.
+//
+// The Secrets are read while the Service is not Ready, while any are missing, and once
+// whenever a change is due. Names of copies that the namespace may not have are always
+// read, because a grant can be withdrawn from a Service that nobody touches.
+//
+// checkSecrets reports whether to requeue: a Secret of the user's enqueues nothing when it
+// is created, even where it takes the place of a copy.
 func (r *Reconciler) checkSecrets(ctx context.Context, s *subject) bool {
 	names := s.declaration.Names()
 	all := len(names) == 0 || !resources.IsReady(s.Service) || r.metrics.missing.of(s.key) ||
-		(s.result.ListChanged || s.waits) && !r.attempts.checked(s.Service, names)
+		(s.result.ListChanged || s.awaits) && !r.attempts.checked(s.Service, names)
 	var asked []string
 	withheld := map[string]*v1alpha1.ClusterPullSecret{}
 	for _, name := range names {
@@ -43,7 +45,7 @@ func (r *Reconciler) checkSecrets(ctx context.Context, s *subject) bool {
 		known, retry, err = r.secrets.TypesOf(ctx, s.key, s.began, asked)
 	}
 	if retry > 0 {
-		// What was found before stands until more is known.
+		// The previous findings stand until the next read.
 		s.retry = retry
 		r.attempts.unchecked(s.Service)
 		return false
@@ -78,11 +80,11 @@ func (r *Reconciler) checkSecrets(ctx context.Context, s *subject) bool {
 	return len(lacking) > 0
 }
 
-// findings are what is wrong with the Secrets that a Service declares.
+// findings are the problems with the Secrets that a Service declares.
 type findings struct{ withheld, missing, late, wrong []string }
 
-// miss notes a Secret that does not exist. A copy comes by itself, which is worth
-// telling only where that can take long.
+// miss notes a Secret that does not exist. A copy is reported only while its source is
+// not ready, because otherwise it is created in a moment.
 func (f *findings) miss(name string, copyOf *v1alpha1.ClusterPullSecret) {
 	switch {
 	case copyOf == nil:

@@ -29,7 +29,7 @@ import (
 	"pullsecrets.dev/pkg/trim"
 )
 
-// converge writes what is due, or finds out why it has to wait.
+// converge writes the change that is due, or reports why it waits.
 func (r *Reconciler) converge(ctx context.Context, s *subject) reconciler.Event {
 	if !s.result.Changed() {
 		r.backfill.done(s.key, false)
@@ -39,14 +39,14 @@ func (r *Reconciler) converge(ctx context.Context, s *subject) reconciler.Event 
 		return event
 	}
 	if sensitive(s) {
-		fresh, err := r.look(ctx, s.Service, r.live)
+		fresh, err := r.read(ctx, s.Service, r.live)
 		gone := apierrors.IsNotFound(err)
 		if err != nil && !gone {
 			r.backfill.done(s.key, false)
 			return err
 		}
 		if gone || !fresh.result.Changed() {
-			// The cache will learn it in a moment, and enqueue the Service.
+			// The cache is stale. Its next event enqueues the Service.
 			r.backfill.done(s.key, false)
 			return nil
 		}
@@ -59,15 +59,14 @@ func (r *Reconciler) converge(ctx context.Context, s *subject) reconciler.Event 
 	return r.write(ctx, s)
 }
 
-// sensitive reports whether a change must not be made by what a cache says, which
-// may be a moment old: entries are taken away, which another annotation may have
-// taken over; or the list stops being empty, which hides the ServiceAccount's
-// entries from the Pods.
+// sensitive reports whether a change must not rely on a cache, which may be stale: it
+// removes entries, which another annotation may declare now; or it starts a list, which
+// hides the ServiceAccount's entries from the Pods.
 func sensitive(s *subject) bool {
 	return len(s.result.Taken) > 0 || len(s.current.List) == 0 && s.result.ListChanged
 }
 
-// write makes the one patch and reports what it did.
+// write sends the one patch and reports the outcome.
 func (r *Reconciler) write(ctx context.Context, s *subject) reconciler.Event {
 	patch, err := resources.MakePatch(s.Service, s.result)
 	if err != nil {
@@ -76,7 +75,7 @@ func (r *Reconciler) write(ctx context.Context, s *subject) reconciler.Event {
 	_, err = r.serving.ServingV1().Services(s.Namespace).Patch(ctx, s.Name, types.MergePatchType, patch,
 		metav1.PatchOptions{FieldManager: pullsecrets.FieldManager})
 	if apierrors.IsConflict(err) {
-		// Somebody was faster. The turn is kept for the next try.
+		// Somebody else wrote first. The turn is kept for the retry.
 		return err
 	}
 	r.backfill.done(s.key, err == nil && s.result.ListChanged)
@@ -103,14 +102,14 @@ func (r *Reconciler) write(ctx context.Context, s *subject) reconciler.Event {
 	return nil
 }
 
-// awaitsCopy reports whether a name is to be added of which the copy does not exist
-// yet: a Revision that names it now could fail for want of it. The copy enqueues the
-// Service when it is there. A Secret of the user's under the name serves as well,
-// and enqueues nothing, so the Service is reconciled again later. What no ClusterPullSecret
-// serves is for its owner to make, now or later.
+// awaitsCopy reports whether the change must wait for a copy that does not exist yet: a
+// Revision that lists it now could fail without it. The copy enqueues the Service when it
+// is created. A Secret of the user's under that name serves as well and enqueues nothing,
+// so the Service is requeued. A name that no ClusterPullSecret serves does not wait: its
+// owner creates the Secret, now or later.
 //
-// Without a good source no copy comes, for as long as that takes. Such a name is left out
-// of the change and holds up no other.
+// While its source is not ready, a copy is not created. Its name is left out of the change,
+// so that other names need not wait.
 func (r *Reconciler) awaitsCopy(ctx context.Context, s *subject) (bool, error) {
 	var copies []string
 	for _, e := range s.result.Added {
@@ -123,12 +122,12 @@ func (r *Reconciler) awaitsCopy(ctx context.Context, s *subject) (bool, error) {
 	}
 	known, retry, err := r.secrets.TypesOf(ctx, s.key, s.began, copies)
 	if err != nil {
-		return false, fmt.Errorf("failed to look for the copies %v in namespace %s: %w", copies, s.Namespace, err)
+		return false, fmt.Errorf("failed to read the copies %v in namespace %s: %w", copies, s.Namespace, err)
 	}
 	if len(known) == len(copies) {
 		return false, nil
 	}
-	s.waits, s.retry = true, retry
+	s.awaits, s.retry = true, retry
 	var without []string
 	for _, name := range copies {
 		if _, exists := known[name]; exists {
@@ -143,14 +142,13 @@ func (r *Reconciler) awaitsCopy(ctx context.Context, s *subject) (bool, error) {
 	return !s.result.Changed(), nil
 }
 
-// sourceLost reports whether a ClusterPullSecret has no good source, so that no copy of it
-// comes.
+// sourceLost reports whether the source of a ClusterPullSecret is not ready, so that no
+// copies of it are created.
 func sourceLost(cps *v1alpha1.ClusterPullSecret) bool {
 	return cps.Status.GetCondition(v1alpha1.ClusterPullSecretConditionSourceReady).IsFalse()
 }
 
-// copied returns the ClusterPullSecret that a Secret of this name is a copy of, or
-// nil.
+// copied returns the ClusterPullSecret whose copy has this name, or nil.
 func (s *subject) copied(name string) *v1alpha1.ClusterPullSecret {
 	cps := s.declaration.Granted.Named(name)
 	if cps == nil || grant.IsSource(cps, s.Namespace, name) {
@@ -159,15 +157,15 @@ func (s *subject) copied(name string) *v1alpha1.ClusterPullSecret {
 	return cps
 }
 
-// missed reports whether admission should have made the change, because the Service
-// was written after what declares it.
+// missed reports whether admission should have made the change, because the Service was
+// written after its declaration.
 func missed(s *subject) bool {
 	owner := lastWrite(s.ManagedFields, func(e metav1.ManagedFieldsEntry) bool { return e.Manager != pullsecrets.FieldManager })
 	return owner.After(lastDeclared(s.namespace, s.declaration.Granted))
 }
 
-// mayWrite reports whether the change may be written now, and if not, when to reconcile
-// the Service again where nothing else will enqueue it.
+// mayWrite reports whether the change may be written now. If not, it returns when to
+// requeue the Service, where no event will enqueue it.
 func (r *Reconciler) mayWrite(ctx context.Context, s *subject) (bool, reconciler.Event) {
 	facts, contested, err := r.facts(ctx, s)
 	if err != nil {
@@ -176,7 +174,7 @@ func (r *Reconciler) mayWrite(ctx context.Context, s *subject) (bool, reconciler
 	decision := resources.Decide(facts)
 	r.reportPause(ctx, s, decision, facts.Culprit)
 	if decision.Action == resources.Write && s.result.ListChanged {
-		// These two are asked last, because they cost a request and a place in the line.
+		// These two come last, because they cost a request and a place in the queue.
 		awaits, err := r.awaitsCopy(ctx, s)
 		if !awaits && err == nil {
 			return r.backfill.ask(s.key, !resources.WasReady(s.Service), facts.PerMinute), nil
@@ -208,7 +206,7 @@ func (r *Reconciler) mayWrite(ctx context.Context, s *subject) (bool, reconciler
 	return false, nil
 }
 
-// facts collects what the decision depends on, none of which costs a request.
+// facts collects what the decision depends on. None of it costs a request.
 func (r *Reconciler) facts(ctx context.Context, s *subject) (resources.Facts, []merge.Entry, error) {
 	cfg := config.FromContext(ctx)
 	facts := resources.Facts{
@@ -224,7 +222,7 @@ func (r *Reconciler) facts(ctx context.Context, s *subject) (resources.Facts, []
 	return facts, contested, err
 }
 
-// reportPause reports on the Namespace whether it is paused, when it comes to that.
+// reportPause reports a pause on the Namespace, and its end where a write depends on it.
 func (r *Reconciler) reportPause(ctx context.Context, s *subject, decision resources.Decision, culprit string) {
 	var pause []events.Event
 	switch {
@@ -236,18 +234,19 @@ func (r *Reconciler) reportPause(ctx context.Context, s *subject, decision resou
 	r.reporter.Report(controller.GetEventRecorder(ctx), events.InItsOwn(s.namespace), topicPaused, pause)
 }
 
-// paused returns the name of a Service whose Revision the product made after the
-// Namespace, or what is granted to it, changed last, and which failed; or nothing.
+// paused returns the name of a Service whose newest Revision was caused by the controller
+// after the last change of the Namespace and of what is granted to it, and failed. It is
+// empty where there is none.
 func (r *Reconciler) paused(namespace *corev1.Namespace, granted grant.Grants) (string, error) {
 	failed, err := r.failed(namespace.Name)
 	if err != nil {
-		return "", fmt.Errorf("failed to look for failed Services of Namespace %s: %w", namespace.Name, err)
+		return "", fmt.Errorf("failed to list the failed Services of namespace %s: %w", namespace.Name, err)
 	}
 	changed := lastDeclared(namespace, granted)
 	culprit := ""
 	for _, svc := range failed {
 		ours := lastWrite(svc.ManagedFields, func(e metav1.ManagedFieldsEntry) bool { return e.Manager == pullsecrets.FieldManager })
-		// Of several, always the same one, so that it is told once.
+		// Of several, it is always the same one, so that it is reported once.
 		if !ours.Before(changed) && (culprit == "" || svc.Name < culprit) {
 			culprit = svc.Name
 		}
@@ -255,8 +254,8 @@ func (r *Reconciler) paused(namespace *corev1.Namespace, granted grant.Grants) (
 	return culprit, nil
 }
 
-// lastDeclared is when somebody wrote the Namespace last, or a ClusterPullSecret
-// that serves it, statuses apart.
+// lastDeclared returns the time of the last write of the Namespace or of a
+// ClusterPullSecret that serves it, status updates apart.
 func lastDeclared(namespace *corev1.Namespace, granted grant.Grants) time.Time {
 	whole := func(e metav1.ManagedFieldsEntry) bool { return e.Subresource == "" }
 	last := lastWrite(namespace.ManagedFields, whole)
@@ -268,8 +267,8 @@ func lastDeclared(namespace *corev1.Namespace, granted grant.Grants) time.Time {
 	return last
 }
 
-// lastWrite is when the API server noted the last write of certain managers. It
-// notes whole seconds.
+// lastWrite returns the time of the last write by certain field managers, in whole
+// seconds.
 func lastWrite(managed []metav1.ManagedFieldsEntry, of func(metav1.ManagedFieldsEntry) bool) time.Time {
 	var last time.Time
 	for _, entry := range managed {
@@ -280,8 +279,8 @@ func lastWrite(managed []metav1.ManagedFieldsEntry, of func(metav1.ManagedFields
 	return last
 }
 
-// failedIndex is an index of Services by namespace, of those whose newest
-// Revision the product made as user and which failed.
+// failedIndex is the name of an index by namespace of the Services whose newest Revision
+// was caused by the controller and failed.
 const failedIndex = "pullsecrets.dev/failed"
 
 func indexFailed(user string) cache.IndexFunc {

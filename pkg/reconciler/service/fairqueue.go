@@ -9,31 +9,30 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// patientShare guarantees the namespaces that have no urgent Service one turn in so
-// many, however many namespaces have one.
+// patientShare guarantees namespaces without urgent Services one turn in patientShare,
+// however many namespaces have urgent ones.
 const patientShare = 4
 
-// fairQueue is the order in which Services that wait get their turns. It has neither
-// clock nor goroutine.
+// fairQueue orders waiting Services. It has neither clock nor goroutine.
 //
-//   - Namespaces take turns, so what a namespace gets does not depend on how many
+//   - Namespaces take turns, so the share of a namespace does not depend on how many
 //     Services another one has.
-//   - Within a namespace, urgent Services come first, each kind in the order of asking.
-//   - Namespaces with an urgent Service come before the others, which get one turn in
-//     patientShare all the same.
-//   - A Service that gives up its place and asks again gets the last place of its
-//     namespace, and a namespace that leaves and comes back the last one of all.
+//   - Within a namespace, urgent Services come first. Services of equal urgency keep the
+//     order in which they asked.
+//   - Namespaces with urgent Services precede the others, which still get one turn in
+//     patientShare.
+//   - A Service that leaves and asks again is the last of its namespace. A namespace that
+//     leaves and returns is the last namespace.
 //
-// Each operation takes the same time however many Services and namespaces wait. The
-// zero value is not ready to use.
+// Each operation takes constant time. The zero value is not ready to use.
 type fairQueue struct {
 	places     map[types.NamespacedName]place
 	namespaces map[string]*queuedNamespace
-	// urgent are the namespaces with an urgent Service, and patient the others, both
-	// in the order of their turns.
+	// urgent are the namespaces with urgent Services, and patient the others, both in the
+	// order of their turns.
 	urgent, patient *list.List
-	// urgentTurns is how many turns urgent namespaces have had since a patient one had
-	// its turn.
+	// urgentTurns is how many turns urgent namespaces have had since the last turn of a
+	// patient one.
 	urgentTurns int
 }
 
@@ -43,11 +42,11 @@ type place struct {
 	element *list.Element
 }
 
-// queuedNamespace is a namespace of which Services wait.
+// queuedNamespace is a namespace with waiting Services.
 type queuedNamespace struct {
 	name            string
 	urgent, patient *list.List
-	// ring is the list of namespaces that this one is in, and element its place there.
+	// ring is the list of namespaces that this one is in, and element its place in it.
 	ring    *list.List
 	element *list.Element
 }
@@ -61,8 +60,8 @@ func newFairQueue() *fairQueue {
 
 func (q *fairQueue) len() int { return len(q.places) }
 
-// push has a Service wait, and reports whether that is new. Asking again neither helps
-// nor hurts; asking with another urgency is a new place.
+// push adds a Service, and reports whether its place is new. Asking again changes nothing,
+// unless the urgency has changed.
 func (q *fairQueue) push(key types.NamespacedName, urgent bool) bool {
 	if p, ok := q.places[key]; ok && p.urgent == urgent {
 		return false
@@ -78,14 +77,14 @@ func (q *fairQueue) push(key types.NamespacedName, urgent bool) bool {
 	return true
 }
 
-// remove gives up a Service's place, if it has one.
+// remove takes a Service out, if it waits.
 func (q *fairQueue) remove(key types.NamespacedName) {
 	if q.take(key) {
 		q.settle(q.namespaces[key.Namespace])
 	}
 }
 
-// pop takes out the Service whose turn it is, and puts its namespace last.
+// pop removes and returns the next Service, and moves its namespace to the end.
 func (q *fairQueue) pop() (types.NamespacedName, bool) {
 	ring := q.next()
 	first := ring.Front()
@@ -100,7 +99,7 @@ func (q *fairQueue) pop() (types.NamespacedName, bool) {
 	return key, true
 }
 
-// next is whose turn it is, the urgent namespaces' or the patient ones'.
+// next returns the list of namespaces whose turn it is.
 func (q *fairQueue) next() *list.List {
 	if q.urgent.Len() > 0 && (q.patient.Len() == 0 || q.urgentTurns < patientShare-1) {
 		q.urgentTurns++
@@ -110,7 +109,7 @@ func (q *fairQueue) next() *list.List {
 	return q.patient
 }
 
-// take takes a Service out of the line of its namespace.
+// take removes a Service from the queue of its namespace.
 func (q *fairQueue) take(key types.NamespacedName) bool {
 	p, ok := q.places[key]
 	if ok {
@@ -120,7 +119,7 @@ func (q *fairQueue) take(key types.NamespacedName) bool {
 	return ok
 }
 
-// settle puts a namespace where it belongs after its Services have changed.
+// settle moves a namespace to the list it belongs to, after its Services have changed.
 func (q *fairQueue) settle(n *queuedNamespace) {
 	var ring *list.List
 	switch {

@@ -13,9 +13,9 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// fromAPIServer reads what the API server has now. An opt-in makes hundreds of
-// Services ask for the same Namespace and ServiceAccount, which would be most
-// of the requests of a backfill, so those who ask at the same time share.
+// fromAPIServer reads from the API server. After an opt-in, hundreds of Services need the
+// same Namespace and ServiceAccount, which would be most of the requests of a backfill.
+// So concurrent callers share a read.
 func fromAPIServer(client kubernetes.Interface) sources {
 	namespaces := sharedReads[*corev1.Namespace]{read: func(ctx context.Context, key types.NamespacedName) (*corev1.Namespace, error) {
 		return client.CoreV1().Namespaces().Get(ctx, key.Name, metav1.GetOptions{})
@@ -33,16 +33,16 @@ func fromAPIServer(client kubernetes.Interface) sources {
 	}
 }
 
-// sharedReads lets callers who want the same object share a read of it, but
-// only one that begins after they asked: what they get is never older than
-// their question. So while a read is on its way, all who come wait for the next
-// one. What is read is shared and must not be changed.
+// sharedReads lets concurrent callers share a read of the same object. A caller gets only
+// a read that began after its call, so the answer is never older than the question. While
+// a read is in progress, new callers wait for the next one. The object is shared and must
+// not be changed.
 type sharedReads[T any] struct {
 	read func(context.Context, types.NamespacedName) (T, error)
 
 	mu sync.Mutex
-	// next are the reads to come of objects that are being read now; nil where
-	// nobody waits.
+	// next are the following reads of objects that are being read now, or nil where nobody
+	// waits.
 	next map[types.NamespacedName]*sharedRead[T]
 }
 
@@ -63,7 +63,7 @@ func (s *sharedReads[T]) get(ctx context.Context, key types.NamespacedName) (T, 
 	}
 }
 
-// join returns the first read that begins from now on.
+// join returns the first read that begins after the call.
 func (s *sharedReads[T]) join(ctx context.Context, key types.NamespacedName) *sharedRead[T] {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,12 +80,12 @@ func (s *sharedReads[T]) join(ctx context.Context, key types.NamespacedName) *sh
 		s.next = make(map[types.NamespacedName]*sharedRead[T])
 	}
 	s.next[key] = nil
-	// It serves others too, so it does not end with the one who began it.
+	// The read serves other callers too, so it is not cancelled with this one.
 	go s.run(context.WithoutCancel(ctx), key, next)
 	return next
 }
 
-// run reads until nobody waits for the object any more.
+// run reads the object until nobody waits for it.
 func (s *sharedReads[T]) run(ctx context.Context, key types.NamespacedName, r *sharedRead[T]) {
 	for r != nil {
 		r.value, r.err = s.read(ctx, key)

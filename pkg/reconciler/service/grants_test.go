@@ -330,8 +330,8 @@ func TestWaitingForACopy(t *testing.T) {
 	reconcile := func(want int) {
 		t.Helper()
 		err := c.Reconcile(row.Ctx, row.Key)
-		if again, after := controller.IsRequeueKey(err); again != (want == 0) || again && after != lookAgain || !again && err != nil {
-			t.Fatalf("Reconcile() = %v, which looks again: %t after %s; want it to after %s until the copy is there", err, again, after, lookAgain)
+		if again, after := controller.IsRequeueKey(err); again != (want == 0) || again && after != recheckAfter || !again && err != nil {
+			t.Fatalf("Reconcile() = %v, requeued: %t after %s; want it after %s until the copy exists", err, again, after, recheckAfter)
 		}
 		all, err := actions.ActionsByVerb()
 		if err != nil {
@@ -368,8 +368,8 @@ func TestGrantsOtherwise(t *testing.T) {
 	} {
 		is := was.DeepCopy()
 		test.edit(is)
-		if got := grantsServicesOtherwise(was, is); got != test.want {
-			t.Errorf("%s: grantsServicesOtherwise() = %t, want %t", test.reason, got, test.want)
+		if got := grantChanged(was, is); got != test.want {
+			t.Errorf("%s: grantChanged() = %t, want %t", test.reason, got, test.want)
 		}
 	}
 }
@@ -395,8 +395,8 @@ func TestWaitingForACopyAsksOnce(t *testing.T) {
 	for round := range 3 {
 		reads = 0
 		again, after := controller.IsRequeueKey(c.Reconcile(row.Ctx, row.Key))
-		if !again || after != lookAgain || reads != 1 {
-			t.Errorf("round %d: requeued %v after %s with %d reads, want after %s with 1", round, again, after, reads, lookAgain)
+		if !again || after != recheckAfter || reads != 1 {
+			t.Errorf("round %d: requeued %v after %s with %d reads, want after %s with 1", round, again, after, reads, recheckAfter)
 		}
 		// The next read is due.
 		views.views[ns].next = views.views[ns].began

@@ -11,8 +11,8 @@ import (
 	"pullsecrets.dev/pkg/metrics"
 )
 
-// recorded is what the reconciler records; queue lengths, latencies and API
-// requests come from knative.dev/pkg.
+// recorded holds the reconciler's own metrics. knative.dev/pkg records queue lengths,
+// latencies and API requests.
 type recorded struct {
 	added     metrics.Added
 	contested metric.Int64Counter
@@ -26,7 +26,7 @@ func newMetrics(mem *memory.Memory) (recorded, error) {
 	}
 	meter := otel.GetMeterProvider().Meter("pullsecrets.dev/pkg/reconciler/service")
 	contested, err := meter.Int64Counter("pullsecrets.services.contested",
-		metric.WithDescription("Services left alone because somebody keeps removing what is declared"),
+		metric.WithDescription("Services left alone because declared pull secrets are removed again and again"),
 		metric.WithUnit("{service}"))
 	if err != nil {
 		return recorded{}, err

@@ -15,16 +15,15 @@ import (
 	"pullsecrets.dev/pkg/memory"
 )
 
-// lookAgain is when a Service is looked at again of which Secrets are missing:
-// nothing tells when a Secret of the user's comes, under a name of their own or
-// under that of a copy.
-const lookAgain = 10 * time.Minute
+// recheckAfter is when a Service with missing Secrets is requeued. No event says when a
+// user creates a Secret, under a name of their own or that of a copy.
+const recheckAfter = 10 * time.Minute
 
-// missing is which Secrets Services declare that cannot be used, as of the last
-// read: they do not exist, or are of another type.
+// missing holds the Secrets that Services declare and that did not exist, or were of an
+// unusable type, at the last read.
 type missing struct{ *memory.Store[[]string] }
 
-// note records what a read of the Secrets of a Service has found.
+// note records the unusable names of a Service.
 func (m missing) note(service types.NamespacedName, names []string) {
 	m.Do(service, func(known *[]string) bool {
 		*known = names
@@ -41,8 +40,8 @@ func (m missing) of(service types.NamespacedName) (lacks bool) {
 	return lacks
 }
 
-// observe is the callback of the gauge. A namespace that lacks nothing has no
-// series, so that there are only as many as there is something to do.
+// observe is the callback of the gauge. A namespace without missing Secrets has no
+// series.
 func (m missing) observe(_ context.Context, observer metric.Int64Observer) error {
 	byNamespace := make(map[string]sets.Set[string])
 	m.Each(func(service types.NamespacedName, names *[]string) {

@@ -33,8 +33,8 @@ func TestMissingSecret(t *testing.T) {
 		OtherTestData: map[string]any{"secrets": secrets},
 	}
 	c, _, _ := factory()(t, &row)
-	if again, after := controller.IsRequeueKey(c.Reconcile(row.Ctx, row.Key)); !again || after != lookAgain {
-		t.Fatalf("It looks again: %t after %s, want it to after %s", again, after, lookAgain)
+	if again, after := controller.IsRequeueKey(c.Reconcile(row.Ctx, row.Key)); !again || after != recheckAfter {
+		t.Fatalf("requeued: %t after %s, want it after %s", again, after, recheckAfter)
 	}
 	if diff := cmp.Diff(int64(1), read()["pullsecrets.secrets.missing{namespace="+ns+"}"]); diff != "" {
 		t.Error("missing (-want, +got):", diff)
@@ -61,8 +61,8 @@ func TestMissingSecretOfAContestedService(t *testing.T) {
 		}},
 	}
 	c, actions, _ := factory()(t, &row)
-	if again, after := controller.IsRequeueKey(c.Reconcile(row.Ctx, row.Key)); !again || after != lookAgain {
-		t.Errorf("It looks again: %t after %s, want it to after %s", again, after, lookAgain)
+	if again, after := controller.IsRequeueKey(c.Reconcile(row.Ctx, row.Key)); !again || after != recheckAfter {
+		t.Errorf("requeued: %t after %s, want it after %s", again, after, recheckAfter)
 	}
 	if all, err := actions.ActionsByVerb(); err != nil || len(all.Patches) > 0 {
 		t.Errorf("%d patches (%v), want the Service left alone", len(all.Patches), err)

@@ -19,12 +19,12 @@ import (
 	"pullsecrets.dev/pkg/memory"
 )
 
-// secretTypes knows which Secrets a namespace has, and their types. It is all that
-// the reconciler ever learns of a Secret.
+// secretTypes returns the types of Secrets. The reconciler never reads more of a Secret
+// than its name and type.
 type secretTypes interface {
-	// TypesOf returns the types of the Secrets of these names that exist, for a
-	// Service. Where retry is not zero, the others are not known yet to be missing or
-	// unusable, and are to be asked for again after that time.
+	// TypesOf returns the types of those of the named Secrets that exist. If retry is not
+	// zero, it is not known yet whether the others exist and are usable, and the caller
+	// should ask again after that time.
 	TypesOf(ctx context.Context, service types.NamespacedName, began time.Time, names []string) (known map[string]corev1.SecretType, retry time.Duration, err error)
 }
 
@@ -34,22 +34,21 @@ func usable(secretType corev1.SecretType) bool {
 }
 
 const (
-	// usableFor is how long a Secret that can be used for pulling is taken to stay so.
+	// usableFor is how long a usable Secret is assumed to stay usable.
 	usableFor = 10 * time.Second
 	// readEvery is the shortest time between two reads of a namespace.
 	readEvery = 2 * time.Second
-	// readShare bounds what is spent on a namespace with many Secrets: reading it takes
-	// one part in so many of the time.
+	// readShare bounds the time spent on a namespace with many Secrets: reading them takes
+	// at most 1/readShare of it.
 	readShare = 20
 )
 
-// secretViews has one view of the Secrets of each namespace, which all its Services
-// share. An opt-in makes hundreds of Services ask for the same few Secrets at once,
-// and a tenant can have its Services ask as often as it likes.
+// secretViews holds one view of the Secrets of each namespace, which its Services share.
+// After an opt-in, hundreds of Services need the same few Secrets at once, and a tenant can
+// make its Services ask as often as it likes.
 //
-// What is wrong with a Secret is only told by a read that began after the Service
-// first asked. A Service that asks too early for the next read is told when to ask
-// again, and its question counts from the first time on.
+// A problem with a Secret is reported only from a read that began after the Service first
+// asked. A Service that asks before the next read is allowed gets the time to ask again.
 type secretViews struct {
 	read func(ctx context.Context, namespace string) (map[string]corev1.SecretType, error)
 
@@ -57,12 +56,12 @@ type secretViews struct {
 	views map[string]*secretView
 	// order are the views by the beginning of their reads, the oldest first.
 	order []*secretView
-	// asked is since when Services wait for an answer.
+	// asked is when Services that wait for an answer first asked.
 	asked map[types.NamespacedName]time.Time
 }
 
-// secretView is one read of a namespace. After done is closed, only types changes, and
-// only under the lock.
+// secretView is one read of the Secrets of a namespace. After done is closed, only types
+// changes, under the lock.
 type secretView struct {
 	namespace string
 	began     time.Time
@@ -115,15 +114,15 @@ func (s *secretViews) TypesOf(ctx context.Context, service types.NamespacedName,
 	return known, max(time.Until(v.next), time.Millisecond), nil
 }
 
-// answer returns what a view knows of names, and whether that is the whole answer to a
-// question. The caller holds the lock.
+// answer returns the types that a view has for names, and whether the answer is complete.
+// The caller holds the lock.
 func (s *secretViews) answer(v *secretView, since, now time.Time, names []string) (map[string]corev1.SecretType, bool) {
 	known := make(map[string]corev1.SecretType, len(names))
 	if !v.finished() || v.err != nil || now.Sub(v.began) >= usableFor {
 		return known, false
 	}
 	whole := true
-	// Once the namespace may be read again, a problem is told by a new read only.
+	// Once the namespace may be read again, only a new read reports a problem.
 	fresh := !v.began.Before(since) && now.Before(v.next)
 	for _, name := range names {
 		secretType, exists := v.types[name]
@@ -136,9 +135,9 @@ func (s *secretViews) answer(v *secretView, since, now time.Time, names []string
 	return known, whole
 }
 
-// begin reads a namespace. The caller holds the lock.
+// begin starts a read of a namespace. The caller holds the lock.
 func (s *secretViews) begin(ctx context.Context, namespace string, now time.Time) *secretView {
-	// Each view is dropped once, so this costs as much as making it did.
+	// Each view is dropped once, so the amortized cost is constant.
 	for len(s.order) > 0 && s.order[0].finished() && now.Sub(s.order[0].began) >= usableFor && !now.Before(s.order[0].next) {
 		if old := s.order[0]; s.views[old.namespace] == old {
 			delete(s.views, old.namespace)
@@ -148,7 +147,7 @@ func (s *secretViews) begin(ctx context.Context, namespace string, now time.Time
 	v := &secretView{namespace: namespace, began: now, done: make(chan struct{})}
 	s.views[namespace] = v
 	s.order = append(s.order, v)
-	// It serves others too, so it does not end with the one who began it.
+	// The read serves other callers too, so it is not cancelled with this one.
 	go s.fill(context.WithoutCancel(ctx), v)
 	return v
 }
@@ -171,7 +170,7 @@ func (v *secretView) finished() bool {
 	}
 }
 
-// Forget implements [memory.Keeper]: it drops the unanswered question of a Service.
+// Forget implements [memory.Keeper].
 func (s *secretViews) Forget(service types.NamespacedName) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -185,7 +184,7 @@ func (s *secretViews) ForgetThose(are func(types.NamespacedName) bool) {
 	maps.DeleteFunc(s.asked, func(key types.NamespacedName, _ time.Time) bool { return are(key) })
 }
 
-// observe notes a copy that has come, or with an empty type one that is gone.
+// observe records a copy that was created, or with an empty type one that was deleted.
 func (s *secretViews) observe(namespace, name string, secretType corev1.SecretType) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -201,9 +200,8 @@ func (s *secretViews) observe(namespace, name string, secretType corev1.SecretTy
 
 const tables = "application/json;as=Table;v=v1;g=meta.k8s.io"
 
-// secretTable asks the API server for the Secrets of a namespace as a table, as kubectl
-// get does: a row holds the name and the type and none of the data, so that no
-// credential ever reaches this process.
+// secretTable reads the Secrets of a namespace as a table, as kubectl get does. A row holds
+// the name and the type and no data, so no credential reaches this process.
 func secretTable(client rest.Interface) func(context.Context, string) (map[string]corev1.SecretType, error) {
 	return func(ctx context.Context, namespace string) (map[string]corev1.SecretType, error) {
 		raw, err := client.Get().Namespace(namespace).Resource("secrets").

@@ -28,7 +28,7 @@ import (
 	"pullsecrets.dev/pkg/reconciler/service/resources"
 )
 
-// Topics of what is reported of an object.
+// Topics of reports about an object; each replaces what was reported under it before.
 const (
 	topicService = "service"
 	topicSecrets = "secrets"
@@ -36,23 +36,23 @@ const (
 	topicPaused  = "backfill"
 )
 
-// Reconciler keeps the pull secrets of existing Knative Services at what is
+// Reconciler reconciles the pull secrets of existing Knative Services with what is
 // declared. It patches two fields of a Service and writes nothing else.
 type Reconciler struct {
 	serving servingclient.Interface
-	// cached is what decisions are made by, and live what they are checked
-	// against where a stale cache could do harm.
+	// cached is the source of decisions. live confirms them where a stale cache could do
+	// harm.
 	cached, live sources
-	// failed finds the Services of a namespace whose newest Revision the
-	// product made and which failed.
+	// failed returns the Services of a namespace whose newest Revision was caused by the
+	// controller and failed.
 	failed  func(namespace string) ([]*servingv1.Service, error)
 	secrets secretTypes
-	// catalog tells what ClusterPullSecrets grant now.
+	// catalog returns what ClusterPullSecrets grant now.
 	catalog func() (grant.Catalog, error)
 	// covers reports whether a ClusterPullSecret holds a credential for an image.
 	covers grant.Covers
 
-	// memory is all that follows.
+	// memory owns the fields below.
 	memory   *memory.Memory
 	backfill *backfill
 	attempts attempts
@@ -60,7 +60,7 @@ type Reconciler struct {
 	metrics  recorded
 }
 
-// sources reads what declares.
+// sources reads the objects that declare pull secrets.
 type sources struct {
 	namespace func(ctx context.Context, name string) (*corev1.Namespace, error)
 	account   func(ctx context.Context, namespace, name string) (*corev1.ServiceAccount, error)
@@ -71,11 +71,11 @@ var (
 	_ reconciler.OnDeletionInterface = (*Reconciler)(nil)
 )
 
-// subject is a Service with all that is known about what it should have.
+// subject is a Service with all that decides about its pull secrets.
 type subject struct {
 	*servingv1.Service
 	key types.NamespacedName
-	// began is when its facts were first looked at: what was read since then is new.
+	// began is when its facts were first read. Whatever was read later is fresh.
 	began     time.Time
 	namespace *corev1.Namespace
 	offered   grant.Catalog
@@ -83,11 +83,11 @@ type subject struct {
 	declaration grant.Declaration
 	current     merge.Current
 	result      merge.Result
-	// waits: a copy is not there yet that has to be before it is named.
-	waits bool
-	// retry is when more is known of its Secrets, or zero where all is.
+	// awaits is set while a copy does not exist yet which must exist before it is listed.
+	awaits bool
+	// retry is when its Secrets can be read again, or zero where they have been read.
 	retry time.Duration
-	// reports collects what is the case and its owner should know.
+	// reports collects the Events for its owner.
 	reports []events.Event
 }
 
@@ -96,16 +96,16 @@ func (s *subject) report(e events.Event) { s.reports = append(s.reports, e) }
 // ReconcileKind reads what is declared for a Service, computes its list and, if
 // it differs and may be changed now, patches it once.
 func (r *Reconciler) ReconcileKind(ctx context.Context, svc *servingv1.Service) reconciler.Event {
-	s, err := r.look(ctx, svc, r.cached)
+	s, err := r.read(ctx, svc, r.cached)
 	if apierrors.IsNotFound(err) {
-		// The cache does not know a Namespace or a ServiceAccount yet. To take
-		// it for one that declares nothing could take entries away, or hide the
-		// ServiceAccount's from the Pods.
-		s, err = r.look(ctx, svc, r.live)
+		// The cache does not have a Namespace or a ServiceAccount yet. Treating it as
+		// one that declares nothing could remove entries, or hide those of the
+		// ServiceAccount from the Pods.
+		s, err = r.read(ctx, svc, r.live)
 	}
 	if apierrors.IsNotFound(err) {
-		// Without them, no Pod of the Service can start. When they come, they
-		// wake it.
+		// Without them, no Pod of the Service can start. When they are created, they
+		// enqueue it.
 		r.backfill.done(keyOf(svc), false)
 		return nil
 	}
@@ -114,7 +114,7 @@ func (r *Reconciler) ReconcileKind(ctx context.Context, svc *servingv1.Service) 
 	}
 	event := r.converge(ctx, s)
 	told, all := r.reporter.Report(controller.GetEventRecorder(ctx), svc, topicService, s.reports)
-	again := r.checkSecrets(ctx, s)
+	recheck := r.checkSecrets(ctx, s)
 	deferred := func(e events.Event) bool { return e.Reason == events.ReasonBackfillDeferred }
 	if config.FromContext(ctx).Backfill == config.BackfillReport && slices.ContainsFunc(told, deferred) {
 		r.metrics.added.Count(ctx, s.result.Added, metrics.Report)
@@ -122,8 +122,8 @@ func (r *Reconciler) ReconcileKind(ctx context.Context, svc *servingv1.Service) 
 	if !all {
 		event = noLaterThan(event, events.RetryAfter)
 	}
-	if again || s.waits {
-		event = noLaterThan(event, lookAgain)
+	if recheck || s.awaits {
+		event = noLaterThan(event, recheckAfter)
 	}
 	if s.retry > 0 {
 		event = noLaterThan(event, s.retry)
@@ -131,8 +131,8 @@ func (r *Reconciler) ReconcileKind(ctx context.Context, svc *servingv1.Service) 
 	return event
 }
 
-// noLaterThan has a Service looked at again after that time, unless it is sooner anyway:
-// after an error it is tried again.
+// noLaterThan returns an event that requeues the Service after that time at the latest.
+// An error requeues it sooner.
 func noLaterThan(event reconciler.Event, most time.Duration) reconciler.Event {
 	if later, after := controller.IsRequeueKey(event); event == nil || later && after > most {
 		return controller.NewRequeueAfter(most)
@@ -140,7 +140,7 @@ func noLaterThan(event reconciler.Event, most time.Duration) reconciler.Event {
 	return event
 }
 
-// ObserveDeletion forgets a Service that is gone.
+// ObserveDeletion forgets a deleted Service.
 func (r *Reconciler) ObserveDeletion(_ context.Context, key types.NamespacedName) error {
 	r.memory.Forget(key)
 	return nil
@@ -155,8 +155,8 @@ func serviceOf(svc *servingv1.Service) grant.Service {
 	return grant.Service{Annotations: svc.Annotations, Images: func() []grant.Image { return catalog.Images(svc) }}
 }
 
-// look reads everything that the decision depends on.
-func (r *Reconciler) look(ctx context.Context, svc *servingv1.Service, from sources) (*subject, error) {
+// read collects everything that the decision depends on.
+func (r *Reconciler) read(ctx context.Context, svc *servingv1.Service, from sources) (*subject, error) {
 	s := &subject{Service: svc, key: keyOf(svc), began: time.Now()}
 	var err error
 	if s.namespace, err = from.namespace(ctx, svc.Namespace); err != nil {

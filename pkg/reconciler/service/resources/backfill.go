@@ -13,9 +13,9 @@ import (
 	"pullsecrets.dev/pkg/merge"
 )
 
-// IsReady reports whether the newest Revision of a Service is Ready now, as far as
-// Knative has seen. The Service's own readiness would not do: it also falls with a route
-// or a certificate, which a new Revision does not repair.
+// IsReady reports whether the newest Revision of a Service is Ready, as far as Knative has
+// observed it. The Service's own Ready condition also depends on routes and certificates,
+// which a new Revision does not repair.
 func IsReady(svc *servingv1.Service) bool {
 	if isBehind(svc) {
 		return mayBecomeReady(svc)
@@ -23,9 +23,9 @@ func IsReady(svc *servingv1.Service) bool {
 	return svc.Status.GetCondition(servingv1.ServiceConditionConfigurationsReady).IsTrue()
 }
 
-// WasReady reports whether the newest Revision of a Service is Ready or ever was. One
-// that was Ready and fails now, for want of capacity or by a crash, may come back by
-// itself, and another Revision in its place could run other code.
+// WasReady reports whether the newest Revision of a Service is Ready or ever was. A
+// Revision that was Ready and fails now, because of capacity or a crash, may recover, and a
+// new Revision in its place could run other code.
 func WasReady(svc *servingv1.Service) bool {
 	if isBehind(svc) {
 		return mayBecomeReady(svc)
@@ -34,23 +34,23 @@ func WasReady(svc *servingv1.Service) bool {
 	return created != "" && created == svc.Status.LatestReadyRevisionName
 }
 
-// outOfDate is the reason that Knative gives while a Configuration has not seen the
+// outOfDate is the reason that Knative sets while a Configuration has not observed the
 // newest generation of its Service (see MarkConfigurationNotReconciled).
 const outOfDate = "OutOfDate"
 
-// isBehind reports whether the status of a Service is about an older generation.
+// isBehind reports whether the status of a Service describes an older generation.
 func isBehind(svc *servingv1.Service) bool {
 	configurations := svc.Status.GetCondition(servingv1.ServiceConditionConfigurationsReady)
 	return svc.Status.ObservedGeneration != svc.Generation || configurations.IsUnknown() && configurations.GetReason() == outOfDate
 }
 
-// mayBecomeReady reports whether a Revision that Knative has not made yet has to be
-// taken for one that becomes Ready, because an earlier one did.
+// mayBecomeReady reports whether a Revision that Knative has not created yet must be
+// assumed to become Ready, because an earlier one did.
 func mayBecomeReady(svc *servingv1.Service) bool { return svc.Status.LatestReadyRevisionName != "" }
 
-// Pinned reports whether all images of a Service are given by digest, so that a
-// new Revision runs the very same code. The queue-proxy's image has no part in it:
-// Knative changes it in the Pods of all Revisions alike.
+// Pinned reports whether all images of a Service are given by digest, so that a new
+// Revision runs the same code. The queue-proxy's image does not count: Knative changes it
+// in the Pods of all Revisions alike.
 func Pinned(svc *servingv1.Service) bool {
 	spec := svc.Spec.Template.Spec.PodSpec
 	var images []string
@@ -68,8 +68,8 @@ func Pinned(svc *servingv1.Service) bool {
 	})
 }
 
-// asks reports whether the Service's own annotations ask for the change: a name
-// that it declares or no longer declares, or a mode that it chose for itself.
+// asks reports whether the Service's own annotations ask for the change: by a name that it
+// declares or no longer declares, or by a mode that it sets for itself.
 func asks(asked annotation.Service, r merge.Result) bool {
 	return asked.Inject == annotation.Declared || asked.Inject == annotation.Auto || len(r.Taken) > 0 ||
 		slices.ContainsFunc(r.Added, func(e merge.Entry) bool { return e.Origin == merge.FromService })

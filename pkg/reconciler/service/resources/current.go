@@ -1,8 +1,8 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package resources holds what the Service reconciler decides and makes, as
-// functions without effects.
+// Package resources holds the decisions of the Service reconciler and the patch that it
+// sends, as functions without effects.
 package resources
 
 import (
@@ -12,17 +12,17 @@ import (
 	"pullsecrets.dev/pkg/merge"
 )
 
-// Current is the Service's list as it is, and what the product added to it. The
-// error says what is wrong with the ledger, which counts as far as it is good.
+// Current returns the Service's list and ledger. The error describes a damaged ledger,
+// whose valid items still count.
 func Current(svc *servingv1.Service) (merge.Current, error) {
 	ledger, err := merge.ParseLedger(svc.Annotations[addedKey])
 	return merge.CurrentOf(merge.NamesOf(svc.Spec.Template.Spec.ImagePullSecrets), ledger, svc.ManagedFields, svc.Annotations), err
 }
 
-// CausedFailure reports whether the controller made the Service's newest Revision,
-// as that user, and Knative says that it failed before it was ever Ready. Everything
-// that this needs is in the Service itself, so that a restarted process knows it too:
-// Knative notes who changed the spec last.
+// CausedFailure reports whether the Service's newest Revision was caused by the controller,
+// which has that user name, and failed before it was ever Ready. The Service itself holds
+// all that this needs, so a restarted process knows it too: Knative notes who changed the
+// spec last.
 func CausedFailure(svc *servingv1.Service, user string) bool {
 	return user != "" && svc.Annotations[serving.UpdaterAnnotation] == user &&
 		svc.Status.ObservedGeneration == svc.Generation &&

@@ -13,7 +13,7 @@ import (
 	"pullsecrets.dev/pkg/merge"
 )
 
-// Facts are what a decision about a change of a Service depends on.
+// Facts are the inputs of Decide.
 type Facts struct {
 	Mode      config.Backfill
 	PerMinute int
@@ -24,14 +24,14 @@ type Facts struct {
 	Denied bool
 	// Full: the annotations have no room for a ledger.
 	Full bool
-	// Contested is how long to leave the Service alone, because somebody keeps removing
-	// the same entries.
+	// Contested is how long to leave the Service alone, because the same entries are
+	// removed again and again, or zero.
 	Contested time.Duration
-	// Culprit is the Service for which the namespace is paused.
+	// Culprit is the Service whose failed Revision pauses the namespace, or empty.
 	Culprit string
 }
 
-// Action is what becomes of a change.
+// Action is the outcome for a change.
 type Action int
 
 // The values of Action.
@@ -53,19 +53,19 @@ const (
 	Disabled Reason = "Disabled"
 	// NamedRevision: Knative rejects a change of a template that names its Revision.
 	NamedRevision Reason = "NamedRevision"
-	// Deferred: the change waits for the next one of the owner's.
+	// Deferred: the change comes with the owner's next change of the template.
 	Deferred Reason = "Deferred"
 	// Denied: the API server rejected the change before.
 	Denied Reason = "Denied"
 	// NoRoom: the annotations have no room for the ledger, or it would be too long.
 	NoRoom Reason = "NoRoom"
-	// Contested: somebody keeps removing the same entries.
+	// Contested: the same entries are removed again and again.
 	Contested Reason = "Contested"
-	// Paused: a Revision in the namespace that the controller caused failed.
+	// Paused: a Revision that the controller caused in the namespace failed.
 	Paused Reason = "Paused"
 )
 
-// Decision is what becomes of a change, and why.
+// Decision is the outcome for a change, with its reason.
 type Decision struct {
 	Action Action
 	Reason Reason
@@ -80,8 +80,7 @@ const (
 	remedySafe   = "its images are given by tag, and a Revision now could run other code than was deployed; to get it now, annotate the Service itself with pullsecrets.dev/inject: declared or auto"
 )
 
-// Decide decides about a change. The order of the reasons is from what no time changes
-// to what does.
+// Decide decides about a change. Permanent reasons precede those that pass with time.
 func Decide(f Facts) Decision {
 	listChanged := f.Result.ListChanged
 	remedy, deferred := deferral(f)
@@ -104,10 +103,9 @@ func Decide(f Facts) Decision {
 	return Decision{Action: Write}
 }
 
-// deferral applies the configured backfill, and reports whether a change is not written
-// by it. The remedy is empty where there is nothing to report. With safe, a Service is
-// changed only where that cannot roll out code that nobody deployed, or where its own
-// annotation asks for it: a tag is resolved anew for each Revision.
+// deferral reports whether the configured backfill mode defers the change, and the remedy,
+// which is empty where nothing is to be reported. Mode safe never triggers a rollout that
+// could resolve a tag to a new image, unless the Service's own annotation asks for it.
 func deferral(f Facts) (remedy string, deferred bool) {
 	if !f.Result.ListChanged {
 		// The ledger alone makes no Revision.

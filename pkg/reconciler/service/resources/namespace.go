@@ -13,9 +13,9 @@ import (
 	"pullsecrets.dev/pkg/grant"
 )
 
-// SameForServices reports whether two versions of a Namespace mean the same for the
-// Services in it: what is declared for them, whether they are excluded, and which
-// ClusterPullSecrets serve them. The rest of a Namespace may change as often as it likes.
+// SameForServices reports whether two versions of a Namespace mean the same for its
+// Services: what is declared for them, whether they are excluded, and which
+// ClusterPullSecrets serve them. Other changes of a Namespace enqueue nothing.
 func SameForServices(was, is *corev1.Namespace, offered grant.Catalog) bool {
 	before, after := annotation.ForNamespace(was.Annotations), annotation.ForNamespace(is.Annotations)
 	return before.Inject == after.Inject && slices.Equal(before.Secrets, after.Secrets) &&

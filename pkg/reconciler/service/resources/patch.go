@@ -15,10 +15,9 @@ import (
 
 const addedKey = pullsecrets.AddedAnnotation
 
-// MakePatch makes the one write of the reconciler: a JSON merge patch of the
-// ledger and, where it changes, of the list, and nothing else, so that fields
-// that these types do not know survive. The resourceVersion makes the API
-// server refuse it if anybody changed the Service meanwhile.
+// MakePatch returns the reconciler's only write: a JSON merge patch of the ledger and,
+// where it changes, of the list. Fields that these types do not know survive. The API
+// server rejects the patch if the Service's resourceVersion has changed.
 func MakePatch(svc *servingv1.Service, r merge.Result) ([]byte, error) {
 	var ledger *string
 	if text := r.Ledger.String(); text != "" {

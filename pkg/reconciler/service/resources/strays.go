@@ -11,8 +11,8 @@ import (
 	"pullsecrets.dev/pkg/annotation"
 )
 
-// Misplaced are the keys of our group on a Service and its template that are not read
-// there.
+// Misplaced returns problems for the keys of our group on a Service and its template that
+// have no meaning there.
 func Misplaced(svc *servingv1.Service) []annotation.Problem {
 	template := &svc.Spec.Template
 	return slices.Concat(annotation.Misplaced(annotation.OnService, svc.Annotations, svc.Labels),
