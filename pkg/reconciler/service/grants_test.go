@@ -113,7 +113,7 @@ func TestGrants(t *testing.T) {
 			Key:  key, Ctx: all, WantErr: true,
 			Objects:       []runtime.Object{Service(ns, "app"), Namespace(ns), ClusterPullSecret("ghcr", inServices)},
 			OtherTestData: map[string]any{"secrets": fakeSecrets{ns + "/ghcr": ""}},
-			WantEvents:    []string{"Warning InternalError failed to look for the copies [ghcr] in namespace team: the API server is away"},
+			WantEvents:    []string{"Warning InternalError failed to read the copies [ghcr] in namespace team: the API server is away"},
 		},
 		{
 			Name:    "always: a Service with a tag that is Ready waits as ever",
