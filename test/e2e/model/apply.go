@@ -63,8 +63,8 @@ var verbs = map[string]func(*World, []string) bool{
 		if n.Secret[a[1]] != "" {
 			return false
 		}
-		// A plain create meets the copy, and then it is an error of kubectl's.
-		if _, asked := w.asks(n, a[1]); a[2] == "create" && (w.granted(n, a[1]) || asked || n.asked[a[1]]) {
+		// A plain create is rejected where a copy exists, revoked or not.
+		if _, asked := w.asks(n, a[1]); a[2] == "create" && (w.granted(n, a[1]) || asked || n.copied[a[1]]) {
 			return false
 		}
 		n.Secret[a[1]] = "of-the-user"

@@ -42,6 +42,8 @@ type Namespace struct {
 	Freed Set
 	// asked are credentials that were asked for since they were granted.
 	asked Set
+	// copied are credentials of which a copy may exist, granted or not any more.
+	copied Set
 }
 
 // A Service is what its users have written.
@@ -102,7 +104,7 @@ var (
 func New() *World {
 	w := &World{Namespaces: map[string]*Namespace{}, Credentials: map[string]*Credential{}, Down: Set{}}
 	for _, name := range Namespaces {
-		ns := &Namespace{Grants: Set{}, Services: map[string]*Service{}, ServiceAccounts: map[string]*Account{}, Secret: map[string]string{}, Freed: Set{}, asked: Set{}}
+		ns := &Namespace{Grants: Set{}, Services: map[string]*Service{}, ServiceAccounts: map[string]*Account{}, Secret: map[string]string{}, Freed: Set{}, asked: Set{}, copied: Set{}}
 		for _, account := range Accounts {
 			ns.ServiceAccounts[account] = &Account{Stale: Set{}}
 		}
@@ -211,6 +213,7 @@ func (w *World) note() {
 		for _, c := range Credentials {
 			if _, may := w.asks(n, c); may && w.granted(n, c) {
 				n.asked.add(c)
+				n.copied.add(c)
 			} else if !w.granted(n, c) {
 				delete(n.asked, c)
 			}
@@ -258,6 +261,7 @@ func (w *World) settled() {
 		c.deleted = false
 	}
 	for _, n := range w.Namespaces {
+		maps.DeleteFunc(n.copied, func(name string, _ bool) bool { return !w.granted(n, name) })
 		for _, s := range n.Services {
 			s.Recent = Set{}
 		}
