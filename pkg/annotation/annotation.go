@@ -137,7 +137,7 @@ func secrets(annotations map[string]string) ([]string, []Problem) {
 		names = names[:pullsecrets.MaxSecrets:pullsecrets.MaxSecrets]
 		problems = append(problems, Problem{
 			Annotation: pullsecrets.SecretsAnnotation,
-			Reason:     fmt.Sprintf("at most %d names count, the last %d are left out", pullsecrets.MaxSecrets, extra),
+			Reason:     fmt.Sprintf("at most %d names are used; the last %d are ignored", pullsecrets.MaxSecrets, extra),
 		})
 	}
 	return names, problems
@@ -157,7 +157,7 @@ func inject(annotations map[string]string) (Inject, []Problem) {
 		return Unset, nil
 	}
 	if len(value) > MaxBytes {
-		return Invalid, []Problem{tooLong(pullsecrets.InjectAnnotation, "nothing is injected until it is corrected")}
+		return Invalid, []Problem{tooLong(pullsecrets.InjectAnnotation, "no pull secrets are injected until it is corrected")}
 	}
 	switch i := Inject(strings.TrimSpace(value)); i {
 	case Declared, Auto, Disabled:
@@ -166,7 +166,7 @@ func inject(annotations map[string]string) (Inject, []Problem) {
 	return Invalid, []Problem{{
 		Annotation: pullsecrets.InjectAnnotation,
 		Item:       Quote(value),
-		Reason:     "is none of declared, auto and disabled; nothing is injected until it is corrected",
+		Reason:     "is not one of declared, auto and disabled; no pull secrets are injected until it is corrected",
 	}}
 }
 
@@ -214,13 +214,13 @@ func items(key, value string, wildcard bool) ([]string, []Problem) {
 		})
 	}
 	if cut {
-		problems = append(problems, tooLong(key, "the items after that are left out"))
+		problems = append(problems, tooLong(key, "the rest is ignored"))
 	}
 	return names, problems
 }
 
 func tooLong(key, consequence string) Problem {
-	return Problem{Annotation: key, Reason: fmt.Sprintf("the value is longer than the %d bytes that are read; %s", MaxBytes, consequence)}
+	return Problem{Annotation: key, Reason: fmt.Sprintf("the value is longer than %d bytes; %s", MaxBytes, consequence)}
 }
 
 // bounded returns the part of a list that is read, and reports whether there is more.

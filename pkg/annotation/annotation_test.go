@@ -72,8 +72,8 @@ func TestSecrets(t *testing.T) {
 		{
 			reason: "a thousand names", value: strings.Join(names(1000), ","), want: names(32),
 			problems: []string{
-				"annotation pullsecrets.dev/secrets: the value is longer than the 4096 bytes that are read; the items after that are left out",
-				"annotation pullsecrets.dev/secrets: at most 32 names count, the last 309 are left out",
+				"annotation pullsecrets.dev/secrets: the value is longer than 4096 bytes; the rest is ignored",
+				"annotation pullsecrets.dev/secrets: at most 32 names are used; the last 309 are ignored",
 			},
 		},
 		{
@@ -127,10 +127,10 @@ func TestInject(t *testing.T) {
 		{value: "auto", want: Auto},
 		{value: "disabled", want: Disabled},
 		{value: " auto\n", want: Auto},
-		{value: "", want: Invalid, problem: `annotation pullsecrets.dev/inject: "" is none of declared, auto and disabled; nothing is injected until it is corrected`},
-		{value: "false", want: Invalid, problem: `annotation pullsecrets.dev/inject: "false" is none of declared, auto and disabled; nothing is injected until it is corrected`},
-		{value: "Disabled", want: Invalid, problem: `annotation pullsecrets.dev/inject: "Disabled" is none of declared, auto and disabled; nothing is injected until it is corrected`},
-		{value: "invalid", want: Invalid, problem: `annotation pullsecrets.dev/inject: "invalid" is none of declared, auto and disabled; nothing is injected until it is corrected`},
+		{value: "", want: Invalid, problem: `annotation pullsecrets.dev/inject: "" is not one of declared, auto and disabled; no pull secrets are injected until it is corrected`},
+		{value: "false", want: Invalid, problem: `annotation pullsecrets.dev/inject: "false" is not one of declared, auto and disabled; no pull secrets are injected until it is corrected`},
+		{value: "Disabled", want: Invalid, problem: `annotation pullsecrets.dev/inject: "Disabled" is not one of declared, auto and disabled; no pull secrets are injected until it is corrected`},
+		{value: "invalid", want: Invalid, problem: `annotation pullsecrets.dev/inject: "invalid" is not one of declared, auto and disabled; no pull secrets are injected until it is corrected`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.value, func(t *testing.T) {

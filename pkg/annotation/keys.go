@@ -93,12 +93,12 @@ func Misplaced(place Place, annotations, labels map[string]string) []Problem {
 // why says why a key is not read.
 func why(place Place, key string) string {
 	if u, known := uses[key]; known {
-		return "is not read on " + string(place) + "; it is " + article(u.label) + u.String()
+		return "has no effect on " + string(place) + "; it is " + article(u.label) + u.String()
 	}
 	if near := nearest(key); near != "" {
-		return "is unknown; did you mean the " + noun(uses[near].label) + " " + near + "?"
+		return "unknown key; did you mean the " + noun(uses[near].label) + " " + near + "?"
 	}
-	return "is unknown and has no effect"
+	return "unknown key without effect"
 }
 
 func article(label bool) string {

@@ -104,7 +104,7 @@ func ExcludedByLabel(labels map[string]string) bool {
 // sentence, or nothing where nothing does.
 func (c *Config) ExcludedBy(namespace string) string {
 	if namespace == pullsecrets.SystemNamespace || namespace == pullsecrets.SourcesNamespace {
-		return "the installation, to which it belongs"
+		return "the installation, which owns it"
 	}
 	for _, glob := range c.ExcludedNamespaces {
 		if ok, err := path.Match(glob, namespace); ok && err == nil {
@@ -127,7 +127,7 @@ func asGlobs(key string, target *[]string) configmap.ParseFunc {
 		globs := []string{}
 		for _, glob := range split(value) {
 			if _, err := path.Match(glob, ""); err != nil {
-				return fmt.Errorf("%s is not a glob such as team-*", annotation.Quote(glob))
+				return fmt.Errorf("%s is not a valid glob, such as team-*", annotation.Quote(glob))
 			}
 			globs = append(globs, glob)
 		}
@@ -145,10 +145,10 @@ func asNamespaces(key string, target *sets.Set[string]) configmap.ParseFunc {
 		names := sets.New[string]()
 		for _, name := range split(value) {
 			if len(validation.IsDNS1123Label(name)) > 0 {
-				return fmt.Errorf("%s is not the name of a namespace; want names separated by commas, or * for all", annotation.Quote(name))
+				return fmt.Errorf("%s is not a valid namespace name; expected names separated by commas, or * for all", annotation.Quote(name))
 			}
 			if name == pullsecrets.SystemNamespace {
-				return fmt.Errorf("%s cannot hold sources: the programs run there", name)
+				return fmt.Errorf("%s must not contain sources: it is the namespace of the installation", name)
 			}
 			names.Insert(name)
 		}
@@ -164,7 +164,7 @@ func asBackfill(key string, target *Backfill) configmap.ParseFunc {
 			*target = b
 			return nil
 		}
-		return fmt.Errorf("%s is none of safe, all, report and disabled", annotation.Quote(value))
+		return fmt.Errorf("%s is not one of safe, all, report and disabled", annotation.Quote(value))
 	})
 }
 
@@ -172,7 +172,7 @@ func asCount(key string, target *int) configmap.ParseFunc {
 	return parse(key, func(value string) error {
 		n, err := strconv.Atoi(strings.TrimSpace(value))
 		if err != nil || n < 0 {
-			return fmt.Errorf("%s is not a number of Services; want 0 (no limit) or more", annotation.Quote(value))
+			return fmt.Errorf("%s is not a number of Services; expected 0 (no limit) or more", annotation.Quote(value))
 		}
 		*target = n
 		return nil

@@ -72,22 +72,22 @@ func credentialOf(value []byte) (credential, string) {
 	// prefers them to a password (bearer.go:206,245). With one, the two would
 	// come as different users, if the kubelet could come at all.
 	if entry.IdentityToken.value != "" {
-		return credential{}, "identitytoken: no node can use it; expected auth, or username and password, without it"
+		return credential{}, "identitytoken: not supported by the kubelet; remove it, and use auth or username and password"
 	}
 	if entry.RegistryToken.value != "" {
-		return credential{}, "registrytoken: no node can use it; expected auth, or username and password, without it"
+		return credential{}, "registrytoken: not supported by the kubelet; remove it, and use auth or username and password"
 	}
 	if entry.Auth.value != "" {
 		c, reason := decodeAuth(entry.Auth.value)
 		if reason == "" && (c.username == "" || c.password == "") {
-			reason = "auth: expected base64 of username:password, one of them is empty"
+			reason = "auth: expected base64 of username:password; the username or the password is empty"
 		}
 		return c, reason
 	}
 	c := credential{entry.Username.value, entry.Password.value}
 	switch {
 	case c.username == "" && c.password == "":
-		return c, "expected auth, or username and password; it holds no credential"
+		return c, "no credential; expected auth, or username and password"
 	case c.password == "":
 		return c, "username without password; expected both, or auth"
 	case c.username == "":
@@ -105,11 +105,11 @@ func decodeAuth(field string) (credential, string) {
 	}
 	decoded, err := encoding.DecodeString(field)
 	if err != nil {
-		return credential{}, "auth: expected base64 of username:password, this is not base64"
+		return credential{}, "auth: expected base64 of username:password; the value is not base64"
 	}
 	username, password, found := strings.Cut(string(decoded), ":")
 	if !found {
-		return credential{}, "auth: expected base64 of username:password, there is no colon in it"
+		return credential{}, "auth: expected base64 of username:password; the value has no colon"
 	}
 	return credential{username, password}, ""
 }

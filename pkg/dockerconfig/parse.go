@@ -37,9 +37,9 @@ func Parse(secretType corev1.SecretType, data map[string][]byte) (Config, error)
 	text, found := data[key]
 	switch {
 	case !found:
-		return Config{}, p.invalid("the Secret has no such key")
+		return Config{}, p.invalid("the Secret does not have this key")
 	case len(text) == 0:
-		return Config{}, p.invalid("expected a docker config, it is empty")
+		return Config{}, p.invalid("the value is empty; expected a docker config")
 	}
 	if err := p.checkJSON(text); err != nil {
 		return Config{}, err
@@ -74,9 +74,9 @@ func (p *parser) checkJSON(text []byte) error {
 	switch err := json.Unmarshal(text, &all); {
 	case err == nil:
 	case errors.As(err, &syntax):
-		return p.invalid(fmt.Sprintf("expected JSON, it is none from byte %d on", syntax.Offset))
+		return p.invalid(fmt.Sprintf("invalid JSON at byte %d", syntax.Offset))
 	default:
-		return p.invalid("expected JSON")
+		return p.invalid("invalid JSON")
 	}
 	if !isObject(text) {
 		return p.invalid("expected a JSON object")
@@ -113,18 +113,18 @@ func (p *parser) configJSON(text []byte) error {
 	}{{"credsStore", config.CredsStore}, {"credHelpers", config.CredHelpers}} {
 		for _, value := range field.values {
 			if v := string(value); v != "null" && v != `""` && !isEmptyObject(value) {
-				return p.invalid(field.name + " names a program of the machine where the config was made, which no node runs; expected the credentials themselves, in auths")
+				return p.invalid(field.name + ": credential helpers do not run on nodes; put the credentials into auths")
 			}
 		}
 	}
 	for _, value := range config.HTTPHeaders {
 		// The kubelet refuses the whole Secret otherwise: config.go:40-44.
 		if json.Unmarshal(value, &map[string]string{}) != nil {
-			return p.invalid("HttpHeaders: expected an object of strings")
+			return p.invalid("HttpHeaders: expected an object with string values")
 		}
 	}
 	if len(config.Auths) == 0 {
-		return p.invalid(`expected {"auths": {...}}, there is no auths`)
+		return p.invalid(`auths is missing; expected {"auths": {...}}`)
 	}
 	for _, value := range config.Auths {
 		if string(value) == "null" {
@@ -198,7 +198,7 @@ func (p *parser) config() (Config, error) {
 	if ambiguous != "" {
 		return Config{}, &InvalidError{
 			Key: p.key, Entry: nameOf(ambiguous, 0),
-			Reason: "two keys stand for this registry, with different credentials; expected one",
+			Reason: "two keys refer to this registry with different credentials; keep one",
 		}
 	}
 	config.contents().repeated = p.repeated
@@ -207,7 +207,7 @@ func (p *parser) config() (Config, error) {
 	}
 	if size := len(config.Copy()); size > corev1.MaxSecretSize {
 		// Base64 and a second key for Docker Hub make it larger than what was read.
-		return Config{}, p.invalid(fmt.Sprintf("expected no more credentials than a copy has room for, which would have %d bytes of at most %d", size, corev1.MaxSecretSize))
+		return Config{}, p.invalid(fmt.Sprintf("too many credentials: a copy would have %d bytes, and a Secret may have %d", size, corev1.MaxSecretSize))
 	}
 	return config, nil
 }

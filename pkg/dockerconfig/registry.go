@@ -20,7 +20,7 @@ import (
 // for all pull secrets of the Service. What else is refused would be dropped
 // without a word, such as user info, or can match no image.
 func registryOf(key string) (registry, reason string) {
-	const expected = "expected a registry, host[:port][/path], after https://, http:// or nothing"
+	const expected = "expected a registry: host[:port][/path], optionally after https:// or http://"
 	address := key
 	if !strings.HasPrefix(address, "https://") && !strings.HasPrefix(address, "http://") {
 		address = "https://" + address

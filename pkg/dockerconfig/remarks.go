@@ -34,12 +34,12 @@ func (c Config) Remarks() []string {
 			remark("%s", text)
 		}
 		if spellings[registry] > 1 {
-			remark("%d keys stand for this registry; one is enough", spellings[registry])
+			remark("%d keys refer to this registry; keep one", spellings[registry])
 		} else if contents.repeated[registry] {
-			remark("it stands twice; the last one counts")
+			remark("the key is repeated; the last value is used")
 		}
 		if field := contents.credentials[registry].endsInNewline(); field != "" {
-			remark("the %s ends in a line break, which is sent along", field)
+			remark("the %s ends with a line break, which is sent to the registry", field)
 		}
 	}
 	if more := len(remarks) - maxRemarks; more > 0 {
@@ -57,13 +57,13 @@ func remarkOn(registry string, u use) string {
 	}
 	switch {
 	case !u.kubelet && !u.resolution:
-		return "it matches no image" + suggestion
+		return "matches no image" + suggestion
 	case !u.kubelet && !u.both:
-		return "it matches no image that a node pulls" + suggestion
+		return "matches no image that a node pulls" + suggestion
 	case !u.resolution && !u.both:
-		return "it matches no image whose tag Knative resolves" + suggestion
+		return "matches no image whose tag Knative resolves" + suggestion
 	case suggestion != "" && u.kubelet:
-		return "it matches only images that are named exactly so" + suggestion
+		return "matches only images with the same spelling" + suggestion
 	}
 	return ""
 }

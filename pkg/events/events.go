@@ -10,11 +10,13 @@ package events
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
 	"pullsecrets.dev/pkg/annotation"
 	"pullsecrets.dev/pkg/apis/pullsecrets"
@@ -76,7 +78,7 @@ func SecretsAdded(added []merge.Entry) Event {
 
 // SecretsRetracted tells the owner of a Service or ServiceAccount what was taken away.
 func SecretsRetracted(taken []merge.Entry) Event {
-	return normal(ReasonSecretsRetracted, "Took away pull secrets %s, which nothing declares any more", entries(taken))
+	return normal(ReasonSecretsRetracted, "Removed pull secrets %s: no longer declared", entries(taken))
 }
 
 // InvalidAnnotation quotes an item that does not count.
@@ -92,13 +94,13 @@ func Excluded(namespace, by string) Event {
 
 // InvalidLedger says that the product's own annotation was damaged.
 func InvalidLedger(err error) Event {
-	return warning(ReasonInvalidAnnotation, "Annotation %s is not what the product wrote: %v; entries that it does not name count as the owner's",
+	return warning(ReasonInvalidAnnotation, "Annotation %s is invalid: %v; entries that it does not name are treated as the owner's",
 		pullsecrets.AddedAnnotation, err)
 }
 
 // NotMountable says that a ServiceAccount keeps declared names out.
 func NotMountable(account string, withheld []merge.Entry) Event {
-	return warning(ReasonNotGranted, "ServiceAccount %s has kubernetes.io/enforce-mountable-secrets and does not list %s; add them to its imagePullSecrets",
+	return warning(ReasonNotGranted, "ServiceAccount %s has annotation kubernetes.io/enforce-mountable-secrets and does not list pull secrets %s; add them to its imagePullSecrets",
 		account, entries(withheld))
 }
 
@@ -106,7 +108,7 @@ func NotMountable(account string, withheld []merge.Entry) Event {
 // not have. It names no ClusterPullSecret: tenants read it, and the names of
 // credentials that are not granted to them are the platform team's.
 func NotGranted(namespace string, names []string) Event {
-	return warning(ReasonNotGranted, "No ClusterPullSecret grants namespace %s what it declares: %s; have the namespace selected, create Secrets of those names, or correct the annotation",
+	return warning(ReasonNotGranted, "No ClusterPullSecret grants namespace %s the declared pull secrets %s; have the namespace selected, create Secrets with these names, or correct the annotation",
 		namespace, listed(names))
 }
 
@@ -119,19 +121,19 @@ func WithClusterPullSecret(name, clusterPullSecret string) string {
 // CopyMissing says which copies cannot be made yet, because there is nothing to
 // make them from.
 func CopyMissing(namespace string, names []string) Event {
-	return warning(ReasonSecretMissing, "No copy in namespace %s yet, because the source is not ready: %s; it comes by itself when the source is", namespace, listed(names))
+	return warning(ReasonSecretMissing, "No copy in namespace %s yet: %s; the copy is created when the source of its ClusterPullSecret is ready", namespace, listed(names))
 }
 
 // SecretMissing says which declared Secrets do not exist. It is one Event for
 // all of them, because client-go drops what an object has too many of.
 func SecretMissing(namespace string, names []string) Event {
-	return warning(ReasonSecretMissing, "No such pull secret in namespace %s: %s; create it, or correct the annotation that declares it", namespace, listed(names))
+	return warning(ReasonSecretMissing, "Pull secrets not found in namespace %s: %s; create them, or correct the annotation that declares them", namespace, listed(names))
 }
 
 // SecretWrongType says which declared Secrets cannot be used for pulling; each is
 // a name with its type.
 func SecretWrongType(namespace string, names []string) Event {
-	return warning(ReasonSecretWrongType, "Not usable for pulling in namespace %s: %s; want type %s or %s",
+	return warning(ReasonSecretWrongType, "Secrets in namespace %s cannot be used as pull secrets: %s; the type must be %s or %s",
 		namespace, listed(names), corev1.SecretTypeDockerConfigJson, corev1.SecretTypeDockercfg)
 }
 
@@ -142,31 +144,31 @@ func WithType(name string, have corev1.SecretType) string {
 
 // NamedRevision says why a template that names its Revision is left alone.
 func NamedRevision(name string, changes string) Event {
-	return normal(ReasonNamedRevision, "The template names its Revision %s, and Knative refuses any change under an unchanged name: %s comes with the next name",
-		name, changes)
+	return normal(ReasonNamedRevision, "%s is deferred until the template has another name: it names Revision %s, and Knative rejects changes under the same name",
+		upperFirst(changes), name)
 }
 
 // BackfillDeferred says what waits for the next change of a Service and how to
 // get it now.
 func BackfillDeferred(changes, why string) Event {
-	return normal(ReasonBackfillDeferred, "%s waits for the next change of the template: %s", upperFirst(changes), why)
+	return normal(ReasonBackfillDeferred, "%s is deferred until the next change of the template: %s", upperFirst(changes), why)
 }
 
 // BackfillDenied passes on why the API server refuses the change.
 func BackfillDenied(changes string, err error) Event {
-	return warning(ReasonBackfillDenied, "%s was refused and is not tried again until the Service changes: %s", upperFirst(changes), Cut(err.Error(), maxText))
+	return warning(ReasonBackfillDenied, "%s was rejected; will not retry until the Service changes: %s", upperFirst(changes), Cut(err.Error(), maxText))
 }
 
 // BindingDenied passes on why the API server refuses the change of a
 // ServiceAccount.
 func BindingDenied(changes string, err error) Event {
-	return warning(ReasonBackfillDenied, "%s was refused and is not tried again until the ServiceAccount changes, or what is declared for it: %s",
+	return warning(ReasonBackfillDenied, "%s was rejected; will not retry until the ServiceAccount or what is declared for it changes: %s",
 		upperFirst(changes), Cut(err.Error(), maxText))
 }
 
 // ErrNoRoom is why nothing is added to an object whose annotations are near their
 // limit.
-var ErrNoRoom = errors.New("its annotations are too large, and leave no room for " + pullsecrets.AddedAnnotation)
+var ErrNoRoom = errors.New("annotations are too large to add " + pullsecrets.AddedAnnotation)
 
 // Refused tells whether the API server will never take a patch, which is then told
 // and not tried again: an admission webhook, a policy or the schema says no. A
@@ -178,20 +180,21 @@ func Refused(err error) bool {
 		apierrors.IsForbidden(err) && strings.Contains(err.Error(), " denied ")
 }
 
-// BackfillPaused says which Service stopped the backfill of a Namespace.
-func BackfillPaused(service string) Event {
-	return warning(ReasonBackfillPaused, "No further Service of the Namespace is changed, because the Revision that added pull secrets to Service %s did not become Ready; it goes on when that does, or when the Namespace or a ClusterPullSecret that serves it changes", service)
+// BackfillPaused names the Service whose Revision paused the backfill of a namespace.
+func BackfillPaused(culprit *servingv1.Service) Event {
+	return warning(ReasonBackfillPaused, "Revision %s created for Service %s is not Ready; backfill in namespace %s resumes when it is Ready or when the Namespace or its ClusterPullSecrets change",
+		culprit.Status.LatestCreatedRevisionName, culprit.Name, culprit.Namespace)
 }
 
 // InjectionContested says that somebody keeps undoing what is declared.
 func InjectionContested(names []merge.Entry) Event {
-	return warning(ReasonInjectionContested, "Somebody keeps removing pull secrets %s; left alone for an hour, or until the annotations of the Service change", entries(names))
+	return warning(ReasonInjectionContested, "Pull secrets %s are repeatedly removed by another writer; will not add them again for an hour, or until the annotations of the Service change", entries(names))
 }
 
 // BindingContested says that somebody keeps undoing what is declared for a
 // ServiceAccount.
 func BindingContested(names []merge.Entry) Event {
-	return warning(ReasonInjectionContested, "Somebody keeps removing pull secrets %s; left alone for an hour", entries(names))
+	return warning(ReasonInjectionContested, "Pull secrets %s are repeatedly removed by another writer; will not add them again for an hour", entries(names))
 }
 
 // Happened are the Events of a change that was written.
@@ -208,21 +211,21 @@ func Happened(result merge.Result) []Event {
 
 // NameConflict says that Secrets of the user's stand where copies should.
 func NameConflict(namespace string, names []string) Event {
-	return warning(ReasonNameConflict, "Secrets of namespace %s have the names of copies and are left alone: %s; rename them, or label them %s=%s and %s=NAME, in the manifest where there is one, to have them taken over",
+	return warning(ReasonNameConflict, "Secrets in namespace %s have the names of copies and are not managed: %s; rename them, or label them %s=%s and %s=NAME in their manifest to have them managed",
 		namespace, listed(names), pullsecrets.ManagedByLabel, pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel)
 }
 
 // PropagatedNotGranted says which labelled Secrets keep being created in a namespace
 // where nothing grants them.
 func PropagatedNotGranted(namespace string, names []string) Event {
-	return warning(ReasonNotGranted, "Secrets of namespace %s are labelled as copies, were removed because no ClusterPullSecret grants them, and keep coming back: %s; stop what makes them, or have it leave out the labels %s and %s",
+	return warning(ReasonNotGranted, "Secrets in namespace %s are labeled as copies, are removed because no ClusterPullSecret grants them, and are repeatedly created again: %s; stop what creates them, or have it omit the labels %s and %s",
 		namespace, listed(names), pullsecrets.ManagedByLabel, pullsecrets.ClusterPullSecretLabel)
 }
 
 // SourceInvalid says what is wrong with a source. The message is that of the
 // condition SourceReady, which names the bad entry and never quotes a credential.
 func SourceInvalid(message string) Event {
-	return warning(ReasonSourceInvalid, "%s; the copies stay as they are", message)
+	return warning(ReasonSourceInvalid, "%s; existing copies are kept", message)
 }
 
 // SourceQuestionable says what is probably a mistake in a source that is good. The
@@ -233,12 +236,12 @@ func SourceQuestionable(message string) Event {
 
 // Distributed says that the copies hold what the source holds.
 func Distributed(version string, synced, wanted int) Event {
-	return normal(ReasonDistributed, "%d of %d namespaces have a copy of the source's version %s", synced, wanted, version)
+	return normal(ReasonDistributed, "%d of %d namespaces have a copy of the source at resourceVersion %s", synced, wanted, version)
 }
 
 // RevocationDelayed says that copies of a deleted ClusterPullSecret are still there.
 func RevocationDelayed(namespaces []string) Event {
-	return warning(ReasonRevocationDelayed, "Copies in %d namespaces are still to be removed (%s); Events InternalError on these Namespaces, which lie in namespace default, say what is in the way",
+	return warning(ReasonRevocationDelayed, "Copies in %d namespaces are not removed yet (%s); see Events InternalError on these Namespaces, in namespace default, for the cause",
 		len(namespaces), listed(namespaces))
 }
 
@@ -261,10 +264,10 @@ func Changes(r merge.Result) string {
 		parts = append(parts, "adding pull secrets "+entries(r.Added))
 	}
 	if len(r.Taken) > 0 {
-		parts = append(parts, "taking away pull secrets "+entries(r.Taken))
+		parts = append(parts, "removing pull secrets "+entries(r.Taken))
 	}
 	if len(parts) == 0 {
-		return "a change of the pull secrets"
+		return "a change of pull secrets"
 	}
 	return strings.Join(parts, " and ")
 }
@@ -277,8 +280,10 @@ func entries(list []merge.Entry) string {
 	return listed(items)
 }
 
-// listed joins the first few items and counts the others.
+// listed joins the first items in sorted order and counts the others. Sorted items make
+// equal facts equal messages, so that each is recorded once.
 func listed(items []string) string {
+	items = slices.Sorted(slices.Values(items))
 	if more := len(items) - maxListed; more > 0 {
 		return fmt.Sprintf("%s and %d more", strings.Join(items[:maxListed], ", "), more)
 	}

@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
 	"pullsecrets.dev/pkg/annotation"
 	"pullsecrets.dev/pkg/fair"
@@ -36,6 +37,8 @@ func manyEntries(n int) []merge.Entry {
 func TestMessagesAreBounded(t *testing.T) {
 	problem := annotation.ForService(map[string]string{"pullsecrets.dev/secrets": strings.Repeat("\n\x1bX", 1000)}).Problems[0]
 	changes := Changes(merge.Result{Added: manyEntries(32)})
+	culprit := &servingv1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: strings.Repeat("n", 63), Name: strings.Repeat("s", 63)}}
+	culprit.Status.LatestCreatedRevisionName = strings.Repeat("r", 63)
 	for _, e := range []Event{
 		SecretsAdded(manyEntries(100)),
 		SecretsRetracted(manyEntries(100)),
@@ -48,7 +51,7 @@ func TestMessagesAreBounded(t *testing.T) {
 		CopyMissing(strings.Repeat("n", 63), slices.Repeat([]string{WithClusterPullSecret("s", strings.Repeat("c", 253))}, 32)),
 		NamedRevision("app-1", changes),
 		BackfillDeferred(changes, "why"),
-		BackfillPaused(strings.Repeat("s", 63)),
+		BackfillPaused(culprit),
 		InjectionContested(manyEntries(8)),
 	} {
 		if len([]rune(e.Message)) > 1024 || e.Message == "" {
@@ -71,10 +74,10 @@ func TestMessagesAreBounded(t *testing.T) {
 func TestChanges(t *testing.T) {
 	added, taken := []merge.Entry{{Name: "a", Origin: merge.FromService}}, []merge.Entry{{Name: "b", Origin: merge.FromNamespace}}
 	for want, r := range map[string]merge.Result{
-		"adding pull secrets a (service)":                                            {Added: added},
-		"taking away pull secrets b (namespace)":                                     {Taken: taken},
-		"adding pull secrets a (service) and taking away pull secrets b (namespace)": {Added: added, Taken: taken},
-		"a change of the pull secrets":                                               {},
+		"adding pull secrets a (service)":                                         {Added: added},
+		"removing pull secrets b (namespace)":                                     {Taken: taken},
+		"adding pull secrets a (service) and removing pull secrets b (namespace)": {Added: added, Taken: taken},
+		"a change of pull secrets":                                                {},
 	} {
 		if got := Changes(r); got != want {
 			t.Errorf("Changes() = %q, want %q", got, want)

@@ -101,7 +101,7 @@ func (r Result) TooLong() bool { return len(r.Ledger.String()) > MaxLedger }
 const overlong = "too long"
 
 // errNotALedger does not quote the input.
-var errNotALedger = errors.New("want a JSON object of entry names and their origins")
+var errNotALedger = errors.New("expected a JSON object that maps Secret names to origins")
 
 // CutLedger returns a text of bounded length that is read as the given one.
 func CutLedger(text string) string {
@@ -138,7 +138,7 @@ func ParseLedger(text string) (Ledger, error) {
 		ledger[name] = Origin(origin)
 	}
 	if bad > 0 {
-		return ledger, fmt.Errorf("%d items are not a Secret's name with service, namespace, clusterpullsecret/NAME or serviceaccount/NAME", bad)
+		return ledger, fmt.Errorf("%d items do not map a valid Secret name to service, namespace, clusterpullsecret/NAME or serviceaccount/NAME", bad)
 	}
 	return ledger, nil
 }

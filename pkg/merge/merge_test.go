@@ -482,13 +482,13 @@ func TestParseLedger(t *testing.T) {
 			text:   `{"a":"service","b":"namespace","c":"clusterpullsecret/x","d":"serviceaccount/default"}`,
 			want:   Ledger{"a": FromService, "b": FromNamespace, "c": FromClusterPullSecret("x"), "d": FromServiceAccount("default")},
 		},
-		{reason: "not JSON", text: `a=service`, err: "want a JSON object of entry names and their origins"},
-		{reason: "another shape", text: `["a"]`, err: "want a JSON object of entry names and their origins"},
-		{reason: "another shape within", text: `{"a":{"b":"c"}}`, err: "want a JSON object of entry names and their origins"},
+		{reason: "not JSON", text: `a=service`, err: "expected a JSON object that maps Secret names to origins"},
+		{reason: "another shape", text: `["a"]`, err: "expected a JSON object that maps Secret names to origins"},
+		{reason: "another shape within", text: `{"a":{"b":"c"}}`, err: "expected a JSON object that maps Secret names to origins"},
 		{
 			reason: "bad items are left out", text: `{"a":"service","B":"service","c":"clusterpullsecret/","d":"user","e":"serviceaccount/X"}`,
 			want: Ledger{"a": FromService},
-			err:  "4 items are not a Secret's name with service, namespace, clusterpullsecret/NAME or serviceaccount/NAME",
+			err:  "4 items do not map a valid Secret name to service, namespace, clusterpullsecret/NAME or serviceaccount/NAME",
 		},
 	}
 	for _, tt := range tests {

@@ -225,7 +225,7 @@ func (r *Reconciler) facts(ctx context.Context, s *subject) (resources.Facts, []
 }
 
 // reportPause reports on the Namespace whether it is paused, when it comes to that.
-func (r *Reconciler) reportPause(ctx context.Context, s *subject, decision resources.Decision, culprit string) {
+func (r *Reconciler) reportPause(ctx context.Context, s *subject, decision resources.Decision, culprit *servingv1.Service) {
 	var pause []events.Event
 	switch {
 	case decision.Reason == resources.Paused:
@@ -236,20 +236,20 @@ func (r *Reconciler) reportPause(ctx context.Context, s *subject, decision resou
 	r.reporter.Report(controller.GetEventRecorder(ctx), events.InItsOwn(s.namespace), topicPaused, pause)
 }
 
-// paused returns the name of a Service whose Revision the product made after the
+// paused returns a Service whose Revision the product made after the
 // Namespace, or what is granted to it, changed last, and which failed; or nothing.
-func (r *Reconciler) paused(namespace *corev1.Namespace, granted grant.Grants) (string, error) {
+func (r *Reconciler) paused(namespace *corev1.Namespace, granted grant.Grants) (*servingv1.Service, error) {
 	failed, err := r.failed(namespace.Name)
 	if err != nil {
-		return "", fmt.Errorf("failed to look for failed Services of Namespace %s: %w", namespace.Name, err)
+		return nil, fmt.Errorf("failed to look for failed Services of Namespace %s: %w", namespace.Name, err)
 	}
 	changed := lastDeclared(namespace, granted)
-	culprit := ""
+	var culprit *servingv1.Service
 	for _, svc := range failed {
 		ours := lastWrite(svc.ManagedFields, func(e metav1.ManagedFieldsEntry) bool { return e.Manager == pullsecrets.FieldManager })
 		// Of several, always the same one, so that it is told once.
-		if !ours.Before(changed) && (culprit == "" || svc.Name < culprit) {
-			culprit = svc.Name
+		if !ours.Before(changed) && (culprit == nil || svc.Name < culprit.Name) {
+			culprit = svc
 		}
 	}
 	return culprit, nil

@@ -100,18 +100,18 @@ func (s *ClusterPullSecretStatus) MarkSourceReady() {
 // a mistake. The remarks name entries and never quote a credential.
 func (s *ClusterPullSecretStatus) MarkSourceQuestionable(source SecretReference, remarks []string) {
 	clusterPullSecretConditions.Manage(s).MarkTrueWithReason(ClusterPullSecretConditionSourceReady,
-		ReasonSourceQuestionable, "Secret %s is used and may not do what it should: %s", source, strings.Join(remarks, ". "))
+		ReasonSourceQuestionable, "Secret %s is used, but is probably misconfigured: %s", source, strings.Join(remarks, ". "))
 }
 
 // MarkSourceUnknown says that the source could not be read.
 func (s *ClusterPullSecretStatus) MarkSourceUnknown(source SecretReference) {
 	clusterPullSecretConditions.Manage(s).MarkUnknown(ClusterPullSecretConditionSourceReady,
-		ReasonSourceNotRead, "Secret %s could not be read yet", source)
+		ReasonSourceNotRead, "Secret %s has not been read yet", source)
 }
 
 // MarkSourceNotAllowed says that the Secret may not be a source, and why.
 func (s *ClusterPullSecretStatus) MarkSourceNotAllowed(source SecretReference, why string) {
-	s.markSource(ReasonSourceNotAllowed, "Secret %s may not be a source: %s", source, why)
+	s.markSource(ReasonSourceNotAllowed, "Secret %s is not allowed as a source: %s", source, why)
 }
 
 // MarkSourceNotFound says that the source does not exist.
@@ -122,14 +122,14 @@ func (s *ClusterPullSecretStatus) MarkSourceNotFound(source SecretReference) {
 // MarkSourceWrongType says that the source is of a type that holds no docker
 // config.
 func (s *ClusterPullSecretStatus) MarkSourceWrongType(source SecretReference, actual corev1.SecretType) {
-	s.markSource(ReasonSourceWrongType, "Secret %s is of type %q; a source is of type %q or %q",
+	s.markSource(ReasonSourceWrongType, "Secret %s has type %q; the type of a source must be %q or %q",
 		source, actual, corev1.SecretTypeDockerConfigJson, corev1.SecretTypeDockercfg)
 }
 
 // MarkSourceInvalid says what is wrong with the source's docker config. The
 // problem names the entry and never quotes a credential.
 func (s *ClusterPullSecretStatus) MarkSourceInvalid(source SecretReference, problem string) {
-	s.markSource(ReasonSourceInvalid, "Secret %s does not hold a usable docker config: %s", source, problem)
+	s.markSource(ReasonSourceInvalid, "Secret %s does not contain a valid docker config: %s", source, problem)
 }
 
 func (s *ClusterPullSecretStatus) markSource(reason, format string, args ...any) {
@@ -151,14 +151,14 @@ func (s *ClusterPullSecretStatus) MarkDistributing() {
 // namespaces, for a cause that is not the namespaces' own.
 func (s *ClusterPullSecretStatus) MarkDistributionFailed(namespaces int) {
 	clusterPullSecretConditions.Manage(s).MarkFalse(ClusterPullSecretConditionDistributed,
-		ReasonDistributionFailed, "The copies of %d namespaces could not be written; see status.failures", namespaces)
+		ReasonDistributionFailed, "Copies in %d namespaces could not be written; see status.failures", namespaces)
 }
 
 // MarkNameConflict says that an older ClusterPullSecret serves some of the
 // selected namespaces under the same secretName.
 func (s *ClusterPullSecretStatus) MarkNameConflict(secretName, older string) {
 	clusterPullSecretConditions.Manage(s).MarkFalse(ClusterPullSecretConditionDistributed,
-		ReasonNameConflict, "ClusterPullSecret %s is older and serves the secretName %s in namespaces that both select", older, secretName)
+		ReasonNameConflict, "ClusterPullSecret %s is older and uses secretName %s in namespaces that both select; change a namespaceSelector so that they do not overlap", older, secretName)
 }
 
 // SetNamespaces records the counts and the summary that goes with them, so

@@ -108,7 +108,7 @@ type SecretReference struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
-	// +kubebuilder:validation:XValidation:rule="self != 'pullsecrets-system'",message="a source may not lie in the installation's own namespace"
+	// +kubebuilder:validation:XValidation:rule="self != 'pullsecrets-system'",message="a source must not be in the namespace of the installation"
 	Namespace string `json:"namespace"`
 
 	// Name of the Secret.

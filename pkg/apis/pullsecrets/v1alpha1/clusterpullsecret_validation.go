@@ -39,7 +39,7 @@ func (c *ClusterPullSecret) validateUpdate(ctx context.Context) *apis.FieldError
 		return nil
 	}
 	return apis.ErrInvalidValue(c.Spec.SecretName, "secretName", fmt.Sprintf(
-		"it is immutable, and was %s; create a new ClusterPullSecret with the new name, and delete this one when nothing refers to its copies", before.copyName()))
+		"field is immutable and was %s; create a new ClusterPullSecret with the new secretName, and delete this one when nothing refers to its copies", before.copyName()))
 }
 
 // copyName is the name of the copies, whether or not it has been defaulted.
@@ -75,7 +75,7 @@ func (r SecretReference) validate() (errs *apis.FieldError) {
 		errs = errs.Also(apis.ErrMissingField("namespace"))
 	case pullsecrets.SystemNamespace:
 		errs = errs.Also(apis.ErrInvalidValue(r.Namespace, "namespace",
-			"a source may not lie in the installation's own namespace; keep it in "+pullsecrets.SourcesNamespace))
+			"a source must not be in the namespace of the installation; use "+pullsecrets.SourcesNamespace))
 	default:
 		errs = errs.Also(invalid(r.Namespace, "namespace", validation.IsDNS1123Label(r.Namespace)))
 	}
@@ -91,7 +91,7 @@ func (s *ClusterPullSecretSpec) validateNamespaceSelector() *apis.FieldError {
 	const path = "namespaceSelector"
 	if s.NamespaceSelector == nil {
 		missing := apis.ErrMissingField(path)
-		missing.Details = "it says which namespaces may have the credential; {} is every namespace"
+		missing.Details = "it selects the namespaces that may use the credential; {} selects every namespace"
 		return missing
 	}
 	var errs *apis.FieldError
@@ -158,7 +158,7 @@ func validateCopyKey(key string) []string {
 		}
 	}
 	if qualified && domain == "meta.helm.sh" {
-		return []string{"keys under meta.helm.sh/ are reserved: with them a copy would count as Helm's"}
+		return []string{"keys under meta.helm.sh/ are reserved: Helm would treat the copy as its own"}
 	}
 	return validation.IsQualifiedName(key)
 }

@@ -28,7 +28,7 @@ type Facts struct {
 	// the same entries.
 	Contested time.Duration
 	// Culprit is the Service for which the namespace is paused.
-	Culprit string
+	Culprit *servingv1.Service
 }
 
 // Action is what becomes of a change.
@@ -98,7 +98,7 @@ func Decide(f Facts) Decision {
 		return Decision{Action: Skip, Reason: NoRoom}
 	case f.Contested > 0:
 		return Decision{Action: Wait, Reason: Contested, Until: f.Contested}
-	case listChanged && f.Culprit != "":
+	case listChanged && f.Culprit != nil:
 		return Decision{Action: Wait, Reason: Paused}
 	}
 	return Decision{Action: Write}
