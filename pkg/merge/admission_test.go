@@ -16,7 +16,7 @@ const (
 	named2  = "app-2/v1"
 )
 
-// side is a Service with this template.
+// side returns a Service with this template.
 func side(words, template string) (s Side, rest string) {
 	name, rest, _ := strings.Cut(template, "/")
 	return Side{Current: current(words, ""), Name: name}, rest

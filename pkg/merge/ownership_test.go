@@ -65,7 +65,7 @@ func ownsAccount(manager string, operation metav1.ManagedFieldsOperationType, se
 
 const applies, updates = metav1.ManagedFieldsOperationApply, metav1.ManagedFieldsOperationUpdate
 
-// What the owners of a ServiceAccount's list say about its names.
+// The owners of a ServiceAccount's list decide which of its names are claimed.
 func TestClaimedOfServiceAccount(t *testing.T) {
 	argo, us, edit := ownsAccount("argo", applies, 1), ownsAccount("pullsecrets", updates, 1), ownsAccount("edit", updates, 1)
 	elsewhere := metav1.ManagedFieldsEntry{Manager: "argo", Operation: applies, FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:secrets":{},"f:metadata":{"f:imagePullSecrets":{}}}`)}}
