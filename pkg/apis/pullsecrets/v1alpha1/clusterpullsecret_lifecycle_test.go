@@ -99,7 +99,7 @@ func TestConditions(t *testing.T) {
 			message: `Secret pullsecrets-sources/ghcr-robot does not contain a valid docker config: entry "a%20b" holds no credential`,
 		},
 	}, {
-		name: "a source that goes bad leaves the good copies, and is not ready",
+		name: "an invalid source leaves the existing copies, and is not ready",
 		mark: func(s *ClusterPullSecretStatus) {
 			s.MarkSourceReady()
 			s.MarkDistributed()
