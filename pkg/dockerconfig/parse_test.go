@@ -17,15 +17,15 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// canary is a password that no output but a copy may hold, in any spelling.
+// canary is a password that only a copy may contain, in any encoding.
 const canary = "cAnArY-hunter2"
 
-// secret is the data of a Secret of the usual type.
+// secret returns the data of a Secret of the usual type.
 func secret(text string) map[string][]byte {
 	return map[string][]byte{corev1.DockerConfigJsonKey: []byte(text)}
 }
 
-// auths is a docker config of these entries, each a key and its value.
+// auths returns a docker config of entries, each a key and its value.
 func auths(entries ...string) string {
 	var members []string
 	for i := 0; i < len(entries); i += 2 {
@@ -39,12 +39,12 @@ func quoted(text string) string {
 	return string(out)
 }
 
-// login is an entry with auth alone.
+// login returns an entry with auth alone.
 func login(username, password string) string {
 	return `{"auth":"` + base64.StdEncoding.EncodeToString([]byte(username+":"+password)) + `"}`
 }
 
-// parse reads a config that is good.
+// parse parses a valid config.
 func parse(t *testing.T, text string) Config {
 	t.Helper()
 	config, err := Parse(corev1.SecretTypeDockerConfigJson, secret(text))
@@ -54,14 +54,13 @@ func parse(t *testing.T, text string) Config {
 	return config
 }
 
-// silent fails the test if any output tells the canary, or part of what it is
-// encoded to.
+// silent fails the test if an output contains the canary, or part of its encoding.
 func silent(t *testing.T, outputs ...string) {
 	t.Helper()
 	for _, output := range outputs {
 		for _, secret := range []string{canary, "hunter2", base64.StdEncoding.EncodeToString([]byte("u:" + canary))[:12], fmt.Sprintf("%x", canary)} {
 			if strings.Contains(strings.ToLower(output), strings.ToLower(secret)) {
-				t.Errorf("a credential is told: %s", output)
+				t.Errorf("an output contains a credential: %s", output)
 			}
 		}
 	}
@@ -92,10 +91,10 @@ func TestParse(t *testing.T) {
 		{"bytes that are no text", auths("ghcr.io", login("u", "\xff\x00\xfe")), map[string]credential{"ghcr.io": {"u", "\xff\x00\xfe"}}},
 		{"unicode", auths("ghcr.io", login("ü", "日本 <&>")), map[string]credential{"ghcr.io": {"ü", "日本 <&>"}}},
 		{"fields in other cases", `{"AUTHS":{"ghcr.io":{"Auth":"dTpw"}}}`, map[string]credential{"ghcr.io": {"u", "p"}}},
-		{"a key that stands twice", auths("ghcr.io", login("old", "old"), "ghcr.io", login("u", "p")), map[string]credential{"ghcr.io": {"u", "p"}}},
-		{"a field that stands twice", auths("ghcr.io", `{"auth":"`+base64.StdEncoding.EncodeToString([]byte("a:b"))+`","auth":"dTpw"}`), map[string]credential{"ghcr.io": {"u", "p"}}},
-		{"auths that stands twice", `{"auths":{"ghcr.io":{"auth":"dTpw"}},"auths":{"quay.io":{"auth":"dTpw"}}}`, map[string]credential{"ghcr.io": {"u", "p"}, "quay.io": {"u", "p"}}},
-		{"auths that is taken back", `{"auths":{"ghcr.io":{"auth":"dTpw"}},"auths":null,"auths":{"quay.io":{"auth":"dTpw"}}}`, map[string]credential{"quay.io": {"u", "p"}}},
+		{"a repeated key", auths("ghcr.io", login("old", "old"), "ghcr.io", login("u", "p")), map[string]credential{"ghcr.io": {"u", "p"}}},
+		{"a repeated field", auths("ghcr.io", `{"auth":"`+base64.StdEncoding.EncodeToString([]byte("a:b"))+`","auth":"dTpw"}`), map[string]credential{"ghcr.io": {"u", "p"}}},
+		{"repeated auths", `{"auths":{"ghcr.io":{"auth":"dTpw"}},"auths":{"quay.io":{"auth":"dTpw"}}}`, map[string]credential{"ghcr.io": {"u", "p"}, "quay.io": {"u", "p"}}},
+		{"auths that is reset", `{"auths":{"ghcr.io":{"auth":"dTpw"}},"auths":null,"auths":{"quay.io":{"auth":"dTpw"}}}`, map[string]credential{"quay.io": {"u", "p"}}},
 		{"two spellings, one credential", auths("ghcr.io", login("u", "p"), "https://ghcr.io/v1/", login("u", "p")), map[string]credential{"ghcr.io": {"u", "p"}, "https://ghcr.io/v1/": {"u", "p"}}},
 		{"what the docker client keeps there, too", `{"auths":{"ghcr.io":{"auth":"dTpw"}},"HttpHeaders":{"User-Agent":"Docker"},"credsStore":"","credHelpers":{},"detachKeys":1}`, map[string]credential{"ghcr.io": {"u", "p"}}},
 		{"white space", " \n{ \"auths\" : {\t\"ghcr.io\" : { \"auth\" : \"dTpw\" } } }\r\n", map[string]credential{"ghcr.io": {"u", "p"}}},
@@ -219,15 +218,15 @@ func TestParseErrors(t *testing.T) {
 	}
 }
 
-func TestLongKeysAreCut(t *testing.T) {
+func TestLongKeysAreTruncated(t *testing.T) {
 	_, err := Parse(corev1.SecretTypeDockerConfigJson, secret(auths(strings.Repeat("a", 5000)+".io", `{}`)))
 	if err == nil || len(err.Error()) > 200 {
 		t.Errorf("%v", err)
 	}
 }
 
-// Many registries and a Secret as large as the API server takes.
-func TestLarge(t *testing.T) {
+// Many registries, and a Secret of the maximum size.
+func TestLargeConfigs(t *testing.T) {
 	var entries []string
 	for i := range 100 {
 		entries = append(entries, fmt.Sprintf("r%03d.example.com", i), login("u", strings.Repeat(fmt.Sprint(i), 3000)))
@@ -244,18 +243,17 @@ func TestLarge(t *testing.T) {
 	if parse(t, string(config.Copy())).contents().entries["ghcr.io"].password != password {
 		t.Errorf("a long password is harmed")
 	}
-	// A Secret of this size can be made, and no copy of it.
+	// A Secret of this size can exist, and no copy of it.
 	_, err := Parse(corev1.SecretTypeDockerConfigJson, map[string][]byte{
 		corev1.DockerConfigJsonKey: []byte(auths("docker.io", login("u", password))),
 	})
 	if invalid := (*InvalidError)(nil); !errors.As(err, &invalid) || !strings.Contains(err.Error(), "too many credentials") || strings.Contains(err.Error(), "ppp") {
-		t.Errorf("a config whose copy is too large: %.200v, want it refused", err)
+		t.Errorf("a config whose copy is too large: %.200v, want it rejected", err)
 	}
 }
 
-// Whatever prints a Config, or a struct that has one, tells its registries at
-// most.
-func TestNothingIsPrinted(t *testing.T) {
+// Printing a Config, or a struct that contains one, shows at most its registries.
+func TestCredentialsAreNeverPrinted(t *testing.T) {
 	config := parse(t, auths("ghcr.io", login("u", canary), "quay.io/acme", `{"username":"u:v","password":"`+canary+`"}`))
 	wrapped := struct {
 		Exported   Config

@@ -12,12 +12,12 @@ import (
 	"pullsecrets.dev/pkg/annotation"
 )
 
-// maxRemarks is how many Remarks are told one by one.
+// maxRemarks is the number of Remarks that are returned one by one.
 const maxRemarks = 4
 
-// Remarks returns what is probably a mistake in the config and works all the
-// same, at least for some images: one line each, in the order of the registries,
-// with the entry that it is about. None holds anything of a credential.
+// Remarks returns likely mistakes in a config that is valid for at least some images: one
+// line each, in the order of the registries, with the entry. None contains any part of a
+// credential.
 func (c Config) Remarks() []string {
 	contents, copied := c.contents(), c.WithHub().contents().index
 	spellings := map[string]int{}
@@ -48,9 +48,9 @@ func (c Config) Remarks() []string {
 	return remarks
 }
 
-// remarkOn says what is odd about a registry, or nothing.
+// remarkOn returns what is likely wrong with a registry, or an empty string.
 func remarkOn(registry string, u use) string {
-	better := meant(registry)
+	better := intended(registry)
 	suggestion := ""
 	if better != registry {
 		suggestion = "; use " + annotation.Quote(better)
@@ -68,9 +68,9 @@ func remarkOn(registry string, u use) string {
 	return ""
 }
 
-// useless returns the first registry of a config of which no node can use any
-// entry, and why. Such a config can never pull an image. One good entry is
-// enough: clients write keys beside it that are not for pulling.
+// useless returns the first registry of a config of which no node can use any entry, and
+// the reason. Such a config can never pull an image. One usable entry is sufficient,
+// because clients write other keys beside it.
 func (c Config) useless() (registry, reason string) {
 	index := c.WithHub().contents().index
 	for _, registry := range index {
@@ -82,8 +82,8 @@ func (c Config) useless() (registry, reason string) {
 	return registry, remarkOn(registry, use{resolution: useOf(registry, index).resolution})
 }
 
-// endsInNewline names the field that ends in a line break, most often because a
-// file was read that does. A key file in JSON may.
+// endsInNewline returns the field that ends with a line break, usually because it was read
+// from a file that does. A key file in JSON may end with one.
 func (c credential) endsInNewline() string {
 	isFile := strings.HasPrefix(c.password, "{") && json.Valid([]byte(c.password))
 	switch {
