@@ -105,8 +105,8 @@ func TestMisplaced(t *testing.T) {
 			}
 		})
 	}
-	if got := Strays(OnService, false, many); len(got) != MaxKeys || !slices.IsSorted(got) {
-		t.Errorf("Strays() = %q, want the first %d", got, MaxKeys)
+	if got := Unused(OnService, false, many); len(got) != maxKeys || !slices.IsSorted(got) {
+		t.Errorf("Unused() = %q, want the first %d", got, maxKeys)
 	}
 }
 
@@ -115,8 +115,8 @@ func TestEdits(t *testing.T) {
 		a, b string
 		want int
 	}{{"", "", 0}, {"abc", "abc", 0}, {"", "abc", 3}, {"abc", "", 3}, {"secret", "secrets", 1}, {"kitten", "sitting", 3}, {"inject", "injcet", 2}} {
-		if got := edits(tt.a, tt.b); got != tt.want {
-			t.Errorf("edits(%q, %q) = %d, want %d", tt.a, tt.b, got, tt.want)
+		if got := editDistance(tt.a, tt.b); got != tt.want {
+			t.Errorf("editDistance(%q, %q) = %d, want %d", tt.a, tt.b, got, tt.want)
 		}
 	}
 }

@@ -1,8 +1,8 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package config reads the ConfigMap config-pullsecrets, which operators edit,
-// and hands its current state to reconcilers and webhooks.
+// Package config parses the ConfigMap config-pullsecrets and gives its current state to
+// reconcilers and webhooks.
 package config
 
 import (
@@ -31,17 +31,17 @@ const (
 	backfillPerMinuteKey  = "backfill-per-minute"
 )
 
-// Backfill says what the reconciler may do to Services that exist already. Each
-// change of one is a new Revision, whose tags are resolved anew.
+// Backfill is what the reconciler may do to existing Services. Each change of one creates
+// a Revision, whose tags are resolved again.
 type Backfill string
 
 const (
-	// BackfillSafe changes a Service only if that cannot ship other code than
-	// its owner deployed, or if its own annotation asks.
+	// BackfillSafe changes a Service only if that cannot roll out other images than its
+	// owner deployed, or if its own annotation asks for it.
 	BackfillSafe Backfill = "safe"
 	// BackfillAll changes every Service.
 	BackfillAll Backfill = "all"
-	// BackfillReport changes none and says what it would change.
+	// BackfillReport changes none and reports what it would change.
 	BackfillReport Backfill = "report"
 	// BackfillDisabled changes none.
 	BackfillDisabled Backfill = "disabled"
@@ -51,16 +51,16 @@ const (
 type Config struct {
 	// ExcludedNamespaces are globs, in the syntax of path.Match.
 	ExcludedNamespaces []string
-	// SourceNamespaces are where source credentials may lie; nil for all but
-	// the product's own.
+	// SourceNamespaces may contain sources. It is nil for all namespaces but the
+	// installation's own.
 	SourceNamespaces sets.Set[string]
 	Backfill         Backfill
-	// BackfillPerMinute is how many Services may be changed per minute; 0 is
-	// no limit.
+	// BackfillPerMinute is the number of Services that may be changed per minute; 0 is no
+	// limit.
 	BackfillPerMinute int
 }
 
-// Default is the configuration of an empty ConfigMap.
+// Default returns the configuration of an empty ConfigMap.
 func Default() *Config {
 	return &Config{
 		ExcludedNamespaces: []string{"kube-*", "knative-*", "openshift-*"},
@@ -70,8 +70,8 @@ func Default() *Config {
 	}
 }
 
-// NewFromMap parses the data of the ConfigMap. The error names the key, quotes
-// the value and says what was expected.
+// NewFromMap parses the data of the ConfigMap. The error names the key, quotes the value
+// and says what is expected.
 func NewFromMap(data map[string]string) (*Config, error) {
 	c := Default()
 	if err := configmap.Parse(data,
@@ -88,20 +88,20 @@ func NewFromMap(data map[string]string) (*Config, error) {
 // NewFromConfigMap parses the ConfigMap; see NewFromMap.
 func NewFromConfigMap(cm *corev1.ConfigMap) (*Config, error) { return NewFromMap(cm.Data) }
 
-// Excludes reports whether a namespace is taken out altogether: by its label, by
-// the configuration, or because it is one of the installation's own.
+// Excludes reports whether a namespace is excluded: by its label, by the configuration, or
+// because it belongs to the installation.
 func (c *Config) Excludes(namespace string, labels map[string]string) bool {
 	return ExcludedByLabel(labels) || c.ExcludedBy(namespace) != ""
 }
 
-// ExcludedByLabel reports whether a Namespace with these labels takes itself out.
+// ExcludedByLabel reports whether a Namespace with these labels excludes itself.
 func ExcludedByLabel(labels map[string]string) bool {
 	value, labelled := labels[pullsecrets.ExcludeLabel]
 	return labelled && value != pullsecrets.IncludeValue
 }
 
-// ExcludedBy says what takes a namespace out whatever its labels say, as part of a
-// sentence, or nothing where nothing does.
+// ExcludedBy returns what excludes a namespace whatever its labels, as part of a sentence,
+// or an empty string.
 func (c *Config) ExcludedBy(namespace string) string {
 	if namespace == pullsecrets.SystemNamespace || namespace == pullsecrets.SourcesNamespace {
 		return "the installation, which owns it"
@@ -114,7 +114,7 @@ func (c *Config) ExcludedBy(namespace string) string {
 	return ""
 }
 
-// AllowsSource tells whether a source credential may lie in a namespace.
+// AllowsSource reports whether a namespace may contain sources.
 func (c *Config) AllowsSource(namespace string) bool {
 	if namespace == pullsecrets.SystemNamespace {
 		return false
@@ -179,8 +179,8 @@ func asCount(key string, target *int) configmap.ParseFunc {
 	})
 }
 
-// parse applies read to the value of a key, if there is one, and puts the key
-// in front of what it says.
+// parse applies read to the value of a key, if it is set, and wraps its error with the
+// key.
 func parse(key string, read func(string) error) configmap.ParseFunc {
 	return func(data map[string]string) error {
 		value, ok := data[key]

@@ -159,8 +159,8 @@ func (d *defaulted) WatchWithDefault(cm corev1.ConfigMap, o ...configmap.Observe
 	d.Watch(cm.Name, o...)
 }
 
-// No program waits for the ConfigMap: it is written through an API server that may
-// ask the program.
+// No program waits for the ConfigMap, because it is written through an API server that may
+// call the program.
 func TestStoreWithoutConfigMap(t *testing.T) {
 	t.Setenv("SYSTEM_NAMESPACE", "pullsecrets-system")
 	cm := func(mode Backfill) *corev1.ConfigMap {

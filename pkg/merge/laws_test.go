@@ -181,7 +181,7 @@ func FuzzReconcile(f *testing.F) {
 				return slices.Contains(d.Service, e.Name) || slices.Contains(d.Namespace, e.Name) ||
 					slices.ContainsFunc(d.Always, func(g Grant) bool { return g.Secret == e.Name })
 			}) {
-			t.Errorf("layers 5 and 6 alone made a Revision of a ready Service: %+v", got)
+			t.Errorf("layers 5 and 6 alone created a Revision of a ready Service: %+v", got)
 		}
 		// What is to be added can be left out for now, and then nothing else goes but what
 		// only stayed because the ServiceAccount's entries come along with it.
@@ -344,7 +344,7 @@ func FuzzForgedLedger(f *testing.F) {
 			theirs := requested.Claimed.Has(name) || !declared && !before && !requested.Free.Has(name)
 			_, taken := got.Ledger[name]
 			if theirs && (taken || !slices.Contains(got.List, name)) {
-				t.Errorf("%q is not the user's any more: %+v, %+v became %+v", name, old, requested, got)
+				t.Errorf("%q is no longer the user's: %+v, %+v became %+v", name, old, requested, got)
 			}
 		}
 	})
@@ -371,7 +371,7 @@ func FuzzTwoCalls(f *testing.F) {
 		for name := range first.Ledger {
 			_, before := old.Ledger[name]
 			if _, kept := second.Ledger[name]; !kept && (slices.Contains(second.List, name) || !before && !requested.Managed.Has(name) && !old.Managed.Has(name)) {
-				t.Errorf("%q is not ours any more: %+v, %+v became %+v by %+v and %+v by %+v", name, old, requested, first, d1, second, d2)
+				t.Errorf("%q is no longer ours: %+v, %+v became %+v by %+v and %+v by %+v", name, old, requested, first, d1, second, d2)
 			}
 		}
 		for _, name := range clean(requested.List) {

@@ -157,7 +157,7 @@ func TestReconcile(t *testing.T) {
 			added: "s=service z-copy=clusterpullsecret/alpha a-copy=clusterpullsecret/zeta",
 		},
 		{
-			reason: "an entry that somebody else claims is the user's", current: "s=service", claimed: "s", ready: true,
+			reason: "an entry that another manager claims is the user's", current: "s=service", claimed: "s", ready: true,
 			want: "s", nothing: true,
 		},
 		{
@@ -271,7 +271,7 @@ func TestUpdate(t *testing.T) {
 		taken     string
 	}{
 		{
-			reason: "what nothing declares any more goes away", old: "mine old=namespace s=service", requested: "mine old s",
+			reason: "entries that are no longer declared are removed", old: "mine old=namespace s=service", requested: "mine old s",
 			declared: Declared{Namespace: list("n")}, want: "mine n=namespace", added: "n=namespace", taken: "old=namespace s=service",
 		},
 		{
@@ -322,12 +322,12 @@ func TestUpdate(t *testing.T) {
 func TestLedgerChanged(t *testing.T) {
 	n := Declared{Namespace: list("n")}
 	for reason, r := range map[string]Result{
-		"an update without the ledger":                 update(current("n=namespace", ""), Current{List: list("n")}, n),
-		"a creation with a forged ledger":              Create(current("mine=service", ""), Declared{}),
-		"a held creation with a forged ledger":         Create(current("mine=service", ""), Declared{Hold: true}),
-		"a ServiceAccount without the ledger":          AdmitServiceAccount(current("n=namespace", ""), Current{List: list("n")}, list("n"), nil),
-		"a ServiceAccount with a ledger that lies":     AdmitServiceAccount(Current{}, current("mine=namespace", ""), nil, nil),
-		"a ServiceAccount whose entry somebody claims": ForServiceAccount(current("n=namespace", "n"), list("n"), nil),
+		"an update without the ledger":             update(current("n=namespace", ""), Current{List: list("n")}, n),
+		"a creation with a forged ledger":          Create(current("mine=service", ""), Declared{}),
+		"a held creation with a forged ledger":     Create(current("mine=service", ""), Declared{Hold: true}),
+		"a ServiceAccount without the ledger":      AdmitServiceAccount(current("n=namespace", ""), Current{List: list("n")}, list("n"), nil),
+		"a ServiceAccount with a ledger that lies": AdmitServiceAccount(Current{}, current("mine=namespace", ""), nil, nil),
+		"a ServiceAccount with a claimed entry":    ForServiceAccount(current("n=namespace", "n"), list("n"), nil),
 	} {
 		if !r.LedgerChanged || r.ListChanged {
 			t.Errorf("%s: %+v, want the ledger to change, and the list not to", reason, r)
