@@ -1,9 +1,8 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package pkg has no code of its own. Its tests hold the rules that are about
-// all packages: who may import whom, what the core may not do, which modules
-// the product depends on and why, and under which licence every file is.
+// Package pkg has no code. Its tests enforce the rules for all packages: allowed imports,
+// what the pure core must not use, direct dependencies and their reasons, and licence headers.
 package pkg
 
 import (
@@ -23,9 +22,9 @@ import (
 
 const module = "pullsecrets.dev"
 
-// layer says what the packages that match pattern may import of this module.
-// Patterns are those of path.Match, and a last "/..." takes in what is below.
-// "SELF" in may is the importing package.
+// layer defines which packages of this module the packages that match pattern may import.
+// Patterns are those of path.Match, and a trailing "/..." includes subpackages. "SELF" in may
+// is the importing package.
 type layer struct {
 	pattern string
 	may     []string
@@ -162,7 +161,7 @@ var layers = []layer{{
 	why:     "it is this test",
 }}
 
-// core is the API and what is pure.
+// core is the API and the pure packages.
 var core = []string{"pkg/apis/...", "pkg/annotation", "pkg/dockerconfig", "pkg/grant", "pkg/merge", "pkg/template"}
 
 const (
@@ -170,11 +169,11 @@ const (
 	blackBox = "it looks at the product from outside, as its users do, so that it runs against any cluster"
 )
 
-// testOnly is what the tests of any package may import as well.
+// testOnly are further packages that the tests of any package may import.
 var testOnly = []string{"pkg/reconciler/testing", "pkg/client/..."}
 
-// impure is what the packages of the pure core may not import: with one of
-// these, the same input could give another output tomorrow.
+// impure are packages that the pure core must not import, because the same input could give
+// different output with them.
 var impure = map[string]string{
 	"bufio":         "input and output",
 	"context":       "a pure function has nothing to cancel and carries no values",
@@ -199,8 +198,8 @@ var impure = map[string]string{
 	"unsafe":        "it is never needed here",
 }
 
-// pureModules is what the pure core may import of others: the words of the
-// Kubernetes API, how names are checked, and how images are named.
+// pureModules are packages of other modules that the pure core may import: types of the
+// Kubernetes API, validation of names, and names of images.
 var pureModules = []string{
 	"github.com/distribution/reference",
 	"github.com/google/go-containerregistry/pkg/name",
@@ -216,13 +215,12 @@ var pureModules = []string{
 	"knative.dev/serving/pkg/apis/serving/v1",
 }
 
-// exceptions are imports that one package of the core needs all the same.
+// exceptions are imports that only one package of the core may use.
 var exceptions = map[string]string{
 	"pkg/template": "context", // Knative's defaulting takes its settings from one.
 }
 
-// dependencies are the modules that the product may require by itself, each
-// with its reason. Whoever installs us, installs these.
+// dependencies are the allowed direct dependencies, each with its reason.
 var dependencies = map[string]string{
 	"github.com/distribution/reference":                           "image names are parsed as the kubelet parses them",
 	"github.com/google/go-cmp":                                    "tests compare whole values",
@@ -243,7 +241,7 @@ var dependencies = map[string]string{
 	"sigs.k8s.io/yaml":                                            "tests read manifests",
 }
 
-// listed is what "go list" says about a package.
+// listed is the output of "go list" for a package.
 type listed struct {
 	ImportPath                         string
 	Imports, TestImports, XTestImports []string
@@ -277,7 +275,7 @@ func TestWhoMayImportWhom(t *testing.T) {
 	}
 }
 
-// The table above is only as good as the reading of it.
+// The layers are only enforced if their patterns are matched correctly.
 func TestTheRulesAreReadRight(t *testing.T) {
 	for _, test := range []struct {
 		importer, imported string
@@ -337,7 +335,7 @@ func TestArchitectureIsDocumented(t *testing.T) {
 	}
 }
 
-// imports is what may be imported, for people.
+// imports lists the allowed imports as ARCHITECTURE.md does.
 func (l layer) imports() string {
 	var parts []string
 	may := l.may
@@ -397,7 +395,7 @@ func TestDependenciesHaveReasons(t *testing.T) {
 		required[require.Path] = true
 		if dependencies[require.Path] == "" {
 			t.Errorf("go.mod requires %s without a reason.\n"+
-				"Why not: each dependency is code that runs with our rights and that somebody must keep up to date.\n"+
+				"Why not: each dependency is code that runs with our permissions and has to be kept up to date.\n"+
 				"Do:      without it; or give the reason in dependencies in pkg/architecture_test.go.", require.Path)
 		}
 	}
@@ -408,7 +406,7 @@ func TestDependenciesHaveReasons(t *testing.T) {
 	}
 }
 
-// Every file that people write says whose it is and under which licence.
+// Every file that is not generated has a licence header.
 func TestLicenceHeaders(t *testing.T) {
 	want := []string{"Copyright The Pull Secrets for Knative Authors", "SPDX-License-Identifier: Apache-2.0"}
 	err := filepath.WalkDir("..", func(file string, entry fs.DirEntry, err error) error {
@@ -440,8 +438,8 @@ func TestLicenceHeaders(t *testing.T) {
 	}
 }
 
-// commentOf returns what starts a comment in the file, or nothing if it needs
-// no licence header.
+// commentOf returns the comment marker of a file, or an empty string if it needs no licence
+// header.
 func commentOf(file string) string {
 	switch filepath.Ext(file) {
 	case ".go":
@@ -494,7 +492,7 @@ func matches(pattern, name string) bool {
 	return ok && err == nil
 }
 
-// own is the path of a package within the module.
+// own returns the path of a package within the module.
 func own(importPath string) string {
 	return strings.TrimPrefix(importPath, module+"/")
 }

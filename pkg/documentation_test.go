@@ -20,20 +20,20 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Every reason of an Event, those of the generated reconcilers included, and every metric
-// has a row in docs/operations.md, and no row is about what there is not.
+// Every reason of an Event, including those of the generated reconcilers, and every metric has
+// a row in docs/operations.md, and every row has a reason or metric.
 func TestOperationsAreDocumented(t *testing.T) {
 	generated := []string{"InternalError", "UpdateFailed", "FinalizerUpdate", "FinalizerUpdateFailed"}
 	reasons := slices.Concat(generated, slices.Collect(maps.Values(constants(t, "events/events.go", "Reason"))))
 	compare(t, "Events", reasons, func(name string) string { return name })
 	compare(t, "Metrics", meters(t), func(name string) string {
-		// What Prometheus appends says the unit and that it counts.
+		// Prometheus appends the unit and the suffix of counters.
 		return strings.TrimSuffix(strings.TrimSuffix(name, "_total"), "_seconds")
 	})
 }
 
-// Where another product's CRD has a resource of the same name, kubectl takes the group
-// that comes first, so that a command with the short name could delete what is not ours.
+// If another CRD has a resource of the same name, kubectl uses the group that comes first. A
+// command with the short name could delete another product's objects.
 func TestCommandsNameTheResourceInFull(t *testing.T) {
 	short := regexp.MustCompile("kubectl.*[ \"](cps([ /.\"`)]|$)|clusterpullsecrets?([ /\"`)]|$))")
 	files := []string{"../README.md", "../SECURITY.md"}
@@ -86,7 +86,7 @@ func compare(t *testing.T, section string, names []string, trim func(string) str
 	}
 }
 
-// constants are the string constants of a file whose names have a prefix.
+// constants returns the string constants of a file whose names have a prefix.
 func constants(t *testing.T, file, prefix string) map[string]string {
 	t.Helper()
 	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
@@ -107,7 +107,7 @@ func constants(t *testing.T, file, prefix string) map[string]string {
 	return found
 }
 
-// meters are the names of the metrics, as Prometheus writes them: the strings in the code
+// meters returns the names of the metrics as Prometheus writes them: the strings in the code
 // that look like one.
 func meters(t *testing.T) []string {
 	t.Helper()
@@ -136,7 +136,7 @@ func meters(t *testing.T) []string {
 	return found
 }
 
-// literal is the string that a node of the syntax is, if it is one.
+// literal returns the value of a node if it is a string literal.
 func literal(node ast.Node) (string, bool) {
 	basic, ok := node.(*ast.BasicLit)
 	if !ok || basic.Kind != token.STRING {

@@ -17,51 +17,49 @@ import (
 )
 
 const (
-	// MaxBytes is how many bytes of a value are read.
+	// MaxBytes is the length of a value that is read, in bytes.
 	MaxBytes = 4 << 10
 
-	// MaxProblems is how many problems of one annotation are told one by one.
-	MaxProblems = 8
+	// maxProblems is the number of problems of one annotation that are reported one by
+	// one.
+	maxProblems = 8
 
-	// maxQuoted is how many characters of an item a Problem quotes.
+	// maxQuoted is the number of characters of an item that a Problem quotes.
 	maxQuoted = 64
 )
 
-// Inject is how the Services of a Namespace, or one Service, get their pull
-// secrets.
+// Inject is how the Services of a Namespace, or one Service, get their pull secrets.
 type Inject string
 
 const (
 	// Unset means that there is no annotation; the default applies.
 	Unset Inject = ""
-	// Declared adds what the secrets annotations and ClusterPullSecrets with
-	// always.services say.
+	// Declared adds what the secrets annotations declare and the ClusterPullSecrets with
+	// always.services.
 	Declared Inject = "declared"
-	// Auto adds in addition every granted ClusterPullSecret that holds a
-	// credential for one of the template's images.
+	// Auto also adds every granted ClusterPullSecret that holds a credential for one of
+	// the template's images.
 	Auto Inject = "auto"
-	// Disabled is as if nothing were declared.
+	// Disabled adds nothing, as if nothing were declared.
 	Disabled Inject = "disabled"
-	// Invalid is a value that is none of the above. No user writes it: it is
-	// what such a value is read as.
-	Invalid Inject = "invalid"
+	// invalid is how any other value is read. Users do not write it.
+	invalid Inject = "invalid"
 )
 
-// Problem is one item of an annotation that does not count, and why.
+// Problem is one item of an annotation that is ignored, and the reason.
 type Problem struct {
 	// Annotation is the key of the annotation, or of the label where Label is set.
 	Annotation string
-	// Label says that the key is that of a label.
+	// Label is set if the key is that of a label.
 	Label bool
-	// Item is the bad item as written, cut at 64 characters and quoted, or
-	// empty where the problem is with the annotation as a whole.
+	// Item is the item as written, truncated to 64 characters and quoted. It is empty if
+	// the problem is with the annotation as a whole.
 	Item string
-	// Reason says what was expected.
+	// Reason says what is wrong and what is expected.
 	Reason string
 }
 
-// Error returns one line that names the annotation, quotes the item and says
-// what was expected.
+// Error returns one line that names the annotation, quotes the item and gives the reason.
 func (p Problem) Error() string {
 	if p.Item == "" {
 		return fmt.Sprintf("%s %s: %s", noun(p.Label), p.Annotation, p.Reason)
@@ -69,22 +67,22 @@ func (p Problem) Error() string {
 	return fmt.Sprintf("%s %s: %s %s", noun(p.Label), p.Annotation, p.Item, p.Reason)
 }
 
-// Accounts is which ServiceAccounts of a Namespace are bound.
+// Accounts are the ServiceAccounts of a Namespace that are bound.
 type Accounts struct {
 	// All is true for "*".
 	All bool
-	// Names lists the ServiceAccounts in the order written; empty where All.
+	// Names are the ServiceAccounts in the order written. It is empty if All is set.
 	Names []string
 }
 
-// Service is what the annotations of a Knative Service ask for.
+// Service is what the annotations of a Knative Service declare.
 type Service struct {
 	Secrets  []string
 	Inject   Inject
 	Problems []Problem
 }
 
-// Namespace is what the annotations of a Namespace ask for.
+// Namespace is what the annotations of a Namespace declare.
 type Namespace struct {
 	Secrets         []string
 	Inject          Inject
@@ -92,12 +90,12 @@ type Namespace struct {
 	Problems        []Problem
 }
 
-// OptsIn reports whether the annotations ask for anything.
+// OptsIn reports whether the annotations declare anything.
 func (n Namespace) OptsIn() bool {
 	return len(n.Secrets) > 0 || n.Inject != Unset && n.Inject != Disabled || n.ServiceAccounts.All || len(n.ServiceAccounts.Names) > 0
 }
 
-// SecretsFor are the pull secrets that the annotations declare for a ServiceAccount.
+// SecretsFor returns the pull secrets that the annotations declare for a ServiceAccount.
 func (n Namespace) SecretsFor(account string) []string {
 	if n.ServiceAccounts.All || slices.Contains(n.ServiceAccounts.Names, account) {
 		return n.Secrets
@@ -105,8 +103,8 @@ func (n Namespace) SecretsFor(account string) []string {
 	return nil
 }
 
-// ForService reads the annotations of a Knative Service. It never fails: what
-// does not count is among the Problems.
+// ForService parses the annotations of a Knative Service. It never fails: what is ignored
+// is in Problems.
 func ForService(annotations map[string]string) Service {
 	var s Service
 	var problems []Problem
@@ -117,8 +115,8 @@ func ForService(annotations map[string]string) Service {
 	return s
 }
 
-// ForNamespace reads the annotations of a Namespace. It never fails: what does
-// not count is among the Problems.
+// ForNamespace parses the annotations of a Namespace. It never fails: what is ignored is
+// in Problems.
 func ForNamespace(annotations map[string]string) Namespace {
 	var n Namespace
 	var problems []Problem
@@ -137,7 +135,7 @@ func secrets(annotations map[string]string) ([]string, []Problem) {
 		names = names[:pullsecrets.MaxSecrets:pullsecrets.MaxSecrets]
 		problems = append(problems, Problem{
 			Annotation: pullsecrets.SecretsAnnotation,
-			Reason:     fmt.Sprintf("at most %d names count, the last %d are left out", pullsecrets.MaxSecrets, extra),
+			Reason:     fmt.Sprintf("at most %d names are used; the last %d are ignored", pullsecrets.MaxSecrets, extra),
 		})
 	}
 	return names, problems
@@ -157,21 +155,21 @@ func inject(annotations map[string]string) (Inject, []Problem) {
 		return Unset, nil
 	}
 	if len(value) > MaxBytes {
-		return Invalid, []Problem{tooLong(pullsecrets.InjectAnnotation, "nothing is injected until it is corrected")}
+		return invalid, []Problem{tooLong(pullsecrets.InjectAnnotation, "no pull secrets are injected until it is corrected")}
 	}
 	switch i := Inject(strings.TrimSpace(value)); i {
 	case Declared, Auto, Disabled:
 		return i, nil
 	}
-	return Invalid, []Problem{{
+	return invalid, []Problem{{
 		Annotation: pullsecrets.InjectAnnotation,
 		Item:       Quote(value),
-		Reason:     "is none of declared, auto and disabled; nothing is injected until it is corrected",
+		Reason:     "is not one of declared, auto and disabled; no pull secrets are injected until it is corrected",
 	}}
 }
 
-// items splits a comma-separated list into the names that count and the
-// problems with the others.
+// items splits a comma-separated list into the valid names and the problems with the other
+// items.
 func items(key, value string, wildcard bool) ([]string, []Problem) {
 	if value == "" {
 		return nil, nil
@@ -194,7 +192,7 @@ func items(key, value string, wildcard bool) ([]string, []Problem) {
 			continue
 		}
 		if len(validation.IsDNS1123Subdomain(name)) > 0 {
-			if len(problems) == MaxProblems {
+			if len(problems) == maxProblems {
 				more++
 				continue
 			}
@@ -214,17 +212,17 @@ func items(key, value string, wildcard bool) ([]string, []Problem) {
 		})
 	}
 	if cut {
-		problems = append(problems, tooLong(key, "the items after that are left out"))
+		problems = append(problems, tooLong(key, "the rest is ignored"))
 	}
 	return names, problems
 }
 
 func tooLong(key, consequence string) Problem {
-	return Problem{Annotation: key, Reason: fmt.Sprintf("the value is longer than the %d bytes that are read; %s", MaxBytes, consequence)}
+	return Problem{Annotation: key, Reason: fmt.Sprintf("the value is longer than %d bytes; %s", MaxBytes, consequence)}
 }
 
-// bounded returns the part of a list that is read, and reports whether there is more.
-// An item that the bound cuts is left out, because its first half may be another name.
+// bounded returns the part of a list that is read, and reports whether there is more. An
+// item that crosses the limit is dropped, because its first half may be another name.
 func bounded(value string) (string, bool) {
 	if len(value) <= MaxBytes {
 		return value, false
@@ -235,8 +233,8 @@ func bounded(value string) (string, bool) {
 	return value[:strings.LastIndexByte(value[:MaxBytes], ',')+1], true
 }
 
-// Cut returns as much of a value as decides what it is read as: the part that is read,
-// and one byte that shows that there is more. What Cut returns is read as the value is.
+// Cut returns the part of a value that caches have to keep: the bytes that are read, and
+// one more that shows that the value is too long. The result parses like the value.
 func Cut(value string) string {
 	if len(value) <= MaxBytes+1 {
 		return value
@@ -244,8 +242,8 @@ func Cut(value string) string {
 	return strings.Clone(value[:MaxBytes+1])
 }
 
-// Same reports whether two objects ask for the same in the same words. It parses
-// nothing, so that it can be asked at each event.
+// Same reports whether two objects have the same annotations of ours. It parses nothing,
+// so it is cheap enough for every event.
 func Same(was, is map[string]string) bool {
 	for _, key := range []string{pullsecrets.SecretsAnnotation, pullsecrets.InjectAnnotation, pullsecrets.ServiceAccountsAnnotation} {
 		before, had := was[key]
@@ -256,9 +254,8 @@ func Same(was, is map[string]string) bool {
 	return true
 }
 
-// Quote returns text as one quoted line of at most 64 characters of the
-// original, control characters escaped, so that no report can be flooded or
-// faked by what a user wrote.
+// Quote returns text as one quoted line of at most 64 characters, with control characters
+// escaped, so that users cannot flood or forge a message.
 func Quote(text string) string {
 	if utf8.RuneCountInString(text) <= maxQuoted {
 		return strconv.Quote(text)

@@ -58,7 +58,7 @@ func TestSecrets(t *testing.T) {
 			problems: []string{`annotation pullsecrets.dev/secrets: "a\x00\x1b[31m" is not a DNS-1123 subdomain`},
 		},
 		{
-			reason: "a bad item is told once", value: "A,A,A",
+			reason: "a bad item is reported once", value: "A,A,A",
 			problems: []string{`annotation pullsecrets.dev/secrets: "A" is not a DNS-1123 subdomain`},
 		},
 		{
@@ -72,8 +72,8 @@ func TestSecrets(t *testing.T) {
 		{
 			reason: "a thousand names", value: strings.Join(names(1000), ","), want: names(32),
 			problems: []string{
-				"annotation pullsecrets.dev/secrets: the value is longer than the 4096 bytes that are read; the items after that are left out",
-				"annotation pullsecrets.dev/secrets: at most 32 names count, the last 309 are left out",
+				"annotation pullsecrets.dev/secrets: the value is longer than 4096 bytes; the rest is ignored",
+				"annotation pullsecrets.dev/secrets: at most 32 names are used; the last 309 are ignored",
 			},
 		},
 		{
@@ -127,10 +127,10 @@ func TestInject(t *testing.T) {
 		{value: "auto", want: Auto},
 		{value: "disabled", want: Disabled},
 		{value: " auto\n", want: Auto},
-		{value: "", want: Invalid, problem: `annotation pullsecrets.dev/inject: "" is none of declared, auto and disabled; nothing is injected until it is corrected`},
-		{value: "false", want: Invalid, problem: `annotation pullsecrets.dev/inject: "false" is none of declared, auto and disabled; nothing is injected until it is corrected`},
-		{value: "Disabled", want: Invalid, problem: `annotation pullsecrets.dev/inject: "Disabled" is none of declared, auto and disabled; nothing is injected until it is corrected`},
-		{value: "invalid", want: Invalid, problem: `annotation pullsecrets.dev/inject: "invalid" is none of declared, auto and disabled; nothing is injected until it is corrected`},
+		{value: "", want: invalid, problem: `annotation pullsecrets.dev/inject: "" is not one of declared, auto and disabled; no pull secrets are injected until it is corrected`},
+		{value: "false", want: invalid, problem: `annotation pullsecrets.dev/inject: "false" is not one of declared, auto and disabled; no pull secrets are injected until it is corrected`},
+		{value: "Disabled", want: invalid, problem: `annotation pullsecrets.dev/inject: "Disabled" is not one of declared, auto and disabled; no pull secrets are injected until it is corrected`},
+		{value: "invalid", want: invalid, problem: `annotation pullsecrets.dev/inject: "invalid" is not one of declared, auto and disabled; no pull secrets are injected until it is corrected`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.value, func(t *testing.T) {
@@ -195,13 +195,13 @@ func TestPolicyFor(t *testing.T) {
 		{Disabled, Unset, Policy{Disabled: true}},
 		{Disabled, Auto, Policy{Disabled: true}},
 		{Disabled, Declared, Policy{Disabled: true}},
-		{Disabled, Invalid, Policy{Disabled: true}},
-		{Invalid, Disabled, Policy{Disabled: true}},
-		{Invalid, Unset, Policy{Hold: true}},
-		{Unset, Invalid, Policy{Hold: true}},
-		{Auto, Invalid, Policy{Hold: true}},
-		{Invalid, Auto, Policy{Always: true, Auto: true}},
-		{Invalid, Declared, Policy{}},
+		{Disabled, invalid, Policy{Disabled: true}},
+		{invalid, Disabled, Policy{Disabled: true}},
+		{invalid, Unset, Policy{Hold: true}},
+		{Unset, invalid, Policy{Hold: true}},
+		{Auto, invalid, Policy{Hold: true}},
+		{invalid, Auto, Policy{Always: true, Auto: true}},
+		{invalid, Declared, Policy{}},
 	}
 	for _, tt := range tests {
 		if got := PolicyFor(tt.namespace, tt.service); got != tt.want {
@@ -210,9 +210,9 @@ func TestPolicyFor(t *testing.T) {
 	}
 }
 
-// FuzzParse checks what holds for every text: the names that count are valid,
-// different, few enough and among the items; reports are few, short and
-// printable; and writing the names down again reads as the same names.
+// FuzzParse checks properties of every text: valid names are distinct, bounded in number
+// and part of the text; reports are few, short and printable; and the names parse to the
+// same names again.
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
 		"", "ghcr", "a,b,c", " a ,, b ", "A,/,\x00", "*", "a,*", "declared", "auto ", "Disabled",
@@ -243,7 +243,7 @@ func FuzzParse(f *testing.F) {
 		if diff := cmp.Diff(got.Secrets, again.Secrets); diff != "" || len(again.Problems) > 0 {
 			t.Errorf("the names do not read as themselves: %v\n%s", again.Problems, diff)
 		}
-		if len(got.Problems) > 2*(MaxProblems+2)+1 {
+		if len(got.Problems) > 2*(maxProblems+2)+1 {
 			t.Errorf("%d problems", len(got.Problems))
 		}
 		for _, p := range got.Problems {

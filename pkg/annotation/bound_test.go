@@ -13,14 +13,14 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
-// allOf has one value under each key.
+// allOf returns annotations with one value under each key.
 func allOf(value string) map[string]string {
 	return map[string]string{
 		pullsecrets.SecretsAnnotation: value, pullsecrets.InjectAnnotation: value, pullsecrets.ServiceAccountsAnnotation: value,
 	}
 }
 
-// An item that the bound cuts is not taken for the name that its first half is.
+// An item that crosses the limit is not read as the name that its first half is.
 func TestBound(t *testing.T) {
 	before := strings.Repeat(" ", MaxBytes-len("one,two")) + "one,two"
 	for _, test := range []struct {
@@ -29,23 +29,23 @@ func TestBound(t *testing.T) {
 		problems      int
 	}{
 		{"as long as is read", before, []string{"one", "two"}, 0},
-		{"an item goes on", before + "-and-a-half", []string{"one"}, 1},
-		{"an item ends at the bound", before + ",three", []string{"one", "two"}, 1},
-		{"one item that does not end", strings.Repeat("a", MaxBytes+1), nil, 1},
+		{"an item crosses the limit", before + "-and-a-half", []string{"one"}, 1},
+		{"an item ends at the limit", before + ",three", []string{"one", "two"}, 1},
+		{"one item without an end", strings.Repeat("a", MaxBytes+1), nil, 1},
 	} {
 		got := ForService(map[string]string{pullsecrets.SecretsAnnotation: test.value})
 		if diff := cmp.Diff(test.want, got.Secrets); diff != "" || len(got.Problems) != test.problems {
 			t.Errorf("%s: problems %v, names (-want, +got):\n%s", test.reason, got.Problems, diff)
 		}
 	}
-	if got := ForService(map[string]string{pullsecrets.InjectAnnotation: "auto" + strings.Repeat(" ", MaxBytes)}); got.Inject != Invalid || len(got.Problems) != 1 {
+	if got := ForService(map[string]string{pullsecrets.InjectAnnotation: "auto" + strings.Repeat(" ", MaxBytes)}); got.Inject != invalid || len(got.Problems) != 1 {
 		t.Errorf("inject that is too long is %q with the problems %v, want invalid and one", got.Inject, got.Problems)
 	}
 }
 
-// What is cut is read as the whole is, so that a program with a cache and one without
-// agree, and cutting twice changes nothing.
-func TestCutIsReadAlike(t *testing.T) {
+// A truncated value parses like the whole value, so that programs with and without a cache
+// agree. Truncation is idempotent.
+func TestCutValueParsesAlike(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	const letters = "ab,, \tX*é"
 	for range 300 {
@@ -59,10 +59,10 @@ func TestCutIsReadAlike(t *testing.T) {
 			t.Fatalf("%d bytes are kept of %d", len(cut), len(value))
 		}
 		if diff := cmp.Diff(ForNamespace(allOf(value)), ForNamespace(allOf(cut))); diff != "" {
-			t.Fatalf("the cut value is read otherwise (-whole, +cut):\n%s", diff)
+			t.Fatalf("the truncated value parses differently (-whole, +cut):\n%s", diff)
 		}
 		if !Same(allOf(value), allOf(cut)) {
-			t.Fatal("the cut value counts as another one")
+			t.Fatal("the truncated value counts as another one")
 		}
 	}
 }

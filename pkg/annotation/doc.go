@@ -2,10 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /*
-Package annotation reads what users write: the annotations by which a Namespace
-or a Knative Service asks for image pull secrets. It is pure: text goes in,
-settings and problems come out, and every program of the project reads
-annotations through it, so that none of them can disagree with another.
+Package annotation parses the annotations by which a Namespace or a Knative Service
+requests image pull secrets. It is pure: it takes text and returns settings and problems.
+All programs parse annotations with it, so that they cannot disagree.
 
 # Grammar
 
@@ -15,30 +14,26 @@ annotations through it, so that none of them can disagree with another.
 	item             = *space [ name ] *space
 	name             = a DNS-1123 subdomain, at most 253 characters
 
-White space around an item is ignored, line breaks included, so that a long list
-may be folded in YAML. Empty items are ignored and repeats collapse into the
-first. The order of the names is kept, because it decides which credential
-Knative's tag resolution tries.
+White space around an item is ignored, including line breaks, so that a long list may be
+folded in YAML. Empty items and repeats are ignored. The order of the names is kept,
+because it decides which credential Knative's tag resolution tries.
 
-At most the first [MaxBytes] bytes of a value are read, and a longer one is reported.
-An item that the bound cuts is left out. An inject value that is longer is invalid. So
-no cost grows with what somebody writes into an annotation. [Cut] is the part of a value
-that caches need to keep.
+At most the first [MaxBytes] bytes of a value are read, and a longer value is reported. An
+item that crosses the limit is dropped. An inject value that is longer is invalid. So the
+cost does not depend on the size of an annotation. [Cut] returns the part of a value that
+caches need to keep.
 
-At most [pullsecrets.MaxSecrets] secrets count; the rest is reported and left
-out. A "*" among service-accounts stands for all of them and makes the other
-items redundant.
+At most [pullsecrets.MaxSecrets] secrets are used; the rest is reported and ignored. A "*"
+among service-accounts selects all of them and makes the other items redundant.
 
 # Problems
 
-One bad item never spoils the others: the good ones count, and each bad one
-becomes a [Problem] that quotes it, cut at 64 characters, with everything that
-is not printable escaped. At most [MaxProblems] are kept of one annotation, and
-one more says how many others there are, so that a long annotation makes a report
-that a person can read.
+A bad item does not affect the others: the good ones are used, and each bad one becomes a
+[Problem] that quotes it, truncated to 64 characters, with unprintable characters escaped.
+At most 8 are kept of one annotation, and one more says how many others there are, so that
+a long annotation makes a readable report.
 
-An inject value that is not one of the three, the empty one included, is
-[Invalid]: nothing is added, and nothing that is there is taken away, until
-somebody corrects it.
+With an inject value other than these three, including the empty one, nothing is added and
+nothing is removed until it is corrected.
 */
 package annotation

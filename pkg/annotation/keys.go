@@ -11,10 +11,10 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
-// MaxKeys is how many keys of our group that do not count are kept of one object.
-const MaxKeys = 16
+// maxKeys is the number of ineffective keys of our group that are kept of one object.
+const maxKeys = 16
 
-// Place is a kind of object, or a part of one, that people put keys on.
+// Place is a kind of object, or a part of one, that carries labels and annotations.
 type Place string
 
 // The places whose keys are checked.
@@ -26,7 +26,7 @@ const (
 	onSecret         Place = "a Secret"
 )
 
-// use is where a key of our group is read.
+// use describes where a key of our group has an effect.
 type use struct {
 	label bool
 	on    []Place
@@ -58,10 +58,10 @@ func noun(label bool) string {
 	return "annotation"
 }
 
-// Strays returns the keys of our group among annotations, or labels, that are not
-// read at this place, in the order of the alphabet and at most [MaxKeys].
-func Strays(place Place, label bool, keys map[string]string) []string {
-	var strays []string
+// Unused returns the keys of our group among annotations or labels that have no effect at
+// this place, sorted, at most 16.
+func Unused(place Place, label bool, keys map[string]string) []string {
+	var unused []string
 	for key := range keys {
 		if !strings.HasPrefix(key, pullsecrets.GroupName+"/") {
 			continue
@@ -69,36 +69,36 @@ func Strays(place Place, label bool, keys map[string]string) []string {
 		if u, known := uses[key]; known && u.label == label && slices.Contains(u.on, place) {
 			continue
 		}
-		strays = append(strays, key)
+		unused = append(unused, key)
 	}
-	slices.Sort(strays)
-	return strays[:min(len(strays), MaxKeys)]
+	slices.Sort(unused)
+	return unused[:min(len(unused), maxKeys)]
 }
 
-// Misplaced reports each key of our group that is not read at this place, with the
-// place or the spelling that is.
+// Misplaced returns a problem for each key of our group that has no effect at this place.
+// It names the right place or the right spelling.
 func Misplaced(place Place, annotations, labels map[string]string) []Problem {
 	var problems []Problem
 	for _, keys := range []struct {
 		label bool
 		all   map[string]string
 	}{{false, annotations}, {true, labels}} {
-		for _, key := range Strays(place, keys.label, keys.all) {
-			problems = append(problems, Problem{Annotation: key, Label: keys.label, Reason: why(place, key)})
+		for _, key := range Unused(place, keys.label, keys.all) {
+			problems = append(problems, Problem{Annotation: key, Label: keys.label, Reason: reasonFor(place, key)})
 		}
 	}
-	return problems[:min(len(problems), MaxProblems)]
+	return problems[:min(len(problems), maxProblems)]
 }
 
-// why says why a key is not read.
-func why(place Place, key string) string {
+// reasonFor says why a key has no effect.
+func reasonFor(place Place, key string) string {
 	if u, known := uses[key]; known {
-		return "is not read on " + string(place) + "; it is " + article(u.label) + u.String()
+		return "has no effect on " + string(place) + "; it is " + article(u.label) + u.String()
 	}
 	if near := nearest(key); near != "" {
-		return "is unknown; did you mean the " + noun(uses[near].label) + " " + near + "?"
+		return "unknown key; did you mean the " + noun(uses[near].label) + " " + near + "?"
 	}
-	return "is unknown and has no effect"
+	return "unknown key without effect"
 }
 
 func article(label bool) string {
@@ -108,31 +108,32 @@ func article(label bool) string {
 	return "an "
 }
 
-// nearest returns the known key that a key is probably meant to be: the one with
-// the fewest edits, if these are few for its length. Case and separators count for
-// nothing.
+// nearest returns the known key that a key is most likely meant to be: the one with the
+// smallest edit distance, if that is small for its length. Case and separators are
+// ignored.
 func nearest(key string) string {
 	best, fewest := "", 0
-	name := bare(key)
+	name := normalized(key)
 	for _, known := range slices.Sorted(maps.Keys(uses)) {
-		other := bare(known)
+		other := normalized(known)
 		if most := max(1, len(other)/3); len(name) > len(other)+most {
-			continue // Keys are not bounded where admission sees them.
+			continue // In admission requests, the length of keys is not bounded.
 		}
-		if n := edits(name, other); n <= max(1, len(other)/3) && (best == "" || n < fewest) {
+		if n := editDistance(name, other); n <= max(1, len(other)/3) && (best == "" || n < fewest) {
 			best, fewest = known, n
 		}
 	}
 	return best
 }
 
-func bare(key string) string {
+// normalized returns the name of a key without its prefix, case and separators.
+func normalized(key string) string {
 	name := strings.ToLower(strings.TrimPrefix(key, pullsecrets.GroupName+"/"))
 	return strings.NewReplacer("-", "", "_", "", ".", "").Replace(name)
 }
 
-// edits is the Levenshtein distance of two short texts.
-func edits(a, b string) int {
+// editDistance returns the Levenshtein distance of two short texts.
+func editDistance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j

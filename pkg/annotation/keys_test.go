@@ -41,56 +41,56 @@ func TestMisplaced(t *testing.T) {
 		{
 			reason: "misspelled", place: OnService, annotations: keys("pullsecrets.dev/secret", "pullsecrets.dev/Inject", "pullsecrets.dev/injection"),
 			want: []string{
-				"annotation pullsecrets.dev/Inject: is unknown; did you mean the annotation pullsecrets.dev/inject?",
-				"annotation pullsecrets.dev/injection: is unknown and has no effect",
-				"annotation pullsecrets.dev/secret: is unknown; did you mean the annotation pullsecrets.dev/secrets?",
+				"annotation pullsecrets.dev/Inject: unknown key; did you mean the annotation pullsecrets.dev/inject?",
+				"annotation pullsecrets.dev/injection: unknown key without effect",
+				"annotation pullsecrets.dev/secret: unknown key; did you mean the annotation pullsecrets.dev/secrets?",
 			},
 		},
 		{
 			reason: "misspelled on a Namespace", place: OnNamespace, annotations: keys("pullsecrets.dev/serviceAccounts", "pullsecrets.dev/service-account"), labels: keys("pullsecrets.dev/excluded"),
 			want: []string{
-				"annotation pullsecrets.dev/service-account: is unknown; did you mean the annotation pullsecrets.dev/service-accounts?",
-				"annotation pullsecrets.dev/serviceAccounts: is unknown; did you mean the annotation pullsecrets.dev/service-accounts?",
-				"label pullsecrets.dev/excluded: is unknown; did you mean the label pullsecrets.dev/exclude?",
+				"annotation pullsecrets.dev/service-account: unknown key; did you mean the annotation pullsecrets.dev/service-accounts?",
+				"annotation pullsecrets.dev/serviceAccounts: unknown key; did you mean the annotation pullsecrets.dev/service-accounts?",
+				"label pullsecrets.dev/excluded: unknown key; did you mean the label pullsecrets.dev/exclude?",
 			},
 		},
 		{
 			reason: "nothing like it", place: OnNamespace, annotations: keys("pullsecrets.dev/team"),
-			want: []string{"annotation pullsecrets.dev/team: is unknown and has no effect"},
+			want: []string{"annotation pullsecrets.dev/team: unknown key without effect"},
 		},
 		{
 			reason: "on the template", place: OnTemplate, annotations: keys("pullsecrets.dev/secrets"), labels: keys("pullsecrets.dev/inject"),
 			want: []string{
-				"annotation pullsecrets.dev/secrets: is not read on the template of a Service; it is an annotation of a Namespace or a Service",
-				"label pullsecrets.dev/inject: is not read on the template of a Service; it is an annotation of a Namespace or a Service",
+				"annotation pullsecrets.dev/secrets: has no effect on the template of a Service; it is an annotation of a Namespace or a Service",
+				"label pullsecrets.dev/inject: has no effect on the template of a Service; it is an annotation of a Namespace or a Service",
 			},
 		},
 		{
 			reason: "on another kind", place: OnService, annotations: keys("pullsecrets.dev/service-accounts", "pullsecrets.dev/exclude"), labels: keys("pullsecrets.dev/exclude"),
 			want: []string{
-				"annotation pullsecrets.dev/exclude: is not read on a Service; it is a label of a Namespace",
-				"annotation pullsecrets.dev/service-accounts: is not read on a Service; it is an annotation of a Namespace",
-				"label pullsecrets.dev/exclude: is not read on a Service; it is a label of a Namespace",
+				"annotation pullsecrets.dev/exclude: has no effect on a Service; it is a label of a Namespace",
+				"annotation pullsecrets.dev/service-accounts: has no effect on a Service; it is an annotation of a Namespace",
+				"label pullsecrets.dev/exclude: has no effect on a Service; it is a label of a Namespace",
 			},
 		},
 		{
 			reason: "a label where it is an annotation, and the other way round", place: OnNamespace, annotations: keys("pullsecrets.dev/exclude"), labels: keys("pullsecrets.dev/secrets"),
 			want: []string{
-				"annotation pullsecrets.dev/exclude: is not read on a Namespace; it is a label of a Namespace",
-				"label pullsecrets.dev/secrets: is not read on a Namespace; it is an annotation of a Namespace or a Service",
+				"annotation pullsecrets.dev/exclude: has no effect on a Namespace; it is a label of a Namespace",
+				"label pullsecrets.dev/secrets: has no effect on a Namespace; it is an annotation of a Namespace or a Service",
 			},
 		},
 		{
 			reason: "on a ServiceAccount", place: OnServiceAccount, annotations: keys("pullsecrets.dev/secrets"),
-			want: []string{"annotation pullsecrets.dev/secrets: is not read on a ServiceAccount; it is an annotation of a Namespace or a Service"},
+			want: []string{"annotation pullsecrets.dev/secrets: has no effect on a ServiceAccount; it is an annotation of a Namespace or a Service"},
 		},
 		{
 			reason: "a thousand", place: OnService, annotations: many,
 			want: []string{
-				"annotation pullsecrets.dev/team-number-000: is unknown and has no effect", "annotation pullsecrets.dev/team-number-001: is unknown and has no effect",
-				"annotation pullsecrets.dev/team-number-002: is unknown and has no effect", "annotation pullsecrets.dev/team-number-003: is unknown and has no effect",
-				"annotation pullsecrets.dev/team-number-004: is unknown and has no effect", "annotation pullsecrets.dev/team-number-005: is unknown and has no effect",
-				"annotation pullsecrets.dev/team-number-006: is unknown and has no effect", "annotation pullsecrets.dev/team-number-007: is unknown and has no effect",
+				"annotation pullsecrets.dev/team-number-000: unknown key without effect", "annotation pullsecrets.dev/team-number-001: unknown key without effect",
+				"annotation pullsecrets.dev/team-number-002: unknown key without effect", "annotation pullsecrets.dev/team-number-003: unknown key without effect",
+				"annotation pullsecrets.dev/team-number-004: unknown key without effect", "annotation pullsecrets.dev/team-number-005: unknown key without effect",
+				"annotation pullsecrets.dev/team-number-006: unknown key without effect", "annotation pullsecrets.dev/team-number-007: unknown key without effect",
 			},
 		},
 	}
@@ -105,8 +105,8 @@ func TestMisplaced(t *testing.T) {
 			}
 		})
 	}
-	if got := Strays(OnService, false, many); len(got) != MaxKeys || !slices.IsSorted(got) {
-		t.Errorf("Strays() = %q, want the first %d", got, MaxKeys)
+	if got := Unused(OnService, false, many); len(got) != maxKeys || !slices.IsSorted(got) {
+		t.Errorf("Unused() = %q, want the first %d", got, maxKeys)
 	}
 }
 
@@ -115,8 +115,8 @@ func TestEdits(t *testing.T) {
 		a, b string
 		want int
 	}{{"", "", 0}, {"abc", "abc", 0}, {"", "abc", 3}, {"abc", "", 3}, {"secret", "secrets", 1}, {"kitten", "sitting", 3}, {"inject", "injcet", 2}} {
-		if got := edits(tt.a, tt.b); got != tt.want {
-			t.Errorf("edits(%q, %q) = %d, want %d", tt.a, tt.b, got, tt.want)
+		if got := editDistance(tt.a, tt.b); got != tt.want {
+			t.Errorf("editDistance(%q, %q) = %d, want %d", tt.a, tt.b, got, tt.want)
 		}
 	}
 }

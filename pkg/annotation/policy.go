@@ -3,22 +3,22 @@
 
 package annotation
 
-// Policy is what a Service gets, once its own inject annotation and its
-// Namespace's are taken together.
+// Policy is how a Service gets pull secrets, by its own inject annotation and its
+// Namespace's.
 type Policy struct {
-	// Disabled: as if nothing were declared.
+	// Disabled means that nothing is declared.
 	Disabled bool
-	// Hold: an invalid value; nothing is added and nothing is taken away.
+	// Hold means that a value is invalid: nothing is added and nothing is removed.
 	Hold bool
-	// Always: ClusterPullSecrets with always.services count.
+	// Always means that ClusterPullSecrets with always.services count.
 	Always bool
-	// Auto: granted ClusterPullSecrets that cover an image count.
+	// Auto means that granted ClusterPullSecrets that cover an image count.
 	Auto bool
 }
 
-// PolicyFor resolves the two inject annotations. A Service's value wins over
-// its Namespace's, but a Namespace's disabled wins over everything in it. The
-// value declared on a Service means its own and its Namespace's secrets alone.
+// PolicyFor combines the two inject annotations. A Service's value overrides its
+// Namespace's, except that disabled on the Namespace overrides everything in it. The value
+// declared on a Service excludes ClusterPullSecrets with always.services.
 func PolicyFor(namespace, service Inject) Policy {
 	if namespace == Disabled || service == Disabled {
 		return Policy{Disabled: true}
@@ -28,7 +28,7 @@ func PolicyFor(namespace, service Inject) Policy {
 		effective = namespace
 	}
 	switch {
-	case effective == Invalid:
+	case effective == invalid:
 		return Policy{Hold: true}
 	case service == Declared:
 		return Policy{}

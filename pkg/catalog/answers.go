@@ -9,10 +9,11 @@ import (
 	"pullsecrets.dev/pkg/grant"
 )
 
-// maxAnswers is for how many kinds of Namespaces the answers of selectors are kept.
+// maxAnswers is the number of selector results that are kept, one for each combination of
+// labels that selectors use.
 const maxAnswers = 8192
 
-// remember returns a memory of bounded size. Where it is full, any one makes way.
+// remember returns a memory of bounded size. When it is full, it evicts any entry.
 func remember() grant.Memory {
 	var mu sync.Mutex
 	kept := make(map[string]grant.Answer)

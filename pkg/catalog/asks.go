@@ -13,12 +13,12 @@ import (
 	"pullsecrets.dev/pkg/grant"
 )
 
-// maxAsks is of how many Namespaces it is kept what they ask for.
+// maxAsks is the number of Namespaces whose requests are kept.
 const maxAsks = 1024
 
-// asks keeps what Namespaces ask for, with the objects that it was read from, which caches
-// replace when they change. Each object is read once, however many ClusterPullSecrets
-// concern its Namespace, and whatever changes beside it.
+// asks keeps what Namespaces request, with the objects that it was parsed from, which
+// caches replace when they change. Each object is parsed once, however many
+// ClusterPullSecrets select its Namespace.
 type asks struct {
 	mu     sync.Mutex
 	byName map[string]*asked
@@ -72,7 +72,7 @@ func (a *asked) isOf(namespace *corev1.Namespace, services []*servingv1.Service)
 	return true
 }
 
-// read reads the Services that were not there before.
+// read parses the Services that were not there before.
 func read(namespace *corev1.Namespace, services []*servingv1.Service, before *asked) *asked {
 	now := &asked{
 		namespace: namespace, services: make(map[*servingv1.Service]serviceAsks, len(services)),

@@ -20,9 +20,9 @@ import (
 	. "pullsecrets.dev/pkg/reconciler/testing"
 )
 
-// An object is read when it is new, and not at each look: what is written into an object
-// that is in a cache, which nobody does, is not seen.
-func TestObjectsAreReadOnce(t *testing.T) {
+// An object is parsed once, when it is new. Changes of an object in a cache, which never
+// happen otherwise, are not seen.
+func TestObjectsAreParsedOnce(t *testing.T) {
 	cps := ClusterPullSecret("ghcr")
 	c := catalogOf(t, cps, ClusterPullSecret("quay"))
 	wants := func(namespace *corev1.Namespace, services ...*servingv1.Service) bool {
@@ -60,7 +60,7 @@ func TestObjectsAreReadOnce(t *testing.T) {
 	}
 }
 
-// What Knative's settings say is asked for at each look, though objects are read once.
+// Knative's settings are evaluated in each call, although objects are parsed once.
 func TestSettingsOfImages(t *testing.T) {
 	cps := ClusterPullSecret("quay", func(cps *v1alpha1.ClusterPullSecret) { cps.Status.Registries = []string{"quay.io"} })
 	c := catalogOf(t, cps)
@@ -82,7 +82,7 @@ func TestSettingsOfImages(t *testing.T) {
 	}
 }
 
-// counting counts how often a lister is asked.
+// counting counts the calls of a lister.
 type counting struct {
 	listers.ClusterPullSecretLister
 	lists int
@@ -93,9 +93,9 @@ func (c *counting) List(s labels.Selector) ([]*v1alpha1.ClusterPullSecret, error
 	return c.ClusterPullSecretLister.List(s)
 }
 
-// Nothing is listed while nothing changes, and what changes is seen at once, before any
+// The lister is called only after a change, and a change is visible at once, before any
 // event.
-func TestListsAfterChangesAlone(t *testing.T) {
+func TestListsOnlyAfterChanges(t *testing.T) {
 	informer := informerOf(t, fake.NewSimpleClientset(), ClusterPullSecret("first"))
 	store, counted := informer.Informer().GetIndexer(), &counting{ClusterPullSecretLister: informer.Lister()}
 	c, err := catalog.Of(informer.Informer(), counted)
@@ -103,7 +103,7 @@ func TestListsAfterChangesAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := catalog.Of(informer.Informer(), informer.Lister()); err != nil {
-		t.Errorf("a second catalogue: %v", err)
+		t.Errorf("a second catalog: %v", err)
 	}
 	changed := ClusterPullSecret("second")
 	changed.Spec.NamespaceSelector.MatchLabels = map[string]string{"team": "blue"}
@@ -135,7 +135,7 @@ func TestListsAfterChangesAlone(t *testing.T) {
 	}
 }
 
-// BenchmarkDue looks at Namespaces while nothing changes.
+// BenchmarkDue evaluates Namespaces while nothing changes.
 func BenchmarkDue(b *testing.B) {
 	for _, size := range []struct{ clusterPullSecrets, namespaces int }{{50, 100}, {500, 100}, {500, 1000}} {
 		b.Run(fmt.Sprintf("%d ClusterPullSecrets, %d Namespaces", size.clusterPullSecrets, size.namespaces), func(b *testing.B) {

@@ -1,8 +1,8 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package catalog keeps what ClusterPullSecrets grant ready for use. Selectors are
-// compiled when a ClusterPullSecret changes and not for every Namespace that asks.
+// Package catalog caches what ClusterPullSecrets grant. Selectors are compiled when a
+// ClusterPullSecret changes, and not for every Namespace.
 package catalog
 
 import (
@@ -22,34 +22,33 @@ import (
 	"pullsecrets.dev/pkg/grant"
 )
 
-// Catalog is a grant.Catalog of the ClusterPullSecrets that a lister has now.
+// Catalog caches a grant.Catalog of the ClusterPullSecrets of a lister.
 type Catalog struct {
-	// Covers is by what Due and DueOf decide. It may be set before they are called, to
-	// decide by Knative's settings too.
+	// Covers is how Due and DueOf decide. It may be set before they are called, to use
+	// Knative's settings too.
 	Covers grant.Covers
 
 	lister listers.ClusterPullSecretLister
-	// changes counts what the cache of the lister takes in, and is nil where nobody
-	// counts.
+	// changes counts changes of the lister's cache. It is nil if they are not counted.
 	changes *atomic.Int64
 
 	mu      sync.Mutex
 	current grant.Catalog
-	// from are the ClusterPullSecrets of current, and asOf the count before they
-	// were listed.
+	// from are the ClusterPullSecrets of current, and asOf is the count before they were
+	// listed.
 	from []*v1alpha1.ClusterPullSecret
 	asOf int64
 	asks asks
 }
 
-// New returns the catalogue of a lister, which is listed for each look.
+// New returns the catalog of a lister, which is listed for each call.
 func New(lister listers.ClusterPullSecretLister) *Catalog {
 	return &Catalog{lister: lister, Covers: grant.ImageSettings{}.Covers}
 }
 
-// Of returns the catalogue of an informer's lister, which is listed only after the cache
-// has changed. The cache itself says so, by calling an index function with its lock held:
-// an event could come later than the reconciliation that it causes elsewhere.
+// Of returns the catalog of an informer's lister, which is listed only after its cache
+// changed. The cache reports changes by calling an index function with its lock held: an
+// event could arrive later than the reconciliation that it causes elsewhere.
 func Of(informer cache.SharedIndexInformer, lister listers.ClusterPullSecretLister) (*Catalog, error) {
 	c := New(lister)
 	c.changes = new(atomic.Int64)
@@ -58,20 +57,20 @@ func Of(informer cache.SharedIndexInformer, lister listers.ClusterPullSecretList
 		c.changes.Add(1)
 		return nil, nil
 	}
-	// Several catalogues may be of one informer.
+	// One informer may have several catalogs.
 	if err := informer.AddIndexers(cache.Indexers{fmt.Sprintf("catalog-%p", c): count}); err != nil {
 		return nil, fmt.Errorf("failed to count changes of ClusterPullSecrets: %w", err)
 	}
 	return c, nil
 }
 
-// Get returns the catalogue as of now.
+// Get returns the current catalog.
 func (c *Catalog) Get() (grant.Catalog, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var asOf int64
 	if c.changes != nil {
-		// The count comes first: what changes from now on is counted after it.
+		// The count is read first, so that a later change is not missed.
 		if asOf = c.changes.Load(); asOf == c.asOf {
 			return c.current, nil
 		}
@@ -80,7 +79,7 @@ func (c *Catalog) Get() (grant.Catalog, error) {
 	if err != nil {
 		return grant.Catalog{}, fmt.Errorf("failed to list ClusterPullSecrets: %w", err)
 	}
-	// Listers list in no order.
+	// Listers return objects in random order.
 	slices.SortFunc(all, func(a, b *v1alpha1.ClusterPullSecret) int { return strings.Compare(a.Name, b.Name) })
 	if !slices.Equal(all, c.from) {
 		c.current, c.from = c.current.Renewed(all, remember), all
@@ -89,8 +88,8 @@ func (c *Catalog) Get() (grant.Catalog, error) {
 	return c.current, nil
 }
 
-// Due returns what a Namespace with these Services may have, and which of it there
-// is to be a copy of. An excluded Namespace may have nothing.
+// Due returns what is granted to a Namespace with these Services, and of which
+// ClusterPullSecrets it needs copies. An excluded Namespace is granted nothing.
 func (c *Catalog) Due(namespace *corev1.Namespace, services []*servingv1.Service, excluded bool) (granted grant.Grants, wanted []*v1alpha1.ClusterPullSecret, err error) {
 	granted, err = c.granted(namespace, excluded)
 	if err != nil || len(granted.Serving) == 0 {
@@ -99,8 +98,8 @@ func (c *Catalog) Due(namespace *corev1.Namespace, services []*servingv1.Service
 	return granted, granted.Wanted(c.asks.of(namespace, services), c.Covers), nil
 }
 
-// DueOf returns what Due says about one ClusterPullSecret: the older one that serves in
-// its place, if there is one, or whether it serves, and there is to be a copy.
+// DueOf returns the result of Due for one ClusterPullSecret: the older one that serves in
+// its place if there is one, or whether it serves and whether a copy is needed.
 func (c *Catalog) DueOf(cps *v1alpha1.ClusterPullSecret, namespace *corev1.Namespace, services []*servingv1.Service, excluded bool) (older string, serves, wanted bool, err error) {
 	granted, err := c.granted(namespace, excluded)
 	if err != nil {
@@ -129,8 +128,8 @@ func (c *Catalog) granted(namespace *corev1.Namespace, excluded bool) (grant.Gra
 	return all.For(namespace.Labels), nil
 }
 
-// Images are the images that the Pods of a Service need: those of its containers and
-// image volumes, and the queue-proxy's, in no special order.
+// Images returns the images that the Pods of a Service need: those of its containers and
+// image volumes, and the queue-proxy's, in no particular order.
 func Images(svc *servingv1.Service) []grant.Image {
 	spec := &svc.Spec.Template.Spec
 	images := []grant.Image{{QueueProxy: true}}

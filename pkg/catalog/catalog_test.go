@@ -85,7 +85,7 @@ type failing struct {
 
 func (f *failing) List(labels.Selector) ([]*v1alpha1.ClusterPullSecret, error) { return nil, f.err }
 
-// A failure is passed on, and is nobody's after that.
+// An error is returned to the caller and not cached.
 func TestGetFails(t *testing.T) {
 	informer := informerOf(t, fake.NewSimpleClientset(), ClusterPullSecret("ghcr"))
 	f := &failing{informer.Lister(), errors.New("away")}
@@ -101,7 +101,8 @@ func TestGetFails(t *testing.T) {
 	}
 }
 
-// informerOf has these ClusterPullSecrets in its cache, and has not started.
+// informerOf returns an informer that is not started, with these ClusterPullSecrets in its
+// cache.
 func informerOf(t testing.TB, client versioned.Interface, all ...*v1alpha1.ClusterPullSecret) informers.ClusterPullSecretInformer {
 	t.Helper()
 	informer := externalversions.NewSharedInformerFactory(client, 0).Pullsecrets().V1alpha1().ClusterPullSecrets()
@@ -119,7 +120,7 @@ func catalogOf(t *testing.T, all ...*v1alpha1.ClusterPullSecret) *catalog.Catalo
 	return catalog.New(informer.Lister())
 }
 
-// TestDue lists what a Namespace may have and what it is to have.
+// TestDue checks what a Namespace is granted and which copies it needs.
 func TestDue(t *testing.T) {
 	c := catalogOf(
 		t,
@@ -194,7 +195,7 @@ func asks(name string) NamespaceOption {
 	return WithNamespaceAnnotation(pullsecrets.SecretsAnnotation, name)
 }
 
-// Where there are no ClusterPullSecrets, nothing is granted.
+// Without ClusterPullSecrets, nothing is granted.
 func TestDueOfNothing(t *testing.T) {
 	empty := catalogOf(t)
 	if granted, wanted, err := empty.Due(Namespace("team", asks("ghcr")), nil, false); err != nil || len(granted.Serving)+len(wanted) > 0 {

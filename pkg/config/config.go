@@ -1,8 +1,8 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package config reads the ConfigMap config-pullsecrets, which operators edit,
-// and hands its current state to reconcilers and webhooks.
+// Package config parses the ConfigMap config-pullsecrets and gives its current state to
+// reconcilers and webhooks.
 package config
 
 import (
@@ -31,17 +31,17 @@ const (
 	backfillPerMinuteKey  = "backfill-per-minute"
 )
 
-// Backfill says what the reconciler may do to Services that exist already. Each
-// change of one is a new Revision, whose tags are resolved anew.
+// Backfill is what the reconciler may do to existing Services. Each change of one creates
+// a Revision, whose tags are resolved again.
 type Backfill string
 
 const (
-	// BackfillSafe changes a Service only if that cannot ship other code than
-	// its owner deployed, or if its own annotation asks.
+	// BackfillSafe changes a Service only if that cannot roll out other images than its
+	// owner deployed, or if its own annotation asks for it.
 	BackfillSafe Backfill = "safe"
 	// BackfillAll changes every Service.
 	BackfillAll Backfill = "all"
-	// BackfillReport changes none and says what it would change.
+	// BackfillReport changes none and reports what it would change.
 	BackfillReport Backfill = "report"
 	// BackfillDisabled changes none.
 	BackfillDisabled Backfill = "disabled"
@@ -51,16 +51,16 @@ const (
 type Config struct {
 	// ExcludedNamespaces are globs, in the syntax of path.Match.
 	ExcludedNamespaces []string
-	// SourceNamespaces are where source credentials may lie; nil for all but
-	// the product's own.
+	// SourceNamespaces may contain sources. It is nil for all namespaces but the
+	// installation's own.
 	SourceNamespaces sets.Set[string]
 	Backfill         Backfill
-	// BackfillPerMinute is how many Services may be changed per minute; 0 is
-	// no limit.
+	// BackfillPerMinute is the number of Services that may be changed per minute; 0 is no
+	// limit.
 	BackfillPerMinute int
 }
 
-// Default is the configuration of an empty ConfigMap.
+// Default returns the configuration of an empty ConfigMap.
 func Default() *Config {
 	return &Config{
 		ExcludedNamespaces: []string{"kube-*", "knative-*", "openshift-*"},
@@ -70,8 +70,8 @@ func Default() *Config {
 	}
 }
 
-// NewFromMap parses the data of the ConfigMap. The error names the key, quotes
-// the value and says what was expected.
+// NewFromMap parses the data of the ConfigMap. The error names the key, quotes the value
+// and says what is expected.
 func NewFromMap(data map[string]string) (*Config, error) {
 	c := Default()
 	if err := configmap.Parse(data,
@@ -88,23 +88,23 @@ func NewFromMap(data map[string]string) (*Config, error) {
 // NewFromConfigMap parses the ConfigMap; see NewFromMap.
 func NewFromConfigMap(cm *corev1.ConfigMap) (*Config, error) { return NewFromMap(cm.Data) }
 
-// Excludes reports whether a namespace is taken out altogether: by its label, by
-// the configuration, or because it is one of the installation's own.
+// Excludes reports whether a namespace is excluded: by its label, by the configuration, or
+// because it belongs to the installation.
 func (c *Config) Excludes(namespace string, labels map[string]string) bool {
 	return ExcludedByLabel(labels) || c.ExcludedBy(namespace) != ""
 }
 
-// ExcludedByLabel reports whether a Namespace with these labels takes itself out.
+// ExcludedByLabel reports whether a Namespace with these labels excludes itself.
 func ExcludedByLabel(labels map[string]string) bool {
 	value, labelled := labels[pullsecrets.ExcludeLabel]
 	return labelled && value != pullsecrets.IncludeValue
 }
 
-// ExcludedBy says what takes a namespace out whatever its labels say, as part of a
-// sentence, or nothing where nothing does.
+// ExcludedBy returns what excludes a namespace whatever its labels, as part of a sentence,
+// or an empty string.
 func (c *Config) ExcludedBy(namespace string) string {
 	if namespace == pullsecrets.SystemNamespace || namespace == pullsecrets.SourcesNamespace {
-		return "the installation, to which it belongs"
+		return "the installation, which owns it"
 	}
 	for _, glob := range c.ExcludedNamespaces {
 		if ok, err := path.Match(glob, namespace); ok && err == nil {
@@ -114,7 +114,7 @@ func (c *Config) ExcludedBy(namespace string) string {
 	return ""
 }
 
-// AllowsSource tells whether a source credential may lie in a namespace.
+// AllowsSource reports whether a namespace may contain sources.
 func (c *Config) AllowsSource(namespace string) bool {
 	if namespace == pullsecrets.SystemNamespace {
 		return false
@@ -127,7 +127,7 @@ func asGlobs(key string, target *[]string) configmap.ParseFunc {
 		globs := []string{}
 		for _, glob := range split(value) {
 			if _, err := path.Match(glob, ""); err != nil {
-				return fmt.Errorf("%s is not a glob such as team-*", annotation.Quote(glob))
+				return fmt.Errorf("%s is not a valid glob, such as team-*", annotation.Quote(glob))
 			}
 			globs = append(globs, glob)
 		}
@@ -145,10 +145,10 @@ func asNamespaces(key string, target *sets.Set[string]) configmap.ParseFunc {
 		names := sets.New[string]()
 		for _, name := range split(value) {
 			if len(validation.IsDNS1123Label(name)) > 0 {
-				return fmt.Errorf("%s is not the name of a namespace; want names separated by commas, or * for all", annotation.Quote(name))
+				return fmt.Errorf("%s is not a valid namespace name; expected names separated by commas, or * for all", annotation.Quote(name))
 			}
 			if name == pullsecrets.SystemNamespace {
-				return fmt.Errorf("%s cannot hold sources: the programs run there", name)
+				return fmt.Errorf("%s must not contain sources: it is the namespace of the installation", name)
 			}
 			names.Insert(name)
 		}
@@ -164,7 +164,7 @@ func asBackfill(key string, target *Backfill) configmap.ParseFunc {
 			*target = b
 			return nil
 		}
-		return fmt.Errorf("%s is none of safe, all, report and disabled", annotation.Quote(value))
+		return fmt.Errorf("%s is not one of safe, all, report and disabled", annotation.Quote(value))
 	})
 }
 
@@ -172,15 +172,15 @@ func asCount(key string, target *int) configmap.ParseFunc {
 	return parse(key, func(value string) error {
 		n, err := strconv.Atoi(strings.TrimSpace(value))
 		if err != nil || n < 0 {
-			return fmt.Errorf("%s is not a number of Services; want 0 (no limit) or more", annotation.Quote(value))
+			return fmt.Errorf("%s is not a number of Services; expected 0 (no limit) or more", annotation.Quote(value))
 		}
 		*target = n
 		return nil
 	})
 }
 
-// parse applies read to the value of a key, if there is one, and puts the key
-// in front of what it says.
+// parse applies read to the value of a key, if it is set, and wraps its error with the
+// key.
 func parse(key string, read func(string) error) configmap.ParseFunc {
 	return func(data map[string]string) error {
 		value, ok := data[key]

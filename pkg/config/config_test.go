@@ -54,27 +54,27 @@ func TestNewFromMap(t *testing.T) {
 		},
 		{
 			reason: "a bad glob", data: map[string]string{"excluded-namespaces": "ok,[a"},
-			err: `excluded-namespaces: "[a" is not a glob such as team-*`,
+			err: `excluded-namespaces: "[a" is not a valid glob, such as team-*`,
 		},
 		{
 			reason: "a bad namespace", data: map[string]string{"source-namespaces": "Vault"},
-			err: `source-namespaces: "Vault" is not the name of a namespace; want names separated by commas, or * for all`,
+			err: `source-namespaces: "Vault" is not a valid namespace name; expected names separated by commas, or * for all`,
 		},
 		{
 			reason: "sources beside the programs", data: map[string]string{"source-namespaces": "pullsecrets-system"},
-			err: "source-namespaces: pullsecrets-system cannot hold sources: the programs run there",
+			err: "source-namespaces: pullsecrets-system must not contain sources: it is the namespace of the installation",
 		},
 		{
 			reason: "an unknown mode", data: map[string]string{"backfill": "yes"},
-			err: `backfill: "yes" is none of safe, all, report and disabled`,
+			err: `backfill: "yes" is not one of safe, all, report and disabled`,
 		},
 		{
 			reason: "a rate with a unit", data: map[string]string{"backfill-per-minute": "60/m"},
-			err: `backfill-per-minute: "60/m" is not a number of Services; want 0 (no limit) or more`,
+			err: `backfill-per-minute: "60/m" is not a number of Services; expected 0 (no limit) or more`,
 		},
 		{
 			reason: "a negative rate", data: map[string]string{"backfill-per-minute": "-1"},
-			err: `backfill-per-minute: "-1" is not a number of Services; want 0 (no limit) or more`,
+			err: `backfill-per-minute: "-1" is not a number of Services; expected 0 (no limit) or more`,
 		},
 	}
 	for _, tt := range tests {
@@ -159,8 +159,8 @@ func (d *defaulted) WatchWithDefault(cm corev1.ConfigMap, o ...configmap.Observe
 	d.Watch(cm.Name, o...)
 }
 
-// No program waits for the ConfigMap: it is written through an API server that may
-// ask the program.
+// No program waits for the ConfigMap, because it is written through an API server that may
+// call the program.
 func TestStoreWithoutConfigMap(t *testing.T) {
 	t.Setenv("SYSTEM_NAMESPACE", "pullsecrets-system")
 	cm := func(mode Backfill) *corev1.ConfigMap {

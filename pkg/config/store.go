@@ -16,8 +16,8 @@ import (
 
 type contextKey struct{}
 
-// Store follows the ConfigMap. A value that does not parse is logged and leaves
-// the running configuration as it is.
+// Store follows the ConfigMap. A value that does not parse is logged, and the previous
+// configuration stays in use.
 type Store struct {
 	*configmap.UntypedStore
 }
@@ -27,10 +27,11 @@ func NewStore(logger configmap.Logger, onChange ...func(name string, value any))
 	return &Store{configmap.NewUntypedStore("pullsecrets", logger, configmap.Constructors{Name: NewFromConfigMap}, onChange...)}
 }
 
-// WatchConfigs follows the ConfigMap. Where it is missing at the start the defaults
-// hold until it is created: it is written through an API server that may ask the
-// webhook, so no program may wait for it. When it is deleted later, the last settings
-// stay. It shadows the method of UntypedStore, whose watch waits without end.
+// WatchConfigs follows the ConfigMap. If it is missing at the start, the defaults apply
+// until it is created: it is written through an API server that may call the webhook, so
+// the programs must start without it. When it is deleted later, the last settings stay in
+// use. WatchConfigs shadows the method of UntypedStore, which waits for the ConfigMap
+// without a limit.
 func (s *Store) WatchConfigs(ctx context.Context, cmw configmap.Watcher) {
 	defaulting, ok := cmw.(configmap.DefaultingWatcher)
 	if ok {
@@ -38,8 +39,8 @@ func (s *Store) WatchConfigs(ctx context.Context, cmw configmap.Watcher) {
 		ok = apierrors.IsNotFound(err)
 	}
 	if !ok {
-		// A watch with a default could report the default first and start the
-		// program with it, although there are settings.
+		// A watch with a default could report the default first, and the program
+		// would start with it although the ConfigMap exists.
 		cmw.Watch(Name, s.OnConfigChanged)
 		return
 	}
@@ -52,13 +53,13 @@ func (s *Store) WatchConfigs(ctx context.Context, cmw configmap.Watcher) {
 	})
 }
 
-// ToContext attaches the current configuration, so that one pass of a
-// reconciler sees one configuration.
+// ToContext attaches the current configuration to a context, so that one reconciliation
+// uses one configuration.
 func (s *Store) ToContext(ctx context.Context) context.Context {
 	return WithConfig(ctx, s.Load())
 }
 
-// Load returns the current configuration, or the default before there is one.
+// Load returns the current configuration, or the default if there is none yet.
 func (s *Store) Load() *Config {
 	if c, ok := s.UntypedLoad(Name).(*Config); ok {
 		return c

@@ -6,24 +6,24 @@ package contest
 import "time"
 
 const (
-	// free is how often an object is brought to one state without delay.
+	// free is the number of writes of one state without delay.
 	free = 3
-	// firstWait is the delay of the next write. Each further one waits twice as long as
-	// the one before, up to longestWait.
+	// firstWait is the delay of the next write. It doubles with each further write, up to
+	// longestWait.
 	firstWait, longestWait = 2 * time.Second, 10 * time.Minute
 )
 
-// Backoff spaces out the writes that bring one object to the same state again and again.
-// The zero value is ready to use.
+// Backoff delays repeated writes of the same state of one object. The zero value is ready
+// to use.
 type Backoff struct {
-	// state is what the object was brought to last.
+	// state is the state of the last write.
 	state string
 	times int
 	last  time.Time
 }
 
-// Wait returns how long the next write that brings the object to a state has to wait.
-// Another state starts anew, and so does a long time without a write.
+// Wait returns the delay of the next write of a state. Another state resets the backoff,
+// and so does a long time without a write.
 func (b *Backoff) Wait(state string, now time.Time) time.Duration {
 	if b.state == state && now.Sub(b.last) > 2*longestWait {
 		*b = Backoff{}
@@ -34,7 +34,7 @@ func (b *Backoff) Wait(state string, now time.Time) time.Duration {
 	return max(0, b.last.Add(min(firstWait<<min(b.times-free, 10), longestWait)).Sub(now))
 }
 
-// Wrote notes a write that brings the object to a state.
+// Wrote records a write of a state.
 func (b *Backoff) Wrote(state string, now time.Time) {
 	if b.state != state {
 		*b = Backoff{state: state}

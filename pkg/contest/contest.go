@@ -1,12 +1,12 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package contest limits writes that are undone again and again. Without a limit that
-// would be a loop, and for a Service two Revisions in each round.
+// Package contest limits writes that another writer reverts repeatedly. Without a limit that
+// would be an endless loop, and two Revisions of a Service in each round.
 //
-// A list of pull secrets is left alone after a few rounds ([Contest], [Additions]),
-// because its owner may mean it. A copy is written again, later each time ([Backoff]),
-// because it has no owner but its ClusterPullSecret.
+// For a list of pull secrets, writes stop after a few rounds ([Contest], [Additions]),
+// because its owner may intend the removal. For a copy they continue with increasing delay
+// ([Backoff]), because a copy has no owner but its ClusterPullSecret.
 package contest
 
 import (
@@ -18,19 +18,19 @@ import (
 )
 
 const (
-	// Most rounds within window are how often something is put back before it is left
-	// alone for Pause.
+	// Most is the number of rounds within window after which an entry is not restored for
+	// Pause.
 	Most   = 3
 	window = 10 * time.Minute
-	// Pause is how long something contested is left alone.
+	// Pause is how long a contested object is not written.
 	Pause = time.Hour
 )
 
-// Rounds are the last times at which something was done that somebody undoes. The zero
-// value has none.
+// Rounds are the last times of a write that another writer reverts. The zero value has
+// none.
 type Rounds struct{ at []time.Time }
 
-// Note notes a round.
+// Note records a round.
 func (r *Rounds) Note(now time.Time) {
 	r.at = append(r.at, now)
 	if len(r.at) > Most {
@@ -38,8 +38,8 @@ func (r *Rounds) Note(now time.Time) {
 	}
 }
 
-// Recent returns how many of the last rounds, at most [Most], were within the window that
-// ends now.
+// Recent returns how many of the last rounds, at most [Most], were within the window
+// before now.
 func (r *Rounds) Recent(now time.Time) int {
 	recent := 0
 	for _, at := range r.at {
@@ -50,21 +50,21 @@ func (r *Rounds) Recent(now time.Time) int {
 	return recent
 }
 
-// Contested reports whether there were [Most] rounds within the window that ends now.
+// Contested reports whether there were [Most] rounds within the window before now.
 func (r *Rounds) Contested(now time.Time) bool { return r.Recent(now) >= Most }
 
-// Contest counts how often one object was restored. The zero value is ready to use.
+// Contest counts the restores of one object. The zero value is ready to use.
 type Contest struct {
 	Rounds
-	// given is when the object was given up for the time being.
-	given time.Time
+	// paused is when the current pause began.
+	paused time.Time
 }
 
-// Left returns how long the object is to be left alone from now on: not at all,
-// for Pause if it is given up now, or for the rest of that.
+// Left returns how long the object must not be written: zero, Pause if a pause begins now,
+// or the rest of the current pause.
 func (c *Contest) Left(now time.Time) time.Duration {
-	if !c.given.IsZero() {
-		if left := c.given.Add(Pause).Sub(now); left > 0 {
+	if !c.paused.IsZero() {
+		if left := c.paused.Add(Pause).Sub(now); left > 0 {
 			return left
 		}
 		*c = Contest{}
@@ -72,14 +72,14 @@ func (c *Contest) Left(now time.Time) time.Duration {
 	if !c.Contested(now) {
 		return 0
 	}
-	c.given = now
+	c.paused = now
 	return Pause
 }
 
 // Additions are the names that were added to one list. The zero value has none.
 type Additions struct{ names sets.Set[string] }
 
-// Again returns the entries that a result adds although they were added before.
+// Again returns the entries that a result adds and that were added before.
 func (a *Additions) Again(r merge.Result) []merge.Entry {
 	var again []merge.Entry
 	for _, e := range r.Added {
@@ -90,7 +90,7 @@ func (a *Additions) Again(r merge.Result) []merge.Entry {
 	return again
 }
 
-// Wrote notes that a result was written.
+// Wrote records that a result was written.
 func (a *Additions) Wrote(r merge.Result) {
 	if a.names == nil {
 		a.names = sets.New[string]()

@@ -12,37 +12,36 @@ import (
 	"strings"
 )
 
-// Config is a docker config that was found good. It prints its registries and
-// never a credential, and cannot be changed. The zero Config is empty. Two
-// Configs are compared by their digests.
+// Config is a valid docker config. It prints its registries and never a credential, and is
+// immutable. The zero Config is empty. Compare two Configs by their digests.
 type Config struct {
-	// open is a function because fmt calls no methods on what is in an
-	// unexported field of somebody's struct, and follows pointers there for
-	// verbs that do not fit. It finds no way into a function.
+	// open is a function because fmt calls no methods on unexported fields of other
+	// structs, and follows pointers there for verbs that do not fit. It cannot look into a
+	// function.
 	open func() *contents
 }
 
-// contents are what a Config is about.
+// contents is the data of a Config.
 type contents struct {
-	// entries are the credentials by key, as written.
+	// entries are the credentials by key as written.
 	entries map[string]credential
-	// credentials are the same by registry.
+	// credentials are the credentials by registry.
 	credentials map[string]credential
-	// index is the registries in the order in which they are tried.
+	// index are the registries in the order in which they are tried.
 	index []string
-	// repeated are the registries whose key stands in the text more than once.
+	// repeated are the registries whose key occurs more than once in the text.
 	repeated map[string]bool
 }
 
-// newConfig indexes the entries, whose keys are good. Where two keys stand for
-// one registry with different credentials, it returns that registry.
+// newConfig indexes entries with valid keys. If two keys refer to one registry with
+// different credentials, it returns that registry as ambiguous.
 func newConfig(entries map[string]credential) (config Config, ambiguous string) {
 	c := &contents{entries: entries, credentials: make(map[string]credential, len(entries))}
 	var registries []string
 	for key, credential := range entries {
 		registry, _ := registryOf(key)
-		// The first in the order of the alphabet is told, so that the same
-		// config makes the same error.
+		// The first in alphabetical order, so that the same config makes the same
+		// error.
 		if other, found := c.credentials[registry]; found && other != credential && (ambiguous == "" || registry < ambiguous) {
 			ambiguous = registry
 		}
@@ -53,7 +52,7 @@ func newConfig(entries map[string]credential) (config Config, ambiguous string) 
 	return Config{func() *contents { return c }}, ambiguous
 }
 
-// contents returns what is in the config; nothing of it may be changed.
+// contents returns the data of the config. It must not be changed.
 func (c Config) contents() *contents {
 	if c.open == nil {
 		return &contents{}
@@ -61,24 +60,23 @@ func (c Config) contents() *contents {
 	return c.open()
 }
 
-// Registries returns what the config has credentials for, as the readers match
-// it, sorted: hosts, with a port and a path where the key has them. What a copy
-// has credentials for is c.WithHub().Registries().
+// Registries returns the sorted registries that the config has credentials for, as the
+// readers match them: hosts, with a port and a path where the key has them. A copy has
+// credentials for c.WithHub().Registries().
 func (c Config) Registries() []string {
 	return slices.Sorted(slices.Values(c.contents().index))
 }
 
-// Covers tells whether both readers find a credential for the image in this
-// very config; see the function [Covers]. Of what a copy covers, ask
-// c.WithHub().
+// Covers reports whether both readers find a credential for the image in this config; see
+// [Covers]. For what a copy covers, use c.WithHub().
 func (c Config) Covers(image string) bool {
 	return Covers(c.contents().index, image)
 }
 
-// Copy returns what a copy holds under the key .dockerconfigjson: the config
-// with its Hub keys (see [Config.WithHub]), every credential equal to the byte,
-// and nothing else. The same config gives the same text however it was written,
-// and the copy of a copy is the same text again.
+// Copy returns what a copy holds under the key .dockerconfigjson: the config with its
+// Docker Hub keys (see [Config.WithHub]), every credential byte for byte, and nothing
+// else. Equal configs give the same text however they were written, and the copy of a copy
+// is the same text.
 func (c Config) Copy() []byte {
 	auths := map[string]written{}
 	for key, credential := range c.WithHub().contents().entries {
@@ -90,12 +88,12 @@ func (c Config) Copy() []byte {
 	return text
 }
 
-// Digest is the same for two configs exactly if their copies are: a cache that
-// keeps it need not keep the config. It is made from the credentials alone,
-// which may be short enough to be guessed from it, so it is not to be shown.
+// Digest is equal for two configs exactly if their copies are equal, so a cache can keep
+// it in place of the config. It must not be shown: a short credential could be guessed
+// from it.
 func (c Config) Digest() string { return DigestOf(c.Copy()) }
 
-// DigestOf is the Digest of the config whose copy this is.
+// DigestOf returns the Digest of the config with this copy.
 func DigestOf(copied []byte) string {
 	sum := sha256.Sum256(copied)
 	return hex.EncodeToString(sum[:])
@@ -106,8 +104,8 @@ func (c Config) String() string {
 	return "docker config for [" + strings.Join(c.Registries(), " ") + "]"
 }
 
-// GoString returns the registries, too.
+// GoString returns the registries too.
 func (c Config) GoString() string { return c.String() }
 
-// Format writes String, whatever the verb.
+// Format writes String for every verb.
 func (c Config) Format(state fmt.State, _ rune) { fmt.Fprint(state, c.String()) }

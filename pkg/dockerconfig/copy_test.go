@@ -26,7 +26,7 @@ func TestRegistries(t *testing.T) {
 	}
 }
 
-// copied returns the keys of a copy, and whose credential each has.
+// copied returns the keys of a copy, and which registry's credential each has.
 func copied(t *testing.T, c Config) map[string]string {
 	t.Helper()
 	got := map[string]string{}

@@ -11,27 +11,27 @@ import (
 	"pullsecrets.dev/pkg/annotation"
 )
 
-// WrongTypeError says that a Secret is of a type that is no docker config.
+// WrongTypeError reports a Secret whose type is not that of a docker config.
 type WrongTypeError struct {
 	// Type is the type of the Secret.
 	Type corev1.SecretType
 }
 
-// Error names both the type and those that were expected.
+// Error names the type and the expected ones.
 func (e *WrongTypeError) Error() string {
 	return fmt.Sprintf("type %s is neither %s nor %s",
 		annotation.Quote(string(e.Type)), corev1.SecretTypeDockerConfigJson, corev1.SecretTypeDockercfg)
 }
 
-// InvalidError says what is wrong with the docker config of a Secret. It holds
-// no credential and nothing of the text that one may be in.
+// InvalidError reports what is wrong with the docker config of a Secret. It holds no
+// credential and no part of a text that may contain one.
 type InvalidError struct {
 	// Key is the key of the Secret's data.
 	Key string
-	// Entry is the bad entry: its registry, quoted, or its number, counted from
-	// 1 in the order of the text. It is empty where the whole is bad.
+	// Entry is the invalid entry: its registry, quoted, or its number in the order of the
+	// text, from 1. It is empty if the whole config is invalid.
 	Entry string
-	// Reason says what was expected.
+	// Reason says what is wrong or expected.
 	Reason string
 }
 

@@ -9,21 +9,21 @@ import (
 )
 
 const (
-	// hubHost is the host that the kubelet looks up for Docker Hub's images.
+	// hubHost is the host that the kubelet looks up for images of Docker Hub.
 	hubHost = "docker.io"
 	// indexHost is the host that tag resolution looks up for them
-	// (pkg/name/registry.go:127-131), and the kubelet if it found no other.
+	// (pkg/name/registry.go:127-131), and the kubelet if it finds no other.
 	indexHost = "index.docker.io"
-	// hubKey is how the docker client writes indexHost.
+	// hubKey is the key that the docker client writes for indexHost.
 	hubKey = "https://" + indexHost + "/v1/"
-	// hubSite is the web site of Docker Hub, which is no registry.
+	// hubSite is the web site of Docker Hub, which is not a registry.
 	hubSite = "hub.docker.com"
 )
 
-// WithHub returns what a copy of the config holds: the same, and for each
-// registry docker.io, in whatever spelling, one that tag resolution matches,
-// too, with the same credential and the same path. For the kubelet nothing
-// changes, and whatever credential tag resolution found before it finds again.
+// WithHub returns the config of a copy: the same, and for each registry docker.io, in any
+// spelling, one that tag resolution matches too, with the same credential and path. The
+// kubelet finds the same credentials as before, and tag resolution keeps each credential
+// that it found before.
 func (c Config) WithHub() Config {
 	old := c.contents()
 	missing := missingHub(old.index)
@@ -34,14 +34,13 @@ func (c Config) WithHub() Config {
 	for key, registry := range missing {
 		entries[key] = old.credentials[registry]
 	}
-	// No two can disagree, because no registry is added that is there.
+	// Only missing registries are added, so there is no ambiguity.
 	config, _ := newConfig(entries)
 	config.contents().repeated = old.repeated
 	return config
 }
 
-// missingHub returns the keys to add, each with the registry whose credential
-// it gets.
+// missingHub returns the keys to add, each with the registry whose credential it gets.
 func missingHub(registries []string) map[string]string {
 	missing := map[string]string{}
 	for _, registry := range registries {
@@ -59,7 +58,7 @@ func missingHub(registries []string) map[string]string {
 		case path == "":
 			missing[hubKey] = registry
 		case hasVersion(path):
-			// The readers cut off one version; this one belongs to the path.
+			// The readers remove one version; this one is part of the path.
 			missing[indexHost+"/v1"+path] = registry
 		default:
 			missing[indexHost+path] = registry
@@ -68,8 +67,8 @@ func missingHub(registries []string) map[string]string {
 	return missing
 }
 
-// takesPlace tells whether a registry indexHost+path would be tried before one
-// that tag resolution finds already for some of the same images.
+// takesPlace reports whether a registry indexHost+path would be tried before one that tag
+// resolution already finds for some of the same images.
 func takesPlace(path string, registries []string) bool {
 	for _, registry := range registries {
 		l, ok := locate(registry)

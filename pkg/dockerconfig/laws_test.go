@@ -18,7 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// laws checks what holds for every config and every image.
+// laws checks properties of every config and every image.
 func laws(t *testing.T, source Config, images []string) {
 	t.Helper()
 	text := source.Copy()
@@ -53,8 +53,8 @@ func laws(t *testing.T, source Config, images []string) {
 	}
 }
 
-// lawsOfCopies checks that a copy is the source for the kubelet, and for tag
-// resolution the source and what the kubelet had there for the Hub.
+// lawsOfCopies checks that a copy equals the source for the kubelet, and for tag
+// resolution the source with what the kubelet finds for Docker Hub.
 func lawsOfCopies(t *testing.T, source, again Config, image string) {
 	t.Helper()
 	from, to := source.contents(), again.contents()
@@ -121,9 +121,9 @@ func TestLaws(t *testing.T) {
 	}
 }
 
-// FuzzParse checks that any text is either a config that keeps the laws or an
-// error that tells nothing of it, for both types, and that what is accepted is
-// read by encoding/json, and so by the readers, to the same credentials.
+// FuzzParse checks for both types that any text is either a config that satisfies the laws
+// or an error without any part of the text, and that encoding/json, and so the readers,
+// decode valid text to the same credentials.
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
 		"", "{}", "null", "[]", `{"auths":{}}`, `{"auths":null}`, `{"auths":[]}`,
@@ -163,7 +163,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// readAsTheReadersDo is how both of them unmarshal a Secret, in short.
+// readAsTheReadersDo decodes a Secret as both readers do, in short.
 func readAsTheReadersDo(t *testing.T, secretType corev1.SecretType, text []byte) map[string]credential {
 	t.Helper()
 	type entry struct {
@@ -187,8 +187,8 @@ func readAsTheReadersDo(t *testing.T, secretType corev1.SecretType, text []byte)
 	return read
 }
 
-// FuzzErrors checks that a password tells nothing of itself, wherever in an
-// entry it stands, and that a good one comes through.
+// FuzzErrors checks that a password is never printed, wherever in an entry it is, and that
+// a valid one is parsed.
 func FuzzErrors(f *testing.F) {
 	for _, seed := range []string{"u", "", ":", "\n", "\xff", "é", `"`, "{}", strings.Repeat("x", 1000)} {
 		for place := range 8 {
@@ -224,8 +224,8 @@ func FuzzErrors(f *testing.F) {
 	})
 }
 
-// FuzzCovers checks that deciding never panics, that it is what the keychain
-// decides, and that one registry more never takes an image away.
+// FuzzCovers checks that Covers never panics, agrees with the keychain, and that a further
+// registry never removes an image.
 func FuzzCovers(f *testing.F) {
 	r := rand.New(rand.NewPCG(7, 8))
 	for range 100 {

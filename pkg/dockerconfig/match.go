@@ -14,16 +14,16 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 )
 
-// Covers tells whether credentials for these registries serve an image, for
-// both readers: the kubelet, and Knative's tag resolution. An image by digest is
-// not resolved, and still must be covered for both: a Service changes from tag
-// to digest and back, and what it gets shall not depend on it.
+// Covers reports whether credentials for these registries cover an image for both readers:
+// the kubelet and Knative's tag resolution. An image by digest is not resolved, but must
+// be covered for both too, so that the result does not change when a Service switches
+// between tag and digest.
 //
-// An image that the readers look for in different places, such as
-// localhost/app, is not covered, whatever they would find there.
+// An image that the readers look up in different places, such as localhost/app, is not
+// covered.
 //
-// The registries are those that [Config.Registries] returns. They are enough to
-// decide, so nobody has to keep credentials for it.
+// The registries are those of [Config.Registries]. They are sufficient to decide, so that
+// no credential has to be kept for it.
 func Covers(registries []string, image string) bool {
 	pulled, resolved := pulledFrom(image), resolvedAt(image)
 	if path, hub := strings.CutPrefix(pulled, hubHost+"/"); pulled != resolved && (!hub || indexHost+"/"+path != resolved) {
@@ -32,19 +32,17 @@ func Covers(registries []string, image string) bool {
 	return len(kubelet(registries, pulled)) > 0 && tagResolution(registries, resolved) != ""
 }
 
-// CoversForKubelet reports whether credentials for these registries serve an image
-// that the kubelet alone looks credentials up for, because Knative resolves no tag of
-// it. The Hub's key, which the kubelet also offers to hosts without dot or
-// port, does not count as a credential for those.
+// CoversForKubelet reports whether credentials for these registries cover an image that
+// only the kubelet looks up, because Knative does not resolve its tag. The Docker Hub key,
+// which the kubelet also offers to hosts without dot or port, does not count for those.
 func CoversForKubelet(registries []string, image string) bool {
 	pulled := pulledFrom(image)
 	found := kubelet(registries, pulled)
 	return len(found) > 0 && (found[0] != indexHost || strings.HasPrefix(pulled, hubHost+"/"))
 }
 
-// pulledFrom returns the host and path that the kubelet looks credentials up
-// for, or nothing where it cannot read the image's name (parsers.go:32-38,
-// image_manager.go:286).
+// pulledFrom returns the host and path that the kubelet looks up for an image, or an empty
+// string if it cannot parse the name (parsers.go:32-38, image_manager.go:286).
 func pulledFrom(image string) string {
 	named, err := reference.ParseNormalizedNamed(image)
 	if err != nil {
@@ -53,9 +51,8 @@ func pulledFrom(image string) string {
 	return named.Name()
 }
 
-// resolvedAt returns the host and path that tag resolution looks a credential
-// up for, or nothing where it cannot read the image's name (resolve.go:91-99
-// of Knative).
+// resolvedAt returns the host and path that tag resolution looks up for an image, or an
+// empty string if it cannot parse the name (resolve.go:91-99 of Knative).
 func resolvedAt(image string) string {
 	if repository, ok := repositoryOf(image); ok {
 		return repository.String()
@@ -63,9 +60,9 @@ func resolvedAt(image string) string {
 	return ""
 }
 
-// RegistryOf returns the registry of an image as Knative names it, which for Docker Hub
-// is index.docker.io, or nothing where Knative cannot read the image's name (resolve.go:99
-// of Knative).
+// RegistryOf returns the registry of an image as Knative names it, which for Docker Hub is
+// index.docker.io, or an empty string if Knative cannot parse the name (resolve.go:99 of
+// Knative).
 func RegistryOf(image string) string {
 	if repository, ok := repositoryOf(image); ok {
 		return repository.RegistryStr()
@@ -73,7 +70,7 @@ func RegistryOf(image string) string {
 	return ""
 }
 
-// repositoryOf reads the name of an image as Knative does.
+// repositoryOf parses the name of an image as Knative does.
 func repositoryOf(image string) (name.Repository, bool) {
 	if digest, err := name.NewDigest(image, name.WeakValidation); err == nil {
 		return digest.Repository, true
@@ -82,9 +79,8 @@ func repositoryOf(image string) (name.Repository, bool) {
 	return tag.Repository, err == nil
 }
 
-// kubelet returns the registries whose credentials the kubelet tries for what
-// is pulled from there, in its order, where registries are in the order of
-// [inOrder].
+// kubelet returns the registries whose credentials the kubelet tries for an image, in its
+// order. registries are in the order of [inOrder].
 func kubelet(registries []string, pulled string) []string {
 	image, ok := locate(pulled)
 	if !ok || pulled == "" {
@@ -103,17 +99,17 @@ func kubelet(registries []string, pulled string) []string {
 	return found
 }
 
-// isDefaultRegistry is the kubelet's isDefaultRegistryMatch (keyring.go:193-215)
-// for an image with its host, as parsing leaves it. A host without dot or port,
-// which is localhost or has a capital, counts as the Hub, too.
+// isDefaultRegistry is the kubelet's isDefaultRegistryMatch (keyring.go:193-215) for a
+// parsed image with its host. A host without dot or port, which is localhost or has a
+// capital letter, counts as Docker Hub too.
 func isDefaultRegistry(pulled string) bool {
 	host, _, _ := strings.Cut(pulled, "/")
 	return host == hubHost || host == indexHost || !strings.ContainsAny(host, ".:")
 }
 
-// tagResolution returns the registry whose credential tag resolution takes for
-// what is resolved there, where registries are in the order of [inOrder], or
-// nothing where it stays anonymous (keychain.go:229-246 and 323-331).
+// tagResolution returns the registry whose credential tag resolution uses for an image, or
+// an empty string if it stays anonymous (keychain.go:229-246 and 323-331). registries are
+// in the order of [inOrder].
 func tagResolution(registries []string, resolved string) string {
 	image, ok := locate(resolved)
 	if !ok || resolved == "" {
@@ -127,23 +123,23 @@ func tagResolution(registries []string, resolved string) string {
 	return ""
 }
 
-// inOrder puts registries into the order in which both readers try them
-// (keyring.go:182, keychain.go:219).
+// inOrder returns registries in the order in which both readers try them (keyring.go:182,
+// keychain.go:219).
 func inOrder(registries []string) []string {
 	ordered := slices.Sorted(slices.Values(registries))
 	slices.Reverse(ordered)
 	return slices.Compact(ordered)
 }
 
-// location is a registry or an image, taken apart for matching.
+// location is a registry or an image, split for matching.
 type location struct {
 	labels     []string
 	port, path string
 }
 
-// locate takes apart as both readers do, and fails where they would not match
-// (ParseSchemelessURL and SplitURL in keyring.go:220-238, parseSchemelessURL and
-// splitURL in keychain.go:264-282).
+// locate splits an address as both readers do, and fails if they would not match it
+// (ParseSchemelessURL and SplitURL in keyring.go:220-238, parseSchemelessURL and splitURL
+// in keychain.go:264-282).
 func locate(address string) (location, bool) {
 	parsed, err := url.Parse("https://" + address)
 	if err != nil {
@@ -153,7 +149,7 @@ func locate(address string) (location, bool) {
 	return location{strings.Split(host, "."), port, parsed.Path}, true
 }
 
-// has is the readers' rule whether a registry has an image (URLsMatch in
+// has reports whether a registry matches an image, by the readers' rule (URLsMatch in
 // keyring.go:262-290, urlsMatch in keychain.go:293-321).
 func (registry location) has(image location) bool {
 	if registry.port != image.port || len(registry.labels) != len(image.labels) || !strings.HasPrefix(image.path, registry.path) {

@@ -8,18 +8,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Parse reads the docker config of a Secret. The error is a [WrongTypeError] or
-// an [InvalidError].
+// Parse parses the docker config of a Secret. The error is a [WrongTypeError] or an
+// [InvalidError].
 //
-// It is stricter than the readers where they would skip an entry, take it for
-// no credential or disagree about it, because such an entry is a mistake that
-// would only come to light when an image is pulled. Where the readers agree it
-// reads as they do: names of fields in any case, and of keys and fields that
-// stand twice the last, if all of them are good.
+// It is stricter than the readers where they would skip an entry, read no credential from
+// it or disagree, because such an entry is a mistake that would only show when an image is
+// pulled. Where the readers agree it parses as they do: field names in any case, and the
+// last one of repeated keys and fields if all of them are valid.
 func Parse(secretType corev1.SecretType, data map[string][]byte) (Config, error) {
 	var (
 		key  string
@@ -37,9 +37,9 @@ func Parse(secretType corev1.SecretType, data map[string][]byte) (Config, error)
 	text, found := data[key]
 	switch {
 	case !found:
-		return Config{}, p.invalid("the Secret has no such key")
+		return Config{}, p.invalid("the Secret does not have this key")
 	case len(text) == 0:
-		return Config{}, p.invalid("expected a docker config, it is empty")
+		return Config{}, p.invalid("the value is empty; expected a docker config")
 	}
 	if err := p.checkJSON(text); err != nil {
 		return Config{}, err
@@ -50,22 +50,22 @@ func Parse(secretType corev1.SecretType, data map[string][]byte) (Config, error)
 	return p.config()
 }
 
-// parser gathers the entries of one config.
+// parser collects the entries of one config.
 type parser struct {
 	key     string
-	number  int // of the entry that is looked at, from 1.
+	number  int // of the current entry, from 1.
 	entries map[string]credential
-	// repeated are the registries whose key stood there before.
+	// repeated are the registries whose key occurred before.
 	repeated map[string]bool
 }
 
-// invalid is an error about the config as a whole.
+// invalid returns an error about the config as a whole.
 func (p *parser) invalid(reason string) error {
 	return &InvalidError{Key: p.key, Reason: reason}
 }
 
-// checkJSON tells where the text stops being JSON. What encoding/json says
-// about it quotes the text, and is left out.
+// checkJSON returns an error with the position where the text is no longer JSON. Errors of
+// encoding/json quote the text, so they are not wrapped.
 func (p *parser) checkJSON(text []byte) error {
 	var (
 		all    json.RawMessage
@@ -74,9 +74,9 @@ func (p *parser) checkJSON(text []byte) error {
 	switch err := json.Unmarshal(text, &all); {
 	case err == nil:
 	case errors.As(err, &syntax):
-		return p.invalid(fmt.Sprintf("expected JSON, it is none from byte %d on", syntax.Offset))
+		return p.invalid(fmt.Sprintf("invalid JSON at byte %d", syntax.Offset))
 	default:
-		return p.invalid("expected JSON")
+		return p.invalid("invalid JSON")
 	}
 	if !isObject(text) {
 		return p.invalid("expected a JSON object")
@@ -84,17 +84,17 @@ func (p *parser) checkJSON(text []byte) error {
 	return nil
 }
 
-// occurrences holds each value of a field that stands in an object, because
-// what stands twice is read twice.
+// occurrences collects each value of a field in an object, because encoding/json reads
+// repeated fields one after the other.
 type occurrences []json.RawMessage
 
-// UnmarshalJSON adds one more.
+// UnmarshalJSON adds a value.
 func (o *occurrences) UnmarshalJSON(text []byte) error {
 	*o = append(*o, bytes.Clone(text))
 	return nil
 }
 
-// configJSON reads what kubernetes.io/dockerconfigjson holds.
+// configJSON parses the data of type kubernetes.io/dockerconfigjson.
 func (p *parser) configJSON(text []byte) error {
 	var config struct {
 		Auths       occurrences `json:"auths"`
@@ -105,26 +105,24 @@ func (p *parser) configJSON(text []byte) error {
 	if json.Unmarshal(text, &config) != nil {
 		return p.invalid("expected a JSON object")
 	}
-	// Before the entries, because those whose credentials are kept elsewhere
-	// are empty, and that would be the less helpful thing to say.
-	for _, field := range []struct {
-		name   string
+	// Before the entries: entries with credential helpers are empty, and an error
+	// about that would be less helpful.
+	for _, helpers := range []struct {
+		field  string
 		values occurrences
 	}{{"credsStore", config.CredsStore}, {"credHelpers", config.CredHelpers}} {
-		for _, value := range field.values {
-			if v := string(value); v != "null" && v != `""` && !isEmptyObject(value) {
-				return p.invalid(field.name + " names a program of the machine where the config was made, which no node runs; expected the credentials themselves, in auths")
-			}
+		if slices.ContainsFunc(helpers.values, isSet) {
+			return p.invalid(helpers.field + ": credential helpers do not run on nodes; put the credentials into auths")
 		}
 	}
 	for _, value := range config.HTTPHeaders {
-		// The kubelet refuses the whole Secret otherwise: config.go:40-44.
+		// The kubelet rejects the whole Secret otherwise: config.go:40-44.
 		if json.Unmarshal(value, &map[string]string{}) != nil {
-			return p.invalid("HttpHeaders: expected an object of strings")
+			return p.invalid("HttpHeaders: expected an object with string values")
 		}
 	}
 	if len(config.Auths) == 0 {
-		return p.invalid(`expected {"auths": {...}}, there is no auths`)
+		return p.invalid(`auths is missing; expected {"auths": {...}}`)
 	}
 	for _, value := range config.Auths {
 		if string(value) == "null" {
@@ -141,8 +139,8 @@ func (p *parser) configJSON(text []byte) error {
 	return nil
 }
 
-// auths reads an object with an entry for each registry, which is also all that
-// kubernetes.io/dockercfg holds.
+// auths parses an object with an entry for each registry, which is also the data of type
+// kubernetes.io/dockercfg.
 func (p *parser) auths(text []byte) error {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	if _, err := decoder.Token(); err != nil {
@@ -166,7 +164,6 @@ func (p *parser) auths(text []byte) error {
 	return nil
 }
 
-// entry reads one entry.
 func (p *parser) entry(key string, value []byte) error {
 	fail := func(reason string) error {
 		return &InvalidError{Key: p.key, Entry: nameOf(key, p.number), Reason: reason}
@@ -186,10 +183,9 @@ func (p *parser) entry(key string, value []byte) error {
 	return nil
 }
 
-// config puts the entries together, and refuses two credentials for one
-// registry: each reader gathers the entries out of a map, so which of the two
-// comes first is chance (keyring.go:136-173, keychain.go:182-215), and tag
-// resolution takes none but the first.
+// config returns the config of the entries. It rejects two credentials for one registry:
+// each reader iterates over a map, so it is random which of the two comes first
+// (keyring.go:136-173, keychain.go:182-215), and tag resolution uses only the first.
 func (p *parser) config() (Config, error) {
 	if len(p.entries) == 0 {
 		return Config{}, p.invalid("expected at least one entry")
@@ -198,7 +194,7 @@ func (p *parser) config() (Config, error) {
 	if ambiguous != "" {
 		return Config{}, &InvalidError{
 			Key: p.key, Entry: nameOf(ambiguous, 0),
-			Reason: "two keys stand for this registry, with different credentials; expected one",
+			Reason: "two keys refer to this registry with different credentials; keep one",
 		}
 	}
 	config.contents().repeated = p.repeated
@@ -207,17 +203,19 @@ func (p *parser) config() (Config, error) {
 	}
 	if size := len(config.Copy()); size > corev1.MaxSecretSize {
 		// Base64 and a second key for Docker Hub make it larger than what was read.
-		return Config{}, p.invalid(fmt.Sprintf("expected no more credentials than a copy has room for, which would have %d bytes of at most %d", size, corev1.MaxSecretSize))
+		return Config{}, p.invalid(fmt.Sprintf("too many credentials: a copy would have %d bytes, and a Secret may have %d", size, corev1.MaxSecretSize))
 	}
 	return config, nil
 }
 
-// isObject tells whether the text, which is JSON, is an object.
+// isObject reports whether a JSON text is an object.
 func isObject(text []byte) bool {
 	return bytes.HasPrefix(bytes.TrimLeft(text, " \t\r\n"), []byte("{"))
 }
 
-func isEmptyObject(text []byte) bool {
+// isSet reports whether a field is more than null, an empty string or an empty object.
+func isSet(value json.RawMessage) bool {
 	var members map[string]json.RawMessage
-	return isObject(text) && json.Unmarshal(text, &members) == nil && len(members) == 0
+	empty := isObject(value) && json.Unmarshal(value, &members) == nil && len(members) == 0
+	return !empty && string(value) != "null" && string(value) != `""`
 }

@@ -17,15 +17,15 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// canary is a password that no output but a copy may hold, in any spelling.
+// canary is a password that only a copy may contain, in any encoding.
 const canary = "cAnArY-hunter2"
 
-// secret is the data of a Secret of the usual type.
+// secret returns the data of a Secret of the usual type.
 func secret(text string) map[string][]byte {
 	return map[string][]byte{corev1.DockerConfigJsonKey: []byte(text)}
 }
 
-// auths is a docker config of these entries, each a key and its value.
+// auths returns a docker config of entries, each a key and its value.
 func auths(entries ...string) string {
 	var members []string
 	for i := 0; i < len(entries); i += 2 {
@@ -39,12 +39,12 @@ func quoted(text string) string {
 	return string(out)
 }
 
-// login is an entry with auth alone.
+// login returns an entry with auth alone.
 func login(username, password string) string {
 	return `{"auth":"` + base64.StdEncoding.EncodeToString([]byte(username+":"+password)) + `"}`
 }
 
-// parse reads a config that is good.
+// parse parses a valid config.
 func parse(t *testing.T, text string) Config {
 	t.Helper()
 	config, err := Parse(corev1.SecretTypeDockerConfigJson, secret(text))
@@ -54,14 +54,13 @@ func parse(t *testing.T, text string) Config {
 	return config
 }
 
-// silent fails the test if any output tells the canary, or part of what it is
-// encoded to.
+// silent fails the test if an output contains the canary, or part of its encoding.
 func silent(t *testing.T, outputs ...string) {
 	t.Helper()
 	for _, output := range outputs {
 		for _, secret := range []string{canary, "hunter2", base64.StdEncoding.EncodeToString([]byte("u:" + canary))[:12], fmt.Sprintf("%x", canary)} {
 			if strings.Contains(strings.ToLower(output), strings.ToLower(secret)) {
-				t.Errorf("a credential is told: %s", output)
+				t.Errorf("an output contains a credential: %s", output)
 			}
 		}
 	}
@@ -92,10 +91,10 @@ func TestParse(t *testing.T) {
 		{"bytes that are no text", auths("ghcr.io", login("u", "\xff\x00\xfe")), map[string]credential{"ghcr.io": {"u", "\xff\x00\xfe"}}},
 		{"unicode", auths("ghcr.io", login("ü", "日本 <&>")), map[string]credential{"ghcr.io": {"ü", "日本 <&>"}}},
 		{"fields in other cases", `{"AUTHS":{"ghcr.io":{"Auth":"dTpw"}}}`, map[string]credential{"ghcr.io": {"u", "p"}}},
-		{"a key that stands twice", auths("ghcr.io", login("old", "old"), "ghcr.io", login("u", "p")), map[string]credential{"ghcr.io": {"u", "p"}}},
-		{"a field that stands twice", auths("ghcr.io", `{"auth":"`+base64.StdEncoding.EncodeToString([]byte("a:b"))+`","auth":"dTpw"}`), map[string]credential{"ghcr.io": {"u", "p"}}},
-		{"auths that stands twice", `{"auths":{"ghcr.io":{"auth":"dTpw"}},"auths":{"quay.io":{"auth":"dTpw"}}}`, map[string]credential{"ghcr.io": {"u", "p"}, "quay.io": {"u", "p"}}},
-		{"auths that is taken back", `{"auths":{"ghcr.io":{"auth":"dTpw"}},"auths":null,"auths":{"quay.io":{"auth":"dTpw"}}}`, map[string]credential{"quay.io": {"u", "p"}}},
+		{"a repeated key", auths("ghcr.io", login("old", "old"), "ghcr.io", login("u", "p")), map[string]credential{"ghcr.io": {"u", "p"}}},
+		{"a repeated field", auths("ghcr.io", `{"auth":"`+base64.StdEncoding.EncodeToString([]byte("a:b"))+`","auth":"dTpw"}`), map[string]credential{"ghcr.io": {"u", "p"}}},
+		{"repeated auths", `{"auths":{"ghcr.io":{"auth":"dTpw"}},"auths":{"quay.io":{"auth":"dTpw"}}}`, map[string]credential{"ghcr.io": {"u", "p"}, "quay.io": {"u", "p"}}},
+		{"auths that is reset", `{"auths":{"ghcr.io":{"auth":"dTpw"}},"auths":null,"auths":{"quay.io":{"auth":"dTpw"}}}`, map[string]credential{"quay.io": {"u", "p"}}},
 		{"two spellings, one credential", auths("ghcr.io", login("u", "p"), "https://ghcr.io/v1/", login("u", "p")), map[string]credential{"ghcr.io": {"u", "p"}, "https://ghcr.io/v1/": {"u", "p"}}},
 		{"what the docker client keeps there, too", `{"auths":{"ghcr.io":{"auth":"dTpw"}},"HttpHeaders":{"User-Agent":"Docker"},"credsStore":"","credHelpers":{},"detachKeys":1}`, map[string]credential{"ghcr.io": {"u", "p"}}},
 		{"white space", " \n{ \"auths\" : {\t\"ghcr.io\" : { \"auth\" : \"dTpw\" } } }\r\n", map[string]credential{"ghcr.io": {"u", "p"}}},
@@ -127,7 +126,7 @@ func TestParseErrors(t *testing.T) {
 	key := func(key string) map[string][]byte { return secret(auths("quay.io", good, key, good)) }
 	const (
 		object   = `expected an object with auth, or with username and password`
-		registry = `expected a registry, host[:port][/path], after https://, http:// or nothing`
+		registry = `expected a registry: host[:port][/path], optionally after https:// or http://`
 	)
 	tests := []struct {
 		reason     string
@@ -137,47 +136,47 @@ func TestParseErrors(t *testing.T) {
 	}{
 		{"another type", corev1.SecretTypeOpaque, secret(auths("ghcr.io", good)), `type "Opaque" is neither kubernetes.io/dockerconfigjson nor kubernetes.io/dockercfg`},
 		{"no type", "", nil, `type "" is neither kubernetes.io/dockerconfigjson nor kubernetes.io/dockercfg`},
-		{"no data", usual, nil, `.dockerconfigjson: the Secret has no such key`},
-		{"the other type's key", usual, map[string][]byte{".dockercfg": []byte(`{}`)}, `.dockerconfigjson: the Secret has no such key`},
-		{"no data, legacy", legacy, secret(auths("ghcr.io", good)), `.dockercfg: the Secret has no such key`},
-		{"empty", usual, secret(""), `.dockerconfigjson: expected a docker config, it is empty`},
-		{"no JSON", usual, secret(canary), `.dockerconfigjson: expected JSON, it is none from byte 1 on`},
-		{"JSON that ends", usual, secret(`{"auths":{"ghcr.io":{"auth":"` + canary), `.dockerconfigjson: expected JSON, it is none from byte 43 on`},
-		{"JSON and more", usual, secret(`{} ` + canary), `.dockerconfigjson: expected JSON, it is none from byte 4 on`},
-		{"too deep", usual, secret(strings.Repeat("[", 20000)), `.dockerconfigjson: expected JSON, it is none from byte 10001 on`},
+		{"no data", usual, nil, `.dockerconfigjson: the Secret does not have this key`},
+		{"the other type's key", usual, map[string][]byte{".dockercfg": []byte(`{}`)}, `.dockerconfigjson: the Secret does not have this key`},
+		{"no data, legacy", legacy, secret(auths("ghcr.io", good)), `.dockercfg: the Secret does not have this key`},
+		{"empty", usual, secret(""), `.dockerconfigjson: the value is empty; expected a docker config`},
+		{"no JSON", usual, secret(canary), `.dockerconfigjson: invalid JSON at byte 1`},
+		{"JSON that ends", usual, secret(`{"auths":{"ghcr.io":{"auth":"` + canary), `.dockerconfigjson: invalid JSON at byte 43`},
+		{"JSON and more", usual, secret(`{} ` + canary), `.dockerconfigjson: invalid JSON at byte 4`},
+		{"too deep", usual, secret(strings.Repeat("[", 20000)), `.dockerconfigjson: invalid JSON at byte 10001`},
 		{"a string", usual, secret(quoted(canary)), `.dockerconfigjson: expected a JSON object`},
 		{"null", usual, secret(`null`), `.dockerconfigjson: expected a JSON object`},
 		{"a list, legacy", legacy, map[string][]byte{".dockercfg": []byte(`["` + canary + `"]`)}, `.dockercfg: expected a JSON object`},
-		{"no auths", usual, secret(`{"ghcr.io":` + good + `}`), `.dockerconfigjson: expected {"auths": {...}}, there is no auths`},
+		{"no auths", usual, secret(`{"ghcr.io":` + good + `}`), `.dockerconfigjson: auths is missing; expected {"auths": {...}}`},
 		{"auths is a list", usual, secret(`{"auths":["` + canary + `"]}`), `.dockerconfigjson: auths: expected an object with an entry for each registry`},
 		{"auths is empty", usual, secret(`{"auths":{}}`), `.dockerconfigjson: expected at least one entry`},
 		{"auths is null", usual, secret(`{"auths":null}`), `.dockerconfigjson: expected at least one entry`},
 		{"empty, legacy", legacy, map[string][]byte{".dockercfg": []byte(`{}`)}, `.dockercfg: expected at least one entry`},
-		{"the new shape under the old key", legacy, map[string][]byte{".dockercfg": []byte(auths("ghcr.io", good))}, `.dockercfg: entry 1: expected auth, or username and password; it holds no credential`},
+		{"the new shape under the old key", legacy, map[string][]byte{".dockercfg": []byte(auths("ghcr.io", good))}, `.dockercfg: entry 1: no credential; expected auth, or username and password`},
 
 		{"an entry is a string", usual, one(quoted(canary)), `.dockerconfigjson: entry "ghcr.io": ` + object},
 		{"an entry is null", usual, one(`null`), `.dockerconfigjson: entry "ghcr.io": ` + object},
 		{"an entry without a registry above", usual, secret(`{"auths":` + good + `}`), `.dockerconfigjson: entry 1: ` + object},
-		{"an empty entry", usual, one(`{}`), `.dockerconfigjson: entry "ghcr.io": expected auth, or username and password; it holds no credential`},
-		{"an email alone", usual, one(`{"email":"` + canary + `"}`), `.dockerconfigjson: entry "ghcr.io": expected auth, or username and password; it holds no credential`},
+		{"an empty entry", usual, one(`{}`), `.dockerconfigjson: entry "ghcr.io": no credential; expected auth, or username and password`},
+		{"an email alone", usual, one(`{"email":"` + canary + `"}`), `.dockerconfigjson: entry "ghcr.io": no credential; expected auth, or username and password`},
 		{"no password", usual, one(`{"username":"` + canary + `"}`), `.dockerconfigjson: entry "ghcr.io": username without password; expected both, or auth`},
 		{"no username", usual, one(`{"password":"` + canary + `"}`), `.dockerconfigjson: entry "ghcr.io": password without username; expected both, or auth`},
-		{"no base64", usual, one(`{"auth":"` + canary + `"}`), `.dockerconfigjson: entry "ghcr.io": auth: expected base64 of username:password, this is not base64`},
-		{"no colon", usual, one(`{"auth":"` + base64.StdEncoding.EncodeToString([]byte(canary)) + `"}`), `.dockerconfigjson: entry "ghcr.io": auth: expected base64 of username:password, there is no colon in it`},
-		{"auth without password", usual, one(login(canary, "")), `.dockerconfigjson: entry "ghcr.io": auth: expected base64 of username:password, one of them is empty`},
-		{"auth without username", usual, one(login("", canary)), `.dockerconfigjson: entry "ghcr.io": auth: expected base64 of username:password, one of them is empty`},
-		{"a bad auth beside good fields", usual, one(`{"username":"u","password":"` + canary + `","auth":"!"}`), `.dockerconfigjson: entry "ghcr.io": auth: expected base64 of username:password, this is not base64`},
+		{"no base64", usual, one(`{"auth":"` + canary + `"}`), `.dockerconfigjson: entry "ghcr.io": auth: expected base64 of username:password; the value is not base64`},
+		{"no colon", usual, one(`{"auth":"` + base64.StdEncoding.EncodeToString([]byte(canary)) + `"}`), `.dockerconfigjson: entry "ghcr.io": auth: expected base64 of username:password; the value has no colon`},
+		{"auth without password", usual, one(login(canary, "")), `.dockerconfigjson: entry "ghcr.io": auth: expected base64 of username:password; the username or the password is empty`},
+		{"auth without username", usual, one(login("", canary)), `.dockerconfigjson: entry "ghcr.io": auth: expected base64 of username:password; the username or the password is empty`},
+		{"a bad auth beside good fields", usual, one(`{"username":"u","password":"` + canary + `","auth":"!"}`), `.dockerconfigjson: entry "ghcr.io": auth: expected base64 of username:password; the value is not base64`},
 		{"a password that is a number", usual, one(`{"username":"u","password":12345}`), `.dockerconfigjson: entry "ghcr.io": password: expected a string`},
 		{"a field that was bad the first time", usual, one(`{"auth":{"x":"` + canary + `"},"auth":"dTpw"}`), `.dockerconfigjson: entry "ghcr.io": auth: expected a string`},
 		{"an email that fails the kubelet", usual, one(`{"auth":"dTpw","email":["` + canary + `"]}`), `.dockerconfigjson: entry "ghcr.io": email: expected a string`},
 		{"a token that fails tag resolution", usual, one(`{"auth":"dTpw","identitytoken":true}`), `.dockerconfigjson: entry "ghcr.io": identitytoken: expected a string`},
-		{"an identity token", usual, one(`{"identitytoken":"` + canary + `"}`), `.dockerconfigjson: entry "ghcr.io": identitytoken: no node can use it; expected auth, or username and password, without it`},
-		{"an identity token beside a credential", usual, one(`{"auth":"dTpw","identitytoken":"` + canary + `"}`), `.dockerconfigjson: entry "ghcr.io": identitytoken: no node can use it; expected auth, or username and password, without it`},
-		{"a registry token", usual, one(`{"auth":"dTpw","registrytoken":"` + canary + `"}`), `.dockerconfigjson: entry "ghcr.io": registrytoken: no node can use it; expected auth, or username and password, without it`},
-		{"the first of two entries is bad", usual, secret(auths("ghcr.io", `{}`, "ghcr.io", good)), `.dockerconfigjson: entry "ghcr.io": expected auth, or username and password; it holds no credential`},
-		{"HttpHeaders that fail the kubelet", usual, secret(`{"auths":{"ghcr.io":` + good + `},"HttpHeaders":{"A":1}}`), `.dockerconfigjson: HttpHeaders: expected an object of strings`},
-		{"credsStore", usual, secret(`{"auths":{"ghcr.io":{}},"credsStore":"desktop"}`), `.dockerconfigjson: credsStore names a program of the machine where the config was made, which no node runs; expected the credentials themselves, in auths`},
-		{"credHelpers", usual, secret(`{"auths":{},"credHelpers":{"gcr.io":"gcloud"}}`), `.dockerconfigjson: credHelpers names a program of the machine where the config was made, which no node runs; expected the credentials themselves, in auths`},
+		{"an identity token", usual, one(`{"identitytoken":"` + canary + `"}`), `.dockerconfigjson: entry "ghcr.io": identitytoken: not supported by the kubelet; remove it, and use auth or username and password`},
+		{"an identity token beside a credential", usual, one(`{"auth":"dTpw","identitytoken":"` + canary + `"}`), `.dockerconfigjson: entry "ghcr.io": identitytoken: not supported by the kubelet; remove it, and use auth or username and password`},
+		{"a registry token", usual, one(`{"auth":"dTpw","registrytoken":"` + canary + `"}`), `.dockerconfigjson: entry "ghcr.io": registrytoken: not supported by the kubelet; remove it, and use auth or username and password`},
+		{"the first of two entries is bad", usual, secret(auths("ghcr.io", `{}`, "ghcr.io", good)), `.dockerconfigjson: entry "ghcr.io": no credential; expected auth, or username and password`},
+		{"HttpHeaders that fail the kubelet", usual, secret(`{"auths":{"ghcr.io":` + good + `},"HttpHeaders":{"A":1}}`), `.dockerconfigjson: HttpHeaders: expected an object with string values`},
+		{"credsStore", usual, secret(`{"auths":{"ghcr.io":{}},"credsStore":"desktop"}`), `.dockerconfigjson: credsStore: credential helpers do not run on nodes; put the credentials into auths`},
+		{"credHelpers", usual, secret(`{"auths":{},"credHelpers":{"gcr.io":"gcloud"}}`), `.dockerconfigjson: credHelpers: credential helpers do not run on nodes; put the credentials into auths`},
 
 		{"an empty key", usual, key(""), `.dockerconfigjson: entry 2: ` + registry},
 		{"a scheme alone", usual, key("https://"), `.dockerconfigjson: entry 2: ` + registry},
@@ -193,9 +192,9 @@ func TestParseErrors(t *testing.T) {
 		{"white space in the key", usual, key("ghcr.io "), `.dockerconfigjson: entry 2: ` + registry},
 		{"a line break in the key", usual, key("ghcr.io/\n"), `.dockerconfigjson: entry 2: ` + registry},
 		{"a class of characters", usual, key("[gh]cr.io"), `.dockerconfigjson: entry 2: ` + registry},
-		{"a password without a colon as key", usual, secret(auths(canary, `{}`)), `.dockerconfigjson: entry 1: expected auth, or username and password; it holds no credential`},
-		{"two spellings, two credentials", usual, secret(auths("https://quay.io", good, "quay.io", login("v", canary))), `.dockerconfigjson: entry "quay.io": two keys stand for this registry, with different credentials; expected one`},
-		{"two spellings of the Hub", usual, secret(auths("index.docker.io", good, "https://index.docker.io/v1/", login("v", canary))), `.dockerconfigjson: entry "index.docker.io": two keys stand for this registry, with different credentials; expected one`},
+		{"a password without a colon as key", usual, secret(auths(canary, `{}`)), `.dockerconfigjson: entry 1: no credential; expected auth, or username and password`},
+		{"two spellings, two credentials", usual, secret(auths("https://quay.io", good, "quay.io", login("v", canary))), `.dockerconfigjson: entry "quay.io": two keys refer to this registry with different credentials; keep one`},
+		{"two spellings of the Hub", usual, secret(auths("index.docker.io", good, "https://index.docker.io/v1/", login("v", canary))), `.dockerconfigjson: entry "index.docker.io": two keys refer to this registry with different credentials; keep one`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.reason, func(t *testing.T) {
@@ -219,15 +218,15 @@ func TestParseErrors(t *testing.T) {
 	}
 }
 
-func TestLongKeysAreCut(t *testing.T) {
+func TestLongKeysAreTruncated(t *testing.T) {
 	_, err := Parse(corev1.SecretTypeDockerConfigJson, secret(auths(strings.Repeat("a", 5000)+".io", `{}`)))
 	if err == nil || len(err.Error()) > 200 {
 		t.Errorf("%v", err)
 	}
 }
 
-// Many registries and a Secret as large as the API server takes.
-func TestLarge(t *testing.T) {
+// Many registries, and a Secret of the maximum size.
+func TestLargeConfigs(t *testing.T) {
 	var entries []string
 	for i := range 100 {
 		entries = append(entries, fmt.Sprintf("r%03d.example.com", i), login("u", strings.Repeat(fmt.Sprint(i), 3000)))
@@ -244,18 +243,17 @@ func TestLarge(t *testing.T) {
 	if parse(t, string(config.Copy())).contents().entries["ghcr.io"].password != password {
 		t.Errorf("a long password is harmed")
 	}
-	// A Secret of this size can be made, and no copy of it.
+	// A Secret of this size can exist, and no copy of it.
 	_, err := Parse(corev1.SecretTypeDockerConfigJson, map[string][]byte{
 		corev1.DockerConfigJsonKey: []byte(auths("docker.io", login("u", password))),
 	})
-	if invalid := (*InvalidError)(nil); !errors.As(err, &invalid) || !strings.Contains(err.Error(), "room") || strings.Contains(err.Error(), "ppp") {
-		t.Errorf("a config whose copy is too large: %.200v, want it refused", err)
+	if invalid := (*InvalidError)(nil); !errors.As(err, &invalid) || !strings.Contains(err.Error(), "too many credentials") || strings.Contains(err.Error(), "ppp") {
+		t.Errorf("a config whose copy is too large: %.200v, want it rejected", err)
 	}
 }
 
-// Whatever prints a Config, or a struct that has one, tells its registries at
-// most.
-func TestNothingIsPrinted(t *testing.T) {
+// Printing a Config, or a struct that contains one, shows at most its registries.
+func TestCredentialsAreNeverPrinted(t *testing.T) {
 	config := parse(t, auths("ghcr.io", login("u", canary), "quay.io/acme", `{"username":"u:v","password":"`+canary+`"}`))
 	wrapped := struct {
 		Exported   Config

@@ -116,8 +116,7 @@ func TestCovers(t *testing.T) {
 	}
 }
 
-// A registry that is not one, out of a status that somebody forged, covers
-// nothing and does no harm.
+// An invalid registry, from a forged status, covers nothing and causes no error.
 func TestCoversWithForgedRegistries(t *testing.T) {
 	for _, registry := range []string{"", "/", "%", "[", "[]", "ghcr.io\\", "ghcr.io:x", "https://ghcr.io", "u@quay.io", "\x00", "a:b:c", "::", "[::1"} {
 		if Covers([]string{registry}, "ghcr.io/acme/app") {
@@ -171,8 +170,8 @@ func someImage(r *rand.Rand) string {
 	return host + pick(r, someRepos) + pick(r, someEnds)
 }
 
-// keychain is what Knative's tag resolution makes of a Secret. It returns the
-// credential that it takes for an image.
+// keychain returns the lookup of Knative's tag resolution with a Secret: the credential
+// for an image.
 func keychain(t *testing.T, text string) func(image string) (credential, bool) {
 	t.Helper()
 	keys, err := kubernetes.NewFromPullSecrets(t.Context(), []corev1.Secret{{Type: corev1.SecretTypeDockerConfigJson, Data: secret(text)}})
@@ -199,8 +198,8 @@ func keychain(t *testing.T, text string) func(image string) (credential, bool) {
 	}
 }
 
-// What is decided here about tag resolution is what the keychain itself does
-// with the source and with its copy: whether there is a credential, and which.
+// The package agrees with the keychain itself about the source and its copy: whether there
+// is a credential, and which.
 func TestKeychainAgrees(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	configs, found := 0, 0
@@ -236,8 +235,7 @@ func TestKeychainAgrees(t *testing.T) {
 	}
 }
 
-// What is decided here about the kubelet is what its own code answered; see
-// testdata/kubelet.
+// The package agrees with the answers of the kubelet's own code; see testdata/kubelet.
 func TestKubeletAnswers(t *testing.T) {
 	file, err := os.Open("testdata/kubelet.jsonl")
 	if err != nil {
@@ -257,7 +255,7 @@ func TestKubeletAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !strings.Contains(string(tested), "k8s.io/kubernetes "+header.Kubernetes+"\n") {
-		t.Errorf("These are the answers of Kubernetes %s, which is not what test/controlplane runs: ask anew as testdata/kubelet says", header.Kubernetes)
+		t.Errorf("These are the answers of Kubernetes %s, which is not what test/controlplane runs: record them again as testdata/kubelet says", header.Kubernetes)
 	}
 	configs, found := 0, 0
 	for ; lines.Scan(); configs++ {
@@ -292,7 +290,7 @@ func TestKubeletAnswers(t *testing.T) {
 	}
 }
 
-// The core may not import net, so it splits off ports by itself.
+// The pure core must not import net, so the package splits ports itself.
 func TestSplitPort(t *testing.T) {
 	for _, host := range []string{
 		"", "a", "a.b", "a:1", "a:", ":1", "a:b:1", "[::1]", "[::1]:5000", "[::1]:", "[2001:db8::1%25en0]:1", "::1", "localhost:5000", "*.example.com:5000",

@@ -12,15 +12,15 @@ import (
 	"pullsecrets.dev/pkg/annotation"
 )
 
-// registryOf returns the registry that a key of the config stands for, by the
-// readers' rules (keyring.go:136-168, keychain.go:182-207). The reason says
-// what was expected, where it is none.
+// registryOf returns the registry of a key of the config, by the readers' rules
+// (keyring.go:136-168, keychain.go:182-207). If the key has none, the reason says what is
+// expected.
 //
-// A key that cannot be parsed the kubelet skips, and tag resolution fails on it,
-// for all pull secrets of the Service. What else is refused would be dropped
-// without a word, such as user info, or can match no image.
+// The kubelet skips a key that does not parse, and tag resolution fails on it for all pull
+// secrets of the Service. The other rejected keys have parts that the readers drop
+// silently, such as user info, or can match no image.
 func registryOf(key string) (registry, reason string) {
-	const expected = "expected a registry, host[:port][/path], after https://, http:// or nothing"
+	const expected = "expected a registry: host[:port][/path], optionally after https:// or http://"
 	address := key
 	if !strings.HasPrefix(address, "https://") && !strings.HasPrefix(address, "http://") {
 		address = "https://" + address
@@ -43,16 +43,16 @@ func registryOf(key string) (registry, reason string) {
 	return parsed.Host + path, ""
 }
 
-// hasVersion tells whether the readers cut the path's first part off, as the
-// docker client once did.
+// hasVersion reports whether the readers remove the first part of the path, as the docker
+// client once did.
 func hasVersion(path string) bool {
 	return strings.HasPrefix(path, "/v1/") || strings.HasPrefix(path, "/v2/")
 }
 
 func unprintable(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }
 
-// nameOf names an entry in an error: by its registry, or by its number where
-// the key is none or could be a credential in the wrong place.
+// nameOf names an entry in an error: by its registry, or by its number if the key is none
+// or could be a misplaced credential.
 func nameOf(key string, number int) string {
 	registry, reason := registryOf(key)
 	host, _, _ := strings.Cut(registry, "/")

@@ -12,12 +12,12 @@ import (
 	"pullsecrets.dev/pkg/annotation"
 )
 
-// maxRemarks is how many Remarks are told one by one.
+// maxRemarks is the number of Remarks that are returned one by one.
 const maxRemarks = 4
 
-// Remarks returns what is probably a mistake in the config and works all the
-// same, at least for some images: one line each, in the order of the registries,
-// with the entry that it is about. None holds anything of a credential.
+// Remarks returns likely mistakes in a config that is valid for at least some images: one
+// line each, in the order of the registries, with the entry. None contains any part of a
+// credential.
 func (c Config) Remarks() []string {
 	contents, copied := c.contents(), c.WithHub().contents().index
 	spellings := map[string]int{}
@@ -34,12 +34,12 @@ func (c Config) Remarks() []string {
 			remark("%s", text)
 		}
 		if spellings[registry] > 1 {
-			remark("%d keys stand for this registry; one is enough", spellings[registry])
+			remark("%d keys refer to this registry; keep one", spellings[registry])
 		} else if contents.repeated[registry] {
-			remark("it stands twice; the last one counts")
+			remark("the key is repeated; the last value is used")
 		}
 		if field := contents.credentials[registry].endsInNewline(); field != "" {
-			remark("the %s ends in a line break, which is sent along", field)
+			remark("the %s ends with a line break, which is sent to the registry", field)
 		}
 	}
 	if more := len(remarks) - maxRemarks; more > 0 {
@@ -48,29 +48,29 @@ func (c Config) Remarks() []string {
 	return remarks
 }
 
-// remarkOn says what is odd about a registry, or nothing.
+// remarkOn returns what is likely wrong with a registry, or an empty string.
 func remarkOn(registry string, u use) string {
-	better := meant(registry)
+	better := intended(registry)
 	suggestion := ""
 	if better != registry {
 		suggestion = "; use " + annotation.Quote(better)
 	}
 	switch {
 	case !u.kubelet && !u.resolution:
-		return "it matches no image" + suggestion
+		return "matches no image" + suggestion
 	case !u.kubelet && !u.both:
-		return "it matches no image that a node pulls" + suggestion
+		return "matches no image that a node pulls" + suggestion
 	case !u.resolution && !u.both:
-		return "it matches no image whose tag Knative resolves" + suggestion
+		return "matches no image whose tag Knative resolves" + suggestion
 	case suggestion != "" && u.kubelet:
-		return "it matches only images that are named exactly so" + suggestion
+		return "matches only images with the same spelling" + suggestion
 	}
 	return ""
 }
 
-// useless returns the first registry of a config of which no node can use any
-// entry, and why. Such a config can never pull an image. One good entry is
-// enough: clients write keys beside it that are not for pulling.
+// useless returns the first registry of a config of which no node can use any entry, and
+// the reason. Such a config can never pull an image. One usable entry is sufficient,
+// because clients write other keys beside it.
 func (c Config) useless() (registry, reason string) {
 	index := c.WithHub().contents().index
 	for _, registry := range index {
@@ -82,8 +82,8 @@ func (c Config) useless() (registry, reason string) {
 	return registry, remarkOn(registry, use{resolution: useOf(registry, index).resolution})
 }
 
-// endsInNewline names the field that ends in a line break, most often because a
-// file was read that does. A key file in JSON may.
+// endsInNewline returns the field that ends with a line break, usually because it was read
+// from a file that does. A key file in JSON may end with one.
 func (c credential) endsInNewline() string {
 	isFile := strings.HasPrefix(c.password, "{") && json.Valid([]byte(c.password))
 	switch {

@@ -16,10 +16,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// What can never pull an image is refused, with the entry and what was probably
-// meant. What is probably a mistake is good, and said.
-func TestOddKeys(t *testing.T) {
-	const refused = ".dockerconfigjson: "
+// A config that can never pull an image is rejected, with the entry and the likely
+// intended one. A likely mistake is accepted, with a remark.
+func TestRemarksOnKeys(t *testing.T) {
+	const rejected = ".dockerconfigjson: "
 	tests := []struct {
 		key, want string
 	}{
@@ -36,25 +36,25 @@ func TestOddKeys(t *testing.T) {
 		{"index.docker.io", ""},
 		{"https://index.docker.io/v1/", ""},
 
-		{"hub.docker.com", refused + `entry "hub.docker.com": it matches no image; use "https://index.docker.io/v1/"`},
-		{"https://index.docker.io/v1", refused + `entry "index.docker.io/v1": it matches no image that a node pulls; use "https://index.docker.io/v1/"`},
-		{"index.docker.io/acme", refused + `entry "index.docker.io/acme": it matches no image that a node pulls; use "docker.io/acme"`},
-		{"ghcr.io/acme/app:v1", refused + `entry "ghcr.io/acme/app:v1": it matches no image; use "ghcr.io/acme/app"`},
-		{"reg.example.com:5000/app:v1", refused + `entry "reg.example.com:5000/app:v1": it matches no image; use "reg.example.com:5000/app"`},
-		{"ghcr.io/Acme", refused + `entry "ghcr.io/Acme": it matches no image; use "ghcr.io/acme"`},
-		{"ghcr.io//acme", refused + `entry "ghcr.io//acme": it matches no image that a node pulls`},
-		{"ghcr.io,quay.io", refused + `entry "ghcr.io,quay.io": it matches no image that a node pulls; use "ghcr.io"`},
-		{"ghcr.io,quay.io/acme", refused + `entry "ghcr.io,quay.io/acme": it matches no image that a node pulls; use "ghcr.io"`},
-		{"ghcr", refused + `entry "ghcr": it matches no image`},
-		{"ghcr.io:acme", refused + "entry 1: expected a registry, host[:port][/path], after https://, http:// or nothing"},
-		{"bücher.example", refused + `entry "bücher.example": it matches no image that a node pulls`},
-		{"_.example.com", refused + `entry "_.example.com": it matches no image that a node pulls`},
-		{"[2001:db8::1]", refused + `entry "[2001:db8::1]": it matches no image`},
+		{"hub.docker.com", rejected + `entry "hub.docker.com": matches no image; use "https://index.docker.io/v1/"`},
+		{"https://index.docker.io/v1", rejected + `entry "index.docker.io/v1": matches no image that a node pulls; use "https://index.docker.io/v1/"`},
+		{"index.docker.io/acme", rejected + `entry "index.docker.io/acme": matches no image that a node pulls; use "docker.io/acme"`},
+		{"ghcr.io/acme/app:v1", rejected + `entry "ghcr.io/acme/app:v1": matches no image; use "ghcr.io/acme/app"`},
+		{"reg.example.com:5000/app:v1", rejected + `entry "reg.example.com:5000/app:v1": matches no image; use "reg.example.com:5000/app"`},
+		{"ghcr.io/Acme", rejected + `entry "ghcr.io/Acme": matches no image; use "ghcr.io/acme"`},
+		{"ghcr.io//acme", rejected + `entry "ghcr.io//acme": matches no image that a node pulls`},
+		{"ghcr.io,quay.io", rejected + `entry "ghcr.io,quay.io": matches no image that a node pulls; use "ghcr.io"`},
+		{"ghcr.io,quay.io/acme", rejected + `entry "ghcr.io,quay.io/acme": matches no image that a node pulls; use "ghcr.io"`},
+		{"ghcr", rejected + `entry "ghcr": matches no image`},
+		{"ghcr.io:acme", rejected + "entry 1: expected a registry: host[:port][/path], optionally after https:// or http://"},
+		{"bücher.example", rejected + `entry "bücher.example": matches no image that a node pulls`},
+		{"_.example.com", rejected + `entry "_.example.com": matches no image that a node pulls`},
+		{"[2001:db8::1]", rejected + `entry "[2001:db8::1]": matches no image`},
 
-		{"GHCR.IO", `entry "GHCR.IO": it matches only images that are named exactly so; use "ghcr.io"`},
-		{"registry-1.docker.io", `entry "registry-1.docker.io": it matches only images that are named exactly so; use "https://index.docker.io/v1/"`},
-		{"ghcr.io/v2", `entry "ghcr.io/v2": it matches only images that are named exactly so; use "ghcr.io"`},
-		{"localhost", `entry "localhost": it matches no image whose tag Knative resolves`},
+		{"GHCR.IO", `entry "GHCR.IO": matches only images with the same spelling; use "ghcr.io"`},
+		{"registry-1.docker.io", `entry "registry-1.docker.io": matches only images with the same spelling; use "https://index.docker.io/v1/"`},
+		{"ghcr.io/v2", `entry "ghcr.io/v2": matches only images with the same spelling; use "ghcr.io"`},
+		{"localhost", `entry "localhost": matches no image whose tag Knative resolves`},
 		{"*", ""}, // It matches localhost/app, and [::1]/app.
 	}
 	for _, tt := range tests {
@@ -68,10 +68,10 @@ func TestOddKeys(t *testing.T) {
 				t.Errorf("(-want, +got):\n%s", diff)
 			}
 			silent(t, got)
-			// Beside a good entry, no key is refused for what it matches.
+			// Beside a good entry, no key is rejected for what it matches.
 			if err != nil && !strings.Contains(got, "expected") {
 				config = parse(t, auths(tt.key, login("u", canary), "quay.io", login("u", canary)))
-				if diff := cmp.Diff([]string{strings.TrimPrefix(tt.want, refused)}, config.Remarks()); diff != "" {
+				if diff := cmp.Diff([]string{strings.TrimPrefix(tt.want, rejected)}, config.Remarks()); diff != "" {
 					t.Errorf("beside a good entry (-want, +got):\n%s", diff)
 				}
 			}
@@ -84,13 +84,13 @@ func TestRemarks(t *testing.T) {
 		reason, text string
 		want         []string
 	}{
-		{"a line break at the end of a password", auths("ghcr.io", login("u", canary+"\n")), []string{`entry "ghcr.io": the password ends in a line break, which is sent along`}},
-		{"of Windows", auths("ghcr.io", login("u", canary+"\r\n")), []string{`entry "ghcr.io": the password ends in a line break, which is sent along`}},
-		{"at the end of a username", auths("ghcr.io", `{"username":"u\n","password":"`+canary+`"}`), []string{`entry "ghcr.io": the username ends in a line break, which is sent along`}},
+		{"a line break at the end of a password", auths("ghcr.io", login("u", canary+"\n")), []string{`entry "ghcr.io": the password ends with a line break, which is sent to the registry`}},
+		{"of Windows", auths("ghcr.io", login("u", canary+"\r\n")), []string{`entry "ghcr.io": the password ends with a line break, which is sent to the registry`}},
+		{"at the end of a username", auths("ghcr.io", `{"username":"u\n","password":"`+canary+`"}`), []string{`entry "ghcr.io": the username ends with a line break, which is sent to the registry`}},
 		{"a key file in JSON", auths("gcr.io", login("_json_key", "{\"private_key\": \""+canary+"\"}\n")), nil},
 		{"within a password", auths("ghcr.io", login("u", "a\nb")), nil},
-		{"a key that stands twice", auths("ghcr.io", login("u", "old"), "ghcr.io", login("u", canary)), []string{`entry "ghcr.io": it stands twice; the last one counts`}},
-		{"two spellings", auths("ghcr.io", login("u", canary), "https://ghcr.io/v2/", login("u", canary)), []string{`entry "ghcr.io": 2 keys stand for this registry; one is enough`}},
+		{"a repeated key", auths("ghcr.io", login("u", "old"), "ghcr.io", login("u", canary)), []string{`entry "ghcr.io": the key is repeated; the last value is used`}},
+		{"two spellings", auths("ghcr.io", login("u", canary), "https://ghcr.io/v2/", login("u", canary)), []string{`entry "ghcr.io": 2 keys refer to this registry; keep one`}},
 		{"both keys of the Hub", auths("docker.io/acme", login("u", canary), "index.docker.io/acme", login("u", canary)), nil},
 		{
 			"what the docker client writes", auths("https://index.docker.io/v1/", login("u", canary),
@@ -101,10 +101,10 @@ func TestRemarks(t *testing.T) {
 			"many", auths("A.io", login("u", canary), "B.io", login("u", canary), "C.io", login("u", canary),
 				"D.io", login("u", canary), "E.io", login("u", canary), "F.io", login("u", canary)),
 			[]string{
-				`entry "A.io": it matches only images that are named exactly so; use "a.io"`,
-				`entry "B.io": it matches only images that are named exactly so; use "b.io"`,
-				`entry "C.io": it matches only images that are named exactly so; use "c.io"`,
-				`entry "D.io": it matches only images that are named exactly so; use "d.io"`,
+				`entry "A.io": matches only images with the same spelling; use "a.io"`,
+				`entry "B.io": matches only images with the same spelling; use "b.io"`,
+				`entry "C.io": matches only images with the same spelling; use "c.io"`,
+				`entry "D.io": matches only images with the same spelling; use "d.io"`,
 				"2 more",
 			},
 		},
@@ -120,8 +120,8 @@ func TestRemarks(t *testing.T) {
 	}
 }
 
-// imagesNear are images that a registry might match: its own text as one, with
-// wildcards filled in, and cut off or extended anywhere.
+// imagesNear returns images that a registry might match: its own text, with wildcards
+// replaced, and truncated or extended anywhere.
 func imagesNear(r *rand.Rand, registry string) []string {
 	var images []string
 	for range 8 {
@@ -134,8 +134,7 @@ func imagesNear(r *rand.Rand, registry string) []string {
 	return images
 }
 
-// usable checks that no image exists for which a reader takes a registry, where
-// that is what is said.
+// usable checks that a reader uses a registry for no image if useOf says so.
 func usable(t *testing.T, registry, image string, resolve func(string) (credential, bool)) {
 	t.Helper()
 	u := useOf(registry, inOrder([]string{registry}))
@@ -150,7 +149,7 @@ func usable(t *testing.T, registry, image string, resolve func(string) (credenti
 	}
 }
 
-// someLetters are put into keys.
+// someLetters are inserted into keys.
 var someLetters = strings.Split("a b A 0 - _ . / : * , ; + = ! ~ $ v1 v2 // -- __ .. io docker index localhost ü [ ] ::1", " ")
 
 func someKey(r *rand.Rand) string {
@@ -162,8 +161,8 @@ func someKey(r *rand.Rand) string {
 	return key
 }
 
-// That a reader takes a registry for no image holds for every image that its own
-// code was asked about.
+// If useOf says that a reader uses a registry for no image, the reader's own code uses it
+// for none.
 func TestUseAgreesWithTheReaders(t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 12))
 	none, some := 0, 0
@@ -188,7 +187,7 @@ func TestUseAgreesWithTheReaders(t *testing.T) {
 	}
 }
 
-// The same for the answers of the kubelet's own code; see testdata/kubelet.
+// The same for recorded answers of the kubelet's own code; see testdata/kubelet.
 func TestUseAgreesWithTheKubelet(t *testing.T) {
 	file, err := os.Open("testdata/kubelet.jsonl")
 	if err != nil {

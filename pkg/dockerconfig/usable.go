@@ -8,19 +8,19 @@ import (
 	"strings"
 )
 
-// use is what a registry of a config is good for.
+// use describes which readers can use a registry of a config.
 type use struct {
-	// kubelet and resolution report whether any image exists for which that
-	// reader takes this registry.
+	// kubelet and resolution report whether there is an image for which that reader uses
+	// this registry.
 	kubelet, resolution bool
-	// both reports whether there is such an image that the whole config covers
-	// for both readers.
+	// both reports whether there is such an image that the whole config covers for both
+	// readers.
 	both bool
 }
 
-// useOf decides by trial: it makes up images for the registry, and asks the
-// readers' own rules about them. An image that matches proves that one exists.
-// That none exists where none of these matches is shown by fuzzing.
+// useOf decides by trial: it generates images for the registry and applies the readers'
+// rules to them. An image that matches proves the use. Fuzzing shows that no image matches
+// if none of these does.
 func useOf(registry string, all []string) use {
 	var u use
 	one := []string{registry}
@@ -35,8 +35,8 @@ func useOf(registry string, all []string) use {
 	return u
 }
 
-// witnesses returns images that a registry matches, if it matches any: each
-// wildcard stands for something short, and the path is a prefix of the image's.
+// witnesses returns images that a registry matches, if it matches any: each wildcard is
+// replaced by something short, and the path is a prefix of the image's.
 func witnesses(registry string) []string {
 	host, path, _ := strings.Cut(registry, "/")
 	if path != "" || strings.HasSuffix(registry, "/") {
@@ -55,9 +55,9 @@ func witnesses(registry string) []string {
 	return images
 }
 
-// meant returns the key that whoever wrote a registry probably had in mind. It
-// is the registry itself where nothing looks odd.
-func meant(registry string) string {
+// intended returns the key that the user most likely intended. It is the registry itself
+// if nothing looks wrong.
+func intended(registry string) string {
 	host, path, hasPath := strings.Cut(strings.ToLower(registry), "/")
 	host, _, list := strings.Cut(host, ",")
 	path, _, _ = strings.Cut(path, ":")

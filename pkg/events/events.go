@@ -1,27 +1,29 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package events makes every Event that the product writes. Reasons are a
-// promise to those who alert on them, so they stand in one place. A message is
-// one stable line that names the item and says what to do, and never holds
-// anything of a Secret but its name and type.
+// Package events creates every Event that the controller records. Reasons are API: users
+// alert on them, so they are constants in one place. A message is one stable line of at
+// most 1024 characters that names object, fact and remedy. Of a Secret it holds nothing but
+// the name and the type.
 package events
 
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
 	"pullsecrets.dev/pkg/annotation"
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/merge"
 )
 
-// ControllerAgentName is the source of the controller's Events.
+// ControllerAgentName is the source component of the controller's Events.
 const ControllerAgentName = "pullsecrets-controller"
 
 // The reasons of Events.
@@ -45,15 +47,15 @@ const (
 )
 
 const (
-	// maxListed is how many entries a message lists.
+	// maxListed is the number of items that a message lists.
 	maxListed = 8
-	// maxMessage is how long a message may be (events.k8s.io, NoteLengthLimit).
+	// maxMessage is the maximum length of a message (events.k8s.io, NoteLengthLimit).
 	maxMessage = 1024
-	// maxText is how much of somebody else's message is passed on.
+	// maxText is the maximum length of an error of the API server in a message.
 	maxText = 400
 )
 
-// Event is an Event before it is recorded.
+// Event is an Event that is not recorded yet.
 type Event struct {
 	// Type is corev1.EventTypeNormal or corev1.EventTypeWarning.
 	Type    string
@@ -69,182 +71,182 @@ func warning(reason, format string, args ...any) Event {
 	return Event{corev1.EventTypeWarning, reason, Cut(fmt.Sprintf(format, args...), maxMessage)}
 }
 
-// SecretsAdded tells the owner of a Service or ServiceAccount what was added and why.
-func SecretsAdded(added []merge.Entry) Event {
+// secretsAdded reports to the owner of a Service or ServiceAccount which entries were
+// added, and why.
+func secretsAdded(added []merge.Entry) Event {
 	return normal(ReasonSecretsAdded, "Added pull secrets %s", entries(added))
 }
 
-// SecretsRetracted tells the owner of a Service or ServiceAccount what was taken away.
-func SecretsRetracted(taken []merge.Entry) Event {
-	return normal(ReasonSecretsRetracted, "Took away pull secrets %s, which nothing declares any more", entries(taken))
+// secretsRetracted reports to the owner of a Service or ServiceAccount which entries were
+// removed.
+func secretsRetracted(taken []merge.Entry) Event {
+	return normal(ReasonSecretsRetracted, "Removed pull secrets %s: no longer declared", entries(taken))
 }
 
-// InvalidAnnotation quotes an item that does not count.
+// InvalidAnnotation reports an item of an annotation that is ignored.
 func InvalidAnnotation(problem annotation.Problem) Event {
 	return warning(ReasonInvalidAnnotation, "%s", upperFirst(problem.Error()))
 }
 
-// Excluded says that a Namespace declares something and the configuration takes it
-// out.
+// Excluded reports that a Namespace has annotations of ours and is excluded by the
+// configuration.
 func Excluded(namespace, by string) Event {
 	return warning(ReasonInvalidAnnotation, "Namespace %s is excluded by %s; its annotations under %s/ have no effect", namespace, by, pullsecrets.GroupName)
 }
 
-// InvalidLedger says that the product's own annotation was damaged.
+// InvalidLedger reports that the ledger is damaged.
 func InvalidLedger(err error) Event {
-	return warning(ReasonInvalidAnnotation, "Annotation %s is not what the product wrote: %v; entries that it does not name count as the owner's",
+	return warning(ReasonInvalidAnnotation, "Annotation %s is invalid: %v; entries that it does not name are treated as the owner's",
 		pullsecrets.AddedAnnotation, err)
 }
 
-// NotMountable says that a ServiceAccount keeps declared names out.
+// NotMountable reports declared names that a ServiceAccount does not let Pods reference.
 func NotMountable(account string, withheld []merge.Entry) Event {
-	return warning(ReasonNotGranted, "ServiceAccount %s has kubernetes.io/enforce-mountable-secrets and does not list %s; add them to its imagePullSecrets",
+	return warning(ReasonNotGranted, "ServiceAccount %s has annotation kubernetes.io/enforce-mountable-secrets and does not list pull secrets %s; add them to its imagePullSecrets",
 		account, entries(withheld))
 }
 
-// NotGranted says which declared names are those of copies that the namespace may
-// not have. It names no ClusterPullSecret: tenants read it, and the names of
-// credentials that are not granted to them are the platform team's.
+// NotGranted reports declared names of copies that the namespace is not granted. It names
+// no ClusterPullSecret: tenants read it, and the names of credentials that are not granted
+// to them belong to the platform team.
 func NotGranted(namespace string, names []string) Event {
-	return warning(ReasonNotGranted, "No ClusterPullSecret grants namespace %s what it declares: %s; have the namespace selected, create Secrets of those names, or correct the annotation",
+	return warning(ReasonNotGranted, "No ClusterPullSecret grants namespace %s the declared pull secrets %s; have the namespace selected, create Secrets with these names, or correct the annotation",
 		namespace, listed(names))
 }
 
-// WithClusterPullSecret is the name of a copy with the ClusterPullSecret that it
-// belongs to, for CopyMissing.
+// WithClusterPullSecret returns the name of a copy with its ClusterPullSecret, for
+// [CopyMissing].
 func WithClusterPullSecret(name, clusterPullSecret string) string {
 	return fmt.Sprintf("%s (%s)", name, merge.FromClusterPullSecret(clusterPullSecret))
 }
 
-// CopyMissing says which copies cannot be made yet, because there is nothing to
-// make them from.
+// CopyMissing reports copies that cannot be created because their source is not ready.
 func CopyMissing(namespace string, names []string) Event {
-	return warning(ReasonSecretMissing, "No copy in namespace %s yet, because the source is not ready: %s; it comes by itself when the source is", namespace, listed(names))
+	return warning(ReasonSecretMissing, "No copy in namespace %s yet: %s; the copy is created when the source of its ClusterPullSecret is ready", namespace, listed(names))
 }
 
-// SecretMissing says which declared Secrets do not exist. It is one Event for
-// all of them, because client-go drops what an object has too many of.
+// SecretMissing reports declared Secrets that do not exist. It is one Event for all of
+// them, because client-go drops Events if one object has too many.
 func SecretMissing(namespace string, names []string) Event {
-	return warning(ReasonSecretMissing, "No such pull secret in namespace %s: %s; create it, or correct the annotation that declares it", namespace, listed(names))
+	return warning(ReasonSecretMissing, "Pull secrets not found in namespace %s: %s; create them, or correct the annotation that declares them", namespace, listed(names))
 }
 
-// SecretWrongType says which declared Secrets cannot be used for pulling; each is
-// a name with its type.
+// SecretWrongType reports declared Secrets that are no pull secrets. Each name comes with
+// its type, see [WithType].
 func SecretWrongType(namespace string, names []string) Event {
-	return warning(ReasonSecretWrongType, "Not usable for pulling in namespace %s: %s; want type %s or %s",
+	return warning(ReasonSecretWrongType, "Secrets in namespace %s cannot be used as pull secrets: %s; the type must be %s or %s",
 		namespace, listed(names), corev1.SecretTypeDockerConfigJson, corev1.SecretTypeDockercfg)
 }
 
-// WithType is a name with its type, for SecretWrongType.
+// WithType returns a name with its type, for [SecretWrongType].
 func WithType(name string, have corev1.SecretType) string {
 	return fmt.Sprintf("%s (type %s)", name, annotation.Quote(string(have)))
 }
 
-// NamedRevision says why a template that names its Revision is left alone.
+// NamedRevision reports why a template that names its Revision is not changed.
 func NamedRevision(name string, changes string) Event {
-	return normal(ReasonNamedRevision, "The template names its Revision %s, and Knative refuses any change under an unchanged name: %s comes with the next name",
-		name, changes)
+	return normal(ReasonNamedRevision, "%s is deferred until the template has another name: it names Revision %s, and Knative rejects changes under the same name",
+		upperFirst(changes), name)
 }
 
-// BackfillDeferred says what waits for the next change of a Service and how to
+// BackfillDeferred reports what is deferred until the next change of a Service, and how to
 // get it now.
 func BackfillDeferred(changes, why string) Event {
-	return normal(ReasonBackfillDeferred, "%s waits for the next change of the template: %s", upperFirst(changes), why)
+	return normal(ReasonBackfillDeferred, "%s is deferred until the next change of the template: %s", upperFirst(changes), why)
 }
 
-// BackfillDenied passes on why the API server refuses the change.
+// BackfillDenied reports why the API server rejects a change of a Service.
 func BackfillDenied(changes string, err error) Event {
-	return warning(ReasonBackfillDenied, "%s was refused and is not tried again until the Service changes: %s", upperFirst(changes), Cut(err.Error(), maxText))
+	return warning(ReasonBackfillDenied, "%s was rejected; will not retry until the Service changes: %s", upperFirst(changes), Cut(err.Error(), maxText))
 }
 
-// BindingDenied passes on why the API server refuses the change of a
-// ServiceAccount.
+// BindingDenied reports why the API server rejects a change of a ServiceAccount.
 func BindingDenied(changes string, err error) Event {
-	return warning(ReasonBackfillDenied, "%s was refused and is not tried again until the ServiceAccount changes, or what is declared for it: %s",
+	return warning(ReasonBackfillDenied, "%s was rejected; will not retry until the ServiceAccount or what is declared for it changes: %s",
 		upperFirst(changes), Cut(err.Error(), maxText))
 }
 
-// ErrNoRoom is why nothing is added to an object whose annotations are near their
-// limit.
-var ErrNoRoom = errors.New("its annotations are too large, and leave no room for " + pullsecrets.AddedAnnotation)
+// ErrNoRoom is the cause if the annotations of an object are near their size limit.
+var ErrNoRoom = errors.New("annotations are too large to add " + pullsecrets.AddedAnnotation)
 
-// Refused tells whether the API server will never take a patch, which is then told
-// and not tried again: an admission webhook, a policy or the schema says no. A
-// conflict or an outage passes.
+// Refused reports whether the API server rejects a patch permanently: by an admission
+// webhook, a policy or the schema. Such a patch is reported and not retried. A conflict or
+// an outage is temporary.
 func Refused(err error) bool {
 	return apierrors.IsBadRequest(err) || apierrors.IsInvalid(err) || apierrors.IsRequestEntityTooLargeError(err) ||
-		// Webhooks and policies may choose this code; missing rights have it too,
-		// and those an operator can mend at any time.
+		// Webhooks and policies may use this code. Missing permissions use it too, and
+		// an operator can grant them at any time.
 		apierrors.IsForbidden(err) && strings.Contains(err.Error(), " denied ")
 }
 
-// BackfillPaused says which Service stopped the backfill of a Namespace.
-func BackfillPaused(service string) Event {
-	return warning(ReasonBackfillPaused, "No further Service of the Namespace is changed, because the Revision that added pull secrets to Service %s did not become Ready; it goes on when that does, or when the Namespace or a ClusterPullSecret that serves it changes", service)
+// BackfillPaused names the Service whose Revision paused the backfill of a namespace.
+func BackfillPaused(culprit *servingv1.Service) Event {
+	return warning(ReasonBackfillPaused, "Revision %s created for Service %s is not Ready; backfill in namespace %s resumes when it is Ready or when the Namespace or its ClusterPullSecrets change",
+		culprit.Status.LatestCreatedRevisionName, culprit.Name, culprit.Namespace)
 }
 
-// InjectionContested says that somebody keeps undoing what is declared.
+// InjectionContested reports that another writer repeatedly removes declared entries of a
+// Service.
 func InjectionContested(names []merge.Entry) Event {
-	return warning(ReasonInjectionContested, "Somebody keeps removing pull secrets %s; left alone for an hour, or until the annotations of the Service change", entries(names))
+	return warning(ReasonInjectionContested, "Pull secrets %s are repeatedly removed by another writer; will not add them again for an hour, or until the annotations of the Service change", entries(names))
 }
 
-// BindingContested says that somebody keeps undoing what is declared for a
+// BindingContested reports that another writer repeatedly removes declared entries of a
 // ServiceAccount.
 func BindingContested(names []merge.Entry) Event {
-	return warning(ReasonInjectionContested, "Somebody keeps removing pull secrets %s; left alone for an hour", entries(names))
+	return warning(ReasonInjectionContested, "Pull secrets %s are repeatedly removed by another writer; will not add them again for an hour", entries(names))
 }
 
-// Happened are the Events of a change that was written.
+// Happened returns the Events of a change that was written.
 func Happened(result merge.Result) []Event {
 	var all []Event
 	if len(result.Added) > 0 {
-		all = append(all, SecretsAdded(result.Added))
+		all = append(all, secretsAdded(result.Added))
 	}
 	if len(result.Taken) > 0 {
-		all = append(all, SecretsRetracted(result.Taken))
+		all = append(all, secretsRetracted(result.Taken))
 	}
 	return all
 }
 
-// NameConflict says that Secrets of the user's stand where copies should.
+// NameConflict reports user Secrets that have the names of copies.
 func NameConflict(namespace string, names []string) Event {
-	return warning(ReasonNameConflict, "Secrets of namespace %s have the names of copies and are left alone: %s; rename them, or label them %s=%s and %s=NAME, in the manifest where there is one, to have them taken over",
+	return warning(ReasonNameConflict, "Secrets in namespace %s have the names of copies and are not managed: %s; rename them, or label them %s=%s and %s=NAME in their manifest to have them managed",
 		namespace, listed(names), pullsecrets.ManagedByLabel, pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel)
 }
 
-// PropagatedNotGranted says which labelled Secrets keep being created in a namespace
-// where nothing grants them.
+// PropagatedNotGranted reports Secrets labeled as copies that are repeatedly created in a
+// namespace without a grant.
 func PropagatedNotGranted(namespace string, names []string) Event {
-	return warning(ReasonNotGranted, "Secrets of namespace %s are labelled as copies, were removed because no ClusterPullSecret grants them, and keep coming back: %s; stop what makes them, or have it leave out the labels %s and %s",
+	return warning(ReasonNotGranted, "Secrets in namespace %s are labeled as copies, are removed because no ClusterPullSecret grants them, and are repeatedly created again: %s; stop what creates them, or have it omit the labels %s and %s",
 		namespace, listed(names), pullsecrets.ManagedByLabel, pullsecrets.ClusterPullSecretLabel)
 }
 
-// SourceInvalid says what is wrong with a source. The message is that of the
-// condition SourceReady, which names the bad entry and never quotes a credential.
+// SourceInvalid reports an invalid source. The message is that of the condition
+// SourceReady, which names the entry and never quotes a credential.
 func SourceInvalid(message string) Event {
-	return warning(ReasonSourceInvalid, "%s; the copies stay as they are", message)
+	return warning(ReasonSourceInvalid, "%s; existing copies are kept", message)
 }
 
-// SourceQuestionable says what is probably a mistake in a source that is good. The
-// message is that of the condition SourceReady.
+// SourceQuestionable reports a likely mistake in a valid source. The message is that of
+// the condition SourceReady.
 func SourceQuestionable(message string) Event {
 	return warning(ReasonSourceQuestionable, "%s", message)
 }
 
-// Distributed says that the copies hold what the source holds.
+// Distributed reports how many copies hold the current version of the source.
 func Distributed(version string, synced, wanted int) Event {
-	return normal(ReasonDistributed, "%d of %d namespaces have a copy of the source's version %s", synced, wanted, version)
+	return normal(ReasonDistributed, "%d of %d namespaces have a copy of the source at resourceVersion %s", synced, wanted, version)
 }
 
-// RevocationDelayed says that copies of a deleted ClusterPullSecret are still there.
+// RevocationDelayed reports that copies of a deleted ClusterPullSecret still exist.
 func RevocationDelayed(namespaces []string) Event {
-	return warning(ReasonRevocationDelayed, "Copies in %d namespaces are still to be removed (%s); Events InternalError on these Namespaces, which lie in namespace default, say what is in the way",
+	return warning(ReasonRevocationDelayed, "Copies in %d namespaces are not removed yet (%s); see Events InternalError on these Namespaces, in namespace default, for the cause",
 		len(namespaces), listed(namespaces))
 }
 
-// InItsOwn returns a Namespace that Events can be recorded on: an Event lies in
-// the namespace of its object, and for a cluster-scoped one that would be
-// default.
+// InItsOwn returns a Namespace to record Events on. The API server keeps an Event in the
+// namespace of its object, and for a cluster-scoped object that would be default.
 func InItsOwn(namespace *corev1.Namespace) *corev1.Namespace {
 	return &corev1.Namespace{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"},
@@ -254,17 +256,17 @@ func InItsOwn(namespace *corev1.Namespace) *corev1.Namespace {
 	}
 }
 
-// Changes is what a Result would do, as part of a sentence.
+// Changes describes what a Result would change, as part of a sentence.
 func Changes(r merge.Result) string {
 	var parts []string
 	if len(r.Added) > 0 {
 		parts = append(parts, "adding pull secrets "+entries(r.Added))
 	}
 	if len(r.Taken) > 0 {
-		parts = append(parts, "taking away pull secrets "+entries(r.Taken))
+		parts = append(parts, "removing pull secrets "+entries(r.Taken))
 	}
 	if len(parts) == 0 {
-		return "a change of the pull secrets"
+		return "a change of pull secrets"
 	}
 	return strings.Join(parts, " and ")
 }
@@ -277,8 +279,10 @@ func entries(list []merge.Entry) string {
 	return listed(items)
 }
 
-// listed joins the first few items and counts the others.
+// listed joins the first items in sorted order and counts the others. Sorted items make
+// equal facts equal messages, so that each is recorded once.
 func listed(items []string) string {
+	items = slices.Sorted(slices.Values(items))
 	if more := len(items) - maxListed; more > 0 {
 		return fmt.Sprintf("%s and %d more", strings.Join(items[:maxListed], ", "), more)
 	}
@@ -292,8 +296,7 @@ func upperFirst(s string) string {
 	return strings.ToUpper(s[:1]) + s[1:]
 }
 
-// Cut returns text of at most that many characters, for what somebody else says is of
-// any length.
+// Cut truncates text to a number of characters.
 func Cut(text string, most int) string {
 	if runes := []rune(text); len(runes) > most {
 		return string(runes[:most-1]) + "…"

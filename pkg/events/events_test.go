@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
 	"pullsecrets.dev/pkg/annotation"
 	"pullsecrets.dev/pkg/fair"
@@ -31,14 +32,16 @@ func manyEntries(n int) []merge.Entry {
 	return all
 }
 
-// TestMessagesAreBounded makes every Event out of the largest input there is: an
-// Event's message may have 1024 characters, and must be one line.
+// TestMessagesAreBounded creates every Event from the largest possible input. A message is
+// one line of at most 1024 characters.
 func TestMessagesAreBounded(t *testing.T) {
 	problem := annotation.ForService(map[string]string{"pullsecrets.dev/secrets": strings.Repeat("\n\x1bX", 1000)}).Problems[0]
 	changes := Changes(merge.Result{Added: manyEntries(32)})
+	culprit := &servingv1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: strings.Repeat("n", 63), Name: strings.Repeat("s", 63)}}
+	culprit.Status.LatestCreatedRevisionName = strings.Repeat("r", 63)
 	for _, e := range []Event{
-		SecretsAdded(manyEntries(100)),
-		SecretsRetracted(manyEntries(100)),
+		secretsAdded(manyEntries(100)),
+		secretsRetracted(manyEntries(100)),
 		InvalidAnnotation(problem),
 		InvalidLedger(errors.New("damaged")),
 		NotMountable("default", manyEntries(8)),
@@ -48,7 +51,7 @@ func TestMessagesAreBounded(t *testing.T) {
 		CopyMissing(strings.Repeat("n", 63), slices.Repeat([]string{WithClusterPullSecret("s", strings.Repeat("c", 253))}, 32)),
 		NamedRevision("app-1", changes),
 		BackfillDeferred(changes, "why"),
-		BackfillPaused(strings.Repeat("s", 63)),
+		BackfillPaused(culprit),
 		InjectionContested(manyEntries(8)),
 	} {
 		if len([]rune(e.Message)) > 1024 || e.Message == "" {
@@ -71,10 +74,10 @@ func TestMessagesAreBounded(t *testing.T) {
 func TestChanges(t *testing.T) {
 	added, taken := []merge.Entry{{Name: "a", Origin: merge.FromService}}, []merge.Entry{{Name: "b", Origin: merge.FromNamespace}}
 	for want, r := range map[string]merge.Result{
-		"adding pull secrets a (service)":                                            {Added: added},
-		"taking away pull secrets b (namespace)":                                     {Taken: taken},
-		"adding pull secrets a (service) and taking away pull secrets b (namespace)": {Added: added, Taken: taken},
-		"a change of the pull secrets":                                               {},
+		"adding pull secrets a (service)":                                         {Added: added},
+		"removing pull secrets b (namespace)":                                     {Taken: taken},
+		"adding pull secrets a (service) and removing pull secrets b (namespace)": {Added: added, Taken: taken},
+		"a change of pull secrets":                                                {},
 	} {
 		if got := Changes(r); got != want {
 			t.Errorf("Changes() = %q, want %q", got, want)
@@ -96,14 +99,14 @@ func TestReporter(t *testing.T) {
 		events []Event
 		want   int
 	}{
-		{"news", "1", "t", []Event{a}, 1},
+		{"a new Event", "1", "t", []Event{a}, 1},
 		{"nothing new", "1", "t", []Event{a}, 0},
 		{"one more", "1", "t", []Event{a, b}, 1},
 		{"one less", "1", "t", []Event{b}, 0},
-		{"back again", "1", "t", []Event{a, b}, 1},
+		{"once more", "1", "t", []Event{a, b}, 1},
 		{"another topic", "1", "u", []Event{a}, 1},
-		{"all is well", "1", "t", nil, 0},
-		{"not any more", "1", "t", []Event{a}, 1},
+		{"no Event", "1", "t", nil, 0},
+		{"no longer", "1", "t", []Event{a}, 1},
 		{"another object of that name", "2", "t", []Event{a}, 1},
 	}
 	for _, step := range steps {
@@ -116,16 +119,16 @@ func TestReporter(t *testing.T) {
 		}
 	}
 	r.budget = fair.NewBudget(fair.Rate{}, fair.Rate{}, time.Now)
-	if told, all := r.Report(recorder, object("3"), "t", []Event{a}); len(told) > 0 || all {
-		t.Errorf("told %v beyond the budget", told)
+	if recorded, all := r.Report(recorder, object("3"), "t", []Event{a}); len(recorded) > 0 || all {
+		t.Errorf("recorded %v beyond the budget", recorded)
 	}
 	r.budget = fair.NewBudget(forAll, forEach, time.Now)
-	if told, all := r.Report(recorder, object("3"), "t", []Event{a}); len(told) != 1 || !all {
-		t.Errorf("told %v, want what had to wait", told)
+	if recorded, all := r.Report(recorder, object("3"), "t", []Event{a}); len(recorded) != 1 || !all {
+		t.Errorf("recorded %v, want what had to wait", recorded)
 	}
 	r.ForgetObject(types.NamespacedName{Namespace: "ns", Name: "x"}, "t", "u")
-	r.told.Each(func(_ types.NamespacedName, told *map[subject]account) {
-		t.Errorf("remembers %v of an object that is gone", *told)
+	r.reported.Each(func(_ types.NamespacedName, recorded *map[topicKey]topicState) {
+		t.Errorf("remembers %v of an object that is gone", *recorded)
 	})
 }
 
@@ -136,32 +139,32 @@ func TestInItsOwn(t *testing.T) {
 	}
 }
 
-// What is recorded of an object is forgotten with the one that is reconciled.
+// Recorded Events of an object are forgotten with the object that is reconciled.
 func TestReporterForgetsByOwner(t *testing.T) {
 	var m memory.Memory
 	r := NewReporter(&m, func(object types.NamespacedName) types.NamespacedName {
 		return types.NamespacedName{Name: object.Namespace}
 	})
 	recorder := record.NewFakeRecorder(20)
-	report := func(namespace string) (told []Event) {
+	report := func(namespace string) (recorded []Event) {
 		object := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "x"}}
-		told, _ = r.Report(recorder, object, "t", []Event{SecretMissing(namespace, []string{"x"})})
-		return told
+		recorded, _ = r.Report(recorder, object, "t", []Event{SecretMissing(namespace, []string{"x"})})
+		return recorded
 	}
 	report("kept")
 	report("gone")
 	m.Forget(types.NamespacedName{Name: "gone"})
-	if told := report("kept"); len(told) != 0 {
-		t.Errorf("told %v twice", told)
+	if recorded := report("kept"); len(recorded) != 0 {
+		t.Errorf("recorded %v twice", recorded)
 	}
-	if told := report("gone"); len(told) != 1 {
-		t.Errorf("told %v, want what was forgotten", told)
+	if recorded := report("gone"); len(recorded) != 1 {
+		t.Errorf("recorded %v, want what was forgotten", recorded)
 	}
 }
 
-// Objects that flap use up the share of their own namespace, and another tenant's
-// Warning is told at once.
-func TestFlappingObjectsKeepNobodySilent(t *testing.T) {
+// Objects that flap use up the share of their own namespace, and the Warning of another
+// namespace is recorded at once.
+func TestFlappingObjectsDoNotSilenceOtherNamespaces(t *testing.T) {
 	r, recorder := NewReporter(&memory.Memory{}, nil), &record.FakeRecorder{}
 	clock := time.Unix(1e9, 0)
 	r.budget = fair.NewBudget(forAll, forEach, func() time.Time { return clock })
@@ -177,13 +180,13 @@ func TestFlappingObjectsKeepNobodySilent(t *testing.T) {
 		clock = clock.Add(time.Second)
 	}
 	other := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "other", Name: "app"}}
-	if told, all := r.Report(recorder, other, "t", []Event{SecretMissing("other", []string{"a"})}); len(told) != 1 || !all {
-		t.Errorf("told %v of another tenant, want its Warning", told)
+	if recorded, all := r.Report(recorder, other, "t", []Event{SecretMissing("other", []string{"a"})}); len(recorded) != 1 || !all {
+		t.Errorf("recorded %v of another tenant, want its Warning", recorded)
 	}
 }
 
-// BenchmarkReport shows that what it costs to report an Event does not depend on how
-// many objects of others flap.
+// BenchmarkReport shows that the cost of an Event does not depend on the number of other
+// objects that flap.
 func BenchmarkReport(b *testing.B) {
 	for _, others := range []int{10, 100} {
 		b.Run(fmt.Sprintf("%d flapping objects of others", others), func(b *testing.B) {

@@ -47,7 +47,7 @@ func TestTake(t *testing.T) {
 	}
 }
 
-// However many namespaces use all they get, one that uses little gets what it needs.
+// However many namespaces use their whole share, one that uses little gets what it needs.
 func TestBusyNamespacesLeaveHalf(t *testing.T) {
 	c := &clock{time.Unix(1e9, 0)}
 	b := NewBudget(Rate{20, 500}, Rate{1, 100}, c.now)
@@ -62,7 +62,7 @@ func TestBusyNamespacesLeaveHalf(t *testing.T) {
 	}
 }
 
-// The total is a bound, whatever the number of namespaces.
+// The total is bounded for any number of namespaces.
 func TestTotal(t *testing.T) {
 	c := &clock{time.Unix(1e9, 0)}
 	b, taken := NewBudget(Rate{20, 500}, Rate{1, 100}, c.now), 0
@@ -74,7 +74,7 @@ func TestTotal(t *testing.T) {
 	}
 }
 
-// Namespaces that were quiet long enough are not remembered.
+// Namespaces that were quiet for long enough are forgotten.
 func TestMemory(t *testing.T) {
 	c := &clock{time.Unix(1e9, 0)}
 	b := NewBudget(Rate{1000, 1000}, Rate{1, 2}, c.now)
@@ -87,7 +87,7 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// BenchmarkTake shows that what one namespace pays does not depend on the others.
+// BenchmarkTake shows that the cost for one namespace does not depend on the others.
 func BenchmarkTake(b *testing.B) {
 	for _, others := range []int{10, 100, 1000} {
 		b.Run(fmt.Sprintf("%d busy namespaces", others), func(b *testing.B) {

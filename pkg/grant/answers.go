@@ -11,20 +11,20 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 )
 
-// Answer is what the selectors say about Namespaces of one kind, with offers by their
-// positions.
+// Answer is the result of all selectors for Namespaces with the same relevant labels. It
+// refers to offers by position.
 type Answer struct {
 	serving []int
 	beaten  map[string]string
 }
 
-// Memory returns the answer under a key that it has kept, or what judge says, which it may
-// keep. All that it keeps is for one set of selectors.
+// Memory returns the answer that is cached under a key, or the result of judge, which it
+// may cache. All cached answers are for one set of selectors.
 type Memory func(key string, judge func() Answer) Answer
 
-// answers are kept by those labels of a Namespace that selectors ask for, so that
-// Namespaces which do not differ in these share one. The selectors are asked once for
-// each kind of Namespace, and not at each look at one.
+// answers are cached by those labels of a Namespace that selectors use, so that Namespaces
+// with equal relevant labels share one. Selectors are evaluated once for each combination
+// of labels.
 type answers struct {
 	asked  sets.Set[string]
 	memory Memory
@@ -41,7 +41,7 @@ func newAnswers(offers []offer, memory Memory) *answers {
 	return a
 }
 
-// key is the part of the labels that selectors ask for.
+// key returns the labels that selectors use.
 func (a *answers) key(namespaceLabels map[string]string) string {
 	var pairs []string
 	for key, value := range namespaceLabels {

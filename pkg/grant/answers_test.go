@@ -24,7 +24,7 @@ func (c counting) Matches(l labels.Labels) bool {
 	return c.Selector.Matches(l)
 }
 
-// Selectors are asked once for each kind of Namespace, until one of them changes.
+// Selectors are evaluated once for each combination of labels, until one of them changes.
 func TestSelectorsAreAskedOnce(t *testing.T) {
 	var all []*v1alpha1.ClusterPullSecret
 	for i := range 50 {

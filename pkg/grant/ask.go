@@ -12,23 +12,24 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 )
 
-// Asks is what the annotations in one Namespace ask for. It is about copies, so
-// inject: disabled asks for no less: that is about Services.
+// Asks is what the annotations in one Namespace request. It is about copies, so inject:
+// disabled, which is about Services, does not reduce it.
 type Asks struct {
-	// Names of Secrets, in annotations of the Namespace and of its Services.
+	// Names of Secrets in annotations of the Namespace and its Services.
 	Names sets.Set[string]
-	// All: inject: auto on the Namespace asks for all that is granted.
+	// All is set by inject: auto on the Namespace, which requests everything that is
+	// granted.
 	All bool
-	// Images of Services that ask by inject: auto for what covers them.
+	// Images of Services with inject: auto, which request what covers them.
 	Images sets.Set[Image]
 }
 
-// NewAsks returns what a Namespace asks for by its own annotations.
+// NewAsks returns what a Namespace requests by its own annotations.
 func NewAsks(namespace annotation.Namespace) Asks {
 	return Asks{Names: sets.New(namespace.Secrets...), All: namespace.Inject == annotation.Auto, Images: sets.New[Image]()}
 }
 
-// AddService adds what a Service asks for, whose template has these images.
+// AddService adds what a Service with these images requests.
 func (a Asks) AddService(service annotation.Service, images []Image) {
 	a.Names.Insert(service.Secrets...)
 	if service.Inject == annotation.Auto {
@@ -36,13 +37,13 @@ func (a Asks) AddService(service annotation.Service, images []Image) {
 	}
 }
 
-// Wanted returns those of the granted ClusterPullSecrets of which the Namespace
-// shall have a copy, by name.
+// Wanted returns the granted ClusterPullSecrets of which the Namespace needs a copy, by
+// name.
 func (g Grants) Wanted(asks Asks, covers Covers) []*v1alpha1.ClusterPullSecret {
 	return slices.DeleteFunc(slices.Clone(g.Serving), func(cps *v1alpha1.ClusterPullSecret) bool { return !asks.Want(cps, covers) })
 }
 
-// Want reports whether a Namespace that a ClusterPullSecret serves shall have a copy.
+// Want reports whether a Namespace needs a copy of a ClusterPullSecret that serves it.
 func (a Asks) Want(cps *v1alpha1.ClusterPullSecret, covers Covers) bool {
 	if cps.Spec.Always != nil || a.All || a.Names.Has(SecretName(cps)) {
 		return true

@@ -15,15 +15,15 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 )
 
-// Catalog is all ClusterPullSecrets, ready to be asked for many Namespaces.
+// Catalog is all ClusterPullSecrets, prepared for lookups by Namespace.
 type Catalog struct {
-	// offers are ordered by age, because the older serves where two have the
-	// same name for their copies.
+	// offers are ordered by age, because the older one serves if two have the same
+	// secretName.
 	offers []offer
-	// bySecret are the positions of offers by the name of their copies.
+	// bySecret are the positions of offers by secretName.
 	bySecret map[string][]int
-	// known are answers that hold as long as no offer changes. It is nil where none
-	// are kept.
+	// known are cached answers, valid until an offer changes. It is nil if none are
+	// cached.
 	known *answers
 }
 
@@ -33,14 +33,13 @@ type offer struct {
 	selector labels.Selector
 }
 
-// NewCatalog makes a catalogue. The ClusterPullSecrets are kept and must not be
-// changed. One that is being deleted or whose selector does not parse grants
-// nothing.
+// NewCatalog returns a catalog. The ClusterPullSecrets are retained and must not be
+// changed. One that is being deleted or whose selector does not parse grants nothing.
 func NewCatalog(all []*v1alpha1.ClusterPullSecret) Catalog { return Catalog{}.Renewed(all, nil) }
 
-// Renewed returns the catalogue of other ClusterPullSecrets, with the answers that the
-// given one knows where nothing differs that they depend on: a status has no part in
-// who may have what. Otherwise remember gives a new Memory; it may be nil.
+// Renewed returns the catalog of other ClusterPullSecrets. It keeps cached answers if
+// nothing changed that they depend on, which a status is not. Otherwise remember provides
+// a new Memory; it may be nil.
 func (c Catalog) Renewed(all []*v1alpha1.ClusterPullSecret, remember func() Memory) Catalog {
 	n := Catalog{bySecret: make(map[string][]int)}
 	for _, cps := range all {
@@ -65,30 +64,28 @@ func (c Catalog) Renewed(all []*v1alpha1.ClusterPullSecret, remember func() Memo
 	return n
 }
 
-// sameGrant reports whether two offers grant the same. Their order is compared with the
-// offers.
+// sameGrant reports whether two offers grant the same. The caller compares their order.
 func sameGrant(a, b offer) bool {
 	return a.ClusterPullSecret == b.ClusterPullSecret ||
 		a.Name == b.Name && a.secret == b.secret && equality.Semantic.DeepEqual(a.Spec.NamespaceSelector, b.Spec.NamespaceSelector)
 }
 
-// SecretName is the name of the copies of a ClusterPullSecret.
+// SecretName returns the name of the copies of a ClusterPullSecret.
 func SecretName(cps *v1alpha1.ClusterPullSecret) string {
 	return cmp.Or(cps.Spec.SecretName, cps.Name)
 }
 
-// Grants is what a Namespace may have.
+// Grants is what a Namespace is granted.
 type Grants struct {
-	// Serving are the ClusterPullSecrets that the Namespace may have, by name;
-	// no two have the same name for their copies.
+	// Serving are the granted ClusterPullSecrets by name. No two have the same secretName.
 	Serving []*v1alpha1.ClusterPullSecret
-	// Beaten maps each ClusterPullSecret that selects the Namespace as well to
-	// the older one that serves under its secretName. It is only read.
+	// Beaten maps each other ClusterPullSecret that selects the Namespace to the older one
+	// with the same secretName. It is only read.
 	Beaten map[string]string
 }
 
-// For returns what a Namespace with these labels may have. Whether the Namespace
-// is excluded altogether is for the caller to ask first.
+// For returns what a Namespace with these labels is granted. The caller checks before
+// whether the Namespace is excluded.
 func (c Catalog) For(namespaceLabels map[string]string) Grants {
 	judge := func() Answer { return c.judge(namespaceLabels) }
 	var known Answer
@@ -104,7 +101,7 @@ func (c Catalog) For(namespaceLabels map[string]string) Grants {
 	return g
 }
 
-// judge asks all selectors.
+// judge evaluates all selectors.
 func (c Catalog) judge(namespaceLabels map[string]string) Answer {
 	var a Answer
 	serving := make(map[string]string)
@@ -126,8 +123,8 @@ func (c Catalog) judge(namespaceLabels map[string]string) Answer {
 	return a
 }
 
-// Named returns the ClusterPullSecret that serves the Namespace under this name
-// of a Secret, or nil.
+// Named returns the ClusterPullSecret that serves the Namespace with this secretName, or
+// nil.
 func (g Grants) Named(secret string) *v1alpha1.ClusterPullSecret {
 	for _, cps := range g.Serving {
 		if SecretName(cps) == secret {
@@ -137,9 +134,8 @@ func (g Grants) Named(secret string) *v1alpha1.ClusterPullSecret {
 	return nil
 }
 
-// Withheld returns the ClusterPullSecret that has this name for its copies and does
-// not serve a Namespace with these labels, or nil where another one serves it under
-// the name, or where none has the name. Of several it is the oldest.
+// Withheld returns the oldest ClusterPullSecret with this secretName if none of that name
+// serves a Namespace with these labels, or nil.
 func (c Catalog) Withheld(secret string, namespaceLabels map[string]string) *v1alpha1.ClusterPullSecret {
 	var withheld *v1alpha1.ClusterPullSecret
 	for _, i := range c.bySecret[secret] {
@@ -154,8 +150,8 @@ func (c Catalog) Withheld(secret string, namespaceLabels map[string]string) *v1a
 	return withheld
 }
 
-// IsSource tells whether a Secret is the very source of a ClusterPullSecret. In
-// its own namespace under its own name the source serves, and no copy is made.
+// IsSource reports whether a Secret is the source of a ClusterPullSecret. In its own
+// namespace under its own name the source is used, and no copy is created.
 func IsSource(cps *v1alpha1.ClusterPullSecret, namespace, secret string) bool {
 	return cps.Spec.SecretRef == v1alpha1.SecretReference{Namespace: namespace, Name: secret}
 }

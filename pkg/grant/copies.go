@@ -9,10 +9,10 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
-// Copies is the label selector of all copies of the product's.
+// Copies is the label selector of all copies.
 const Copies = pullsecrets.ManagedByLabel + "=" + pullsecrets.ManagedByValue + "," + pullsecrets.ClusterPullSecretLabel
 
-// CopyLabels are the labels of every copy of a ClusterPullSecret.
+// CopyLabels returns the labels of every copy of a ClusterPullSecret.
 func CopyLabels(clusterPullSecret string) map[string]string {
 	return map[string]string{
 		pullsecrets.ManagedByLabel:         pullsecrets.ManagedByValue,
@@ -20,8 +20,8 @@ func CopyLabels(clusterPullSecret string) map[string]string {
 	}
 }
 
-// Owner is the ClusterPullSecret that a Secret with both of our labels is a copy
-// of, or empty for any other Secret.
+// Owner returns the ClusterPullSecret in the labels of a copy, or an empty string for any
+// other Secret.
 func Owner(secret *corev1.Secret) string {
 	if secret.Labels[pullsecrets.ManagedByLabel] != pullsecrets.ManagedByValue {
 		return ""

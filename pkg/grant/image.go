@@ -13,19 +13,20 @@ import (
 // Image is an image that the Pods of a Service need.
 type Image struct {
 	Reference string
-	// KubeletAlone: Knative resolves no tag of it, so that the kubelet is the only
-	// one to look for its credential. So it is with image volumes.
+	// KubeletAlone means that Knative does not resolve its tag, so that only the kubelet
+	// needs a credential. This is so for image volumes.
 	KubeletAlone bool
-	// QueueProxy: it is the image of the container that Knative adds to every Pod. The
-	// settings have its reference.
+	// QueueProxy means the image of the container that Knative adds to every Pod. Its
+	// reference is in the settings.
 	QueueProxy bool
 }
 
-// MaxImages is how many images of one Service credentials are looked for: each costs a
-// look at each ClusterPullSecret, and a tenant can write as many as the API server takes.
+// MaxImages is the number of images of one Service for which credentials are searched:
+// each is compared with each ClusterPullSecret, and the number of images in a Service has
+// no other limit.
 const MaxImages = 64
 
-// Images returns the first [MaxImages] of images, each once.
+// Images returns the first [MaxImages] distinct images.
 func Images(images []Image) []Image {
 	seen := sets.New[Image]()
 	var distinct []Image
@@ -44,23 +45,23 @@ func Images(images []Image) []Image {
 // Covers reports whether a ClusterPullSecret holds a credential for an image.
 type Covers func(cps *v1alpha1.ClusterPullSecret, image Image) bool
 
-// ImageSettings is what Knative's settings say about the images of all Services.
+// ImageSettings are Knative's settings for the images of all Services.
 type ImageSettings struct {
-	// QueueProxy is the reference of the queue-proxy's image. It is empty where it is
-	// not known, and then nothing covers it.
+	// QueueProxy is the reference of the queue-proxy's image. If it is empty, nothing
+	// covers that image.
 	QueueProxy string
 	// Unresolved are the registries whose tags Knative does not resolve.
 	Unresolved sets.Set[string]
 }
 
-// Equal reports whether both say the same.
+// Equal reports whether both settings are equal.
 func (s ImageSettings) Equal(other ImageSettings) bool {
 	return s.QueueProxy == other.QueueProxy && s.Unresolved.Equal(other.Unresolved)
 }
 
-// Covers reports whether a copy of a ClusterPullSecret holds a credential for an image.
-// It decides by the registries in the status, so that no program needs to read a Secret
-// for it. Where Knative resolves no tag, the kubelet's rule alone decides.
+// Covers reports whether a copy of a ClusterPullSecret holds a credential for an image. It
+// uses the registries in the status, so that no program needs to read a Secret for it. If
+// Knative does not resolve the tag, only the kubelet's rule applies.
 func (s ImageSettings) Covers(cps *v1alpha1.ClusterPullSecret, image Image) bool {
 	registries := cps.Status.Registries
 	switch {

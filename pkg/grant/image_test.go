@@ -13,7 +13,7 @@ import (
 	"pullsecrets.dev/pkg/grant"
 )
 
-// Whether a copy covers an image is known from the status and Knative's settings.
+// Whether a copy covers an image is decided by the status and Knative's settings.
 func TestCovers(t *testing.T) {
 	const digest = "@sha256:1111111111111111111111111111111111111111111111111111111111111111"
 	queueProxy := grant.Image{QueueProxy: true}

@@ -12,18 +12,19 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
-// helmRelease is the annotation by which Helm knows what it owns, together with the
-// one that names the release's namespace.
+// helmRelease and helmReleaseNamespace are the annotations by which Helm identifies
+// objects that it owns.
 const (
 	helmRelease          = "meta.helm.sh/release-name"
 	helmReleaseNamespace = "meta.helm.sh/release-namespace"
 )
 
-// Disown makes a Secret one that nobody keeps in a manifest, for the update that adopts
-// it. Whoever labels a Secret that a tool has left behind hands it over, and it must not
-// look like the tool's afterwards: last-applied-configuration and Helm's annotations go,
-// and the list of one empty entry has the API server forget who applied what. A manager
-// keeps what it applied even through an update, where the update writes the same bytes.
+// Disown removes the traces of tools that manage a Secret in a manifest, for the update
+// that takes over ownership. A user who labels a Secret that a tool left behind hands it
+// over, and it must not look like the tool's afterwards: last-applied-configuration and
+// Helm's annotations are removed, and a list with one empty entry makes the API server
+// reset managedFields. Otherwise a manager keeps ownership of applied fields through an
+// update that writes the same bytes.
 func Disown(o *metav1.ObjectMeta) {
 	delete(o.Annotations, helmRelease)
 	delete(o.Annotations, helmReleaseNamespace)
@@ -31,11 +32,11 @@ func Disown(o *metav1.ObjectMeta) {
 	o.ManagedFields = []metav1.ManagedFieldsEntry{{}}
 }
 
-// KeptBy returns who keeps the data of a Secret in a manifest, or an empty string. That
-// is the field manager of an Apply that owns data, kubectl if last-applied-configuration
-// lists data, or Helm by its annotation. An edit (operation Update) is kept in no
-// manifest, and neither is data whose manifest carries both of our labels: its author
-// asks for a copy.
+// KeptBy returns which tool manages the data of a Secret in a manifest, or an empty
+// string. It is the field manager of an Apply that owns data, kubectl if
+// last-applied-configuration lists data, or Helm by its annotation. An edit (operation
+// Update) is in no manifest. A manifest with both of our labels does not count: its author
+// requests a copy.
 func KeptBy(o *metav1.ObjectMeta) string {
 	for _, entry := range o.ManagedFields {
 		if entry.Operation == metav1.ManagedFieldsOperationApply && entry.Subresource == "" && entry.FieldsV1 != nil && keepsData(entry.FieldsV1.Raw, "f:") {
@@ -51,8 +52,8 @@ func KeptBy(o *metav1.ObjectMeta) string {
 	return ""
 }
 
-// Keeper is what [KeptBy] needs to know of who keeps the data in a manifest, without
-// the manifest, which may hold a credential.
+// Keeper returns managedFields from which [KeptBy] returns the same tool, without the
+// manifest, which may contain a credential.
 func Keeper(by string) []metav1.ManagedFieldsEntry {
 	if by == "" {
 		return nil
@@ -63,16 +64,16 @@ func Keeper(by string) []metav1.ManagedFieldsEntry {
 	}}
 }
 
-// TakenOver reports whether a Secret with our labels was a copy and is somebody else's
-// now. One that never was a copy was labelled by its owner, to be adopted.
+// TakenOver reports whether a Secret with our labels was a copy and is now managed by
+// another tool. A Secret that never was a copy was labeled by its owner, to be adopted.
 func TakenOver(o *metav1.ObjectMeta) bool {
 	_, copied := o.Annotations[pullsecrets.SourceResourceVersionAnnotation]
 	return copied && KeptBy(o) != ""
 }
 
-// keepsData reports whether a manifest, or the set of fields that one owns, has data
-// and not both of our labels. Keys of a set of fields have a prefix. What does not parse
-// keeps nothing.
+// keepsData reports whether a manifest, or the set of fields that one owns, has data and
+// not both of our labels. Keys of a set of fields have a prefix. Input that does not parse
+// has no data.
 func keepsData(manifest []byte, prefix string) bool {
 	type fields = map[string]json.RawMessage
 	at := func(parent fields, key string) (child fields) {

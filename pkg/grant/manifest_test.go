@@ -71,8 +71,8 @@ func TestKeptBy(t *testing.T) {
 	}
 }
 
-// What copyMetadata says comes and goes, what others put there stays, and our own keys
-// have the last word.
+// Keys of copyMetadata are added and removed, keys of others stay, and our own keys take
+// precedence.
 func TestSetCopyMetadata(t *testing.T) {
 	cps := &v1alpha1.ClusterPullSecret{ObjectMeta: metav1.ObjectMeta{Name: "ghcr"}}
 	copied := metav1.ObjectMeta{Labels: map[string]string{"team": "a"}, Annotations: map[string]string{"note": "x"}}

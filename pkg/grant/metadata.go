@@ -14,18 +14,17 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 )
 
-// copyKeys are the keys that a copy has from spec.copyMetadata, sorted. They are
-// recorded on the copy: field managers cannot tell them from what a mutating webhook
+// copyKeys are the sorted keys that a copy has from spec.copyMetadata. They are recorded
+// on the copy, because field managers cannot distinguish them from what a mutating webhook
 // adds to the controller's own requests.
 type copyKeys struct {
 	Annotations []string `json:"annotations,omitempty"`
 	Labels      []string `json:"labels,omitempty"`
 }
 
-// SetCopyMetadata puts on a copy what the spec and the version of the source say: the
-// labels and annotations of spec.copyMetadata, and over them our own. It removes those
-// that an earlier spec.copyMetadata put there, and keeps all others. The maps that are
-// there are replaced and not changed.
+// SetCopyMetadata sets the labels and annotations of spec.copyMetadata and our own on a
+// copy. It removes those of an earlier spec.copyMetadata, and keeps all others. It
+// replaces the maps and does not change them.
 func SetCopyMetadata(copied *metav1.ObjectMeta, cps *v1alpha1.ClusterPullSecret, version string) {
 	labels, annotations := clone(copied.Labels), clone(copied.Annotations)
 	var recorded copyKeys
@@ -44,8 +43,7 @@ func SetCopyMetadata(copied *metav1.ObjectMeta, cps *v1alpha1.ClusterPullSecret,
 	copied.Labels, copied.Annotations = labels, annotations
 }
 
-// HasCopyMetadata reports whether a copy has the labels and annotations that
-// SetCopyMetadata would put there.
+// HasCopyMetadata reports whether SetCopyMetadata would not change the copy.
 func HasCopyMetadata(copied *metav1.ObjectMeta, cps *v1alpha1.ClusterPullSecret, version string) bool {
 	wanted := metav1.ObjectMeta{Labels: copied.Labels, Annotations: copied.Annotations}
 	SetCopyMetadata(&wanted, cps, version)

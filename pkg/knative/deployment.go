@@ -15,14 +15,14 @@ import (
 )
 
 // imageKeys are the keys of config-deployment that concern images, in both spellings that
-// Knative reads.
+// Knative supports.
 var imageKeys = []string{
 	deployment.QueueSidecarImageKey, deployment.DeprecatedQueueSidecarImageKey,
 	"registries-skipping-tag-resolving", "registriesSkippingTagResolving",
 }
 
-// imageSettings reads the keys that concern images with Knative's own parser. The other
-// keys are left out: a value that only a newer Knative knows must not matter here.
+// imageSettings parses the keys that concern images with Knative's own parser. It ignores
+// all other keys, whose values may only be valid in a newer Knative.
 func imageSettings(cm *corev1.ConfigMap) (grant.ImageSettings, error) {
 	data := maps.Clone(cm.Data)
 	maps.DeleteFunc(data, func(key, _ string) bool { return !slices.Contains(imageKeys, key) })
@@ -33,8 +33,7 @@ func imageSettings(cm *corev1.ConfigMap) (grant.ImageSettings, error) {
 	return grant.ImageSettings{QueueProxy: c.QueueSidecarImage, Unresolved: c.RegistriesSkippingTagResolving}, nil
 }
 
-// compiledUnresolved returns the registries whose tags Knative does not resolve where
-// nothing is set.
+// compiledUnresolved returns Knative's default registries without tag resolution.
 func compiledUnresolved() sets.Set[string] {
 	c, err := deployment.NewConfigFromMap(map[string]string{deployment.QueueSidecarImageKey: "any"})
 	if err != nil {

@@ -1,9 +1,8 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package knative follows the settings of Knative Serving that decide what Knative
-// makes of a Service: ConfigMaps in Knative's own namespace, read with Knative's own
-// parsers.
+// Package knative follows the settings of Knative Serving that decide how Knative handles a
+// Service: ConfigMaps in Knative's own namespace, parsed with Knative's own parsers.
 package knative
 
 import (
@@ -30,9 +29,9 @@ import (
 	"pullsecrets.dev/pkg/template"
 )
 
-// Namespace is where Knative Serving is installed. The environment variable
-// KNATIVE_NAMESPACE names another one.
-func Namespace() string { return cmp.Or(os.Getenv("KNATIVE_NAMESPACE"), "knative-serving") }
+// systemNamespace is the namespace of Knative Serving. The environment variable
+// KNATIVE_NAMESPACE overrides it.
+func systemNamespace() string { return cmp.Or(os.Getenv("KNATIVE_NAMESPACE"), "knative-serving") }
 
 // The ConfigMaps that can be followed.
 const (
@@ -44,9 +43,9 @@ const (
 // grace is how long a program waits at its start for settings that it cannot read.
 const grace = 5 * time.Second
 
-// Settings is the current state of Knative's settings. A ConfigMap that is absent,
-// cannot be read or does not parse leaves the last good state, which at first is what
-// Knative is compiled with. Nothing waits for it but Known and Wait, for a moment.
+// Settings are the current settings of Knative. If a ConfigMap is missing, cannot be read
+// or does not parse, the last valid state stays in use, which at first are Knative's
+// defaults. Only Known and Wait wait for it, for a short time.
 type Settings struct {
 	logger   configmap.Logger
 	synced   []cache.InformerSynced
@@ -60,7 +59,7 @@ type Settings struct {
 	imagesChanged []func()
 }
 
-// NewSettings returns the settings that Knative is compiled with.
+// NewSettings returns Knative's default settings.
 func NewSettings() *Settings {
 	s := &Settings{}
 	s.publishTemplate()
@@ -68,8 +67,8 @@ func NewSettings() *Settings {
 	return s
 }
 
-// Follow follows ConfigMaps until the context ends. Each has a watch of its own, so that
-// rights can be limited to their names.
+// Follow follows ConfigMaps until the context ends. Each has its own watch, so that
+// permissions can be limited to their names.
 func (s *Settings) Follow(ctx context.Context, kube kubernetes.Interface, logger configmap.Logger, names ...string) error {
 	s.logger, s.started = logger, time.Now()
 	take := func(object any) {
@@ -79,7 +78,7 @@ func (s *Settings) Follow(ctx context.Context, kube kubernetes.Interface, logger
 	}
 	for _, name := range names {
 		informer := informers.NewSharedInformerFactoryWithOptions(kube, 0,
-			informers.WithNamespace(Namespace()),
+			informers.WithNamespace(systemNamespace()),
 			informers.WithTweakListOptions(func(o *metav1.ListOptions) {
 				o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
 			}),
@@ -96,17 +95,17 @@ func (s *Settings) Follow(ctx context.Context, kube kubernetes.Interface, logger
 	return nil
 }
 
-// OnConfigChanged takes in a ConfigMap. The stores of knative.dev/pkg would end the
-// program where the first one does not parse.
+// OnConfigChanged applies a ConfigMap. It does not use the stores of knative.dev/pkg,
+// which end the program if the first ConfigMap does not parse.
 func (s *Settings) OnConfigChanged(cm *corev1.ConfigMap) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.read(cm); err != nil {
-		s.logger.Errorf("Knative's ConfigMap %s does not parse and has no effect: %v", cm.Name, err)
+		s.logger.Errorf("Failed to parse ConfigMap %s of Knative, the previous settings stay in use: %v", cm.Name, err)
 	}
 }
 
-// read needs the lock.
+// read requires the lock.
 func (s *Settings) read(cm *corev1.ConfigMap) error {
 	switch cm.Name {
 	case Defaults:
@@ -147,16 +146,16 @@ func (s *Settings) publishImages(images grant.ImageSettings) {
 	}
 }
 
-// Template returns the settings by which Knative fills in templates.
+// Template returns the settings for defaults of templates.
 func (s *Settings) Template() template.Settings { return *s.template.Load() }
 
 // Covers reports whether a ClusterPullSecret holds a credential for an image, by the
-// settings of images.
+// current settings of images.
 func (s *Settings) Covers(cps *v1alpha1.ClusterPullSecret, image grant.Image) bool {
 	return s.images.Load().Covers(cps, image)
 }
 
-// OnImages has a function called whenever what Covers decides by has changed.
+// OnImages registers a function that is called when the result of Covers may have changed.
 func (s *Settings) OnImages(changed func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -173,8 +172,8 @@ func (s *Settings) Wait(ctx context.Context) {
 	}
 }
 
-// Known reports whether the settings have been read, or could not be for so long that
-// nobody should wait for them.
+// Known reports whether the settings have been read, or could not be read within the grace
+// period.
 func (s *Settings) Known() bool {
 	for _, synced := range s.synced {
 		if !synced() {

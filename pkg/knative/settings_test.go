@@ -21,12 +21,12 @@ import (
 
 func defaults(timeout string) *corev1.ConfigMap {
 	return &corev1.ConfigMap{
-		ObjectMeta: metav1.ObjectMeta{Namespace: Namespace(), Name: "config-defaults"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace(), Name: "config-defaults"},
 		Data:       map[string]string{"revision-timeout-seconds": timeout},
 	}
 }
 
-// fills reports whether these settings fill in that timeout.
+// fills reports whether these settings set that timeout as default.
 func fills(s *Settings, timeout string) bool {
 	const rest = `"containerConcurrency":0,"containers":[{"name":"user-container","image":"x","readinessProbe":{"tcpSocket":{"port":0},"successThreshold":1}}]}}}}`
 	side := func(object, marker string) template.Service {
@@ -38,8 +38,8 @@ func fills(s *Settings, timeout string) bool {
 	return !s.Template().Changed(old, requested)
 }
 
-// A ConfigMap is followed live, one that does not parse leaves what was, and one that
-// goes away too, as in Knative.
+// Changes of a ConfigMap take effect. One that does not parse, or is deleted, leaves the
+// previous settings, as in Knative.
 func TestSettingsAreFollowed(t *testing.T) {
 	s := settings(t)
 	if !fills(s, "300") {
@@ -67,8 +67,8 @@ func TestFollow(t *testing.T) {
 	})
 }
 
-// Nobody waits for long for what cannot be read.
-func TestKnownAfterAWhile(t *testing.T) {
+// No program waits longer than the grace period for settings that cannot be read.
+func TestKnownAfterGracePeriod(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := settings(t)
 		s.synced = append(s.synced, func() bool { return false })
@@ -88,8 +88,8 @@ func settings(t *testing.T) *Settings {
 	return s
 }
 
-// A ConfigMap that does not parse is no reason to end, even if it is the first.
-func TestFirstDoesNotParse(t *testing.T) {
+// A ConfigMap that does not parse does not end the program, even if it is the first.
+func TestInvalidFirstConfigMapDoesNotEndTheProgram(t *testing.T) {
 	s := NewSettings()
 	s.logger = failsOnFatal{t}
 	s.OnConfigChanged(defaults("much"))
@@ -107,7 +107,7 @@ func (f failsOnFatal) Errorf(string, ...any)        {}
 func (f failsOnFatal) Fatalf(text string, a ...any) { f.t.Errorf("the program ends: "+text, a...) }
 
 func deploymentMap(data map[string]string) *corev1.ConfigMap {
-	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: Namespace(), Name: "config-deployment"}, Data: data}
+	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace(), Name: "config-deployment"}, Data: data}
 }
 
 func holding(registries ...string) *v1alpha1.ClusterPullSecret {
@@ -116,8 +116,8 @@ func holding(registries ...string) *v1alpha1.ClusterPullSecret {
 	return &cps
 }
 
-// What config-deployment says of images counts, by Knative's parser, and whoever asked for
-// it hears of each change of that and of nothing else.
+// The settings of images in config-deployment take effect, by Knative's parser, and
+// registered functions are called for changes of those only.
 func TestSettingsOfImages(t *testing.T) {
 	cps := holding("ghcr.io", "localhost", "ko.local")
 	queueProxy, hub, local := grant.Image{QueueProxy: true}, grant.Image{Reference: "localhost/acme/app"}, grant.Image{Reference: "ko.local/acme/app"}
@@ -150,7 +150,7 @@ func TestSettingsOfImages(t *testing.T) {
 			}
 		}
 		if heard != step.heard {
-			t.Errorf("%s: told %d times of a change, want %d", step.reason, heard, step.heard)
+			t.Errorf("%s: called %d times, want %d", step.reason, heard, step.heard)
 		}
 	}
 }

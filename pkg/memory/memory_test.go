@@ -69,7 +69,7 @@ func TestEverythingIsForgottenTogether(t *testing.T) {
 	}
 }
 
-// bucket is one with a single key.
+// bucket is a bucket with a single key.
 type bucket struct{ name string }
 
 var _ reconciler.Bucket = bucket{}

@@ -16,7 +16,7 @@ const (
 	named2  = "app-2/v1"
 )
 
-// side is a Service with this template.
+// side returns a Service with this template.
 func side(words, template string) (s Side, rest string) {
 	name, rest, _ := strings.Cut(template, "/")
 	return Side{Current: current(words, ""), Name: name}, rest
@@ -98,12 +98,12 @@ func TestAdmitUpdate(t *testing.T) {
 			old:    "n=namespace", requested: "", oldTemplate: named1, newTemplate: named1, noted: true, declared: declaresMore, verdict: Revert,
 		},
 		{
-			reason: "an unchanged name and a changed template: Knative refuses it, the list is not ours to change",
+			reason: "an unchanged name and a changed template: Knative rejects it, the list is not changed",
 			old:    "n=namespace", requested: "n", oldTemplate: named1,
 			newTemplate: "app-1/v2", declared: declaresMore, verdict: Restore,
 		},
 		{
-			reason: "an unchanged name and other own entries: Knative refuses it and must see it",
+			reason: "an unchanged name and other own entries: Knative must see and reject it",
 			old:    "n=namespace", requested: "mine n", oldTemplate: named1, newTemplate: named1, declared: declaresMore, verdict: Leave,
 		},
 		{
@@ -127,7 +127,7 @@ func TestAdmitUpdate(t *testing.T) {
 			taken: &Revision{}, verdict: Renew, want: "",
 		},
 		{
-			reason: "an earlier name with other own entries is not ours to mend",
+			reason: "an earlier name with other own entries is not corrected",
 			old:    "n=namespace", requested: "mine", oldTemplate: named2, newTemplate: named1, declared: declaresMore,
 			taken: &Revision{List: list("other n")}, verdict: Renew, want: "mine n=namespace more=namespace",
 		},

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// The longest ledger that admission makes fits, and a longer one is read as none, in
-// caches as at admission.
+// The longest ledger of the webhook fits. A longer one is read as empty, in caches and in
+// admission requests.
 func TestLedgerIsBounded(t *testing.T) {
 	ours := Ledger{}
 	for i := range 96 {

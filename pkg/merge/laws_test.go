@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 )
 
-// source deals out choices from fuzzed bytes, and zeros when they run out.
+// source returns choices from fuzzed bytes, and zeros when they are used up.
 type source struct{ data []byte }
 
 func (s *source) next(n int) int {
@@ -28,8 +28,8 @@ func (s *source) next(n int) int {
 
 func (s *source) flag() bool { return s.next(2) == 1 }
 
-// names picks out of few names, so that the layers overlap often. Some of them
-// are empty or repeated, as users write them.
+// names chooses from a few names, so that the layers overlap often. Some of them are empty
+// or repeated, as users write them.
 func (s *source) names() []string {
 	var all []string
 	for range s.next(6) {
@@ -58,7 +58,7 @@ func (s *source) current() Current {
 		case 3:
 			c.Ledger[name] = FromClusterPullSecret(fmt.Sprintf("cps-%d", s.next(3)))
 		case 4:
-			c.Ledger[name] = FromServiceAccount("default")
+			c.Ledger[name] = fromServiceAccount("default")
 		case 5:
 			c.Claimed.Insert(name)
 		}
@@ -81,8 +81,8 @@ func (s *source) current() Current {
 	return c
 }
 
-// answered is a request as the second call sees it: with the first one's answer, of
-// which nobody owns what it added.
+// answered returns a request as a second call sees it: with the first answer applied,
+// whose entries have no owner.
 func answered(requested Current, r Result) Current {
 	after := Current{List: r.List, Ledger: r.Ledger, Claimed: requested.Claimed, Free: requested.Free.Clone(), Managed: requested.Managed}
 	for _, name := range r.List {
@@ -101,7 +101,7 @@ func (s *source) declared() Declared {
 	}
 }
 
-// snapshot is a deep copy for the law that inputs are never changed.
+// snapshot returns a deep copy for the law that inputs are never changed.
 func snapshot(t *testing.T, in ...any) string {
 	t.Helper()
 	text, err := json.Marshal(in)
@@ -111,8 +111,8 @@ func snapshot(t *testing.T, in ...any) string {
 	return string(text)
 }
 
-// laws checks what holds for every result. What the product may take away is
-// what ledger names and nobody claims.
+// laws checks properties of every result. Only entries in the ledger that are not claimed
+// may be removed.
 func laws(t *testing.T, what string, old, requested Current, got Result) {
 	t.Helper()
 	fail := func(law string) {
@@ -145,12 +145,12 @@ func laws(t *testing.T, what string, old, requested Current, got Result) {
 	}
 }
 
-// held is a list with the ledger by which a reconciliation judges it.
+// held returns a list with the ledger that a reconciliation uses.
 func (d Declared) held(c Current) Current {
 	if d.Hold {
 		return c
 	}
-	return d.rebuilt(c)
+	return d.completed(c)
 }
 
 func FuzzReconcile(f *testing.F) {
@@ -168,7 +168,7 @@ func FuzzReconcile(f *testing.F) {
 			t.Errorf("a difference of order alone was written: %v, %v", c.List, got.List)
 		}
 		for _, e := range got.Taken {
-			if e.Origin != FromService && !e.Origin.IsServiceAccount() {
+			if e.Origin != FromService && !e.Origin.isServiceAccount() {
 				t.Errorf("took away %v, which its owner did not ask for", e)
 			}
 		}
@@ -181,7 +181,7 @@ func FuzzReconcile(f *testing.F) {
 				return slices.Contains(d.Service, e.Name) || slices.Contains(d.Namespace, e.Name) ||
 					slices.ContainsFunc(d.Always, func(g Grant) bool { return g.Secret == e.Name })
 			}) {
-			t.Errorf("layers 5 and 6 alone made a Revision of a ready Service: %+v", got)
+			t.Errorf("layers 5 and 6 alone created a Revision of a ready Service: %+v", got)
 		}
 		// What is to be added can be left out for now, and then nothing else goes but what
 		// only stayed because the ServiceAccount's entries come along with it.
@@ -192,7 +192,7 @@ func FuzzReconcile(f *testing.F) {
 			}
 		}
 		for _, e := range Reconcile(c, d.Without(later), ready).Taken {
-			if !slices.Contains(got.Taken, e) && !slices.Contains(d.Account.Secrets, e.Name) && !e.Origin.IsServiceAccount() {
+			if !slices.Contains(got.Taken, e) && !slices.Contains(d.Account.Secrets, e.Name) && !e.Origin.isServiceAccount() {
 				t.Errorf("without %v, %v was taken away as well:\n%+v %+v %t\n%+v", later, e, c, d, ready, got)
 			}
 		}
@@ -218,7 +218,7 @@ func FuzzCreate(f *testing.F) {
 		for _, name := range clean(c.List) {
 			origin, claimed := c.Ledger[name]
 			withheld := contains(got.Withheld, name)
-			if !slices.Contains(got.List, name) && !withheld && (!claimed || !origin.IsServiceAccount()) {
+			if !slices.Contains(got.List, name) && !withheld && (!claimed || !origin.isServiceAccount()) {
 				t.Errorf("%q is gone: %+v became %+v", name, c, got)
 			}
 		}
@@ -238,14 +238,14 @@ func FuzzUpdate(f *testing.F) {
 		s := &source{data}
 		old, requested, d := s.current(), s.current(), s.declared()
 		before := snapshot(t, old, requested, d)
-		got := Update(old, requested, d)
+		got := update(old, requested, d)
 		if before != snapshot(t, old, requested, d) {
 			t.Errorf("inputs were changed")
 		}
-		judged, trusted, _ := d.judged(old, requested)
+		judged, trusted, _ := d.attribute(old, requested)
 		laws(t, "Update", judged, trusted, got)
 		// The API server calls us again with our own answer.
-		second := Update(old, answered(requested, got), d)
+		second := update(old, answered(requested, got), d)
 		if diff := cmp.Diff(got.List, second.List); diff != "" {
 			t.Errorf("the second call answers otherwise (-first, +second):\n%s", diff)
 		}
@@ -255,9 +255,8 @@ func FuzzUpdate(f *testing.F) {
 	})
 }
 
-// FuzzAdmitUpdate calls twice, as the API server does when a later webhook
-// changed something: the second call, with the first one's answer, must make the
-// same of it.
+// FuzzAdmitUpdate calls twice, as the API server does when a later webhook changed
+// something: the second call, with the first answer applied, must have the same result.
 func FuzzAdmitUpdate(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -326,8 +325,8 @@ func FuzzForServiceAccount(f *testing.F) {
 	})
 }
 
-// FuzzForgedLedger brings any ledger along: what somebody owns, or nobody is known to
-// own, is in the result, and is not taken for ours unless it is declared so.
+// FuzzForgedLedger uses arbitrary ledgers: entries with another or an unknown owner stay,
+// and do not count as ours unless they are declared so.
 func FuzzForgedLedger(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -335,24 +334,24 @@ func FuzzForgedLedger(f *testing.F) {
 		old, requested, d := s.current(), s.current(), s.declared()
 		requested.Ledger = Ledger{}
 		for _, name := range s.names() {
-			requested.Ledger[name] = [...]Origin{FromService, FromNamespace, FromClusterPullSecret("cps-1"), FromServiceAccount("default")}[s.next(4)]
+			requested.Ledger[name] = [...]Origin{FromService, FromNamespace, FromClusterPullSecret("cps-1"), fromServiceAccount("default")}[s.next(4)]
 		}
-		proven, ledger := d.proven(requested.Ledger), d.rebuilt(old).Ledger
-		got := Update(old, requested, d)
+		proven, ledger := d.accepted(requested.Ledger), d.completed(old).Ledger
+		got := update(old, requested, d)
 		for _, name := range clean(requested.List) {
 			_, declared := proven[name]
 			_, before := ledger[name]
 			theirs := requested.Claimed.Has(name) || !declared && !before && !requested.Free.Has(name)
 			_, taken := got.Ledger[name]
 			if theirs && (taken || !slices.Contains(got.List, name)) {
-				t.Errorf("%q is not the user's any more: %+v, %+v became %+v", name, old, requested, got)
+				t.Errorf("%q is no longer the user's: %+v, %+v became %+v", name, old, requested, got)
 			}
 		}
 	})
 }
 
-// FuzzTwoCalls calls twice with different knowledge: the second call never loses what
-// the first one added, nor the ledger of it, and agrees on what is the user's.
+// FuzzTwoCalls calls twice with different caches: the second call never loses an entry of
+// the first one or its item in the ledger, and agrees about the user's own entries.
 func FuzzTwoCalls(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -361,18 +360,18 @@ func FuzzTwoCalls(f *testing.F) {
 		// What an enforcing ServiceAccount keeps out may differ.
 		d1.Account.Enforced, d2.Account.Enforced = false, false
 		requested.Ledger = nil
-		first := Update(old, requested, d1)
+		first := update(old, requested, d1)
 		again := answered(requested, first)
 		for _, name := range first.List {
 			if !slices.Contains(requested.List, name) {
 				again.Free.Insert(name)
 			}
 		}
-		second := Update(old, again, d2)
+		second := update(old, again, d2)
 		for name := range first.Ledger {
 			_, before := old.Ledger[name]
 			if _, kept := second.Ledger[name]; !kept && (slices.Contains(second.List, name) || !before && !requested.Managed.Has(name) && !old.Managed.Has(name)) {
-				t.Errorf("%q is not ours any more: %+v, %+v became %+v by %+v and %+v by %+v", name, old, requested, first, d1, second, d2)
+				t.Errorf("%q is no longer ours: %+v, %+v became %+v by %+v and %+v by %+v", name, old, requested, first, d1, second, d2)
 			}
 		}
 		for _, name := range clean(requested.List) {
@@ -399,8 +398,8 @@ func FuzzParseLedger(f *testing.F) {
 	})
 }
 
-// seeds are byte strings that reach every branch between them; the corpus in
-// testdata holds what fuzzing found.
+// seeds adds byte strings that together reach every branch; the corpus in testdata holds
+// what fuzzing found.
 func seeds(f *testing.F) {
 	f.Add([]byte{})
 	for i := range 64 {

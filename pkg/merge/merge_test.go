@@ -13,11 +13,11 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 )
 
-// list makes a list of names out of words.
+// list returns the names in a text.
 func list(words string) []string { return strings.Fields(words) }
 
-// current makes a list with a ledger out of words: NAME is the user's own,
-// NAME=ORIGIN was added by the product. A word in claimed is in Claimed.
+// current parses a list with a ledger: NAME is the user's own, NAME=ORIGIN is in the
+// ledger. Names in claimed are claimed.
 func current(words, claimed string) Current {
 	c := Current{Ledger: Ledger{}, Claimed: sets.New(list(claimed)...)}
 	for _, word := range list(words) {
@@ -30,7 +30,7 @@ func current(words, claimed string) Current {
 	return c
 }
 
-// render is the opposite of current.
+// render is the inverse of current.
 func render(r Result) string {
 	var words []string
 	for _, name := range r.List {
@@ -157,7 +157,7 @@ func TestReconcile(t *testing.T) {
 			added: "s=service z-copy=clusterpullsecret/alpha a-copy=clusterpullsecret/zeta",
 		},
 		{
-			reason: "an entry that somebody else claims is the user's", current: "s=service", claimed: "s", ready: true,
+			reason: "an entry that another manager claims is the user's", current: "s=service", claimed: "s", ready: true,
 			want: "s", nothing: true,
 		},
 		{
@@ -271,7 +271,7 @@ func TestUpdate(t *testing.T) {
 		taken     string
 	}{
 		{
-			reason: "what nothing declares any more goes away", old: "mine old=namespace s=service", requested: "mine old s",
+			reason: "entries that are no longer declared are removed", old: "mine old=namespace s=service", requested: "mine old s",
 			declared: Declared{Namespace: list("n")}, want: "mine n=namespace", added: "n=namespace", taken: "old=namespace s=service",
 		},
 		{
@@ -311,23 +311,23 @@ func TestUpdate(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.reason, func(t *testing.T) {
 			old := current(tt.old, "")
-			got := Update(old, current(tt.requested, tt.claimed), tt.declared)
+			got := update(old, current(tt.requested, tt.claimed), tt.declared)
 			check(t, got, tt.want, tt.added, tt.taken, "")
 		})
 	}
 }
 
-// TestLedgerChanged: admission compares with the ledger that is about to be
-// stored, which anybody may have dropped or forged.
+// LedgerChanged compares with the ledger in the request, which may have been dropped or
+// forged.
 func TestLedgerChanged(t *testing.T) {
 	n := Declared{Namespace: list("n")}
 	for reason, r := range map[string]Result{
-		"an update without the ledger":                 Update(current("n=namespace", ""), Current{List: list("n")}, n),
-		"a creation with a forged ledger":              Create(current("mine=service", ""), Declared{}),
-		"a held creation with a forged ledger":         Create(current("mine=service", ""), Declared{Hold: true}),
-		"a ServiceAccount without the ledger":          AdmitServiceAccount(current("n=namespace", ""), Current{List: list("n")}, list("n"), nil),
-		"a ServiceAccount with a ledger that lies":     AdmitServiceAccount(Current{}, current("mine=namespace", ""), nil, nil),
-		"a ServiceAccount whose entry somebody claims": ForServiceAccount(current("n=namespace", "n"), list("n"), nil),
+		"an update without the ledger":             update(current("n=namespace", ""), Current{List: list("n")}, n),
+		"a creation with a forged ledger":          Create(current("mine=service", ""), Declared{}),
+		"a held creation with a forged ledger":     Create(current("mine=service", ""), Declared{Hold: true}),
+		"a ServiceAccount without the ledger":      AdmitServiceAccount(current("n=namespace", ""), Current{List: list("n")}, list("n"), nil),
+		"a ServiceAccount with a ledger that lies": AdmitServiceAccount(Current{}, current("mine=namespace", ""), nil, nil),
+		"a ServiceAccount with a claimed entry":    ForServiceAccount(current("n=namespace", "n"), list("n"), nil),
 	} {
 		if !r.LedgerChanged || r.ListChanged {
 			t.Errorf("%s: %+v, want the ledger to change, and the list not to", reason, r)
@@ -381,8 +381,8 @@ func TestForServiceAccount(t *testing.T) {
 	}
 }
 
-// managed marks names of a list as ours by managedFields, and free marks them as
-// nobody else's.
+// managed marks names of a list as ours by managedFields, and free marks them as owned by
+// no other manager.
 func managed(c Current, names ...string) Current {
 	c.Managed = sets.New(names...)
 	return free(c, names...)
@@ -393,9 +393,9 @@ func free(c Current, names ...string) Current {
 	return c
 }
 
-// What the controller owns alone is ours whatever has become of the ledger: the item is
-// written again, with the origin of what declares the entry now, and what nothing
-// declares goes with the next change.
+// An entry that the controller alone owns is ours whatever the ledger says: its item is
+// written again with the origin that declares it now, and the next change removes it if it
+// is not declared.
 func TestLedgerIsRebuilt(t *testing.T) {
 	lost := managed(current("mine x", ""), "x")
 	n := Declared{Always: []Grant{{"c", "x"}}}
@@ -406,11 +406,11 @@ func TestLedgerIsRebuilt(t *testing.T) {
 		"reconciled: declared":                    {Reconcile(lost, n, true), "mine x=clusterpullsecret/c"},
 		"reconciled: not declared":                {Reconcile(lost, Declared{}, true), "mine x=namespace"},
 		"reconciled: claimed":                     {Reconcile(current("mine x=namespace", "x"), Declared{}, true), "mine x"},
-		"changed: declared":                       {Update(lost, lost, n), "mine x=clusterpullsecret/c"},
-		"changed: not declared":                   {Update(lost, lost, Declared{}), "mine"},
-		"withdrawn by its owner: not declared":    {Update(current("mine x", "x"), lost, Declared{}), "mine"},
-		"withdrawn by its owner: declared":        {Update(current("mine x", "x"), lost, n), "mine x=clusterpullsecret/c"},
-		"withdrawn, and nothing can be found out": {Update(current("mine x", "x"), lost, Declared{Hold: true}), "mine x=namespace"},
+		"changed: declared":                       {update(lost, lost, n), "mine x=clusterpullsecret/c"},
+		"changed: not declared":                   {update(lost, lost, Declared{}), "mine"},
+		"withdrawn by its owner: not declared":    {update(current("mine x", "x"), lost, Declared{}), "mine"},
+		"withdrawn by its owner: declared":        {update(current("mine x", "x"), lost, n), "mine x=clusterpullsecret/c"},
+		"withdrawn, and nothing can be found out": {update(current("mine x", "x"), lost, Declared{Hold: true}), "mine x=namespace"},
 		"a ServiceAccount's, withdrawn":           {AdmitServiceAccount(current("own x", "own x"), managed(current("own x", ""), "own", "x"), list("x"), nil), "own x=namespace"},
 	} {
 		if got := render(test.got); got != test.want {
@@ -422,7 +422,7 @@ func TestLedgerIsRebuilt(t *testing.T) {
 	}
 }
 
-// The second call of a request may know less than the first, or more.
+// The second call of a request may have an older or newer cache than the first.
 func TestSecondCallKnowsLess(t *testing.T) {
 	both := Declared{Namespace: list("x"), Always: []Grant{{"c", "y"}}}
 	stale := Declared{Namespace: list("x")}
@@ -456,7 +456,7 @@ func TestSecondCallKnowsLess(t *testing.T) {
 				return Current{List: r.List, Ledger: r.Ledger, Claimed: claimed, Free: added}
 			}
 			requested := Current{List: list(test.requested), Claimed: claimed}
-			if got := render(Update(old, second(Update(old, requested, test.first)), test.second)); got != test.want {
+			if got := render(update(old, second(update(old, requested, test.first)), test.second)); got != test.want {
 				t.Errorf("update: %q, want %q", got, test.want)
 			}
 			if test.old != "" || test.first.Hold || test.second.Hold {
@@ -480,15 +480,15 @@ func TestParseLedger(t *testing.T) {
 		{
 			reason: "every origin",
 			text:   `{"a":"service","b":"namespace","c":"clusterpullsecret/x","d":"serviceaccount/default"}`,
-			want:   Ledger{"a": FromService, "b": FromNamespace, "c": FromClusterPullSecret("x"), "d": FromServiceAccount("default")},
+			want:   Ledger{"a": FromService, "b": FromNamespace, "c": FromClusterPullSecret("x"), "d": fromServiceAccount("default")},
 		},
-		{reason: "not JSON", text: `a=service`, err: "want a JSON object of entry names and their origins"},
-		{reason: "another shape", text: `["a"]`, err: "want a JSON object of entry names and their origins"},
-		{reason: "another shape within", text: `{"a":{"b":"c"}}`, err: "want a JSON object of entry names and their origins"},
+		{reason: "not JSON", text: `a=service`, err: "expected a JSON object that maps Secret names to origins"},
+		{reason: "another shape", text: `["a"]`, err: "expected a JSON object that maps Secret names to origins"},
+		{reason: "another shape within", text: `{"a":{"b":"c"}}`, err: "expected a JSON object that maps Secret names to origins"},
 		{
 			reason: "bad items are left out", text: `{"a":"service","B":"service","c":"clusterpullsecret/","d":"user","e":"serviceaccount/X"}`,
 			want: Ledger{"a": FromService},
-			err:  "4 items are not a Secret's name with service, namespace, clusterpullsecret/NAME or serviceaccount/NAME",
+			err:  "4 items do not map a valid Secret name to service, namespace, clusterpullsecret/NAME or serviceaccount/NAME",
 		},
 	}
 	for _, tt := range tests {
@@ -511,7 +511,7 @@ func TestParseLedger(t *testing.T) {
 	}
 }
 
-// A ServiceAccount enforces its list exactly where the admission of Pods says so.
+// A ServiceAccount enforces its list exactly if the admission of Pods says so.
 func TestEnforced(t *testing.T) {
 	for value, want := range map[string]bool{
 		"true": true, "True": true, "TRUE": true, "1": true, "t": true, "T": true,

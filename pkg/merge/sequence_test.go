@@ -21,8 +21,8 @@ import (
 // one by replacing it.
 const applier, editor = "argocd-controller", "kubectl-edit"
 
-// simulated is a Service as the API server keeps it: with the owners of each entry by
-// the rules of structured-merge-diff for a list that is a map.
+// simulated is a Service in the API server, with the owners of each entry by the rules of
+// structured-merge-diff for a list that is a map.
 type simulated struct {
 	list   []string
 	ledger Ledger
@@ -54,8 +54,8 @@ func (s simulated) current() Current {
 	return CurrentOf(s.list, s.ledger, managed, nil)
 }
 
-// replace is a write of the whole list: what is new is the manager's, what is gone is
-// nobody's, and what stays as it was keeps its owners.
+// replace is a write of the whole list: new entries belong to the manager, missing ones to
+// no one, and unchanged ones keep their owners.
 func (s *simulated) replace(manager string, list []string) {
 	for name := range s.owners {
 		if !slices.Contains(list, name) {
@@ -70,8 +70,8 @@ func (s *simulated) replace(manager string, list []string) {
 	s.list = list
 }
 
-// apply is a server-side apply: the applier owns what it applies, and what it applies
-// no longer goes if nobody else owns it.
+// apply is a server-side apply: the manager owns what it applies, and what it no longer
+// applies is removed if it has no other owner.
 func (s *simulated) apply(list []string) {
 	gone := func(name string) bool {
 		withdrawn := s.owners[name].Has(applier) && !slices.Contains(list, name)
@@ -92,7 +92,7 @@ func (s *simulated) apply(list []string) {
 	}
 }
 
-// admitted is what the webhook makes of a request: nobody comes to own anything by it.
+// admitted returns the Service with the webhook's changes, which change no ownership.
 func (s simulated) admitted(list []string, ledger Ledger) simulated {
 	s = s.clone()
 	for name := range s.owners {
@@ -104,7 +104,7 @@ func (s simulated) admitted(list []string, ledger Ledger) simulated {
 	return s
 }
 
-// replica answers a call of the webhook by what it knows.
+// replica answers a call of the webhook with its own cache.
 func replica(old, requested simulated, changed bool, d Declared) simulated {
 	before, after := Side{Current: old.current()}, Side{Current: requested.current()}
 	switch verdict, result := AdmitUpdate(before, after, func() bool { return changed }, d, nil); verdict {
@@ -116,9 +116,9 @@ func replica(old, requested simulated, changed bool, d Declared) simulated {
 	return requested
 }
 
-// TestSequences runs random sequences of requests, each of which is seen by one or two
-// replicas of the webhook that know different things, and of passes of the reconciler
-// with stale caches, and holds what is whose against a model: who wrote it last.
+// TestSequences runs random sequences of requests, each seen by one or two replicas of the
+// webhook with different caches, and of reconciliations with stale caches. It compares the
+// owner of each entry with a model, in which the last writer owns it.
 func TestSequences(t *testing.T) {
 	names := []string{"a", "b", "c", "d"}
 	for seed := range uint64(4000) {
@@ -180,12 +180,12 @@ func TestSequences(t *testing.T) {
 	}
 }
 
-// checkOwnership holds a Service against the model: what its users have written is there and
-// theirs, and all else is ours.
+// checkOwnership compares a Service with the model: the entries of its users are in the
+// list and theirs, and all others are ours.
 func checkOwnership(t *testing.T, seed uint64, history []string, s simulated, users sets.Set[string]) {
 	t.Helper()
 	c := s.current()
-	own := sets.New((Declared{}).rebuilt(c).own()...)
+	own := sets.New((Declared{}).completed(c).own()...)
 	if !own.Equal(users) {
 		t.Fatalf("seed %d: the user's are %v, want %v, after\n%s", seed, sets.List(own), sets.List(users), strings.Join(history, "\n"))
 	}

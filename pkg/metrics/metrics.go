@@ -14,23 +14,23 @@ import (
 	"pullsecrets.dev/pkg/merge"
 )
 
-// A Path is the way by which an entry comes into a Service.
+// Path is how an entry is added to a Service.
 type Path string
 
 const (
-	// Admission is the request of the Service's owner.
+	// Admission is a request for the Service.
 	Admission Path = "admission"
-	// Backfill is a write of the controller, because something other than the
-	// Service has changed.
+	// Backfill is a write of the controller after something other than the Service
+	// changed.
 	Backfill Path = "backfill"
-	// Missed is a write of the controller for a Service that was written after
-	// its Namespace, so that admission should have done it.
+	// Missed is a write of the controller for a Service that was written after its
+	// Namespace, so that the webhook should have added the entry.
 	Missed Path = "missed"
-	// Report is none: backfill: report only tells what would be added.
+	// Report is an entry that is not added, because of backfill: report.
 	Report Path = "report"
 )
 
-// Added counts entries that the product adds to Services.
+// Added counts entries that are added to Services.
 type Added struct {
 	counter metric.Int64Counter
 }
@@ -43,8 +43,8 @@ func NewAdded() (Added, error) {
 	return Added{counter}, err
 }
 
-// Count counts the entries. The origin is told by its kind: names of
-// ClusterPullSecrets and ServiceAccounts would make a series each.
+// Count counts the entries. The origin is recorded by its kind, because names of
+// ClusterPullSecrets and ServiceAccounts would create a series each.
 func (a Added) Count(ctx context.Context, entries []merge.Entry, path Path) {
 	for _, e := range entries {
 		a.counter.Add(ctx, 1, metric.WithAttributes(

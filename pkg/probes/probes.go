@@ -1,12 +1,12 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package probes serves the health probes of a program. knative.dev/pkg serves
-// its own on a fixed port of every address, so that two programs cannot share a
-// host; this one takes both from the environment:
+// Package probes serves the health probes of a program. knative.dev/pkg serves them on a
+// fixed port of all addresses, so that two programs cannot share a host. Here the
+// environment configures both:
 //
 //	PROBES_HOST  the address to listen on; all addresses by default
-//	PROBES_PORT  the port, 8080 by default
+//	PROBES_PORT  the port; 8080 by default
 package probes
 
 import (
@@ -19,9 +19,9 @@ import (
 	"time"
 )
 
-// Serve answers /health with 200 as long as the process runs, and /readiness
-// with 200 while ready returns nil and the process is not being stopped. It
-// returns when ctx is done, or with an error if it cannot listen.
+// Serve answers /health with 200 while the process runs, and /readiness with 200 while
+// ready returns nil and the process is not being stopped. It returns when ctx is done, or
+// with an error if it cannot listen.
 func Serve(ctx context.Context, ready func() error) error {
 	address := net.JoinHostPort(os.Getenv("PROBES_HOST"), cmp.Or(os.Getenv("PROBES_PORT"), "8080"))
 	server := &http.Server{Addr: address, Handler: handler(ctx, ready), ReadHeaderTimeout: time.Minute}
@@ -48,6 +48,6 @@ func handler(ctx context.Context, ready func() error) http.Handler {
 	return mux
 }
 
-// Always is ready. A controller serves nobody, so there is nothing that a
-// rollout would have to wait for.
+// Always reports ready. A controller serves no requests, so a rollout need not wait for
+// it.
 func Always() error { return nil }

@@ -1,10 +1,9 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package source reads the Secrets that ClusterPullSecrets copy from. What it
-// keeps of them is a digest and the names of registries; a credential is held for
-// as long as somebody writes a copy of it, and is shared by those who do so at the
-// same time.
+// Package source reads the Secrets that ClusterPullSecrets copy from. It keeps digests and
+// the names of registries. A credential is held only while copies of it are written, and is
+// shared by all who write copies at the same time.
 package source
 
 import (
@@ -28,24 +27,24 @@ import (
 	"pullsecrets.dev/pkg/grant"
 )
 
-// Facts is what is known of a good source.
+// Facts are what is known of a valid source.
 type Facts struct {
 	// ResourceVersion of the Secret that was read.
 	ResourceVersion string
-	// Digest of what copies hold. It is for comparing and not for showing.
+	// Digest of what copies hold. It is for comparison and must not be shown.
 	Digest string
 	// Registries that copies have credentials for.
 	Registries []string
-	// Remarks are what is probably a mistake in it, without credentials.
+	// Remarks are likely mistakes in the source, without credentials.
 	Remarks []string
 }
 
-// NotFoundError says that a source does not exist.
+// NotFoundError reports that a source does not exist.
 type NotFoundError struct{ Ref v1alpha1.SecretReference }
 
 func (e *NotFoundError) Error() string { return fmt.Sprintf("Secret %s does not exist", e.Ref) }
 
-// CopyError says that a Secret is a copy of the product's and cannot be a source.
+// CopyError reports that a Secret is a copy and cannot be a source.
 type CopyError struct{ ClusterPullSecret string }
 
 func (e *CopyError) Error() string {
@@ -61,12 +60,11 @@ type Reader struct {
 	held  map[key]*holding
 }
 
-// remembered is how many versions of a source are known at a time. ClusterPullSecrets
-// that copy from the same one may name several.
+// remembered is the number of versions of a source that are kept. ClusterPullSecrets with
+// the same source may refer to several.
 const remembered = 4
 
-// version is the facts of a source, as of the version that a ClusterPullSecret's
-// status names.
+// version is the facts of a source at the version in a ClusterPullSecret's status.
 type version struct {
 	name  string
 	facts Facts
@@ -77,7 +75,7 @@ type key struct {
 	version string
 }
 
-// holding is one read of a source and those who use it.
+// holding is one read of a source and its users.
 type holding struct {
 	done   chan struct{}
 	users  int
@@ -86,7 +84,7 @@ type holding struct {
 	err    error
 }
 
-// NewReader returns a reader that asks the API server.
+// NewReader returns a reader that reads from the API server.
 func NewReader(client kubernetes.Interface) *Reader {
 	return &Reader{
 		get: func(ctx context.Context, ref v1alpha1.SecretReference) (*corev1.Secret, error) {
@@ -98,7 +96,7 @@ func NewReader(client kubernetes.Interface) *Reader {
 }
 
 // Read reads a source now. The error is a *NotFoundError, a *CopyError, one of
-// dockerconfig's, or the API server's.
+// dockerconfig, or the API server's.
 func (r *Reader) Read(ctx context.Context, ref v1alpha1.SecretReference) (Facts, error) {
 	_, facts, err := r.read(ctx, ref)
 	return facts, err
@@ -124,8 +122,8 @@ func (r *Reader) read(ctx context.Context, ref v1alpha1.SecretReference) (docker
 	return config, Facts{ResourceVersion: secret.ResourceVersion, Digest: config.Digest(), Registries: config.Registries(), Remarks: remarks}, nil
 }
 
-// Facts returns what is known of a source as of a version, which is the
-// resourceVersion in a ClusterPullSecret's status. It is read once for each.
+// Facts returns the facts of a source at a version, which is the resourceVersion in a
+// ClusterPullSecret's status. Each version is read once.
 func (r *Reader) Facts(ctx context.Context, ref v1alpha1.SecretReference, resourceVersion string) (Facts, error) {
 	if facts, ok := r.Known(ref, resourceVersion); ok {
 		return facts, nil
@@ -138,10 +136,9 @@ func (r *Reader) Facts(ctx context.Context, ref v1alpha1.SecretReference, resour
 	return facts, nil
 }
 
-// Hold returns what copies of a source hold, as of a version, to be released as
-// soon as the copy is written. Whoever asks while others hold the same version
-// gets theirs, so that a rotation of thousands of copies does not read the source
-// thousands of times.
+// Hold returns what copies of a source hold at a version. The caller releases it as soon
+// as the copy is written. Concurrent callers for the same version share one read, so that
+// a rotation of thousands of copies does not read the source thousands of times.
 func (r *Reader) Hold(ctx context.Context, ref v1alpha1.SecretReference, resourceVersion string) (config dockerconfig.Config, facts Facts, release func(), err error) {
 	k := key{ref, resourceVersion}
 	r.mu.Lock()
@@ -154,7 +151,7 @@ func (r *Reader) Hold(ctx context.Context, ref v1alpha1.SecretReference, resourc
 	r.mu.Unlock()
 	release = sync.OnceFunc(func() { r.release(k, h) })
 	if !ok {
-		// It serves others too, so it does not end with the one who began it.
+		// Other callers share the read, so it does not end with this context.
 		go r.fill(context.WithoutCancel(ctx), k, h)
 	}
 	select {
@@ -178,7 +175,7 @@ func (r *Reader) fill(ctx context.Context, k key, h *holding) {
 		r.know(k.ref, k.version, h.facts)
 	}
 	if h.err != nil && r.held[k] == h {
-		// Whoever comes next tries anew.
+		// The next caller retries.
 		delete(r.held, k)
 	}
 	close(h.done)
@@ -192,7 +189,7 @@ func (r *Reader) release(k key, h *holding) {
 	}
 }
 
-// Known returns the facts of a source as of a version, if they are known.
+// Known returns the facts of a source at a version if they are known.
 func (r *Reader) Known(ref v1alpha1.SecretReference, resourceVersion string) (Facts, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -204,21 +201,21 @@ func (r *Reader) Known(ref v1alpha1.SecretReference, resourceVersion string) (Fa
 	return Facts{}, false
 }
 
-// Know notes the facts of a source as of a version, which somebody has read.
+// Know stores the facts of a source at a version that the caller has read.
 func (r *Reader) Know(ref v1alpha1.SecretReference, resourceVersion string, facts Facts) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.know(ref, resourceVersion, facts)
 }
 
-// Keep forgets what is known of all sources but these, which ClusterPullSecrets name.
+// Keep forgets all sources but these, which ClusterPullSecrets refer to.
 func (r *Reader) Keep(refs sets.Set[v1alpha1.SecretReference]) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	maps.DeleteFunc(r.known, func(ref v1alpha1.SecretReference, _ []version) bool { return !refs.Has(ref) })
 }
 
-// know puts a version first. The caller holds the lock.
+// know stores a version as the first one. It requires the lock.
 func (r *Reader) know(ref v1alpha1.SecretReference, resourceVersion string, facts Facts) {
 	others := slices.DeleteFunc(r.known[ref], func(v version) bool { return v.name == resourceVersion })
 	r.known[ref] = slices.Insert(others, 0, version{resourceVersion, facts})
@@ -227,7 +224,7 @@ func (r *Reader) know(ref v1alpha1.SecretReference, resourceVersion string, fact
 	}
 }
 
-// CopiesOf are the Secrets that are labelled as copies of a ClusterPullSecret.
+// CopiesOf returns the Secrets that are labeled as copies of a ClusterPullSecret.
 func CopiesOf(lister corev1listers.SecretLister, name string) ([]*corev1.Secret, error) {
 	copies, err := lister.List(labels.SelectorFromSet(grant.CopyLabels(name)))
 	if err != nil {
@@ -236,9 +233,8 @@ func CopiesOf(lister corev1listers.SecretLister, name string) ([]*corev1.Secret,
 	return copies, nil
 }
 
-// Compare tells what cached copies know about a version of their source: whether any
-// copy of that version holds the config with this digest, and whether any holds
-// something else.
+// Compare compares cached copies with a version of their source: whether any copy of that
+// version holds the config with this digest, and whether any holds another one.
 func Compare(copies []*corev1.Secret, version, digest string) (same, other bool) {
 	for _, copied := range copies {
 		if copied.Annotations[pullsecrets.SourceResourceVersionAnnotation] != version {
@@ -253,7 +249,7 @@ func Compare(copies []*corev1.Secret, version, digest string) (same, other bool)
 	return same, other
 }
 
-// Named are the sources that ClusterPullSecrets name.
+// Named returns the sources that ClusterPullSecrets refer to.
 func Named(all []*v1alpha1.ClusterPullSecret) sets.Set[v1alpha1.SecretReference] {
 	refs := sets.New[v1alpha1.SecretReference]()
 	for _, cps := range all {

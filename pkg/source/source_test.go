@@ -61,8 +61,8 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// Those who hold one version at the same time share one read of it, and when the
-// last of them lets go nothing is left of the credential.
+// Concurrent callers for one version share one read, and the credential is dropped when
+// the last of them releases it.
 func TestHoldIsShared(t *testing.T) {
 	var reads atomic.Int32
 	arrived := make(chan struct{})
@@ -93,13 +93,13 @@ func TestHoldIsShared(t *testing.T) {
 	close(releases)
 	for release := range releases {
 		if len(r.held) != 1 {
-			t.Fatal("The credential was let go while somebody still held it")
+			t.Fatal("The credential was dropped while a caller held it")
 		}
 		release()
 		release() // Twice is once.
 	}
 	if len(r.held) != 0 {
-		t.Errorf("%d credentials are held by nobody", len(r.held))
+		t.Errorf("%d credentials are still held", len(r.held))
 	}
 	if _, err := r.Facts(t.Context(), ref, "7"); err != nil || reads.Load() != 1 {
 		t.Errorf("Facts that are known were read again: %d reads, %v", reads.Load(), err)
@@ -109,7 +109,7 @@ func TestHoldIsShared(t *testing.T) {
 	}
 }
 
-// A read that failed is nobody's: who comes next tries anew.
+// A failed read is not shared with later callers, who retry.
 func TestHoldAfterAFailure(t *testing.T) {
 	fail := errors.New("away")
 	r := NewReader(nil)
@@ -134,11 +134,11 @@ func TestHoldAfterAFailure(t *testing.T) {
 		return nil, errors.New("late")
 	}
 	if _, _, _, err := r.Hold(ctx, ref, "9"); !errors.Is(err, context.Canceled) {
-		t.Errorf("Hold of somebody who gives up: %v", err)
+		t.Errorf("Hold with a canceled context: %v", err)
 	}
 }
 
-// Of a source that no ClusterPullSecret names any more, nothing is kept.
+// Sources that no ClusterPullSecret refers to are forgotten.
 func TestKeep(t *testing.T) {
 	r := NewReader(nil)
 	named := &v1alpha1.ClusterPullSecret{}

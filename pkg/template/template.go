@@ -2,21 +2,21 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /*
-Package template decides whether a request changes the template of a Knative
-Service. Knative decides that: when a spec changed, it notes who changed it, and
-when the template changed, it makes a Revision. So both sides go through Knative's
-own types and Knative's own defaults, and are compared as Knative compares them
+Package template decides whether a request changes the template of a Knative Service.
+Knative makes this decision: when a spec changed, it records who changed it, and when the
+template changed, it creates a Revision. So both sides are converted to Knative's types,
+get Knative's defaults, and are compared as Knative compares them
 (serving/pkg/apis/serving/v1/service_defaults.go and
 serving/pkg/apis/serving/metadata_validation.go):
 
-  - a value that Knative's types do not write, such as an empty string, 0 or false,
-    is the same as an absent one;
+  - a value that Knative's types do not serialize, such as an empty string, 0 or false,
+    equals an absent one;
   - quantities are compared as quantities;
-  - an absent field that Knative fills in is the same as what Knative fills in;
+  - an absent field with a default equals its default;
   - any other absent field is a change.
 
-The list of pull secrets takes no part; pkg/merge decides about it. Fields that
-Knative's types of this version do not know are compared as JSON.
+The list of pull secrets is excluded; pkg/merge decides about it. Fields that this version
+of Knative's types does not know are compared as JSON.
 */
 package template
 
@@ -35,15 +35,14 @@ import (
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 )
 
-// Settings are the settings of Knative by which it fills in what a template leaves
-// out. They are shared and must not be changed.
+// Settings are the settings of Knative for defaults of templates. They are shared and must
+// not be changed.
 type Settings struct{ config *config.Config }
 
-// NewSettings returns Knative's settings. A part that is nil has the values that
-// Knative is compiled with.
+// NewSettings returns Knative's settings. A part that is nil has Knative's defaults.
 func NewSettings(defaults *config.Defaults, features *config.Features) Settings {
-	// Knative fills in missing parts of a configuration whenever it reads them. A
-	// complete one is only read.
+	// Knative sets missing parts of a configuration when it reads them. A complete
+	// configuration is only read, so it can be shared.
 	complete := config.FromContextOrDefaults(context.Background())
 	if defaults != nil {
 		complete.Defaults = defaults
@@ -62,12 +61,12 @@ type Service struct {
 	Template map[string]any
 }
 
-// Changed reports whether Knative finds that the requested Service has another
-// template than the old one, the list of pull secrets apart.
+// Changed reports whether Knative finds another template in the requested Service than in
+// the old one, apart from the list of pull secrets.
 //
-// A Service that Knative's types cannot hold is compared as JSON. Knative of this
-// version rejects it, and one of another version may know more. So is one with a number
-// that takes minutes to compare as a quantity.
+// A Service that does not fit Knative's types is compared as JSON. This version of Knative
+// rejects it, and another version may accept it. The same applies to a Service with a
+// number that takes minutes to compare as a quantity.
 func (s Settings) Changed(old, requested Service) bool {
 	if reflect.DeepEqual(withoutPullSecrets(old.Template), withoutPullSecrets(requested.Template)) {
 		return false
@@ -89,11 +88,11 @@ func (s Settings) Changed(old, requested Service) bool {
 		!reflect.DeepEqual(known.unknown(old.Template), known.unknown(requested.Template))
 }
 
-// exponent begins a quantity with an exponent of so many digits that its value has tens of
-// thousands of them.
+// exponent matches a quantity with an exponent of five or more digits, whose value has
+// tens of thousands of digits.
 var exponent = regexp.MustCompile(`^[+-]?[0-9.]+[eE][+-]?[0-9]{5}`)
 
-// immense reports whether a template holds a text that is such a number.
+// immense reports whether a template contains such a number.
 func immense(value any) bool {
 	switch v := value.(type) {
 	case string:
@@ -110,7 +109,7 @@ func immense(value any) bool {
 	return false
 }
 
-// typed is what of a Service decides what Knative makes of its template.
+// typed is the part of a Service that decides about Knative's template.
 type typed struct {
 	Metadata metav1.ObjectMeta           `json:"metadata"`
 	Spec     servingv1.ConfigurationSpec `json:"spec"`
@@ -125,9 +124,8 @@ func decode(object []byte) (*typed, error) {
 	return &t, nil
 }
 
-// setDefaults fills in what Knative's webhook fills in. It gives the old Service
-// defaults too before it compares, so that settings that changed in the meantime are
-// no change of the Service.
+// setDefaults sets the defaults of Knative's webhook. Knative sets them on the old Service
+// too before it compares, so that a change of settings is not a change of the Service.
 func (s Settings) setDefaults(t, old *typed) {
 	ctx := config.ToContext(context.Background(), s.config)
 	if old != nil {
@@ -138,7 +136,7 @@ func (s Settings) setDefaults(t, old *typed) {
 	t.Spec.SetDefaults(apis.WithinSpec(ctx))
 }
 
-// withoutPullSecrets copies only the two maps on the way to the list.
+// withoutPullSecrets copies only the two maps that contain the list.
 func withoutPullSecrets(template map[string]any) map[string]any {
 	spec, ok := template["spec"].(map[string]any)
 	if _, has := spec["imagePullSecrets"]; !ok || !has {

@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// service is a Service with this template.
+// service returns a Service with this template.
 func service(t *testing.T, template string) Service {
 	t.Helper()
 	var s Service
@@ -97,8 +97,8 @@ func TestChanged(t *testing.T) {
 	}
 }
 
-// Settings change while Services stay as they are. What was filled in by other
-// settings is no change, and what the request leaves out now is what is filled in now.
+// A change of settings is not a change of a Service: the defaults of earlier settings
+// stay, and what the request omits gets today's defaults.
 func TestChangedBySettings(t *testing.T) {
 	defaults, err := config.NewDefaultsConfigFromMap(map[string]string{
 		"revision-timeout-seconds": "60", "revision-cpu-request": "100m", "container-name-template": "{{.Name}}",
@@ -120,7 +120,7 @@ func TestChangedBySettings(t *testing.T) {
 		{"the cluster's settings filled it in", defaulted, minimal, NewSettings(defaults, nil), false},
 		{"other settings would fill in others", defaulted, minimal, NewSettings(nil, nil), true},
 		{"a setting that is new is no change", before, before + " ", NewSettings(defaults, nil), false},
-		{"what the request leaves out is filled in anew", before, minimal, NewSettings(defaults, nil), true},
+		{"a field that the request omits gets the new default", before, minimal, NewSettings(defaults, nil), true},
 	} {
 		t.Run(tt.reason, func(t *testing.T) {
 			if got := tt.settings.Changed(service(t, tt.old), service(t, tt.requested)); got != tt.want {

@@ -12,20 +12,20 @@ import (
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 )
 
-// known are the fields of a template.
+// known is the schema of a template.
 var known = schemaOf(reflect.TypeFor[servingv1.RevisionTemplateSpec](), map[reflect.Type]*schema{})
 
-// schema says which fields a type has. A nil schema has whatever it is given.
+// schema describes the fields of a type. A nil schema accepts any value.
 type schema struct {
-	// fields are those of a struct, by their names in lower case: encoding/json does
-	// not tell cases apart.
+	// fields are those of a struct, by their names in lower case, because encoding/json
+	// ignores case.
 	fields map[string]*schema
-	// items is the type of what a list or a map holds.
+	// items is the type of the elements of a list or a map.
 	items *schema
 }
 
-// schemaOf returns the schema of a type. Types that decode themselves, such as
-// quantities, know everything that they take.
+// schemaOf returns the schema of a type. Types with their own decoder, such as quantities,
+// accept any value.
 func schemaOf(t reflect.Type, seen map[reflect.Type]*schema) *schema {
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -63,8 +63,8 @@ func (s *schema) addFields(t reflect.Type, seen map[reflect.Type]*schema) {
 	}
 }
 
-// unknown returns the part of a value that the schema does not know, or nil. Nothing
-// but empty values is no part: whoever knows the field most likely writes none.
+// unknown returns the part of a value that is not in the schema, or nil. A part of empty
+// values does not count, because a program that knows the field most likely omits it.
 func (s *schema) unknown(value any) any {
 	if s == nil {
 		return nil
@@ -99,8 +99,7 @@ func (s *schema) unknown(value any) any {
 	return rest
 }
 
-// empty reports whether there is no value but null, "", 0 and false anywhere in a
-// value.
+// empty reports whether a value consists only of null, "", 0 and false.
 func empty(value any) bool {
 	switch v := value.(type) {
 	case map[string]any:

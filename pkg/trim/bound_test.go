@@ -20,7 +20,7 @@ import (
 	"pullsecrets.dev/pkg/trim"
 )
 
-// However much a tenant writes, caches keep what is read of it and no more.
+// However much a tenant writes, caches keep only what is read of it.
 func TestAnnotationsAreBounded(t *testing.T) {
 	long := strings.Repeat("a,", 120<<10)
 	annotations := map[string]string{
@@ -56,8 +56,8 @@ func TestAnnotationsAreBounded(t *testing.T) {
 	}
 }
 
-// Of very many names that are applied those are kept that the ledger has, and no more
-// than a bounded number of others.
+// Of very many applied names, those in the ledger are kept, and a bounded number of
+// others.
 func TestAppliedIsBounded(t *testing.T) {
 	var names []string
 	for i := range 9000 {

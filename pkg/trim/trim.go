@@ -1,9 +1,8 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package trim makes caches small: of each object, informers keep what the
-// programs read. What a tenant writes into an annotation is bounded here, before anything
-// else is done with it.
+// Package trim reduces the memory of caches: of each object, informers keep only what the
+// programs read. Annotations of tenants are truncated here, before any other use.
 package trim
 
 import (
@@ -23,13 +22,13 @@ import (
 	"pullsecrets.dev/pkg/merge"
 )
 
-// Object is a transform for informers (cache.TransformFunc) of Services,
-// Namespaces, ServiceAccounts and Secrets. Of the first three, what is cached is
-// never written back, every write being a patch, so nothing is lost by it. A Secret
-// that is cached is a copy of ours, and all of it is ours to write.
+// Object is a transform for informers (cache.TransformFunc) of Services, Namespaces,
+// ServiceAccounts and Secrets. Cached objects of the first three are never written back,
+// because every write is a patch, so nothing is lost. A cached Secret is a copy, which the
+// controller owns as a whole.
 //
-// An informer may hand in again what it got out, and does so with what it lists at
-// the start: that stays as it is.
+// An informer may transform an object twice, and does so with the objects of its first
+// list. A trimmed object is not changed.
 func Object(object any) (any, error) {
 	if o, ok := object.(metav1.Object); ok && isTrimmed(o) {
 		return object, nil
@@ -42,15 +41,15 @@ func Object(object any) (any, error) {
 	case *corev1.Secret:
 		return trimSecret(o), nil
 	case *corev1.ServiceAccount:
-		t := &corev1.ServiceAccount{ObjectMeta: trimMeta(annotation.OnServiceAccount, o.ObjectMeta, strays(annotation.OnServiceAccount, true, o.Labels), ownersOfAccountList), ImagePullSecrets: o.ImagePullSecrets}
+		t := &corev1.ServiceAccount{ObjectMeta: trimMeta(annotation.OnServiceAccount, o.ObjectMeta, unused(annotation.OnServiceAccount, true, o.Labels), ownersOfAccountList), ImagePullSecrets: o.ImagePullSecrets}
 		markFull(&t.ObjectMeta, o.Annotations)
 		return t, nil
 	}
 	return object, nil
 }
 
-// mark is in the place of the grace period of what is trimmed. No object on the API
-// server has it: nobody but the API server sets grace periods, and none is negative.
+// mark is the deletion grace period of trimmed objects. No object on the API server has
+// it: only the API server sets grace periods, and none is negative.
 const mark = -1
 
 func isTrimmed(o metav1.Object) bool {
@@ -58,19 +57,19 @@ func isTrimmed(o metav1.Object) bool {
 	return period != nil && *period == mark
 }
 
-// full marks a trimmed Service or ServiceAccount whose annotations had no room for
-// a ledger. No object on the API server has it.
+// full marks a trimmed Service or ServiceAccount whose annotations had no room for a
+// ledger. No object on the API server has it.
 const full = "trim." + pullsecrets.GroupName + "/full"
 
-// IsFull tells whether the annotations of a Service or a ServiceAccount have no room
-// for a ledger, also where they have been trimmed.
+// IsFull reports whether the annotations of a Service or a ServiceAccount, trimmed or not,
+// have no room for a ledger.
 func IsFull(o metav1.Object) bool {
 	_, marked := o.GetAnnotations()[full]
 	return marked || isFull(o.GetAnnotations())
 }
 
-// isFull goes by the ledger that is there. One that is too long is read as none and
-// makes way for another.
+// isFull counts the existing ledger. One that is too long is read as empty and would be
+// replaced.
 func isFull(annotations map[string]string) bool {
 	return !merge.HasRoom(annotations, merge.CutLedger(annotations[pullsecrets.AddedAnnotation]))
 }
@@ -82,12 +81,12 @@ func markFull(trimmed *metav1.ObjectMeta, annotations map[string]string) {
 }
 
 func trimService(o *servingv1.Service) *servingv1.Service {
-	t := &servingv1.Service{ObjectMeta: trimMeta(annotation.OnService, o.ObjectMeta, strays(annotation.OnService, true, o.Labels), ownersOfList)}
+	t := &servingv1.Service{ObjectMeta: trimMeta(annotation.OnService, o.ObjectMeta, unused(annotation.OnService, true, o.Labels), ownersOfList)}
 	markFull(&t.ObjectMeta, o.Annotations)
 	t.Generation = o.Generation
 	t.Spec.Template.Name = o.Spec.Template.Name
-	t.Spec.Template.Annotations = strays(annotation.OnTemplate, false, o.Spec.Template.Annotations)
-	t.Spec.Template.Labels = strays(annotation.OnTemplate, true, o.Spec.Template.Labels)
+	t.Spec.Template.Annotations = unused(annotation.OnTemplate, false, o.Spec.Template.Annotations)
+	t.Spec.Template.Labels = unused(annotation.OnTemplate, true, o.Spec.Template.Labels)
 	spec, from := &t.Spec.Template.Spec, &o.Spec.Template.Spec
 	spec.ServiceAccountName = from.ServiceAccountName
 	spec.ImagePullSecrets = from.ImagePullSecrets
@@ -99,9 +98,9 @@ func trimService(o *servingv1.Service) *servingv1.Service {
 	return t
 }
 
-// trimSecret keeps digests in the place of the data: no credential stays in a
-// cache. Applied configurations go, because they may hold one too. Of them, and of the
-// managed fields, it is kept whether somebody has the data in a manifest.
+// trimSecret replaces data by digests, so that no credential stays in a cache. Applied
+// configurations are removed, because they may contain one too. Of them, and of the
+// managed fields, only the owner of the data is kept, if there is one.
 func trimSecret(o *corev1.Secret) *corev1.Secret {
 	t := &corev1.Secret{ObjectMeta: *o.ObjectMeta.DeepCopy(), Type: o.Type, Immutable: o.Immutable}
 	t.ManagedFields, t.DeletionGracePeriodSeconds = grant.Keeper(grant.KeptBy(&o.ObjectMeta)), new(int64(mark))
@@ -123,7 +122,7 @@ func images(containers []corev1.Container) []corev1.Container {
 	return trimmed
 }
 
-// imageVolumes keeps what image volumes refer to, and no other volume.
+// imageVolumes keeps the references of image volumes.
 func imageVolumes(volumes []corev1.Volume) []corev1.Volume {
 	var trimmed []corev1.Volume
 	for i := range volumes {
@@ -134,11 +133,11 @@ func imageVolumes(volumes []corev1.Volume) []corev1.Volume {
 	return trimmed
 }
 
-// strays are the keys of our group that are not read at a place, for their owners to
-// be told. Their values are not needed.
-func strays(place annotation.Place, label bool, keys map[string]string) map[string]string {
+// unused returns the keys of our group that have no effect at a place, so that their
+// owners can be informed. Their values are not needed.
+func unused(place annotation.Place, label bool, keys map[string]string) map[string]string {
 	var kept map[string]string
-	for _, key := range annotation.Strays(place, label, keys) {
+	for _, key := range annotation.Unused(place, label, keys) {
 		if kept == nil {
 			kept = make(map[string]string)
 		}
@@ -151,10 +150,10 @@ func trimMeta(place annotation.Place, o metav1.ObjectMeta, labels map[string]str
 	t := metav1.ObjectMeta{
 		Name: o.Name, Namespace: o.Namespace, UID: o.UID, ResourceVersion: o.ResourceVersion,
 		DeletionTimestamp: o.DeletionTimestamp, DeletionGracePeriodSeconds: new(int64(mark)), Labels: labels,
-		Annotations: strays(place, false, o.Annotations),
+		Annotations: unused(place, false, o.Annotations),
 	}
 	for key, value := range o.Annotations {
-		if _, stray := t.Annotations[key]; stray {
+		if _, ineffective := t.Annotations[key]; ineffective {
 			continue
 		}
 		switch key {
@@ -183,13 +182,13 @@ func trimMeta(place annotation.Place, o metav1.ObjectMeta, labels map[string]str
 	return t
 }
 
-// maxApplied is how many bytes are kept of names in a last-applied-configuration, with
-// what JSON has around each.
+// maxApplied is the maximum size of the names in a last-applied-configuration, with their
+// JSON.
 const maxApplied = merge.MaxLedger
 
-// boundApplied leaves out the last of very many names. Those that the ledger has come
-// first: for these it matters most that their owner has them in a manifest, and there is
-// always room for them, because the ledger is bounded alike.
+// boundApplied drops the last of very many names. Names in the ledger come first: for
+// these it matters most that their owner has them in a manifest, and they always fit,
+// because the ledger has the same limit.
 func boundApplied(list []corev1.LocalObjectReference, ledger string) []corev1.LocalObjectReference {
 	size := 0
 	for i := range list {
@@ -220,7 +219,7 @@ func boundApplied(list []corev1.LocalObjectReference, ledger string) []corev1.Lo
 	return list
 }
 
-// trimApplied keeps the pull secrets of a last-applied-configuration, of the object with
+// trimApplied keeps the pull secrets of the last-applied-configuration of an object with
 // this ledger.
 func trimApplied(text, ledger string) string {
 	if !strings.Contains(text, `"imagePullSecrets"`) {
@@ -249,8 +248,8 @@ func trimApplied(text, ledger string) string {
 	return string(trimmed)
 }
 
-// whoDeclares keeps the entries of those who wrote our annotations or labels on a
-// Namespace, and when. Others write to Namespaces for reasons of their own.
+// whoDeclares keeps who wrote our annotations or labels on a Namespace, and when. Other
+// writes are irrelevant.
 func whoDeclares(entry metav1.ManagedFieldsEntry) *metav1.ManagedFieldsEntry {
 	if entry.FieldsV1 == nil || !strings.Contains(string(entry.FieldsV1.Raw), `"f:`+pullsecrets.GroupName+`/`) {
 		return nil
@@ -264,8 +263,8 @@ func whoAndWhen(entry metav1.ManagedFieldsEntry) *metav1.ManagedFieldsEntry {
 	return &entry
 }
 
-// ownersOfList keeps the entries of those who own an item of the list, with
-// that part of their fields, and when everybody wrote last, statuses apart.
+// ownersOfList keeps who owns an item of the list, with that part of their fields, and
+// when each manager wrote last, without statuses.
 func ownersOfList(entry metav1.ManagedFieldsEntry) *metav1.ManagedFieldsEntry {
 	if entry.Subresource != "" {
 		return nil
@@ -294,7 +293,7 @@ func ownersOfList(entry metav1.ManagedFieldsEntry) *metav1.ManagedFieldsEntry {
 	return &entry
 }
 
-// ownersOfAccountList keeps who owns the list of a ServiceAccount, and how.
+// ownersOfAccountList keeps who owns the list of a ServiceAccount, and by which operation.
 func ownersOfAccountList(entry metav1.ManagedFieldsEntry) *metav1.ManagedFieldsEntry {
 	if !merge.OwnsAccountList(entry) {
 		return nil

@@ -23,10 +23,11 @@ import (
 	"pullsecrets.dev/pkg/trim"
 )
 
-// canary is a credential that must be found nowhere.
+// canary is a credential that must not be in a cache.
 const canary = "canary-7f3a"
 
-// copyWithCanary is a copy that holds the canary wherever a Secret can hold one.
+// copyWithCanary returns a copy with the canary in every place where a Secret can contain
+// one.
 func copyWithCanary() *corev1.Secret {
 	config := fmt.Sprintf(`{"auths":{"ghcr.io":{"username":"robot","password":%q}}}`, canary)
 	encoded := base64.StdEncoding.EncodeToString([]byte(config))
@@ -52,8 +53,8 @@ func copyWithCanary() *corev1.Secret {
 	}
 }
 
-// TestSecret checks that of a Secret everything is kept that a copy is judged by and
-// written back with, and no credential.
+// TestSecret checks that a trimmed Secret has everything that is needed to compare and
+// write a copy, and no credential.
 func TestSecret(t *testing.T) {
 	secret := copyWithCanary()
 	object, err := trim.Object(secret)
@@ -90,7 +91,7 @@ func TestSecret(t *testing.T) {
 	}
 }
 
-// Whether somebody keeps the data in a manifest is known of what is cached as well.
+// A trimmed Secret shows whether a tool manages its data in a manifest.
 func TestKeeperIsKept(t *testing.T) {
 	edited := copyWithCanary()
 	delete(edited.Annotations, corev1.LastAppliedConfigAnnotation)
@@ -106,8 +107,8 @@ func TestKeeperIsKept(t *testing.T) {
 	}
 }
 
-// The digest of a copy is that of the config it was made from, so that the two can
-// be compared; a Secret without data has none.
+// The digest of a copy equals that of its config, so that both can be compared. A Secret
+// without data has none.
 func TestDigestOfACopy(t *testing.T) {
 	config, err := dockerconfig.Parse(corev1.SecretTypeDockerConfigJson, copyWithCanary().Data)
 	if err != nil {
@@ -131,9 +132,9 @@ func TestDigestOfACopy(t *testing.T) {
 	}
 }
 
-// An informer trims what it lists at the start twice. A digest of a digest would be
-// that of another config, and every copy would be written again at every start.
-func TestTrimmedTwice(t *testing.T) {
+// An informer trims the objects of its first list twice. A digest of a digest would be
+// another one, and every copy would be written again at every start.
+func TestTrimmingIsIdempotent(t *testing.T) {
 	large := map[string]string{"example.com/large": strings.Repeat("x", 256<<10)}
 	for _, object := range []runtime.Object{
 		copyWithCanary(),
@@ -156,8 +157,9 @@ func TestTrimmedTwice(t *testing.T) {
 	}
 }
 
-// A trimmed object is told by what only the API server can write, and never does.
-func TestNobodyIsTakenForTrimmed(t *testing.T) {
+// Trimmed objects are marked by a grace period that the API server never sets, so objects with
+// any other one are trimmed.
+func TestObjectsWithAGracePeriodAreTrimmed(t *testing.T) {
 	for _, period := range []*int64{nil, new(int64(0)), new(int64(30))} {
 		secret := copyWithCanary()
 		secret.DeletionGracePeriodSeconds = period
@@ -171,7 +173,7 @@ func TestNobodyIsTakenForTrimmed(t *testing.T) {
 	}
 }
 
-// Of the lists that are judged by their owners, the owners are kept, ours included.
+// Trimmed objects keep the owners of lists that are decided by ownership, including us.
 func TestOwnersOfLists(t *testing.T) {
 	entry := func(manager, fields string) metav1.ManagedFieldsEntry {
 		return metav1.ManagedFieldsEntry{Manager: manager, Operation: metav1.ManagedFieldsOperationApply, FieldsV1: &metav1.FieldsV1{Raw: []byte(fields)}}

@@ -204,7 +204,7 @@ func TestAdmit(t *testing.T) {
 			reason: "create: a ledger that is none is said to be so", world: declares,
 			requested: strings.Replace(bare, "name: app", "name: app, annotations: {pullsecrets.dev/added: 'n=namespace'}", 1),
 			want:      `n | {"n":"namespace"}`,
-			warnings:  []string{"pullsecrets.dev/added is ignored: want a JSON object of entry names and their origins"},
+			warnings:  []string{"pullsecrets.dev/added is ignored: expected a JSON object that maps Secret names to origins"},
 		},
 		{
 			reason: "update: a ledger that was none before is not spoken of again", world: world{cached: []runtime.Object{team()}},
@@ -278,9 +278,9 @@ func TestAdmit(t *testing.T) {
 				spec: {template: {metadata: {annotations: {pullsecrets.dev/secrets: s, x: z}, labels: 1}, spec: {containers: [{image: x}]}}}}`,
 			want: `n | {"n":"namespace"}`,
 			warnings: []string{
-				"pullsecrets.dev/secret: is unknown; did you mean the annotation pullsecrets.dev/secrets?",
-				"label pullsecrets.dev/inject: is not read on a Service; it is an annotation of a Namespace or a Service",
-				"pullsecrets.dev/secrets: is not read on the template of a Service; it is an annotation of a Namespace or a Service",
+				"pullsecrets.dev/secret: unknown key; did you mean the annotation pullsecrets.dev/secrets?",
+				"label pullsecrets.dev/inject: has no effect on a Service; it is an annotation of a Namespace or a Service",
+				"pullsecrets.dev/secrets: has no effect on the template of a Service; it is an annotation of a Namespace or a Service",
 			},
 		},
 		{

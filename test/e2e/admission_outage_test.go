@@ -393,10 +393,10 @@ func TestInvalidSettingsAreRefused(t *testing.T) {
 		name, key, value string
 		want             []string
 	}{
-		{settingsName, backfill, "sometimes", []string{"backfill", `"sometimes"`, "is none of safe, all, report and disabled"}},
+		{settingsName, backfill, "sometimes", []string{"backfill", `"sometimes"`, "is not one of safe, all, report and disabled"}},
 		{settingsName, backfillPerMinute, "-1", []string{"backfill-per-minute", `"-1"`, "want 0 (no limit) or more"}},
-		{settingsName, excludedNamespaces, "team-[", []string{"excluded-namespaces", `"team-["`, "is not a glob"}},
-		{settingsName, "source-namespaces", pullsecrets.SystemNamespace, []string{"source-namespaces", "cannot hold sources"}},
+		{settingsName, excludedNamespaces, "team-[", []string{"excluded-namespaces", `"team-["`, "is not a valid glob"}},
+		{settingsName, "source-namespaces", pullsecrets.SystemNamespace, []string{"source-namespaces", "must not contain sources"}},
 		{settingsName, "_example", "backfill: all", []string{"_example"}},
 		{"config-logging", "loglevel.controller", "loud", []string{"invalid logging level: loud"}},
 		{"config-leader-election", "lease-duration", "soon", []string{"lease-duration", `"soon"`}},

@@ -38,7 +38,7 @@ var badSecrets = []struct {
 	name:     "almost 256 KiB",
 	value:    "good-one," + strings.Repeat("x", maxAnnotations-2048) + ",good-two",
 	want:     []string{"good-one"}, // The other stands behind the 4 KiB that are read.
-	reported: "the value is longer than the 4096 bytes that are read",
+	reported: "the value is longer than 4096 bytes",
 }, {
 	name:     "control characters",
 	value:    "good-one,red\x1b[31m\x00\x07,new\nline,\t good-two\n",
@@ -67,7 +67,7 @@ var badSecrets = []struct {
 	name:     "a thousand good names",
 	value:    strings.Join(numbered("good-%04d", 1000), ","),
 	want:     numbered("good-%04d", 32),
-	reported: "at most 32 names count, the last 377 are left out",
+	reported: "at most 32 names are used; the last 377 are ignored",
 }, {
 	name:     "a thousand bad names",
 	value:    "good-one," + strings.Join(numbered("Bad_%04d", 1000), ",") + ",good-two",

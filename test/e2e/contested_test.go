@@ -35,7 +35,7 @@ func TestContestedServiceIsLeftAlone(t *testing.T) {
 	if want := 4; removals != want {
 		t.Errorf("The entry had to be removed %d times until the product stopped, want %d: once, and after each of three rounds", removals, want)
 	}
-	n.waitForEvent(service("app"), "InjectionContested", "ghcr (service)", "left alone")
+	n.waitForEvent(service("app"), "InjectionContested", "ghcr (service)", "will not add them again")
 
 	n.patch("app", map[string]any{"metadata": map[string]any{"labels": map[string]any{"team": "shop"}}})
 	n.settle()

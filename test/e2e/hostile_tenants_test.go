@@ -74,7 +74,7 @@ func TestLongAnnotationsHoldUpNobody(t *testing.T) {
 		t.Fatal("A long annotation is rejected: ", err)
 	}
 	a := hostile.askToCreate("by-digest.yaml", nil, annotated(pullsecrets.SecretsAnnotation, longNames(longest))).succeeded(t)
-	a.checkWarned(t, pullsecrets.SecretsAnnotation, "longer than the 4096 bytes")
+	a.checkWarned(t, pullsecrets.SecretsAnnotation, "longer than 4096 bytes")
 	a.checkList(t, strings.Split(longNames(long), ",")[:pullsecrets.MaxSecrets]...)
 	stop := keepAt(t, 200*time.Millisecond, func(ctx context.Context, turn int) error {
 		return hostile.tryPatch(ctx, fleet.Name(turn%many), annotations(pullsecrets.SecretsAnnotation, fmt.Sprintf("turn-%d,%s", turn, longNames(long))))

@@ -64,7 +64,7 @@ func TestKubectlTellsTheStoryOfAClusterPullSecret(t *testing.T) {
 			return selects(1)(c) && c.Status.Source.ResourceVersion == version
 		})
 		waitForSecondAfter(t, metav1.Now())
-		return "1 of 1 namespaces have a copy of the source's version " + version
+		return "1 of 1 namespaces have a copy of the source at resourceVersion " + version
 	}
 	p.grant()
 	first := distributed("one")
@@ -96,7 +96,7 @@ func TestKubectlTellsTheStoryOfAClusterPullSecret(t *testing.T) {
 	}
 	text := alice.run(nil, "kubectl", "describe", "cps", p.name)
 	checkInOrder(t, text, "Failures:", conflicted.ns, "NameConflict",
-		"Events:", "Distributed", first, "Distributed", second, v1alpha1.ReasonSourceInvalid, "registry.example.com", "the copies stay as they are", "Distributed", third)
+		"Events:", "Distributed", first, "Distributed", second, v1alpha1.ReasonSourceInvalid, "registry.example.com", "existing copies are kept", "Distributed", third)
 	checkInOrder(t, alice.run(nil, "kubectl", "-n", conflicted.ns, "events", "--for", "namespace/"+conflicted.ns),
 		"Warning", "NameConflict", p.name, "rename them, or label them")
 	for _, password := range []string{"one", "two", "three", "own"} {

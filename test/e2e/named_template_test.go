@@ -22,7 +22,7 @@ func TestNamedTemplateIsLeftAlone(t *testing.T) {
 	counting := n.startTally()
 
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
-	n.waitForEvent(service("app"), "NamedRevision", "app-one", "ghcr (namespace)", "the next name")
+	n.waitForEvent(service("app"), "NamedRevision", "app-one", "ghcr (namespace)", "until the template has another name")
 	n.settle("ghcr")
 	n.checkUntouched("app")
 	n.checkEvents(service("app"), "NamedRevision", 1)

@@ -52,7 +52,7 @@ func TestOddSources(t *testing.T) {
 	}{
 		"GHCR.IO":              {password, []string{`entry "GHCR.IO"`, `use "ghcr.io"`}},
 		"registry-1.docker.io": {password, []string{`entry "registry-1.docker.io"`, "https://index.docker.io/v1/"}},
-		"ghcr.io":              {password + "\n", []string{`entry "ghcr.io"`, "password ends in a line break"}},
+		"ghcr.io":              {password + "\n", []string{`entry "ghcr.io"`, "password ends with a line break"}},
 	} {
 		p := barePlatform(t)
 		p.keepSource(pullSecret(p.name, key, odd.password))
@@ -94,17 +94,17 @@ func TestStrayKeys(t *testing.T) {
 	}
 	a := n.askToCreate("by-digest.yaml", nil, annotated("pullsecrets.dev/Secrets", "ghcr"), onTemplate).succeeded(t)
 	a.checkList(t)
-	a.checkWarned(t, "pullsecrets.dev/Secrets: is unknown", "the annotation pullsecrets.dev/secrets")
-	a.checkWarned(t, "pullsecrets.dev/secrets: is not read on the template of a Service")
+	a.checkWarned(t, "pullsecrets.dev/Secrets: unknown key", "the annotation pullsecrets.dev/secrets")
+	a.checkWarned(t, "pullsecrets.dev/secrets: has no effect on the template of a Service")
 	n.checkWarnings(a)
-	n.waitForEvent(service("app"), "InvalidAnnotation", "Annotation pullsecrets.dev/Secrets: is unknown")
+	n.waitForEvent(service("app"), "InvalidAnnotation", "Annotation pullsecrets.dev/Secrets: unknown key")
 	n.waitForEvent(service("app"), "InvalidAnnotation", "on the template of a Service")
 
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "robot", Labels: map[string]string{pullsecrets.InjectAnnotation: "auto"}}}
 	if _, err := n.Kube.CoreV1().ServiceAccounts(n.ns).Create(t.Context(), account, metav1.CreateOptions{FieldManager: user}); err != nil {
 		t.Fatal(err)
 	}
-	n.waitForEvent(about{"ServiceAccount", "robot"}, "InvalidAnnotation", "Label pullsecrets.dev/inject: is not read on a ServiceAccount")
+	n.waitForEvent(about{"ServiceAccount", "robot"}, "InvalidAnnotation", "Label pullsecrets.dev/inject: has no effect on a ServiceAccount")
 
 	// The Namespace is corrected, and what is in it is told no second time.
 	n.patchNamespace(map[string]any{"metadata": map[string]any{

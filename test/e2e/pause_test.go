@@ -35,7 +35,7 @@ func TestNamespaceIsPausedWhenItsRevisionFails(t *testing.T) {
 	o.set(map[string]string{backfillPerMinute: "6"})
 	n.labelNamespace(env.RevisionsLabel, env.RevisionsFail)
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "wrong")
-	paused := n.waitForEvent(n.namespace(), "BackfillPaused", "did not become Ready")
+	paused := n.waitForEvent(n.namespace(), "BackfillPaused", "is not Ready")
 	// All have had their turn when this one, which came last, has had its.
 	elsewhere.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
 	elsewhere.waitForList("app", "ghcr")

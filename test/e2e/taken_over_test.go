@@ -175,5 +175,5 @@ func TestPropagatedSecretIsToldOf(t *testing.T) {
 		}
 		n.waitForNoCopy(p.name)
 	}
-	n.waitForEvent(n.namespace(), "NotGranted", p.name, "keep coming back")
+	n.waitForEvent(n.namespace(), "NotGranted", p.name, "repeatedly created again")
 }

@@ -11,8 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// These names are in other people's manifests, policies and dashboards. A test
-// that repeats them is the second pair of eyes on a rename.
+// These names are in manifests, policies and dashboards of users. This test repeats them,
+// so that a rename is deliberate.
 func TestNamesAreAPromise(t *testing.T) {
 	for got, want := range map[string]string{
 		GroupName:                       "pullsecrets.dev",
@@ -33,7 +33,7 @@ func TestNamesAreAPromise(t *testing.T) {
 			t.Errorf("A name is %q and was promised to be %q", got, want)
 		}
 		if problems := validation.IsQualifiedName(got); len(problems) != 0 {
-			t.Errorf("The API server refuses the name %q: %s", got, strings.Join(problems, "; "))
+			t.Errorf("The API server rejects the name %q: %s", got, strings.Join(problems, "; "))
 		}
 	}
 	if MaxSecrets != 32 {
@@ -41,7 +41,7 @@ func TestNamesAreAPromise(t *testing.T) {
 	}
 }
 
-// The finalizer is set by generated code that makes up its own name.
+// The finalizer is set by generated code that derives its own name.
 func TestFinalizerIsTheGeneratedOne(t *testing.T) {
 	const generated = "../../client/injection/reconciler/pullsecrets/v1alpha1/clusterpullsecret/controller.go"
 	source, err := os.ReadFile(generated)

@@ -199,7 +199,7 @@ func shouting(s *corev1.Secret) {
 }
 
 func questionable(cps *v1alpha1.ClusterPullSecret) {
-	cps.Status.MarkSourceQuestionable(ref, []string{`entry "GHCR.IO": it matches only images that are named exactly so; use "ghcr.io"`})
+	cps.Status.MarkSourceQuestionable(ref, []string{`entry "GHCR.IO": matches only images with the same spelling; use "ghcr.io"`})
 }
 
 func broken(cps *v1alpha1.ClusterPullSecret) { cps.Status.MarkSourceInvalid(ref, told()) }
@@ -536,7 +536,7 @@ func TestDelayedRevocationIsTold(t *testing.T) {
 		want   []string
 	}{
 		{"it has just begun", overdue, nil},
-		{"it takes long", overdue + time.Second, []string{"Warning RevocationDelayed Copies in 2 namespaces are still to be removed (a, b); Events InternalError on these Namespaces, which lie in namespace default, say what is in the way"}},
+		{"it takes long", overdue + time.Second, []string{"Warning RevocationDelayed Copies in 2 namespaces are not removed yet (a, b); see Events InternalError on these Namespaces, in namespace default, for the cause"}},
 	} {
 		t.Run(test.reason, func(t *testing.T) {
 			dying := steady(deleted, func(c *v1alpha1.ClusterPullSecret) { c.DeletionTimestamp = new(metav1.NewTime(noon.Add(-test.since))) })

@@ -110,12 +110,12 @@ func TestCounts(t *testing.T) {
 				stalling(r, time.Hour)
 			}),
 			WantStatusUpdates: status(counted(1, 1, 0, 0, 0)), WantErr: true,
-			WantEvents: []string{"Normal Distributed 0 of 1 namespaces have a copy of the source's version 7"},
+			WantEvents: []string{"Normal Distributed 0 of 1 namespaces have a copy of the source at resourceVersion 7"},
 		}, {
 			Name:          "distributed: told",
 			Objects:       []runtime.Object{asks("team"), steady(distributing, counted(1, 1, 0, 0, 0)), sourceOf("7", one), copied("team", "7", one)},
 			OtherTestData: stalled(refused("team")), WantStatusUpdates: status(),
-			WantEvents: []string{"Normal Distributed 1 of 1 namespaces have a copy of the source's version 7"},
+			WantEvents: []string{"Normal Distributed 1 of 1 namespaces have a copy of the source at resourceVersion 7"},
 		}, {
 			Name:              "still distributed: not told again",
 			Objects:           []runtime.Object{asks("team"), asks("more"), steady(), sourceOf("7", one), copied("team", "7", one), copied("more", "7", one)},
@@ -147,7 +147,7 @@ func TestFailures(t *testing.T) {
 			Objects:           []runtime.Object{asks("a"), asks("b"), asks("team"), steady(distributing), sourceOf("7", one), copied("team", "7", one)},
 			OtherTestData:     stalled(refused("b"), conflicting("a")),
 			WantStatusUpdates: status(counted(3, 3, 1, 1, 1), failed(conflicting("a").NamespaceFailure, refused("b").NamespaceFailure)),
-			WantEvents:        []string{"Normal Distributed 1 of 3 namespaces have a copy of the source's version 7"}, WantErr: true,
+			WantEvents:        []string{"Normal Distributed 1 of 3 namespaces have a copy of the source at resourceVersion 7"}, WantErr: true,
 		}, {
 			Name:              "what they do not cause does not",
 			Objects:           []runtime.Object{asks("a"), asks("b"), steady(), sourceOf("7", one)},
@@ -168,7 +168,7 @@ func TestFailures(t *testing.T) {
 			Name:              "they are over",
 			Objects:           []runtime.Object{asks("a"), steady(counted(1, 1, 0, 0, 1), failed(broke("a").NamespaceFailure), notDistributed(1)), sourceOf("7", one), copied("a", "7", one)},
 			WantStatusUpdates: status(),
-			WantEvents:        []string{"Normal Distributed 1 of 1 namespaces have a copy of the source's version 7"},
+			WantEvents:        []string{"Normal Distributed 1 of 1 namespaces have a copy of the source at resourceVersion 7"},
 		},
 	})
 }
@@ -346,7 +346,7 @@ func TestNameConflict(t *testing.T) {
 			Name:              "it is over",
 			Objects:           []runtime.Object{asks("a"), steady(younger, contested), sourceOf("7", one), copied("a", "7", one)},
 			WantStatusUpdates: status(younger),
-			WantEvents:        []string{"Normal Distributed 1 of 1 namespaces have a copy of the source's version 7"},
+			WantEvents:        []string{"Normal Distributed 1 of 1 namespaces have a copy of the source at resourceVersion 7"},
 		},
 	})
 }
@@ -463,7 +463,7 @@ func TestDurationIsRecorded(t *testing.T) {
 	done := []runtime.Object{asks("team"), steady(distributing, counted(1, 1, 0, 0, 0)), sourceOf("7", one), copied("team", "7", one)}
 	runRows(t, knativetesting.TableTest{{
 		Name: "distributed", Objects: done, WantStatusUpdates: status(),
-		WantEvents: []string{"Normal Distributed 1 of 1 namespaces have a copy of the source's version 7"},
+		WantEvents: []string{"Normal Distributed 1 of 1 namespaces have a copy of the source at resourceVersion 7"},
 	}})
 	want := map[string]int64{"pullsecrets.distribution.duration": 1}
 	if diff := cmp.Diff(want, read()); diff != "" {

@@ -93,8 +93,8 @@ func TestAccounts(t *testing.T) {
 		take   = `{"imagePullSecrets":[{"name":"own"}],"metadata":{"annotations":{"pullsecrets.dev/added":null},"resourceVersion":"5"}}`
 		ours   = `{"ghcr":"namespace"}`
 		added  = "Normal SecretsAdded Added pull secrets ghcr (namespace)"
-		taken  = "Normal SecretsRetracted Took away pull secrets ghcr (namespace), which nothing declares any more"
-		denied = "Warning BackfillDenied Adding pull secrets ghcr (namespace) was refused and is not tried again until the ServiceAccount changes, or what is declared for it: "
+		taken  = "Normal SecretsRetracted Removed pull secrets ghcr (namespace): no longer declared"
+		denied = "Warning BackfillDenied Adding pull secrets ghcr (namespace) was rejected; will not retry until the ServiceAccount or what is declared for it changes: "
 	)
 	runRows(t, knativetesting.TableTest{
 		{
@@ -119,12 +119,12 @@ func TestAccounts(t *testing.T) {
 			Name: "a key that is not read on a ServiceAccount", Objects: []runtime.Object{
 				Namespace("team"), ServiceAccount("team", "robot", map[string]string{"pullsecrets.dev/secrets": "ghcr"}, "own"),
 			},
-			WantEvents: []string{"Warning InvalidAnnotation Annotation pullsecrets.dev/secrets: is not read on a ServiceAccount; it is an annotation of a Namespace or a Service"},
+			WantEvents: []string{"Warning InvalidAnnotation Annotation pullsecrets.dev/secrets: has no effect on a ServiceAccount; it is an annotation of a Namespace or a Service"},
 		}, {
 			Name: "excluded: left alone", Objects: []runtime.Object{Namespace("team", WithNamespaceLabel(pullsecrets.ExcludeLabel, pullsecrets.ExcludeValue)), robot(ours, "own", "ghcr")},
 		}, {
 			Name: "a damaged ledger names nothing, and is told", Objects: []runtime.Object{Namespace("team"), robot("x", "own")},
-			WantEvents: []string{"Warning InvalidAnnotation Annotation pullsecrets.dev/added is not what the product wrote: want a JSON object of entry names and their origins; entries that it does not name count as the owner's"},
+			WantEvents: []string{"Warning InvalidAnnotation Annotation pullsecrets.dev/added is invalid: expected a JSON object that maps Secret names to origins; entries that it does not name are treated as the owner's"},
 		}, {
 			Name:        "a ClusterPullSecret binds it",
 			Objects:     []runtime.Object{Namespace("team"), ClusterPullSecret("quay", withoutStatus, boundTo("robot")), robot("", "own")},
@@ -141,7 +141,7 @@ func TestAccounts(t *testing.T) {
 				account.Annotations["x"] = strings.Repeat("x", 256<<10-100)
 				return account
 			}()},
-			WantEvents: []string{denied + "its annotations are too large, and leave no room for pullsecrets.dev/added"},
+			WantEvents: []string{denied + "annotations are too large to add pullsecrets.dev/added"},
 		}, {
 			Name: "annotations without room for a ledger: an entry is taken away all the same", Objects: []runtime.Object{Namespace("team"), func() *corev1.ServiceAccount {
 				account := robot(ours, "ghcr", "own")

@@ -130,7 +130,7 @@ func testPropagated(t *testing.T) {
 			t.Errorf("After round %d somebody is said to keep making it: %t", round, keeps)
 		}
 	}
-	if all := told.Events(); len(all) != 1 || !strings.HasPrefix(all[0], "Warning NotGranted Secrets of namespace team are labelled as copies") {
+	if all := told.Events(); len(all) != 1 || !strings.HasPrefix(all[0], "Warning NotGranted Secrets in namespace team are labeled as copies") {
 		t.Errorf("The Events are %q, want one", all)
 	}
 	if all, err := actions.ActionsByVerb(); err != nil || len(all.Deletes) != 5 {
@@ -185,7 +185,7 @@ func creations() knativetesting.TableTest {
 			Objects: []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(one), dockerConfig("team", "3", two)},
 			// The attempt, which the API server refuses.
 			WantCreates: []runtime.Object{made()}, WantErr: true,
-			WantEvents: []string{"Warning NameConflict Secrets of namespace team have the names of copies and are left alone: ghcr; rename them, or label them app.kubernetes.io/managed-by=pullsecrets and pullsecrets.dev/cluster-pull-secret=NAME, in the manifest where there is one, to have them taken over"},
+			WantEvents: []string{"Warning NameConflict Secrets in namespace team have the names of copies and are not managed: ghcr; rename them, or label them app.kubernetes.io/managed-by=pullsecrets and pullsecrets.dev/cluster-pull-secret=NAME in their manifest to have them managed"},
 		}, {
 			Name:    "no good source yet",
 			Objects: []runtime.Object{asks(), ClusterPullSecret("ghcr", withoutStatus), sourceOf(one)},

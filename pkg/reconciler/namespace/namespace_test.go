@@ -105,7 +105,7 @@ func TestReconcileKind(t *testing.T) {
 			)},
 			WantEvents: []string{
 				`Warning InvalidAnnotation Annotation pullsecrets.dev/secrets: "Ghcr" is not a DNS-1123 subdomain`,
-				`Warning InvalidAnnotation Annotation pullsecrets.dev/inject: "yes" is none of declared, auto and disabled; nothing is injected until it is corrected`,
+				`Warning InvalidAnnotation Annotation pullsecrets.dev/inject: "yes" is not one of declared, auto and disabled; no pull secrets are injected until it is corrected`,
 				`Warning InvalidAnnotation Annotation pullsecrets.dev/service-accounts: "a b" is not a DNS-1123 subdomain`,
 			},
 		},
@@ -122,7 +122,7 @@ func TestReconcileKind(t *testing.T) {
 			Name: "opted in, and one of the installation's own", Key: "pullsecrets-system",
 			Objects: []runtime.Object{Namespace("pullsecrets-system", WithNamespaceAnnotation("pullsecrets.dev/inject", "auto"),
 				WithNamespaceLabel("pullsecrets.dev/exclude", "true"))},
-			WantEvents: []string{`Warning InvalidAnnotation Namespace pullsecrets-system is excluded by the installation, to which it belongs; its annotations under pullsecrets.dev/ have no effect`},
+			WantEvents: []string{`Warning InvalidAnnotation Namespace pullsecrets-system is excluded by the installation, which owns it; its annotations under pullsecrets.dev/ have no effect`},
 		},
 		{
 			Name: "opted in, and excluded by its own label", Key: "team",
@@ -133,9 +133,9 @@ func TestReconcileKind(t *testing.T) {
 			Objects: []runtime.Object{Namespace("team", WithNamespaceAnnotation("pullsecrets.dev/secret", "ghcr"),
 				WithNamespaceAnnotation("pullsecrets.dev/exclude", "true"), WithNamespaceLabel("pullsecrets.dev/secrets", "ghcr"))},
 			WantEvents: []string{
-				"Warning InvalidAnnotation Annotation pullsecrets.dev/exclude: is not read on a Namespace; it is a label of a Namespace",
-				"Warning InvalidAnnotation Annotation pullsecrets.dev/secret: is unknown; did you mean the annotation pullsecrets.dev/secrets?",
-				"Warning InvalidAnnotation Label pullsecrets.dev/secrets: is not read on a Namespace; it is an annotation of a Namespace or a Service",
+				"Warning InvalidAnnotation Annotation pullsecrets.dev/exclude: has no effect on a Namespace; it is a label of a Namespace",
+				"Warning InvalidAnnotation Annotation pullsecrets.dev/secret: unknown key; did you mean the annotation pullsecrets.dev/secrets?",
+				"Warning InvalidAnnotation Label pullsecrets.dev/secrets: has no effect on a Namespace; it is an annotation of a Namespace or a Service",
 			},
 		},
 	}.Test(t, factory())

@@ -223,7 +223,7 @@ func (r *Reconciler) facts(ctx context.Context, s *subject) (resources.Facts, []
 }
 
 // reportPause reports a pause on the Namespace, and its end where a write depends on it.
-func (r *Reconciler) reportPause(ctx context.Context, s *subject, decision resources.Decision, culprit string) {
+func (r *Reconciler) reportPause(ctx context.Context, s *subject, decision resources.Decision, culprit *servingv1.Service) {
 	var pause []events.Event
 	switch {
 	case decision.Reason == resources.Paused:
@@ -234,21 +234,21 @@ func (r *Reconciler) reportPause(ctx context.Context, s *subject, decision resou
 	r.reporter.Report(controller.GetEventRecorder(ctx), events.InItsOwn(s.namespace), topicPaused, pause)
 }
 
-// paused returns the name of a Service whose newest Revision was caused by the controller
-// after the last change of the Namespace and of what is granted to it, and failed. It is
-// empty where there is none.
-func (r *Reconciler) paused(namespace *corev1.Namespace, granted grant.Grants) (string, error) {
+// paused returns a Service whose newest Revision was caused by the controller after the
+// last change of the Namespace and of what is granted to it, and failed. It is nil where
+// there is none.
+func (r *Reconciler) paused(namespace *corev1.Namespace, granted grant.Grants) (*servingv1.Service, error) {
 	failed, err := r.failed(namespace.Name)
 	if err != nil {
-		return "", fmt.Errorf("failed to list the failed Services of namespace %s: %w", namespace.Name, err)
+		return nil, fmt.Errorf("failed to list the failed Services of namespace %s: %w", namespace.Name, err)
 	}
 	changed := lastDeclared(namespace, granted)
-	culprit := ""
+	var culprit *servingv1.Service
 	for _, svc := range failed {
 		ours := lastWrite(svc.ManagedFields, func(e metav1.ManagedFieldsEntry) bool { return e.Manager == pullsecrets.FieldManager })
 		// Of several, it is always the same one, so that it is reported once.
-		if !ours.Before(changed) && (culprit == "" || svc.Name < culprit) {
-			culprit = svc.Name
+		if !ours.Before(changed) && (culprit == nil || svc.Name < culprit.Name) {
+			culprit = svc
 		}
 	}
 	return culprit, nil

@@ -58,7 +58,7 @@ func TestGrants(t *testing.T) {
 	granted := patch(written(`{\"ghcr\":\"clusterpullsecret/ghcr\"}`, `[{"name":"ghcr"}]`))
 	declared := patch(written(`{\"ghcr\":\"namespace\"}`, `[{"name":"ghcr"}]`))
 	const addedGranted, addedDeclared = "Normal SecretsAdded Added pull secrets ghcr (clusterpullsecret/ghcr)", "Normal SecretsAdded Added pull secrets ghcr (namespace)"
-	const notGranted = "Warning NotGranted No ClusterPullSecret grants namespace team what it declares: ghcr; have the namespace selected, create Secrets of those names, or correct the annotation"
+	const notGranted = "Warning NotGranted No ClusterPullSecret grants namespace team the declared pull secrets ghcr; have the namespace selected, create Secrets with these names, or correct the annotation"
 
 	knativetesting.TableTest{
 		{
@@ -80,7 +80,7 @@ func TestGrants(t *testing.T) {
 			Key:     key, Ctx: all,
 			Objects:       []runtime.Object{Service(ns, "app"), Namespace(ns), ClusterPullSecret("ghcr", inServices, loseSource)},
 			OtherTestData: there(),
-			WantEvents:    []string{"Warning SecretMissing No copy in namespace team yet, because the source is not ready: ghcr (clusterpullsecret/ghcr); it comes by itself when the source is"},
+			WantEvents:    []string{"Warning SecretMissing No copy in namespace team yet: ghcr (clusterpullsecret/ghcr); the copy is created when the source of its ClusterPullSecret is ready"},
 		},
 		{
 			Name:    "always: other names wait with it, to come in one Revision",
@@ -98,7 +98,7 @@ func TestGrants(t *testing.T) {
 			WantPatches:   patch(written(`{\"n\":\"namespace\"}`, `[{"name":"n"}]`)),
 			WantEvents: []string{
 				"Normal SecretsAdded Added pull secrets n (namespace)",
-				"Warning SecretMissing No copy in namespace team yet, because the source is not ready: ghcr (clusterpullsecret/ghcr); it comes by itself when the source is",
+				"Warning SecretMissing No copy in namespace team yet: ghcr (clusterpullsecret/ghcr); the copy is created when the source of its ClusterPullSecret is ready",
 			},
 		},
 		{
@@ -122,7 +122,7 @@ func TestGrants(t *testing.T) {
 			Objects:       []runtime.Object{Service(ns, "app"), Namespace(ns), ClusterPullSecret("ghcr", inServices)},
 			OtherTestData: there(),
 			WantEvents: []string{
-				"Normal BackfillDeferred Adding pull secrets ghcr (clusterpullsecret/ghcr) waits for the next change of the template: its images are given by tag, and a Revision now could run other code than was deployed; to get it now, annotate the Service itself with pullsecrets.dev/inject: declared or auto",
+				"Normal BackfillDeferred Adding pull secrets ghcr (clusterpullsecret/ghcr) is deferred until the next change of the template: its images are given by tag, and a Revision now could run other code than was deployed; to get it now, annotate the Service itself with pullsecrets.dev/inject: declared or auto",
 			},
 		},
 		{
@@ -251,7 +251,7 @@ func TestGrants(t *testing.T) {
 			OtherTestData: map[string]any{"secrets": fakeSecrets{ns + "/ghcr": "Opaque"}}, WantPatches: declared,
 			WantEvents: []string{
 				addedDeclared,
-				`Warning SecretWrongType Not usable for pulling in namespace team: ghcr (type "Opaque"); want type kubernetes.io/dockerconfigjson or kubernetes.io/dockercfg`,
+				`Warning SecretWrongType Secrets in namespace team cannot be used as pull secrets: ghcr (type "Opaque"); the type must be kubernetes.io/dockerconfigjson or kubernetes.io/dockercfg`,
 			},
 		},
 		{
@@ -262,7 +262,7 @@ func TestGrants(t *testing.T) {
 				cps.Spec.SecretRef.Namespace = ns
 			})},
 			OtherTestData: there(), WantPatches: declared,
-			WantEvents: []string{addedDeclared, "Warning SecretMissing No such pull secret in namespace team: ghcr; create it, or correct the annotation that declares it"},
+			WantEvents: []string{addedDeclared, "Warning SecretMissing Pull secrets not found in namespace team: ghcr; create them, or correct the annotation that declares them"},
 		},
 		{
 			Name:    "a declared name that is not granted goes in, and that is told",
@@ -310,7 +310,7 @@ func TestGrants(t *testing.T) {
 			},
 			OtherTestData: there("ghcr"),
 			WantEvents: []string{
-				"Warning BackfillPaused No further Service of the Namespace is changed, because the Revision that added pull secrets to Service victim did not become Ready; it goes on when that does, or when the Namespace or a ClusterPullSecret that serves it changes",
+				"Warning BackfillPaused Revision victim-00002 created for Service victim is not Ready; backfill in namespace team resumes when it is Ready or when the Namespace or its ClusterPullSecrets change",
 			},
 		},
 	}.Test(t, factory())

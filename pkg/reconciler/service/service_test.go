@@ -215,7 +215,7 @@ func TestReconcileKind(t *testing.T) {
 			Key:  key, Ctx: safe,
 			Objects:     []runtime.Object{Service(ns, "app", WithAnnotation("pullsecrets.dev/secrets", "s")), declares("n")},
 			WantPatches: patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\",\"s\":\"service\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"s"},{"name":"n"}]}}}}`),
-			WantEvents:  []string{added("s (service), n (namespace)")},
+			WantEvents:  []string{added("n (namespace), s (service)")},
 		},
 		{
 			Name: "the ServiceAccount's entries are carried",
@@ -236,7 +236,7 @@ func TestReconcileKind(t *testing.T) {
 			WantPatches: patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n2\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n2"}]}}}}`),
 			WantEvents: []string{
 				added("n2 (namespace)"),
-				"Warning NotGranted ServiceAccount default has kubernetes.io/enforce-mountable-secrets and does not list n (namespace); add them to its imagePullSecrets",
+				"Warning NotGranted ServiceAccount default has annotation kubernetes.io/enforce-mountable-secrets and does not list pull secrets n (namespace); add them to its imagePullSecrets",
 			},
 		},
 		{
@@ -246,7 +246,7 @@ func TestReconcileKind(t *testing.T) {
 				Service(ns, "app", WithPullSecrets("s"), WithAnnotation("pullsecrets.dev/added", `{"s":"service"}`)), Namespace(ns),
 			},
 			WantPatches: patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":null},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":null}}}}`),
-			WantEvents:  []string{"Normal SecretsRetracted Took away pull secrets s (service), which nothing declares any more"},
+			WantEvents:  []string{"Normal SecretsRetracted Removed pull secrets s (service): no longer declared"},
 		},
 		{
 			Name: "the Namespace retracts: nothing written",
@@ -283,7 +283,7 @@ func TestReconcileKind(t *testing.T) {
 				Service(ns, "app", WithPullSecrets("s"), WithAnnotation("pullsecrets.dev/added", `{"s":"service"}`), WithAnnotation("pullsecrets.dev/inject", "Disabled")),
 				declares("n"),
 			},
-			WantEvents: []string{`Warning InvalidAnnotation Annotation pullsecrets.dev/inject: "Disabled" is none of declared, auto and disabled; nothing is injected until it is corrected`},
+			WantEvents: []string{`Warning InvalidAnnotation Annotation pullsecrets.dev/inject: "Disabled" is not one of declared, auto and disabled; no pull secrets are injected until it is corrected`},
 		},
 		{
 			Name: "one bad item does not spoil the others",
@@ -302,8 +302,8 @@ func TestReconcileKind(t *testing.T) {
 				svc.Spec.Template.Labels = map[string]string{"pullsecrets.dev/inject": "auto"}
 			}), Namespace(ns)},
 			WantEvents: []string{
-				"Warning InvalidAnnotation Annotation pullsecrets.dev/secret: is unknown; did you mean the annotation pullsecrets.dev/secrets?",
-				"Warning InvalidAnnotation Label pullsecrets.dev/inject: is not read on the template of a Service; it is an annotation of a Namespace or a Service",
+				"Warning InvalidAnnotation Annotation pullsecrets.dev/secret: unknown key; did you mean the annotation pullsecrets.dev/secrets?",
+				"Warning InvalidAnnotation Label pullsecrets.dev/inject: has no effect on the template of a Service; it is an annotation of a Namespace or a Service",
 			},
 		},
 		{
@@ -312,7 +312,7 @@ func TestReconcileKind(t *testing.T) {
 			Objects: []runtime.Object{
 				Service(ns, "app", WithPullSecrets("s"), WithAnnotation("pullsecrets.dev/added", `{"s":`)), Namespace(ns),
 			},
-			WantEvents: []string{"Warning InvalidAnnotation Annotation pullsecrets.dev/added is not what the product wrote: want a JSON object of entry names and their origins; entries that it does not name count as the owner's"},
+			WantEvents: []string{"Warning InvalidAnnotation Annotation pullsecrets.dev/added is invalid: expected a JSON object that maps Secret names to origins; entries that it does not name are treated as the owner's"},
 		},
 		{
 			Name: "an excluded Namespace",
@@ -389,7 +389,7 @@ func TestReconcileKind(t *testing.T) {
 			Key:  key, Ctx: all,
 			Objects: []runtime.Object{Service(ns, "app", WithTemplateName("app-1")), declares("n")},
 			WantEvents: []string{
-				"Normal NamedRevision The template names its Revision app-1, and Knative refuses any change under an unchanged name: adding pull secrets n (namespace) comes with the next name",
+				"Normal NamedRevision Adding pull secrets n (namespace) is deferred until the template has another name: it names Revision app-1, and Knative rejects changes under the same name",
 			},
 		},
 		{
@@ -397,7 +397,7 @@ func TestReconcileKind(t *testing.T) {
 			Key:  key, Ctx: safe,
 			Objects: []runtime.Object{Service(ns, "app"), declares("n")},
 			WantEvents: []string{
-				"Normal BackfillDeferred Adding pull secrets n (namespace) waits for the next change of the template: its images are given by tag, and a Revision now could run other code than was deployed; to get it now, annotate the Service itself with pullsecrets.dev/inject: declared or auto",
+				"Normal BackfillDeferred Adding pull secrets n (namespace) is deferred until the next change of the template: its images are given by tag, and a Revision now could run other code than was deployed; to get it now, annotate the Service itself with pullsecrets.dev/inject: declared or auto",
 			},
 		},
 		{
@@ -426,7 +426,7 @@ func TestReconcileKind(t *testing.T) {
 			Key:  key, Ctx: with(config.BackfillReport, 0),
 			Objects: []runtime.Object{Service(ns, "app", WithConfigurationsReady(corev1.ConditionFalse)), declares("n")},
 			WantEvents: []string{
-				"Normal BackfillDeferred Adding pull secrets n (namespace) waits for the next change of the template: config-pullsecrets has backfill: report",
+				"Normal BackfillDeferred Adding pull secrets n (namespace) is deferred until the next change of the template: config-pullsecrets has backfill: report",
 			},
 		},
 		{
@@ -442,9 +442,9 @@ func TestReconcileKind(t *testing.T) {
 			OtherTestData: map[string]any{"secrets": fakeSecrets{ns + "/opaque": "Opaque", ns + "/n": corev1.SecretTypeDockercfg}},
 			WantPatches:   patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"gone\":\"namespace\",\"n\":\"namespace\",\"opaque\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"gone"},{"name":"opaque"},{"name":"n"}]}}}}`),
 			WantEvents: []string{
-				added("gone (namespace), opaque (namespace), n (namespace)"),
-				"Warning SecretMissing No such pull secret in namespace team: gone; create it, or correct the annotation that declares it",
-				`Warning SecretWrongType Not usable for pulling in namespace team: opaque (type "Opaque"); want type kubernetes.io/dockerconfigjson or kubernetes.io/dockercfg`,
+				added("gone (namespace), n (namespace), opaque (namespace)"),
+				"Warning SecretMissing Pull secrets not found in namespace team: gone; create them, or correct the annotation that declares them",
+				`Warning SecretWrongType Secrets in namespace team cannot be used as pull secrets: opaque (type "Opaque"); the type must be kubernetes.io/dockerconfigjson or kubernetes.io/dockercfg`,
 			},
 		},
 		{
@@ -464,7 +464,7 @@ func TestReconcileKind(t *testing.T) {
 				Service(ns, "app", WithPullSecrets("gone"), WithAnnotation("pullsecrets.dev/added", `{"gone":"namespace"}`), WithConfigurationsReady(corev1.ConditionFalse)),
 				declares("gone"),
 			},
-			WantEvents: []string{"Warning SecretMissing No such pull secret in namespace team: gone; create it, or correct the annotation that declares it"},
+			WantEvents: []string{"Warning SecretMissing Pull secrets not found in namespace team: gone; create them, or correct the annotation that declares them"},
 		},
 		{
 			Name: "a conflict is tried again, quietly",
@@ -495,7 +495,7 @@ func TestReconcileKind(t *testing.T) {
 			WithReactors: []clientgotesting.ReactionFunc{failPatch(apierrors.NewBadRequest(`admission webhook "validation.webhook.serving.knative.dev" denied the request: validation failed`))},
 			WantPatches:  patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
 			WantEvents: []string{
-				`Warning BackfillDenied Adding pull secrets n (namespace) was refused and is not tried again until the Service changes: admission webhook "validation.webhook.serving.knative.dev" denied the request: validation failed`,
+				`Warning BackfillDenied Adding pull secrets n (namespace) was rejected; will not retry until the Service changes: admission webhook "validation.webhook.serving.knative.dev" denied the request: validation failed`,
 			},
 		},
 		{
@@ -503,7 +503,7 @@ func TestReconcileKind(t *testing.T) {
 			Key:  key, Ctx: all,
 			Objects: []runtime.Object{Service(ns, "app", WithAnnotation("x", strings.Repeat("x", 256<<10-100))), declares("n")},
 			WantEvents: []string{
-				`Warning BackfillDenied Adding pull secrets n (namespace) was refused and is not tried again until the Service changes: its annotations are too large, and leave no room for pullsecrets.dev/added`,
+				`Warning BackfillDenied Adding pull secrets n (namespace) was rejected; will not retry until the Service changes: annotations are too large to add pullsecrets.dev/added`,
 			},
 		},
 		{
@@ -513,7 +513,7 @@ func TestReconcileKind(t *testing.T) {
 			WithReactors: []clientgotesting.ReactionFunc{failPatch(apierrors.NewForbidden(services, "app", errors.New("ValidatingAdmissionPolicy 'x' with binding 'x' denied request: no")))},
 			WantPatches:  patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
 			WantEvents: []string{
-				`Warning BackfillDenied Adding pull secrets n (namespace) was refused and is not tried again until the Service changes: services.serving.knative.dev "app" is forbidden: ValidatingAdmissionPolicy 'x' with binding 'x' denied request: no`,
+				`Warning BackfillDenied Adding pull secrets n (namespace) was rejected; will not retry until the Service changes: services.serving.knative.dev "app" is forbidden: ValidatingAdmissionPolicy 'x' with binding 'x' denied request: no`,
 			},
 		},
 		{
@@ -559,7 +559,7 @@ func TestReconcileKind(t *testing.T) {
 				Service(ns, "victim", WithAnnotation(serving.UpdaterAnnotation, user), WithConfigurationsReady(corev1.ConditionFalse), WithWrite(now)),
 			},
 			WantEvents: []string{
-				"Warning BackfillPaused No further Service of the Namespace is changed, because the Revision that added pull secrets to Service victim did not become Ready; it goes on when that does, or when the Namespace or a ClusterPullSecret that serves it changes",
+				"Warning BackfillPaused Revision victim-00002 created for Service victim is not Ready; backfill in namespace team resumes when it is Ready or when the Namespace or its ClusterPullSecrets change",
 			},
 		},
 		{
@@ -630,7 +630,7 @@ func TestContested(t *testing.T) {
 	if got, want := len(told), rounds+1; got != want {
 		t.Errorf("%d events, want %d: %q", got, want, told)
 	}
-	if got, want := told[len(told)-1], "Warning InjectionContested Somebody keeps removing pull secrets n (namespace); left alone for an hour, or until the annotations of the Service change"; got != want {
+	if got, want := told[len(told)-1], "Warning InjectionContested Pull secrets n (namespace) are repeatedly removed by another writer; will not add them again for an hour, or until the annotations of the Service change"; got != want {
 		t.Errorf("event = %q, want %q", got, want)
 	}
 }

@@ -1,9 +1,8 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package testing runs reconcilers against fake clients and listers, row by row
-// of a table (knative.dev/pkg/reconciler/testing), and makes the objects that
-// rows are about.
+// Package testing runs reconcilers against fake clients and listers, row by row of a table
+// (knative.dev/pkg/reconciler/testing), and has builders for the objects of the rows.
 package testing
 
 import (
@@ -37,10 +36,10 @@ import (
 	"pullsecrets.dev/pkg/trim"
 )
 
-// eventBuffer is how many Events one reconciliation may record.
+// eventBuffer is the maximum number of Events of one reconciliation.
 const eventBuffer = 20
 
-// Listers serve the objects of a row as informers would.
+// Listers list the objects of a row as informers would.
 type Listers struct {
 	sorter knativetesting.ObjectSorter
 }
@@ -82,7 +81,7 @@ func (l *Listers) ClusterPullSecrets() pullsecretslisters.ClusterPullSecretListe
 }
 
 // Copies lists the Secrets with both of our labels, whatever their values, as the informer
-// keeps them: with digests for data.
+// keeps them: with digests in place of data.
 func (l *Listers) Copies() corev1listers.SecretLister {
 	selected, err := labels.Parse(grant.Copies)
 	if err != nil {
@@ -105,8 +104,8 @@ func (l *Listers) Copies() corev1listers.SecretLister {
 	return corev1listers.NewSecretLister(copies)
 }
 
-// MakeFactory returns a factory that gives each row clients and listers of the
-// row's objects, and a reconciler made by ctor that is the leader.
+// MakeFactory returns a factory that creates clients and listers of each row's objects, and
+// a reconciler from ctor that is the leader.
 func MakeFactory(ctor func(context.Context, *Listers, *knativetesting.TableRow) controller.Reconciler) knativetesting.Factory {
 	return func(t *testing.T, row *knativetesting.TableRow) (controller.Reconciler, knativetesting.ActionRecorderList, knativetesting.EventList) {
 		listers := NewListers(row.Objects)

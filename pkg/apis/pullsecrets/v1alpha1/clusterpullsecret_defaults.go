@@ -9,13 +9,12 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// SetDefaults fills in what the user may leave out.
+// SetDefaults sets the optional fields of the spec.
 func (c *ClusterPullSecret) SetDefaults(context.Context) {
-	// An object that is made with generateName has no name yet when the
-	// webhook sees it. Its secretName then stays empty, and the generated
-	// reconciler, which calls this too, fills it in for its own eyes.
-	// And one whose name no copy could have is refused for its name, not for a
-	// field that nobody wrote.
+	// An object with generateName has no name yet in its admission request, so its
+	// secretName stays empty. The generated reconciler calls SetDefaults too, on its own
+	// copy. A name that is too long for a copy is rejected as metadata.name, and not for a
+	// field that the user did not set.
 	if c.Spec.SecretName == "" && len(c.Name) <= validation.LabelValueMaxLength {
 		c.Spec.SecretName = c.Name
 	}

@@ -40,14 +40,14 @@ func TestSetDefaults(t *testing.T) {
 			Spec:       ClusterPullSecretSpec{DeletionPolicy: DeletionPolicyDelete},
 		},
 	}, {
-		name: "a name that the API server has not made yet is not guessed",
+		name: "a name that the API server has not generated yet is not guessed",
 		in:   &ClusterPullSecret{ObjectMeta: metav1.ObjectMeta{GenerateName: "ghcr-"}},
 		want: &ClusterPullSecret{
 			ObjectMeta: metav1.ObjectMeta{GenerateName: "ghcr-"},
 			Spec:       ClusterPullSecretSpec{DeletionPolicy: DeletionPolicyDelete},
 		},
 	}, {
-		name: "neither a selector nor always is ever made up, because they grant",
+		name: "neither a selector nor always gets a default, because they grant",
 		in:   &ClusterPullSecret{ObjectMeta: metav1.ObjectMeta{Name: "ghcr"}, Spec: ClusterPullSecretSpec{Always: &Always{}}},
 		want: &ClusterPullSecret{
 			ObjectMeta: metav1.ObjectMeta{Name: "ghcr"},
@@ -64,7 +64,7 @@ func TestSetDefaults(t *testing.T) {
 			again := got.DeepCopy()
 			again.SetDefaults(t.Context())
 			if diff := cmp.Diff(got, again); diff != "" {
-				t.Error("A second SetDefaults changed what the first one made:", diff)
+				t.Error("A second SetDefaults changed the result of the first one:", diff)
 			}
 		})
 	}

@@ -75,7 +75,7 @@ func TestConditions(t *testing.T) {
 		},
 		want: want{
 			ready: no, source: no, distributed: unknown, reason: ReasonSourceNotAllowed,
-			message: "Secret pullsecrets-sources/ghcr-robot may not be a source: its namespace is not one of source-namespaces",
+			message: "Secret pullsecrets-sources/ghcr-robot is not allowed as a source: its namespace is not one of source-namespaces",
 		},
 	}, {
 		name: "source not found",
@@ -89,17 +89,17 @@ func TestConditions(t *testing.T) {
 		mark: func(s *ClusterPullSecretStatus) { s.MarkSourceWrongType(source, corev1.SecretTypeOpaque) },
 		want: want{
 			ready: no, source: no, distributed: unknown, reason: ReasonSourceWrongType,
-			message: `Secret pullsecrets-sources/ghcr-robot is of type "Opaque"; a source is of type "kubernetes.io/dockerconfigjson" or "kubernetes.io/dockercfg"`,
+			message: `Secret pullsecrets-sources/ghcr-robot has type "Opaque"; the type of a source must be "kubernetes.io/dockerconfigjson" or "kubernetes.io/dockercfg"`,
 		},
 	}, {
 		name: "source not well formed, and a problem with a percent sign in it",
 		mark: func(s *ClusterPullSecretStatus) { s.MarkSourceInvalid(source, `entry "a%20b" holds no credential`) },
 		want: want{
 			ready: no, source: no, distributed: unknown, reason: ReasonSourceInvalid,
-			message: `Secret pullsecrets-sources/ghcr-robot does not hold a usable docker config: entry "a%20b" holds no credential`,
+			message: `Secret pullsecrets-sources/ghcr-robot does not contain a valid docker config: entry "a%20b" holds no credential`,
 		},
 	}, {
-		name: "a source that goes bad leaves the good copies, and is not ready",
+		name: "an invalid source leaves the existing copies, and is not ready",
 		mark: func(s *ClusterPullSecretStatus) {
 			s.MarkSourceReady()
 			s.MarkDistributed()
@@ -129,14 +129,14 @@ func TestConditions(t *testing.T) {
 		mark: func(s *ClusterPullSecretStatus) { s.MarkSourceReady(); s.MarkDistributionFailed(3) },
 		want: want{
 			ready: no, source: yes, distributed: no, reason: ReasonDistributionFailed,
-			message: "The copies of 3 namespaces could not be written; see status.failures",
+			message: "Copies in 3 namespaces could not be written; see status.failures",
 		},
 	}, {
 		name: "an older one has the name",
 		mark: func(s *ClusterPullSecretStatus) { s.MarkSourceReady(); s.MarkNameConflict("registry", "first") },
 		want: want{
 			ready: no, source: yes, distributed: no, reason: ReasonNameConflict,
-			message: "ClusterPullSecret first is older and serves the secretName registry in namespaces that both select",
+			message: "ClusterPullSecret first is older and uses secretName registry in namespaces that both select; change a namespaceSelector so that they do not overlap",
 		},
 	}}
 	for _, test := range tests {

@@ -12,7 +12,7 @@ import (
 
 // ClusterPullSecret keeps a registry credential in one place and grants it to
 // namespaces. Where it is granted and asked for, a copy of the source Secret
-// is made, follows every rotation of the source, and is taken away when the
+// is created. It follows every rotation of the source, and is removed when the
 // grant ends.
 //
 // +genclient
@@ -42,10 +42,10 @@ type ClusterPullSecret struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
-	// Spec says which credential is granted, and to whom.
+	// Spec defines which credential is granted, and to which namespaces.
 	Spec ClusterPullSecretSpec `json:"spec"`
 
-	// Status says how far the grant has been carried out.
+	// Status is the observed state of the copies.
 	// +optional
 	Status ClusterPullSecretStatus `json:"status,omitempty"`
 }
@@ -62,41 +62,41 @@ var (
 	_ kmeta.OwnerRefable = (*ClusterPullSecret)(nil)
 )
 
-// ClusterPullSecretSpec says which credential is granted, and to whom.
+// ClusterPullSecretSpec defines which credential is granted, and to which namespaces.
 type ClusterPullSecretSpec struct {
-	// SecretRef is the source: the one Secret where the credential lives. It
-	// is of type kubernetes.io/dockerconfigjson (or the older
-	// kubernetes.io/dockercfg), and in one of the namespaces that the
+	// SecretRef is the source: the Secret that contains the credential. Its
+	// type is kubernetes.io/dockerconfigjson (or the older
+	// kubernetes.io/dockercfg), and it is in one of the namespaces that the
 	// installation allows for sources.
 	SecretRef SecretReference `json:"secretRef"`
 
-	// NamespaceSelector says which namespaces may have the credential; {} is
-	// every namespace. This is the authorization: an annotation in a namespace
-	// that is not selected never yields a copy. Select by labels that tenants
-	// cannot set, or by kubernetes.io/metadata.name.
+	// NamespaceSelector selects the namespaces that may use the credential; {}
+	// selects every namespace. This is the authorization: an annotation in a
+	// namespace that is not selected never creates a copy. Select by labels that
+	// tenants cannot set, or by kubernetes.io/metadata.name.
 	NamespaceSelector *metav1.LabelSelector `json:"namespaceSelector"`
 
-	// SecretName is the name of the copies, and what annotations use. It
+	// SecretName is the name of the copies, which annotations refer to. It
 	// defaults to the name of the ClusterPullSecret. It is immutable, because
-	// Revisions refer to the copies by it: a new name is a new ClusterPullSecret.
+	// Revisions reference the copies by name.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
 	SecretName string `json:"secretName,omitempty"`
 
-	// CopyMetadata has labels and annotations for the copies, such as those that
-	// a policy demands or by which a GitOps tool ignores them.
+	// CopyMetadata has labels and annotations for the copies, for example those
+	// that a policy requires or that a GitOps tool needs to ignore them.
 	// +optional
 	CopyMetadata *CopyMetadata `json:"copyMetadata,omitempty"`
 
-	// Always, when present, puts a copy into every selected namespace. When
-	// absent, a copy is made only where an annotation asks for it.
+	// Always, if set, creates a copy in every selected namespace. If it is not
+	// set, a copy is created only where an annotation requests it.
 	// +optional
 	Always *Always `json:"always,omitempty"`
 
-	// DeletionPolicy says what becomes of the copies when the
-	// ClusterPullSecret is deleted: Delete (the default) takes them away,
-	// Retain leaves them behind as ordinary Secrets.
+	// DeletionPolicy defines what happens to the copies when the
+	// ClusterPullSecret is deleted: Delete (the default) removes them, Retain
+	// keeps them as ordinary Secrets.
 	// +optional
 	// +kubebuilder:default=Delete
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
@@ -104,11 +104,11 @@ type ClusterPullSecretSpec struct {
 
 // SecretReference names a Secret.
 type SecretReference struct {
-	// Namespace of the Secret. It may not be pullsecrets-system.
+	// Namespace of the Secret. It must not be pullsecrets-system.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
-	// +kubebuilder:validation:XValidation:rule="self != 'pullsecrets-system'",message="a source may not lie in the installation's own namespace"
+	// +kubebuilder:validation:XValidation:rule="self != 'pullsecrets-system'",message="a source must not be in the namespace of the installation"
 	Namespace string `json:"namespace"`
 
 	// Name of the Secret.
@@ -118,9 +118,9 @@ type SecretReference struct {
 	Name string `json:"name"`
 }
 
-// CopyMetadata is what copies carry beside the controller's own labels and
-// annotations. Keys of the controller, of Kubernetes and of Helm are rejected: they
-// say whose a Secret is.
+// CopyMetadata has labels and annotations that copies get in addition to the
+// controller's own. Keys of the controller, of Kubernetes and of Helm are rejected,
+// because they define who owns a Secret.
 type CopyMetadata struct {
 	// Labels of the copies.
 	// +optional
@@ -135,17 +135,17 @@ type CopyMetadata struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
-// Always says what happens in every selected namespace, without any
-// annotation there.
+// Always defines what happens in every selected namespace, without an
+// annotation.
 type Always struct {
-	// Services, when true, puts the copy's name into every Service of the
-	// selected namespaces.
+	// Services, if true, adds the copy to the pull secrets of every Service in
+	// the selected namespaces.
 	// +optional
 	Services bool `json:"services,omitempty"`
 
-	// ServiceAccounts names the ServiceAccounts of the selected namespaces
-	// that get the copy's name into their imagePullSecrets; "*" is all of
-	// them.
+	// ServiceAccounts are the names of the ServiceAccounts in the selected
+	// namespaces that get the copy in their imagePullSecrets; "*" selects all
+	// of them.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:items:MaxLength=253
@@ -153,46 +153,45 @@ type Always struct {
 	ServiceAccounts []string `json:"serviceAccounts,omitempty"`
 }
 
-// AllServiceAccounts is the item of Always.ServiceAccounts that stands for
-// every ServiceAccount.
+// AllServiceAccounts is the item of Always.ServiceAccounts that selects every
+// ServiceAccount.
 const AllServiceAccounts = "*"
 
-// DeletionPolicy says what becomes of the copies of a deleted
+// DeletionPolicy defines what happens to the copies of a deleted
 // ClusterPullSecret.
 // +kubebuilder:validation:Enum=Delete;Retain
 type DeletionPolicy string
 
 const (
-	// DeletionPolicyDelete takes the copies away.
+	// DeletionPolicyDelete removes the copies.
 	DeletionPolicyDelete DeletionPolicy = "Delete"
 
-	// DeletionPolicyRetain leaves the copies behind as ordinary Secrets.
+	// DeletionPolicyRetain keeps the copies as ordinary Secrets.
 	DeletionPolicyRetain DeletionPolicy = "Retain"
 )
 
 const (
-	// ClusterPullSecretConditionReady is true when the source is good and
-	// every copy that is ours to make is up to date.
+	// ClusterPullSecretConditionReady is true when the source is valid and
+	// every managed copy is up to date.
 	ClusterPullSecretConditionReady = apis.ConditionReady
 
-	// ClusterPullSecretConditionSourceReady is true when the source may be
-	// used, exists, and is a well-formed docker config.
+	// ClusterPullSecretConditionSourceReady is true when the source is allowed,
+	// exists, and is a valid docker config.
 	ClusterPullSecretConditionSourceReady apis.ConditionType = "SourceReady"
 
 	// ClusterPullSecretConditionDistributed is true when every wanted copy
-	// holds what the source holds. What a tenant can prevent (a Secret of
-	// their own under that name, a quota) is counted, and does not make it
-	// false.
+	// holds the data of the source. A copy that a tenant can prevent (by an own
+	// Secret with that name or a quota) is counted, and does not make it false.
 	ClusterPullSecretConditionDistributed apis.ConditionType = "Distributed"
 )
 
-// ClusterPullSecretStatus says how far a grant has been carried out. It never
-// holds a credential.
+// ClusterPullSecretStatus is the observed state of the source and its copies. It
+// never contains a credential.
 type ClusterPullSecretStatus struct {
 	duckv1.Status `json:",inline"`
 
 	// Source is what was last read from the source Secret. It is absent until
-	// a good source was seen once.
+	// the source was valid once.
 	// +optional
 	Source *SourceStatus `json:"source,omitempty"`
 
@@ -202,12 +201,12 @@ type ClusterPullSecretStatus struct {
 	// +listType=atomic
 	Registries []string `json:"registries,omitempty"`
 
-	// Namespaces counts the namespaces by what became of their copy.
+	// Namespaces counts the namespaces by the state of their copy.
 	// +optional
 	Namespaces *NamespaceCounts `json:"namespaces,omitempty"`
 
-	// Failures lists namespaces without an up-to-date copy, at most 10 of
-	// them; the counts tell how many there are in all.
+	// Failures lists at most 10 namespaces without an up-to-date copy; the
+	// counts include all of them.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=10
@@ -216,48 +215,48 @@ type ClusterPullSecretStatus struct {
 
 // SourceStatus is what was last read from a source Secret.
 type SourceStatus struct {
-	// ResourceVersion of the source Secret that the copies are made from.
+	// ResourceVersion of the source Secret that the copies are created from.
 	ResourceVersion string `json:"resourceVersion"`
 
-	// LastChanged is when the credential was last seen to change.
+	// LastChanged is when a change of the credential was last observed.
 	// +optional
 	LastChanged *metav1.Time `json:"lastChanged,omitempty"`
 }
 
-// NamespaceCounts counts namespaces by what became of their copy.
+// NamespaceCounts counts namespaces by the state of their copy.
 type NamespaceCounts struct {
 	// Selected namespaces may have a copy.
 	Selected int32 `json:"selected"`
 
-	// Wanted namespaces are selected and asked for: each shall have a copy.
+	// Wanted namespaces are selected and request a copy.
 	Wanted int32 `json:"wanted"`
 
-	// Synced namespaces are wanted and hold an up-to-date copy.
+	// Synced namespaces are wanted and have an up-to-date copy.
 	Synced int32 `json:"synced"`
 
-	// Conflicted namespaces hold a Secret of that name that is not ours. It is
-	// left alone.
+	// Conflicted namespaces have a Secret with that name that is not managed.
+	// It is not changed.
 	Conflicted int32 `json:"conflicted"`
 
-	// Failed namespaces could not be given a copy.
+	// Failed namespaces are those where the copy could not be written.
 	Failed int32 `json:"failed"`
 
 	// Summary is synced and wanted as "kubectl get cps" shows them, such as
-	// 11/12. It is a field of its own because a printed column can show no
-	// more than one field.
+	// 11/12. It is a separate field because a printed column can only show one
+	// field.
 	// +optional
 	Summary string `json:"summary,omitempty"`
 }
 
-// NamespaceFailure tells why one namespace has no up-to-date copy.
+// NamespaceFailure is the reason why a namespace has no up-to-date copy.
 type NamespaceFailure struct {
-	// Namespace that it happened in.
+	// Namespace without an up-to-date copy.
 	Namespace string `json:"namespace"`
 
 	// Reason in one word, such as NameConflict.
 	Reason string `json:"reason"`
 
-	// Message says what happened in a sentence.
+	// Message is a human-readable explanation.
 	// +optional
 	Message string `json:"message,omitempty"`
 }

@@ -17,12 +17,12 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
-// Validate reports everything that is wrong with the object, each with the
-// path of the field. The schema of the CRD says most of it too, so that a
-// mistake is refused while the webhook is away; the webhook says it better.
+// Validate returns all errors in the object, each with the path of its field. The schema
+// of the CRD has most rules too, so that mistakes are rejected without the webhook; the
+// webhook's messages are better.
 func (c *ClusterPullSecret) Validate(ctx context.Context) *apis.FieldError {
-	// Rules may become stricter. An object that was accepted once must still
-	// let its status be written and its finalizer be removed.
+	// Rules may become stricter. The status of an object that was accepted earlier
+	// must remain writable, and its finalizer removable.
 	if apis.IsInStatusUpdate(ctx) || c.DeletionTimestamp != nil {
 		return nil
 	}
@@ -31,27 +31,27 @@ func (c *ClusterPullSecret) Validate(ctx context.Context) *apis.FieldError {
 		Also(c.Spec.Validate(apis.WithinSpec(ctx)).ViaField("spec"))
 }
 
-// validateUpdate rejects another name for the copies: Revisions refer to the copies
-// by name, and would lose them.
+// validateUpdate rejects another name for the copies, because Revisions reference the
+// copies by name.
 func (c *ClusterPullSecret) validateUpdate(ctx context.Context) *apis.FieldError {
 	before, ok := apis.GetBaseline(ctx).(*ClusterPullSecret)
 	if !apis.IsInUpdate(ctx) || !ok || before == nil || c.copyName() == before.copyName() {
 		return nil
 	}
 	return apis.ErrInvalidValue(c.Spec.SecretName, "secretName", fmt.Sprintf(
-		"it is immutable, and was %s; create a new ClusterPullSecret with the new name, and delete this one when nothing refers to its copies", before.copyName()))
+		"field is immutable and was %s; create a new ClusterPullSecret with the new secretName, and delete this one when nothing refers to its copies", before.copyName()))
 }
 
-// copyName is the name of the copies, whether or not it has been defaulted.
+// copyName returns the name of the copies, also if it has no default yet.
 func (c *ClusterPullSecret) copyName() string { return cmp.Or(c.Spec.SecretName, c.Name) }
 
-// validateName refuses names that copies could not carry as a label. The API
-// server has seen to the rest.
+// validateName rejects names that are no label value, because copies have the name as a
+// label. The API server validates the rest.
 func (c *ClusterPullSecret) validateName() *apis.FieldError {
 	return invalid(c.Name, "name", validation.IsValidLabelValue(c.Name))
 }
 
-// Validate reports everything that is wrong with the spec.
+// Validate returns all errors in the spec.
 func (s *ClusterPullSecretSpec) Validate(context.Context) *apis.FieldError {
 	errs := s.SecretRef.validate().ViaField("secretRef").
 		Also(s.validateNamespaceSelector()).
@@ -75,7 +75,7 @@ func (r SecretReference) validate() (errs *apis.FieldError) {
 		errs = errs.Also(apis.ErrMissingField("namespace"))
 	case pullsecrets.SystemNamespace:
 		errs = errs.Also(apis.ErrInvalidValue(r.Namespace, "namespace",
-			"a source may not lie in the installation's own namespace; keep it in "+pullsecrets.SourcesNamespace))
+			"a source must not be in the namespace of the installation; use "+pullsecrets.SourcesNamespace))
 	default:
 		errs = errs.Also(invalid(r.Namespace, "namespace", validation.IsDNS1123Label(r.Namespace)))
 	}
@@ -85,13 +85,13 @@ func (r SecretReference) validate() (errs *apis.FieldError) {
 	return errs.Also(invalid(r.Name, "name", validation.IsDNS1123Subdomain(r.Name)))
 }
 
-// validateNamespaceSelector insists on a selector, because its absence could
-// be read as "none" and as "all", and it is the authorization.
+// validateNamespaceSelector requires a selector. It is the authorization, and a missing
+// one could mean no namespace or every namespace.
 func (s *ClusterPullSecretSpec) validateNamespaceSelector() *apis.FieldError {
 	const path = "namespaceSelector"
 	if s.NamespaceSelector == nil {
 		missing := apis.ErrMissingField(path)
-		missing.Details = "it says which namespaces may have the credential; {} is every namespace"
+		missing.Details = "it selects the namespaces that may use the credential; {} selects every namespace"
 		return missing
 	}
 	var errs *apis.FieldError
@@ -102,8 +102,8 @@ func (s *ClusterPullSecretSpec) validateNamespaceSelector() *apis.FieldError {
 	return errs
 }
 
-// validateSecretName accepts what is both the name of a Secret and a label
-// value. Empty is accepted: the default is the name of the object.
+// validateSecretName accepts a name of a Secret that is a label value too. An empty name
+// is valid: it defaults to the name of the object.
 func (s *ClusterPullSecretSpec) validateSecretName() *apis.FieldError {
 	if s.SecretName == "" {
 		return nil
@@ -115,12 +115,12 @@ func (s *ClusterPullSecretSpec) validateSecretName() *apis.FieldError {
 	return invalid(s.SecretName, "secretName", problems)
 }
 
-// maxCopyMetadata is how much the annotations of CopyMetadata may hold in total, of
-// the 256 KiB that an object may have.
+// maxCopyMetadata is the total size of the annotations of CopyMetadata, of the 256 KiB
+// that an object may have.
 const maxCopyMetadata = 64 << 10
 
-// validate accepts what the API server accepts as labels and annotations, and of that
-// nothing that says whose a Secret is.
+// validate accepts valid labels and annotations, apart from keys that define who owns a
+// Secret.
 func (m *CopyMetadata) validate() (errs *apis.FieldError) {
 	if m == nil {
 		return nil
@@ -145,10 +145,10 @@ func (m *CopyMetadata) validate() (errs *apis.FieldError) {
 	return errs
 }
 
-// maxCopyKeys is how many labels copies may have, and how many annotations.
+// maxCopyKeys is the maximum number of labels, and of annotations.
 const maxCopyKeys = 32
 
-// validateCopyKey returns what is wrong with the key of a label or an annotation.
+// validateCopyKey returns the problems with the key of a label or an annotation.
 func validateCopyKey(key string) []string {
 	domain, _, qualified := strings.Cut(key, "/")
 	domain = strings.ToLower(domain)
@@ -158,7 +158,7 @@ func validateCopyKey(key string) []string {
 		}
 	}
 	if qualified && domain == "meta.helm.sh" {
-		return []string{"keys under meta.helm.sh/ are reserved: with them a copy would count as Helm's"}
+		return []string{"keys under meta.helm.sh/ are reserved: Helm would treat the copy as its own"}
 	}
 	return validation.IsQualifiedName(key)
 }
@@ -181,7 +181,8 @@ func (a *Always) validate() (errs *apis.FieldError) {
 	return errs
 }
 
-// invalid makes one error of what a validator of apimachinery found, or none.
+// invalid returns one error for the problems that a validator of apimachinery returned, or
+// nil.
 func invalid(value, path string, problems []string) *apis.FieldError {
 	if len(problems) == 0 {
 		return nil

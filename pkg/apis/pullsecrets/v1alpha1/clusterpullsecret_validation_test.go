@@ -15,8 +15,7 @@ import (
 	"knative.dev/pkg/apis"
 )
 
-// valid returns a ClusterPullSecret with nothing wrong, changed by the given
-// functions.
+// valid returns a valid ClusterPullSecret with changes.
 func valid(changes ...func(*ClusterPullSecret)) *ClusterPullSecret {
 	c := &ClusterPullSecret{
 		ObjectMeta: metav1.ObjectMeta{Name: "ghcr"},
@@ -163,7 +162,7 @@ func TestValidate(t *testing.T) {
 		change: func(c *ClusterPullSecret) { c.Spec.DeletionPolicy = "delete" },
 		want:   []string{"invalid value: delete: spec.deletionPolicy", "must be Delete or Retain"},
 	}, {
-		name: "all mistakes are told at once",
+		name: "all mistakes are reported at once",
 		change: func(c *ClusterPullSecret) {
 			c.Name = label64
 			c.Spec = ClusterPullSecretSpec{SecretName: "A", DeletionPolicy: "never", Always: &Always{ServiceAccounts: []string{"B"}}}
@@ -196,8 +195,8 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// An object that older rules accepted must not be stuck: its status is still
-// written, and its finalizer still removed.
+// An object that is no longer valid must not be stuck: its status remains writable, and
+// its finalizer removable.
 func TestValidateLetsGo(t *testing.T) {
 	bad := func(c *ClusterPullSecret) { c.Spec.SecretName = "NOT VALID" }
 	deleted := func(c *ClusterPullSecret) { c.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)} }
@@ -231,7 +230,8 @@ func TestValidateLetsGo(t *testing.T) {
 	}
 }
 
-// Revisions refer to copies by their name, so it stays, whether or not it is written down.
+// Revisions reference copies by name, so the name is immutable, whether explicit or
+// defaulted.
 func TestSecretNameIsImmutable(t *testing.T) {
 	named := func(name string) func(*ClusterPullSecret) {
 		return func(c *ClusterPullSecret) { c.Spec.SecretName = name }
@@ -248,7 +248,7 @@ func TestSecretNameIsImmutable(t *testing.T) {
 	}
 }
 
-// Copies take any labels and annotations but those that say whose a Secret is.
+// Copies accept all labels and annotations but those that define who owns a Secret.
 func TestCopyMetadataIsValidated(t *testing.T) {
 	for key, ok := range map[string]bool{
 		"team": true, "example.com/team": true, "argocd.argoproj.io/compare-options": true, "notkubernetes.io/x": true,

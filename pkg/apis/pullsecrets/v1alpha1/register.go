@@ -14,13 +14,13 @@ import (
 // SchemeGroupVersion is the group and version of the types in this package.
 var SchemeGroupVersion = schema.GroupVersion{Group: pullsecrets.GroupName, Version: "v1alpha1"}
 
-// Kind qualifies a kind with the group of this package.
+// Kind returns the kind with the group of this package.
 func Kind(kind string) schema.GroupKind {
 	return SchemeGroupVersion.WithKind(kind).GroupKind()
 }
 
-// Resource qualifies a resource with the group of this package. The generated
-// listers call it for their NotFound errors.
+// Resource returns the resource with the group of this package. The generated listers use
+// it in NotFound errors.
 func Resource(resource string) schema.GroupResource {
 	return SchemeGroupVersion.WithResource(resource).GroupResource()
 }

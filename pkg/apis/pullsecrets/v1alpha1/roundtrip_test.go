@@ -11,7 +11,7 @@ import (
 	"knative.dev/pkg/apis/testing/roundtrip"
 )
 
-// What is written to the API server comes back the same, for any content.
+// Objects survive a round trip through the API server, whatever their content.
 func TestRoundTrip(t *testing.T) {
 	scheme := runtime.NewScheme()
 	if err := AddToScheme(scheme); err != nil {

@@ -27,8 +27,8 @@ type Facts struct {
 	// Contested is how long to leave the Service alone, because the same entries are
 	// removed again and again, or zero.
 	Contested time.Duration
-	// Culprit is the Service whose failed Revision pauses the namespace, or empty.
-	Culprit string
+	// Culprit is the Service whose failed Revision pauses the namespace, or nil.
+	Culprit *servingv1.Service
 }
 
 // Action is the outcome for a change.
@@ -97,7 +97,7 @@ func Decide(f Facts) Decision {
 		return Decision{Action: Skip, Reason: NoRoom}
 	case f.Contested > 0:
 		return Decision{Action: Wait, Reason: Contested, Until: f.Contested}
-	case listChanged && f.Culprit != "":
+	case listChanged && f.Culprit != nil:
 		return Decision{Action: Wait, Reason: Paused}
 	}
 	return Decision{Action: Write}

@@ -65,7 +65,7 @@ func ownsAccount(manager string, operation metav1.ManagedFieldsOperationType, se
 
 const applies, updates = metav1.ManagedFieldsOperationApply, metav1.ManagedFieldsOperationUpdate
 
-// What the owners of a ServiceAccount's list say about its names.
+// The owners of a ServiceAccount's list decide which of its names are claimed.
 func TestClaimedOfServiceAccount(t *testing.T) {
 	argo, us, edit := ownsAccount("argo", applies, 1), ownsAccount("pullsecrets", updates, 1), ownsAccount("edit", updates, 1)
 	elsewhere := metav1.ManagedFieldsEntry{Manager: "argo", Operation: applies, FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:secrets":{},"f:metadata":{"f:imagePullSecrets":{}}}`)}}
@@ -111,7 +111,7 @@ func TestAppliedBy(t *testing.T) {
 		{reason: "an apply that changes nothing", manager: "argo", old: all(argo), requested: all(argo), applied: true},
 		{reason: "an apply after updates", manager: "argo", old: all(before), requested: all(before, argo), applied: true},
 		{reason: "an update under the same name", manager: "argo", old: all(argo, before), requested: all(argo, after)},
-		{reason: "somebody else's request", manager: "kubectl-label", old: all(argo), requested: all(argo)},
+		{reason: "another manager's request", manager: "kubectl-label", old: all(argo), requested: all(argo)},
 		{reason: "our own apply", manager: "pullsecrets", requested: all(ownsAccount("pullsecrets", applies, 1))},
 		{reason: "a request without a manager", requested: all(argo)},
 		{reason: "an apply without the list", manager: "argo", old: all(us, argo), requested: all(us), withdrawn: true},

@@ -16,16 +16,16 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
-// anonymous are field managers of the API server's own, under which it files what
-// it does not know the writer of: before the first server-side apply, and beyond
-// ten writers (apimachinery, pkg/util/managedfields/internal). What they own may be
-// anybody's, so they prove nothing, and the ledger decides.
+// anonymous are field managers that the API server uses for writers that it does not know:
+// before the first server-side apply, and beyond ten writers (apimachinery,
+// pkg/util/managedfields/internal). Their fields may belong to anyone, so they prove
+// nothing and the ledger decides.
 var anonymous = sets.New("before-first-apply", "ancient-changes")
 
-// CurrentOf is the list of a Service with what managedFields and
+// CurrentOf returns the list of a Service with what managedFields and
 // last-applied-configuration prove about its entries. The API server computes
-// managedFields before it calls webhooks, so what admission adds is owned by nobody,
-// and a request that leaves an entry as it is does not own it.
+// managedFields before it calls webhooks. So entries that admission adds have no owner,
+// and a request that leaves an entry unchanged does not own it.
 //
 // Input that does not parse proves nothing.
 func CurrentOf(list []string, ledger Ledger, managed []metav1.ManagedFieldsEntry, annotations map[string]string) Current {
@@ -59,7 +59,7 @@ func CurrentOf(list []string, ledger Ledger, managed []metav1.ManagedFieldsEntry
 	return c
 }
 
-// applied are the names that kubectl's last-applied-configuration of a Service lists.
+// applied returns the names that kubectl's last-applied-configuration of a Service lists.
 func applied(annotations map[string]string) sets.Set[string] {
 	var config struct {
 		Spec struct {
@@ -80,10 +80,9 @@ func unmarshalHint(text string, into any) bool {
 	return strings.Contains(text, `"imagePullSecrets"`) && json.Unmarshal([]byte(text), into) == nil
 }
 
-// ownedItems are the names whose list item the fields own. The list is a map by
-// name, so an item's path element is `k:{"name":"NAME"}`. Fields may also own the
-// list as a whole, without items: a manager that wrote it when Knative's list was
-// atomic.
+// ownedItems returns the names whose list items are owned. The list is a map by name, so
+// the path element of an item is `k:{"name":"NAME"}`. whole reports that the list is owned
+// without items: the manager wrote it when Knative's list was atomic.
 func ownedItems(fields []byte) (names sets.Set[string], whole bool) {
 	if !strings.Contains(string(fields), `"f:imagePullSecrets"`) {
 		return nil, false
@@ -111,21 +110,20 @@ func ownedItems(fields []byte) (names sets.Set[string], whole bool) {
 	return names, items != nil && len(items) == 0
 }
 
-// CurrentOfServiceAccount is the list of a ServiceAccount as it is stored. The list
-// is atomic: whoever writes it owns it whole, whatever others have put into it, so
-// managedFields say which names somebody applied only where they show that the list
-// is still what was applied:
+// CurrentOfServiceAccount returns the list of a ServiceAccount as it is stored. The list
+// is atomic: a writer owns all of it, including entries that others added. So
+// managedFields prove which names were applied only if the list is still the applied one:
 //
-//   - It is owned by somebody's apply and by ourselves too. An apply of anything but
-//     what we wrote would have ended our ownership. (Our write may be filed under
-//     before-first-apply: a ServiceAccount made without fields, like each default one,
-//     is not tracked until it is applied.) Another co-owner proves nothing, because
-//     admission adds to a list without owning it.
-//   - It is owned by somebody's apply and lacks what the ledger names. Admission, which
-//     would have put that back, was not asked.
+//   - It is owned by an apply of another manager and by us. An apply of anything but
+//     our list would have ended our ownership. (Our write may be recorded under
+//     before-first-apply: a ServiceAccount created without fields, like each default
+//     one, is not tracked until it is applied.) A co-owner other than us proves
+//     nothing, because admission adds to a list without owning it.
+//   - It is owned by an apply of another manager and lacks a name of the ledger. The
+//     webhook was not called, because it would have restored the name.
 //
-// Otherwise admission has judged the apply, by AppliedBy, and the ledger is the record
-// of that.
+// Otherwise the webhook has decided about the apply by [AppliedBy], and the ledger records
+// its decision.
 func CurrentOfServiceAccount(list []string, ledger Ledger, managed []metav1.ManagedFieldsEntry, annotations map[string]string) Current {
 	c := Current{List: list, Ledger: ledger, Claimed: sets.New[string]()}
 	var config struct {
@@ -147,25 +145,25 @@ func CurrentOfServiceAccount(list []string, ledger Ledger, managed []metav1.Mana
 	return c
 }
 
-// AppliedBy reports whether a request to write a ServiceAccount is a server-side
-// apply of its list by this field manager: its names are all the manager's. The API
-// server does not tell webhooks the kind of a patch, but it notes when a manager last
-// changed something otherwise than by apply.
+// AppliedBy reports whether a request for a ServiceAccount is a server-side apply of its
+// list by this field manager. All names in it then belong to the manager. Webhooks do not
+// learn the type of a patch, but managedFields record when a manager last made a change
+// other than by apply.
 func AppliedBy(manager string, old, requested []metav1.ManagedFieldsEntry) bool {
 	by := func(e metav1.ManagedFieldsEntry) bool { return e.Manager == manager && appliesList(e) }
 	before, after := slices.IndexFunc(old, by), slices.IndexFunc(requested, by)
 	if after < 0 {
 		return false
 	}
-	// An apply that changes anything stamps its own entry.
+	// An apply that changes anything updates the time of its own entry.
 	if before >= 0 && old[before].Time.Equal(requested[after].Time) && !equality.Semantic.DeepEqual(old, requested) {
 		return false
 	}
 	return lastUpdate(manager, old).Equal(lastUpdate(manager, requested))
 }
 
-// WithdrawnBy reports whether a request is one by which the last manager that applied
-// the list of a ServiceAccount withdraws it, and it is kept for being ours too.
+// WithdrawnBy reports whether the last manager that applied the list of a ServiceAccount
+// withdraws it in this request, and the list stays because we own it too.
 func WithdrawnBy(old, requested []metav1.ManagedFieldsEntry) bool {
 	others := func(e metav1.ManagedFieldsEntry) bool { return OwnsAccountList(e) && !isOurList(e) }
 	return slices.ContainsFunc(old, appliesList) && !slices.ContainsFunc(requested, others) && slices.ContainsFunc(requested, isOurList)
