@@ -103,7 +103,7 @@ func run(ctx context.Context, dir, transcript string) error {
 }
 
 // page is the page of the documentation that a transcript is.
-const page = "# A run of `make demo`\n\nWritten by `make demo-recording`.\n\n```text\n%s\n```\n"
+const page = "# A run of `make demo`\n\n![A recording of this run](images/demo.svg)\n\nWritten by `make demo-recording`. As text:\n\n```text\n%s\n```\n"
 
 // A demo is one run.
 type demo struct {
