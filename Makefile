@@ -25,6 +25,11 @@ help: ## List the targets.
 demo: ## Show the main job on a local cluster, which stays up for you to look around.
 	go run ./test/demo
 
+.PHONY: demo-recording
+demo-recording: ## Record a run of the demo: docs/demo.md and docs/images/demo.svg.
+	go run ./test/demo -transcript docs/demo.md
+	$(MAKE) --no-print-directory docs
+
 .PHONY: test
 test: lint unit verify release-test ## Run every check and test, the end-to-end suite on a local cluster of its own included.
 	env -u KUBECONFIG $(MAKE) --no-print-directory e2e
@@ -44,7 +49,7 @@ lint: $(BIN)/golangci-lint ## go vet and the linters of .golangci.yaml, in the p
 .PHONY: unit
 unit: ## Unit tests, with the race detector where there is a C compiler for it.
 	$(if $(RACE),CGO_ENABLED=1) go test $(RACE) ./...
-	go -C test/tools test ./registry ./kind
+	go -C test/tools test ./registry ./kind ./recording
 
 .PHONY: e2e
 e2e: ## The end-to-end suite: on a local cluster of its own or, with KUBECONFIG set, on that one.
@@ -77,7 +82,7 @@ fuzz: ## Fuzz the pure core, half a minute for each target.
 	done
 
 .PHONY: bench
-bench: ## Measure the figures that the README quotes; BENCH=-quick for a look.
+bench: ## Measure the figures of docs/performance.md; BENCH=-quick for a look.
 	go run ./test/bench $(BENCH)
 	set -o pipefail; go test -run '^$$' -bench . ./pkg/... | awk -f test/bench/ratios.awk
 
@@ -117,8 +122,12 @@ release: ## Build images, release.yaml, SBOMs and checksums of VERSION, into KO_
 ##@ Generated code
 
 .PHONY: codegen
-codegen: ## Write everything that is generated: deep copies, client, CRD, checksums.
+codegen: ## Write everything that is generated: deep copies, client, CRD, checksums, documentation.
 	hack/update-codegen.sh
+
+.PHONY: docs
+docs: ## Write the documentation that is generated: the API reference, the picture of the demo.
+	hack/update-docs.sh
 
 .PHONY: verify
 verify: ## Fail if anything that is generated is out of date, or go.mod is not tidy.

@@ -9,6 +9,7 @@
 #   config/300-clusterpullsecret.yaml      the CRD, from the types and their markers
 #   config/400-config-*.yaml               the checksum of each _example
 #   kustomize/base/pullsecrets.yaml        all of config/
+#   docs/reference.md, docs/images/        by hack/update-docs.sh
 #
 # It needs Go and nothing else. The generators are built from the versions in
 # go.mod and test/tools/go.mod (both have tool lines); nothing is fetched at
@@ -105,3 +106,6 @@ step "Collecting the manifests for kustomize"
     sed '1,/^$/d' "${file}"
   done
 } > kustomize/base/pullsecrets.yaml
+
+step "Generating documentation"
+CODEGEN_BIN="${bin}" hack/update-docs.sh

@@ -20,13 +20,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Every reason of an Event, including those of the generated reconcilers, and every metric has
-// a row in docs/operations.md, and every row has a reason or metric.
+// Every reason of an Event, including those of the generated reconcilers, has a row in
+// docs/troubleshooting.md, every metric has one in docs/operations.md, and every row has a
+// reason or metric.
 func TestOperationsAreDocumented(t *testing.T) {
 	generated := []string{"InternalError", "UpdateFailed", "FinalizerUpdate", "FinalizerUpdateFailed"}
 	reasons := slices.Concat(generated, slices.Collect(maps.Values(constants(t, "events/events.go", "Reason"))))
-	compare(t, "Events", reasons, func(name string) string { return name })
-	compare(t, "Metrics", meters(t), func(name string) string {
+	compare(t, "troubleshooting.md", "Events", reasons, func(name string) string { return name })
+	compare(t, "operations.md", "Metrics", meters(t), func(name string) string {
 		// Prometheus appends the unit and the suffix of counters.
 		return strings.TrimSuffix(strings.TrimSuffix(name, "_total"), "_seconds")
 	})
@@ -50,23 +51,24 @@ func TestCommandsNameTheResourceInFull(t *testing.T) {
 			t.Fatal(err)
 		}
 		for line := range strings.Lines(string(text)) {
-			if short.MatchString(strings.TrimSpace(line)) {
+			// The reference quotes the comments of the API, in which no command is.
+			if filepath.Base(file) != "reference.md" && short.MatchString(strings.TrimSpace(line)) {
 				t.Errorf("%s: use clusterpullsecrets.pullsecrets.dev in %q", file, line)
 			}
 		}
 	}
 }
 
-// compare compares names with the first column of the table in a section of the page.
-func compare(t *testing.T, section string, names []string, trim func(string) string) {
+// compare compares names with the first column of the table in a section of a page.
+func compare(t *testing.T, page, section string, names []string, trim func(string) string) {
 	t.Helper()
-	page, err := os.ReadFile("../docs/operations.md")
+	content, err := os.ReadFile(filepath.Join("../docs", page))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, text, found := strings.Cut(string(page), "\n## "+section+"\n")
+	_, text, found := strings.Cut(string(content), "\n## "+section+"\n")
 	if !found {
-		t.Fatalf("docs/operations.md has no section %s", section)
+		t.Fatalf("docs/%s has no section %s", page, section)
 	}
 	text, _, _ = strings.Cut(text, "\n## ")
 	var documented []string
@@ -82,7 +84,7 @@ func compare(t *testing.T, section string, names []string, trim func(string) str
 	slices.Sort(documented)
 	slices.Sort(names)
 	if diff := cmp.Diff(names, documented); diff != "" {
-		t.Errorf("%s of docs/operations.md (-code, +page):\n%s", section, diff)
+		t.Errorf("%s of docs/%s (-code, +page):\n%s", section, page, diff)
 	}
 }
 

@@ -20,19 +20,19 @@ import (
 // An act does or checks one thing.
 type act func(ctx context.Context, d *demo) error
 
-// kubectl shows a command, runs it and shows what it answers.
+// kubectl prints a command, runs it and prints its output.
 func kubectl(args ...string) act {
 	return func(ctx context.Context, d *demo) error {
-		fmt.Printf("\n$ kubectl %s\n", quoted(args))
+		fmt.Fprintf(d.out, "\n$ kubectl %s\n", quoted(args))
 		output, err := d.kubectl(ctx, args...)
-		fmt.Print(output)
+		fmt.Fprint(d.out, output)
 		return err
 	}
 }
 
 var showServices = kubectl("get", "ksvc", "-n", namespace, "-o", "custom-columns-file="+files+"services.columns")
 
-// showEvents shows what the product has told about an object.
+// showEvents prints the controller's Events on an object.
 func showEvents(object string) act {
 	ours := fields.AndSelectors(
 		fields.OneTermEqualSelector("involvedObject.name", object),
@@ -84,7 +84,7 @@ func expectEvent(object, reason, part string) act {
 	})
 }
 
-// expectLedger expects what the product says that it added to a Service.
+// expectLedger expects a ledger on a Service.
 func expectLedger(name, ledger string) act {
 	return expect("the ledger of "+name+" is "+ledger, func(ctx context.Context, d *demo) (string, bool, error) {
 		svc, err := d.Serving.ServingV1().Services(namespace).Get(ctx, name, metav1.GetOptions{})
@@ -108,8 +108,7 @@ func expectPassword(secret, password string) act {
 	})
 }
 
-// expectCopies expects of the credential that all is well, and so many copies of so
-// many.
+// expectCopies expects that the ClusterPullSecret is Ready with that summary of copies.
 func expectCopies(summary string) act {
 	return expect(fmt.Sprintf("%s is Ready with %s copies", credential, summary), func(ctx context.Context, d *demo) (string, bool, error) {
 		found, err := d.cps.PullsecretsV1alpha1().ClusterPullSecrets().Get(ctx, credential, metav1.GetOptions{})
@@ -121,7 +120,7 @@ func expectCopies(summary string) act {
 	})
 }
 
-// expectRevisions expects exactly so many Revisions.
+// expectRevisions expects exactly n Revisions.
 func expectRevisions(n int) act {
 	return expect(fmt.Sprintf("there are %d Revisions", n), func(ctx context.Context, d *demo) (string, bool, error) {
 		list, err := d.Serving.ServingV1().Revisions(namespace).List(ctx, metav1.ListOptions{})
@@ -132,8 +131,8 @@ func expectRevisions(n int) act {
 	})
 }
 
-// waitForAccount waits until Kubernetes has made the ServiceAccount that the
-// next step changes.
+// waitForAccount waits until Kubernetes has created the ServiceAccount that the next
+// step changes.
 func waitForAccount(ctx context.Context, d *demo) error {
 	return wait(ctx, d, "the namespace gets its default ServiceAccount", func(ctx context.Context, d *demo) (string, bool, error) {
 		_, err := d.Kube.CoreV1().ServiceAccounts(namespace).Get(ctx, "default", metav1.GetOptions{})
@@ -141,16 +140,16 @@ func waitForAccount(ctx context.Context, d *demo) error {
 	})
 }
 
-// A look returns what is seen, and whether that is what was expected.
+// A look returns what was found, and whether that is what was expected.
 type look func(ctx context.Context, d *demo) (seen string, as bool, err error)
 
-// expect waits until something is so, and tells that it is.
+// expect waits for a state, and prints that it was reached.
 func expect(expected string, look look) act {
 	return func(ctx context.Context, d *demo) error {
 		if err := wait(ctx, d, expected, look); err != nil {
 			return err
 		}
-		fmt.Println("  true:", expected)
+		fmt.Fprintln(d.out, "  ok:", expected)
 		return nil
 	}
 }
@@ -171,7 +170,7 @@ func wait(ctx context.Context, d *demo, expected string, look look) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("\n  expected: %s\n  seen:     %s", expected, last)
+			return fmt.Errorf("\n  expected: %s\n  found:    %s", expected, last)
 		case <-time.After(100 * time.Millisecond):
 		}
 	}

@@ -1,14 +1,17 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Command demo plays the product's main job for a person to watch, on the local
-// cluster that it brings up if need be: a team has Services from a private
-// registry, and the platform team gives them their pull secrets.
+// Command demo shows the main job of the controller and the webhook, on the local
+// cluster, which it starts if necessary: a team has Services from a private registry,
+// and the platform team gives them their pull secrets.
 //
-// What it prints is what it runs, with the real kubectl, and after each step it
-// checks that the cluster is as the story says. If it is not, the demo says what
-// was expected and what was seen, and exits with 1. It can be run again and
-// again, and leaves what it has made there to look around in.
+// It prints the commands that it runs, with the real kubectl, and after each step it
+// checks that the cluster is in the expected state. If it is not, the demo prints what
+// was expected and what was found, and exits with 1. It can be run repeatedly, and
+// leaves its objects in the cluster to look at.
+//
+// With -transcript, it also writes what it prints, but for what is about this machine,
+// as a page of the documentation.
 package main
 
 import (
@@ -17,6 +20,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -48,9 +52,10 @@ const (
 
 func main() {
 	dir := flag.String("dir", defaultDir, "`directory` of the local cluster")
+	transcript := flag.String("transcript", "", "page of the documentation to write, a `file`")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, *dir)
+	err := run(ctx, *dir, *transcript)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "\nThe demo has FAILED:", err)
@@ -58,7 +63,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, dir string) error {
+func run(ctx context.Context, dir, transcript string) error {
 	if _, err := os.Stat(files + "services.yaml"); err != nil {
 		return errors.New("start it in the root of the repository, as \"make demo\" does")
 	}
@@ -73,14 +78,15 @@ func run(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	d := &demo{Env: e, cps: cps}
+	var printed bytes.Buffer
+	d := &demo{Env: e, cps: cps, out: io.MultiWriter(os.Stdout, &printed)}
 	if err := d.cleanUp(ctx); err != nil {
 		return err
 	}
 	for i, step := range story {
-		fmt.Printf("\n=== %d of %d: %s\n", i+1, len(story), step.title)
+		fmt.Fprintf(d.out, "\n=== %d of %d: %s\n", i+1, len(story), step.title)
 		if step.text != "" {
-			fmt.Println(step.text)
+			fmt.Fprintln(d.out, step.text)
 		}
 		for _, act := range step.acts {
 			if err := act(ctx, d); err != nil {
@@ -88,16 +94,26 @@ func run(ctx context.Context, dir string) error {
 			}
 		}
 	}
+	if transcript != "" {
+		if err := os.WriteFile(transcript, fmt.Appendf(nil, page, bytes.TrimSpace(printed.Bytes())), 0o644); err != nil {
+			return err
+		}
+	}
 	return d.sayGoodbye(dir)
 }
+
+// page is the page of the documentation that a transcript is.
+const page = "# A run of `make demo`\n\n![A recording of this run](images/demo.svg)\n\nWritten by `make demo-recording`. As text:\n\n```text\n%s\n```\n"
 
 // A demo is one run.
 type demo struct {
 	*env.Env
 	cps versioned.Interface
+	// out is where the demo prints.
+	out io.Writer
 }
 
-// cleanUp removes what an earlier run has left.
+// cleanUp removes what an earlier run left.
 func (d *demo) cleanUp(ctx context.Context) error {
 	for _, objects := range [][]string{
 		{"clusterpullsecret", credential},
@@ -147,7 +163,7 @@ func (d *demo) sayGoodbye(dir string) error {
 		return err
 	}
 	fmt.Printf(`
-=== All of it was true. To look around:
+=== Everything was as expected. To look around:
 
   export KUBECONFIG=%s
   alias kubectl='%s kubectl'     # if you have none

@@ -12,15 +12,15 @@ type step struct {
 	acts  []act
 }
 
-// ledger prints the product's annotation alone.
+// ledger prints the ledger alone.
 const ledger = `jsonpath={.metadata.annotations.pullsecrets\.dev/added}{"\n"}`
 
 var story = []step{
 	{
-		title: "A team deploys from a private registry, and nobody thought of pull secrets",
-		text: `Three Services: catalog and checkout are given by digest, cart by tag, and
-checkout names a pull secret of its own. The ServiceAccount has one, too, which
-the cluster's mirror needs.`,
+		title: "A team deploys from a private registry, without pull secrets",
+		text: `The images of catalog and checkout are given by digest, the image of cart by tag.
+checkout lists a pull secret of its own. The ServiceAccount has one too, for the
+mirror of the cluster.`,
 		acts: []act{
 			kubectl("create", "namespace", namespace),
 			waitForAccount,
@@ -33,10 +33,9 @@ the cluster's mirror needs.`,
 	},
 	{
 		title: "The platform team declares a pull secret for the whole namespace",
-		text: `One Secret, one annotation on the Namespace. Services by digest get a new
-Revision with it, as that runs the same code. The tag of cart could mean other
-code by now, so cart waits for its next change, and an Event says how to get it
-at once.`,
+		text: `One Secret and one annotation on the Namespace. Services by digest get a new
+Revision, which runs the same image. The tag of cart may resolve to a new image by
+now, so cart is deferred to its next change, and an Event says how to get it now.`,
 		acts: []act{
 			kubectl("create", "secret", "docker-registry", "ghcr", "-n", namespace,
 				"--docker-server=ghcr.io", "--docker-username=robot", "--docker-password=not-a-real-one"),
@@ -52,10 +51,10 @@ at once.`,
 		},
 	},
 	{
-		title: "Why is it there? The ledger tells",
-		text: `The mirror's entry came along from the ServiceAccount: Kubernetes gives Pods the
-ServiceAccount's pull secrets only while they name none themselves. The entry
-that checkout had is not in its ledger: it is the team's own, and stays first.`,
+		title: "Why is an entry there? See the ledger",
+		text: `The entry mirror comes from the ServiceAccount: Kubernetes gives a Pod the pull
+secrets of its ServiceAccount only if the Pod lists none itself. The entry partner
+is not in the ledger of checkout: it is the team's own, and stays first.`,
 		acts: []act{
 			kubectl("get", "ksvc", "catalog", "-n", namespace, "-o", ledger),
 			expectLedger("catalog", `{"ghcr":"namespace","mirror":"serviceaccount/default"}`),
@@ -64,7 +63,7 @@ that checkout had is not in its ledger: it is the team's own, and stays first.`,
 		},
 	},
 	{
-		title: "The owner of cart does not want to wait, and asks",
+		title: "The owner of cart asks for it now",
 		acts: []act{
 			kubectl("annotate", "ksvc", "cart", "-n", namespace, pullsecrets.InjectAnnotation+"=declared"),
 			expectService("cart", "ghcr,mirror", 2),
@@ -72,9 +71,9 @@ that checkout had is not in its ledger: it is the team's own, and stays first.`,
 		},
 	},
 	{
-		title: "New Services have them from their first Revision on",
-		text: `The webhook adds them in the request that creates the Service. And the manifests
-of before, applied once more without any list, change nothing.`,
+		title: "New Services have the pull secrets from their first Revision",
+		text: `The webhook adds them in the request that creates the Service. Applying the earlier
+manifests again, which have no list, changes nothing.`,
 		acts: []act{
 			kubectl("apply", "-n", namespace, "-f", files+"newcomer.yaml"),
 			expectService("search", "ghcr,mirror", 1),
@@ -86,10 +85,10 @@ of before, applied once more without any list, change nothing.`,
 		},
 	},
 	{
-		title: "A typo is reported, and the good names work",
-		text: `my_quay cannot be the name of a Secret. And quay can, but there is no such
-Secret yet: the Services get the name all the same, so that the Secret may come
-later without one more Revision.`,
+		title: "An invalid name is reported, and the valid names are used",
+		text: `my_quay is not a valid name of a Secret. quay is valid, but there is no such Secret
+yet. The Services get the name now, so that creating the Secret later makes no
+Revision.`,
 		acts: []act{
 			kubectl("annotate", "namespace", namespace, "--overwrite", pullsecrets.SecretsAnnotation+"=ghcr, my_quay, quay"),
 			expectService("catalog", "ghcr,quay,mirror", 3),
@@ -104,8 +103,8 @@ later without one more Revision.`,
 	},
 	{
 		title: "The platform team grants a credential for quay, and rotates it",
-		text: `It is kept in one place, and every Namespace of the team gets a copy under the name
-that its Services have by now. The copy follows its source.`,
+		text: `The credential is kept in one place. Every Namespace of the team gets a copy, under
+the name that its Services list already. The copy follows its source.`,
 		acts: []act{
 			kubectl("create", "secret", "docker-registry", credential, "-n", pullsecrets.SourcesNamespace,
 				"--docker-server=quay.io", "--docker-username=robot", "--docker-password=not-a-real-one"),
@@ -119,8 +118,8 @@ that its Services have by now. The copy follows its source.`,
 		},
 	},
 	{
-		title: "Each change was one Revision, and not one more",
-		text:  "The Services had the name already, so neither the copy nor the new password made one.",
+		title: "Each change made exactly one Revision",
+		text:  "The Services listed the name already, so the copy and the new password made none.",
 		acts: []act{
 			kubectl("get", "revisions", "-n", namespace, "-o", "custom-columns-file="+files+"revisions.columns"),
 			expectRevisions(10),

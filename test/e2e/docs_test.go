@@ -41,8 +41,57 @@ func headings(t *testing.T, page string) []string {
 	return found
 }
 
-// A reader is a person who does what a page of the documentation says, in a
-// namespace of the test's and with names of the test's.
+// Each command of the documentation that is in a fence of sh is run by a test.
+func TestCommandsOfTheDocumentation(t *testing.T) {
+	t.Parallel()
+	runBy := map[string]func(*testing.T){
+		"../README.md: First success":                        TestFirstSuccessOfTheReadme,
+		"get-started.md: One credential for many namespaces": TestGetStartedAsDocumented,
+		"credentials.md: Rotating":                           TestRotatingAndRevokingAsDocumented,
+		"credentials.md: Revoking":                           TestRotatingAndRevokingAsDocumented,
+		"registries.md: Docker Hub":                          TestRegistryRecipes,
+		"registries.md: Google Artifact Registry":            TestRegistryRecipes,
+		"registries.md: Several registries":                  TestRegistryRecipes,
+		"migration.md: Before you start":                     TestMigrationFindsWhatCannotBeTakenOver,
+		"migration.md: The four steps":                       TestMigrationFromKnativesPage,
+		"migration.md: Going back":                           TestMigrationBack,
+		"migration.md: Afterwards":                           TestMigrationFromKnativesPage,
+		"migration.md: From Secrets made by hand":            TestMigrationFromKnativesPage,
+		"migration.md: From registry-creds":                  TestMigrationFromRegistryCreds,
+		"migration.md: From imagepullsecret-patcher":         TestMigrationFromImagePullSecretPatcher,
+		"migration.md: From reflector":                       TestMigrationFromReflector,
+		"migration.md: From Kyverno":                         TestMigrationFromKyverno,
+		// TestLifecycle, in the package lifecycle.
+		"operations.md: Removing it": nil,
+	}
+	files, err := filepath.Glob(filepath.Join(docs, "*.md"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d pages, %v", len(files), err)
+	}
+	for _, file := range append(files, filepath.Join(docs, "../README.md")) {
+		page, err := filepath.Rel(docs, file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, heading := range headings(t, page) {
+			text, err := pages.Section(docs, page, heading)
+			if err != nil || len(pages.Blocks(text, "sh")) == 0 {
+				continue // Most headings have no commands, and some have no text of their own.
+			}
+			section := page + ": " + heading
+			if _, found := runBy[section]; !found {
+				t.Errorf("No test runs the commands of %s", section)
+			}
+			delete(runBy, section)
+		}
+	}
+	for section := range runBy {
+		t.Errorf("%s has no commands, and a test is to run them", section)
+	}
+}
+
+// A reader is a person who follows a page of the documentation, in a namespace of the
+// test and with names of the test.
 type reader struct {
 	*person
 	// assignments are the variables of the page.

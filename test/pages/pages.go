@@ -1,19 +1,18 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package pages reads the documentation, so that tests can do what it says.
+// Package pages reads the documentation, so that tests can run its commands.
 package pages
 
 import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 )
 
-// Section returns what stands in a page below a heading, up to the next heading of
-// any level. Folder is that of the documentation.
+// Section returns the text of a page below a heading, up to the next heading of any
+// level. Folder is that of the documentation.
 func Section(folder, page, heading string) (string, error) {
 	content, err := os.ReadFile(filepath.Join(folder, page))
 	if err != nil {
@@ -38,8 +37,6 @@ func Section(folder, page, heading string) (string, error) {
 	return text.String(), nil
 }
 
-var heading = regexp.MustCompile(`(?m)^#+ (.+)$`)
-
 // Headings returns the headings of a page.
 func Headings(folder, page string) ([]string, error) {
 	content, err := os.ReadFile(filepath.Join(folder, page))
@@ -47,14 +44,20 @@ func Headings(folder, page string) ([]string, error) {
 		return nil, err
 	}
 	var found []string
-	for _, match := range heading.FindAllStringSubmatch(string(content), -1) {
-		found = append(found, match[1])
+	fenced := false
+	for line := range strings.Lines(string(content)) {
+		if strings.HasPrefix(strings.TrimSpace(line), "```") {
+			fenced = !fenced
+		}
+		if level := strings.TrimLeft(line, "#"); !fenced && level != line && strings.HasPrefix(level, " ") {
+			found = append(found, strings.TrimSpace(level))
+		}
 	}
 	return found, nil
 }
 
-// Blocks returns what stands in the fences of a language, each without the
-// indentation of its fence.
+// Blocks returns the fenced blocks of a language, each without the indentation of its
+// fence.
 func Blocks(text, language string) []string {
 	var (
 		found  []string
