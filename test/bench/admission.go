@@ -76,7 +76,7 @@ func makeDeclaringNamespace(ctx context.Context, e *env.Env, name string, labels
 // namespace, so that this work does not affect the measurement.
 func furnished(ctx context.Context, kube kubernetes.Interface, namespaces int) error {
 	var accounts, authorities int
-	err := wait.PollUntilContextTimeout(ctx, time.Second, 2*patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, time.Second, 2*timeout, true, func(ctx context.Context) (bool, error) {
 		// resourceVersion 0 is served from the API server's cache.
 		named := func(name string) metav1.ListOptions {
 			return metav1.ListOptions{FieldSelector: "metadata.name=" + name, ResourceVersion: "0"}
@@ -107,7 +107,7 @@ func bypass(ctx context.Context, e *env.Env, client servingclient.Interface) err
 	if err != nil {
 		return err
 	}
-	err = wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	err = wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, timeout, true, func(ctx context.Context) (bool, error) {
 		svc, _, err := create(ctx, client, bypassedNamespace, 0)
 		return err == nil && fleet.Has()(svc), err
 	})

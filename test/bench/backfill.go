@@ -22,7 +22,7 @@ import (
 const (
 	ourNamespace  = "bench-controller"
 	bareNamespace = "bench-bare"
-	patience      = 5 * time.Minute
+	timeout       = 5 * time.Minute
 )
 
 // backfill compares the controller with a loop that only sends the patches. Both have the
@@ -165,7 +165,7 @@ func lastPatch(ctx context.Context, e *env.Env, mark env.Mark, namespace string,
 // server answered the last one.
 func lastOf(ctx context.Context, e *env.Env, mark env.Mark, n int, start time.Time, what string, of func(env.Requests) env.Requests) (time.Duration, error) {
 	var found env.Requests
-	for deadline := time.Now().Add(patience); ; {
+	for deadline := time.Now().Add(timeout); ; {
 		requests, next, err := e.Audit.Next(mark)
 		if err != nil {
 			return 0, err
@@ -176,7 +176,7 @@ func lastOf(ctx context.Context, e *env.Env, mark env.Mark, n int, start time.Ti
 			return last.At.Sub(start), nil
 		}
 		if time.Now().After(deadline) {
-			return 0, fmt.Errorf("%s: %d of %d within %s", what, len(found), n, patience)
+			return 0, fmt.Errorf("%s: %d of %d within %s", what, len(found), n, timeout)
 		}
 		select {
 		case <-ctx.Done():

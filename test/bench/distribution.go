@@ -129,7 +129,7 @@ func (d *distributor) ready(ctx context.Context) error {
 	if _, err := client.Create(ctx, object, metav1.CreateOptions{}); err != nil {
 		return err
 	}
-	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, timeout, true, func(ctx context.Context) (bool, error) {
 		found, err := client.Get(ctx, name, metav1.GetOptions{})
 		return err == nil && found.Status.ObservedGeneration > 0, err
 	})
@@ -149,7 +149,7 @@ func (d *distributor) withdraw(ctx context.Context, name string) error {
 }
 
 func (d *distributor) gone(ctx context.Context, name string) error {
-	return wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	return wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, timeout, true, func(ctx context.Context) (bool, error) {
 		_, err := d.cps.PullsecretsV1alpha1().ClusterPullSecrets().Get(ctx, name, metav1.GetOptions{})
 		return apierrors.IsNotFound(err), nil
 	})

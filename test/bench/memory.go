@@ -67,7 +67,7 @@ func memory(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
 		}
 	}
 	for i := range namespaces {
-		if err := fleet.Wait(ctx, e.Serving, namespace(i), "have the pull secret", patience, fleet.Has(secretName)); err != nil {
+		if err := fleet.Wait(ctx, e.Serving, namespace(i), "have the pull secret", timeout, fleet.Has(secretName)); err != nil {
 			return err
 		}
 	}

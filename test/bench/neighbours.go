@@ -273,7 +273,7 @@ func (g *good) copyIs(ctx context.Context, source *corev1.Secret) (bool, error) 
 // until polls until the condition holds, often enough that the interval does not distort
 // the result.
 func (g *good) until(ctx context.Context, start time.Time, holds func() (bool, error)) (time.Duration, error) {
-	err := wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, patience, true, func(context.Context) (bool, error) { return holds() })
+	err := wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, timeout, true, func(context.Context) (bool, error) { return holds() })
 	return time.Since(start), err
 }
 

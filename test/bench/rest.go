@@ -36,7 +36,7 @@ func atRest(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
 	if err := fleet.Create(ctx, e.Serving, restNamespace, 0, s.restServices, nil); err != nil {
 		return err
 	}
-	if err := fleet.Wait(ctx, e.Serving, restNamespace, "are Ready", patience, fleet.Ready); err != nil {
+	if err := fleet.Wait(ctx, e.Serving, restNamespace, "are Ready", timeout, fleet.Ready); err != nil {
 		return err
 	}
 	mark, err := e.Audit.Mark()
@@ -46,10 +46,10 @@ func atRest(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
 	if err := optIn(ctx, e, restNamespace, secretName); err != nil {
 		return err
 	}
-	if err := fleet.Wait(ctx, e.Serving, restNamespace, "have the pull secret", patience, fleet.Has(secretName)); err != nil {
+	if err := fleet.Wait(ctx, e.Serving, restNamespace, "have the pull secret", timeout, fleet.Has(secretName)); err != nil {
 		return err
 	}
-	if err := fleet.Wait(ctx, e.Serving, restNamespace, "are Ready again", patience, fleet.Ready); err != nil {
+	if err := fleet.Wait(ctx, e.Serving, restNamespace, "are Ready again", timeout, fleet.Ready); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "\nOpt-in of %d Services, from the annotation until their new Revisions are Ready\n", s.restServices)
@@ -113,7 +113,7 @@ func grantAtRest(ctx context.Context, e *env.Env) error {
 	if _, err := d.distribute(ctx, 0); err != nil {
 		return err
 	}
-	err = wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	err = wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, timeout, true, func(ctx context.Context) (bool, error) {
 		told, err := e.Kube.CoreV1().Events("").List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.kind=ClusterPullSecret,reason=Distributed"})
 		return err == nil && len(told.Items) > 0, err
 	})
@@ -125,7 +125,7 @@ func grantAtRest(ctx context.Context, e *env.Env) error {
 	if err != nil {
 		return err
 	}
-	return wait.PollUntilContextTimeout(ctx, 3*time.Second, patience, false, func(context.Context) (bool, error) {
+	return wait.PollUntilContextTimeout(ctx, 3*time.Second, timeout, false, func(context.Context) (bool, error) {
 		requests, err := e.Audit.Since(mark)
 		if err == nil {
 			mark, err = e.Audit.Mark()

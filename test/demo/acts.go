@@ -17,10 +17,10 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
-// An act does or checks one thing.
+// act runs or checks one step of the demo.
 type act func(ctx context.Context, d *demo) error
 
-// kubectl shows a command, runs it and shows what it answers.
+// kubectl prints a command, runs it and prints its output.
 func kubectl(args ...string) act {
 	return func(ctx context.Context, d *demo) error {
 		fmt.Printf("\n$ kubectl %s\n", quoted(args))
@@ -32,7 +32,7 @@ func kubectl(args ...string) act {
 
 var showServices = kubectl("get", "ksvc", "-n", namespace, "-o", "custom-columns-file="+files+"services.columns")
 
-// showEvents shows what the product has told about an object.
+// showEvents prints the Events of the controller on an object.
 func showEvents(object string) act {
 	ours := fields.AndSelectors(
 		fields.OneTermEqualSelector("involvedObject.name", object),
@@ -41,8 +41,8 @@ func showEvents(object string) act {
 	return kubectl("get", "events", "-n", namespace, "--field-selector", ours.String(), "-o", "custom-columns-file="+files+"events.columns")
 }
 
-// expectService expects a Service with these pull secrets, separated by commas,
-// that is Ready with the Revision of that number.
+// expectService expects a Service to have these pull secrets, separated by commas, and to
+// be Ready with the Revision of that number.
 func expectService(name, pullSecrets string, number int) act {
 	revision := fmt.Sprintf("%s-%05d", name, number)
 	expected := fmt.Sprintf("%s has the pull secrets [%s] and is Ready with Revision %s", name, pullSecrets, revision)
@@ -62,8 +62,7 @@ func expectService(name, pullSecrets string, number int) act {
 	})
 }
 
-// expectEvent expects an Event on an object of the demo, with that part in its
-// message.
+// expectEvent expects an Event on an object of the demo whose message contains part.
 func expectEvent(object, reason, part string) act {
 	expected := fmt.Sprintf("an Event %s on %s says %q", reason, object, part)
 	return expect(expected, func(ctx context.Context, d *demo) (string, bool, error) {
@@ -84,7 +83,7 @@ func expectEvent(object, reason, part string) act {
 	})
 }
 
-// expectLedger expects what the product says that it added to a Service.
+// expectLedger expects a Service to have this ledger.
 func expectLedger(name, ledger string) act {
 	return expect("the ledger of "+name+" is "+ledger, func(ctx context.Context, d *demo) (string, bool, error) {
 		svc, err := d.Serving.ServingV1().Services(namespace).Get(ctx, name, metav1.GetOptions{})
@@ -96,7 +95,8 @@ func expectLedger(name, ledger string) act {
 	})
 }
 
-// expectPassword expects the robot's password in a pull secret of the namespace.
+// expectPassword expects a pull secret of the namespace to contain this password of the
+// robot.
 func expectPassword(secret, password string) act {
 	auth := base64.StdEncoding.EncodeToString([]byte("robot:" + password))
 	return expect(fmt.Sprintf("Secret %s has the password %s", secret, password), func(ctx context.Context, d *demo) (string, bool, error) {
@@ -108,8 +108,8 @@ func expectPassword(secret, password string) act {
 	})
 }
 
-// expectCopies expects of the credential that all is well, and so many copies of so
-// many.
+// expectCopies expects the ClusterPullSecret to be Ready with this number of copies, as
+// "synced/selected".
 func expectCopies(summary string) act {
 	return expect(fmt.Sprintf("%s is Ready with %s copies", credential, summary), func(ctx context.Context, d *demo) (string, bool, error) {
 		found, err := d.cps.PullsecretsV1alpha1().ClusterPullSecrets().Get(ctx, credential, metav1.GetOptions{})
@@ -121,7 +121,7 @@ func expectCopies(summary string) act {
 	})
 }
 
-// expectRevisions expects exactly so many Revisions.
+// expectRevisions expects exactly n Revisions.
 func expectRevisions(n int) act {
 	return expect(fmt.Sprintf("there are %d Revisions", n), func(ctx context.Context, d *demo) (string, bool, error) {
 		list, err := d.Serving.ServingV1().Revisions(namespace).List(ctx, metav1.ListOptions{})
@@ -132,19 +132,18 @@ func expectRevisions(n int) act {
 	})
 }
 
-// waitForAccount waits until Kubernetes has made the ServiceAccount that the
-// next step changes.
+// waitForAccount waits for the ServiceAccount that the next step changes.
 func waitForAccount(ctx context.Context, d *demo) error {
-	return wait(ctx, d, "the namespace gets its default ServiceAccount", func(ctx context.Context, d *demo) (string, bool, error) {
+	return wait(ctx, d, "the namespace has its default ServiceAccount", func(ctx context.Context, d *demo) (string, bool, error) {
 		_, err := d.Kube.CoreV1().ServiceAccounts(namespace).Get(ctx, "default", metav1.GetOptions{})
 		return "", err == nil, err
 	})
 }
 
-// A look returns what is seen, and whether that is what was expected.
+// look returns what is seen, and whether that is what was expected.
 type look func(ctx context.Context, d *demo) (seen string, as bool, err error)
 
-// expect waits until something is so, and tells that it is.
+// expect waits until the state is as expected, and prints it.
 func expect(expected string, look look) act {
 	return func(ctx context.Context, d *demo) error {
 		if err := wait(ctx, d, expected, look); err != nil {
@@ -156,7 +155,7 @@ func expect(expected string, look look) act {
 }
 
 func wait(ctx context.Context, d *demo, expected string, look look) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	last := "nothing"
 	for {

@@ -1,14 +1,13 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Command demo plays the product's main job for a person to watch, on the local
-// cluster that it brings up if need be: a team has Services from a private
-// registry, and the platform team gives them their pull secrets.
+// Command demo shows the main use case on a local cluster, which it starts if necessary:
+// a team runs Services from a private registry, and the platform team gives them their
+// pull secrets.
 //
-// What it prints is what it runs, with the real kubectl, and after each step it
-// checks that the cluster is as the story says. If it is not, the demo says what
-// was expected and what was seen, and exits with 1. It can be run again and
-// again, and leaves what it has made there to look around in.
+// It prints each command, runs it with the real kubectl, and checks the result. If a
+// check fails, the demo prints the expected and the observed state and exits with 1. It
+// can be repeated, and leaves its objects in the cluster.
 package main
 
 import (
@@ -33,17 +32,17 @@ import (
 
 const (
 	defaultDir = ".cluster"
-	// namespace is where the demo happens.
+	// namespace is the namespace of the demo.
 	namespace = "demo-shop"
-	// credential is the ClusterPullSecret of the demo, and its source.
+	// credential is the name of the ClusterPullSecret of the demo and of its source.
 	credential = "demo-quay"
-	// files is where what it applies and prints with is found, from the root
-	// of the repository.
+	// files is the directory of the demo's manifests and column files, relative to the
+	// root of the repository.
 	files = "test/demo/"
-	// kubectlProgram holds kubectl, among others.
+	// kubectlProgram is the binary that includes kubectl.
 	kubectlProgram = ".cluster/bin/kubernetes"
-	// patience is how long the demo waits for what should happen.
-	patience = time.Minute
+	// timeout is how long the demo waits for an expected state.
+	timeout = time.Minute
 )
 
 func main() {
@@ -60,7 +59,7 @@ func main() {
 
 func run(ctx context.Context, dir string) error {
 	if _, err := os.Stat(files + "services.yaml"); err != nil {
-		return errors.New("start it in the root of the repository, as \"make demo\" does")
+		return errors.New("run the demo from the root of the repository, as \"make demo\" does")
 	}
 	if err := env.Up(ctx, env.Options{Dir: dir}); err != nil {
 		return err
@@ -91,13 +90,13 @@ func run(ctx context.Context, dir string) error {
 	return d.sayGoodbye(dir)
 }
 
-// A demo is one run.
+// demo is one run of the demo.
 type demo struct {
 	*env.Env
 	cps versioned.Interface
 }
 
-// cleanUp removes what an earlier run has left.
+// cleanUp removes the objects of an earlier run.
 func (d *demo) cleanUp(ctx context.Context) error {
 	for _, objects := range [][]string{
 		{"clusterpullsecret", credential},
@@ -111,8 +110,7 @@ func (d *demo) cleanUp(ctx context.Context) error {
 	return nil
 }
 
-// kubectl runs the kubectl that the local cluster is built with, which is
-// there wherever the cluster is.
+// kubectl runs the kubectl that is built for the local cluster.
 func (d *demo) kubectl(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, kubectlProgram, append([]string{"kubectl"}, args...)...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+d.Kubeconfig)
@@ -126,7 +124,7 @@ func (d *demo) kubectl(ctx context.Context, args ...string) (string, error) {
 
 var plain = regexp.MustCompile(`^[\w./:=,@%+-]+$`)
 
-// quoted is the command as one types it into a shell.
+// quoted returns the command as typed into a shell.
 func quoted(args []string) string {
 	words := make([]string, len(args))
 	for i, word := range args {

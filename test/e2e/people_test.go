@@ -17,7 +17,7 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// A person works in the tenant's namespace, by the programs that people use.
+// person works in the tenant's namespace, by the programs that people use.
 type person struct {
 	*tenant
 	name       string

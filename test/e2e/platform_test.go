@@ -28,7 +28,7 @@ import (
 // teamLabel is set on Namespaces by the platform team alone.
 const teamLabel = "e2e.test/team"
 
-// A platform is the team that keeps credentials: of one ClusterPullSecret with a
+// platform is the team that keeps credentials: of one ClusterPullSecret with a
 // source of its own, both of the same random name, for an account of that name.
 type platform struct {
 	*env.Env
@@ -40,7 +40,7 @@ type platform struct {
 	host string
 }
 
-// newPlatform makes a source for a registry, and no ClusterPullSecret yet.
+// newPlatform creates a source for a registry, and no ClusterPullSecret yet.
 func newPlatform(t *testing.T) *platform {
 	t.Helper()
 	p := barePlatform(t)
@@ -61,10 +61,10 @@ func barePlatform(t *testing.T) *platform {
 	t.Cleanup(func() {
 		ctx := context.WithoutCancel(t.Context())
 		if err := cps.PullsecretsV1alpha1().ClusterPullSecrets().Delete(ctx, p.name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
-			t.Error("Deleting the ClusterPullSecret: ", err)
+			t.Error("delete the ClusterPullSecret: ", err)
 		}
 		if err := e.Kube.CoreV1().Secrets(pullsecrets.SourcesNamespace).Delete(ctx, p.name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
-			t.Error("Deleting the source: ", err)
+			t.Error("delete the source: ", err)
 		}
 	})
 	return p
@@ -74,7 +74,7 @@ func barePlatform(t *testing.T) *platform {
 func (p *platform) covers(image string) {
 	p.t.Helper()
 	if p.Kind == env.Existing {
-		// Services do not come up with a credential that the registry refuses, and
+		// Services do not come up with a credential that the registry rejects, and
 		// without registries of the cluster's there is nobody to make the account.
 		p.Need(p.t, env.Pulls)
 	}
@@ -82,7 +82,7 @@ func (p *platform) covers(image string) {
 	if account := p.account(); account != nil {
 		p.t.Cleanup(func() {
 			if err := account.RemoveUser(context.WithoutCancel(p.t.Context()), p.name); err != nil {
-				p.t.Error("Removing the account: ", err)
+				p.t.Error("remove the account: ", err)
 			}
 		})
 	}
@@ -123,7 +123,7 @@ func (p *platform) keepSource(secret *corev1.Secret) {
 		_, err = secrets.Create(p.t.Context(), secret, metav1.CreateOptions{FieldManager: user})
 	}
 	if err != nil {
-		p.t.Fatal("Keeping the source: ", err)
+		p.t.Fatal("write the source: ", err)
 	}
 }
 
@@ -132,13 +132,13 @@ func (p *platform) rotate(password string) {
 	p.t.Helper()
 	if account := p.account(); account != nil {
 		if err := account.SetUser(p.t.Context(), p.name, password, "public/"); err != nil {
-			p.t.Fatal("Setting a password: ", err)
+			p.t.Fatal("set a password: ", err)
 		}
 	}
 	p.keepSource(pullSecret(p.name, p.host, password))
 }
 
-// grant makes the ClusterPullSecret, for Namespaces of the team of its own name.
+// grant creates the ClusterPullSecret, for Namespaces of the team of its own name.
 func (p *platform) grant(edits ...func(*v1alpha1.ClusterPullSecretSpec)) {
 	p.t.Helper()
 	object := &v1alpha1.ClusterPullSecret{ObjectMeta: metav1.ObjectMeta{Name: p.name}}
@@ -148,7 +148,7 @@ func (p *platform) grant(edits ...func(*v1alpha1.ClusterPullSecretSpec)) {
 		edit(&object.Spec)
 	}
 	if _, err := p.cps.PullsecretsV1alpha1().ClusterPullSecrets().Create(p.t.Context(), object, metav1.CreateOptions{FieldManager: user}); err != nil {
-		p.t.Fatal("Making the ClusterPullSecret: ", err)
+		p.t.Fatal("create the ClusterPullSecret: ", err)
 	}
 }
 
@@ -158,7 +158,7 @@ func (p *platform) patchGrant(spec map[string]any) {
 	_, err := p.cps.PullsecretsV1alpha1().ClusterPullSecrets().Patch(p.t.Context(), p.name, types.MergePatchType,
 		encode(map[string]any{"spec": spec}), metav1.PatchOptions{FieldManager: user})
 	if err != nil {
-		p.t.Fatal("Changing the ClusterPullSecret: ", err)
+		p.t.Fatal("update the ClusterPullSecret: ", err)
 	}
 }
 
@@ -168,7 +168,7 @@ func (p *platform) withdraw() {
 	p.t.Helper()
 	client := p.cps.PullsecretsV1alpha1().ClusterPullSecrets()
 	if err := client.Delete(p.t.Context(), p.name, metav1.DeleteOptions{}); err != nil {
-		p.t.Fatal("Deleting the ClusterPullSecret: ", err)
+		p.t.Fatal("delete the ClusterPullSecret: ", err)
 	}
 	p.waitForItsEnd()
 }
@@ -240,7 +240,7 @@ func (n *tenant) waitForCopy(name, password string) *corev1.Secret {
 	return found
 }
 
-// hasPassword says whether a Secret has a login with this password.
+// hasPassword reports whether a Secret has a login with this password.
 func hasPassword(secret *corev1.Secret, password string) bool {
 	for _, login := range logins(secret) {
 		if strings.HasSuffix(login, ":"+password) {
@@ -266,6 +266,6 @@ func (n *tenant) patchSecret(name string, change map[string]any) {
 	n.t.Helper()
 	_, err := n.Kube.CoreV1().Secrets(n.ns).Patch(n.t.Context(), name, types.MergePatchType, encode(change), metav1.PatchOptions{FieldManager: user})
 	if err != nil {
-		n.t.Fatalf("Changing Secret %s: %v", name, err)
+		n.t.Fatalf("update Secret %s: %v", name, err)
 	}
 }

@@ -20,7 +20,7 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// A puller is a platform team whose tenants pull images from a private registry,
+// puller is a platform team whose tenants pull images from a private registry,
 // and the account that it has there: of its own name, for repositories below
 // that name.
 type puller struct {
@@ -37,7 +37,7 @@ func newPuller(t *testing.T, choose func(*env.Registries) *env.Registry) *puller
 	p.setPassword("first")
 	t.Cleanup(func() {
 		if err := p.registry.RemoveUser(context.WithoutCancel(t.Context()), p.name); err != nil {
-			t.Error("Removing the account: ", err)
+			t.Error("remove the account: ", err)
 		}
 	})
 	p.keepSource(p.secret(p.name, "first"))
@@ -52,7 +52,7 @@ func dockerHub(r *env.Registries) *env.Registry     { return r.Hub }
 func (p *puller) setPassword(password string) {
 	p.t.Helper()
 	if err := p.registry.SetUser(p.t.Context(), p.name, password, p.name+"/"); err != nil {
-		p.t.Fatal("Setting a password: ", err)
+		p.t.Fatal("set a password: ", err)
 	}
 }
 
@@ -67,7 +67,7 @@ func (p *puller) secret(name, password string) *corev1.Secret {
 	}
 }
 
-// A pushed image is one that only its puller may read.
+// pushed image is one that only its puller may read.
 type pushed struct {
 	*puller
 	repository, digest string
@@ -78,7 +78,7 @@ func (p *puller) push(name string) pushed {
 	i := pushed{puller: p, repository: p.name + "/" + name}
 	var err error
 	if i.digest, err = p.registry.Push(p.t.Context(), i.repository, "v1"); err != nil {
-		p.t.Fatal("Pushing an image: ", err)
+		p.t.Fatal("push an image: ", err)
 	}
 	return i
 }
@@ -97,13 +97,13 @@ func (i pushed) requests(after int) []env.RegistryRequest {
 	return all[after:]
 }
 
-// tagRead says whether the request is one that resolves the tag, which only
+// tagRead reports whether the request is one that resolves the tag, which only
 // Knative's controller does; nodes are told digests.
 func (i pushed) tagRead(r env.RegistryRequest) bool {
 	return strings.HasSuffix(r.Path, "/manifests/v1")
 }
 
-// digestRead says whether it is one of a node.
+// digestRead reports whether it is one of a node.
 func (i pushed) digestRead(r env.RegistryRequest) bool {
 	return strings.HasSuffix(r.Path, "/manifests/"+i.digest)
 }
@@ -126,7 +126,7 @@ func (i pushed) checkReads(after int, what string, is func(env.RegistryRequest) 
 	}
 }
 
-// waitForRefusal waits until the registry has refused somebody what the filter
+// waitForRefusal waits until the registry has rejected somebody what the filter
 // says; the name is empty for who shows no credential.
 func (i pushed) waitForRefusal(after int, user string, is func(env.RegistryRequest) bool) {
 	i.t.Helper()
@@ -134,7 +134,7 @@ func (i pushed) waitForRefusal(after int, user string, is func(env.RegistryReque
 		if slices.ContainsFunc(i.requests(after), func(r env.RegistryRequest) bool { return r.Status == 401 && r.User == user && is(r) }) {
 			return nil
 		}
-		return fmt.Errorf("the registry has not refused %q: %v", user, i.requests(after))
+		return fmt.Errorf("the registry has not rejected %q: %v", user, i.requests(after))
 	})
 }
 
@@ -148,11 +148,11 @@ func (i pushed) checkNoReads(after int) {
 	}
 }
 
-// keepOwn makes a Secret that is the tenant's own.
+// keepOwn creates a Secret that is the tenant's own.
 func (n *tenant) keepOwn(secret *corev1.Secret) {
 	n.t.Helper()
 	if err := n.makeSecret(n.t.Context(), secret); err != nil {
-		n.t.Fatal("Making a Secret: ", err)
+		n.t.Fatal("create a Secret: ", err)
 	}
 }
 
@@ -160,7 +160,7 @@ func (n *tenant) keepOwn(secret *corev1.Secret) {
 func (n *tenant) dropOwn(name string) {
 	n.t.Helper()
 	if err := n.removeSecret(n.t.Context(), name); err != nil {
-		n.t.Fatal("Deleting a Secret: ", err)
+		n.t.Fatal("delete a Secret: ", err)
 	}
 }
 
@@ -175,11 +175,11 @@ func (n *tenant) setAccountSecrets(names ...string) {
 		return list
 	})
 	if err != nil {
-		n.t.Fatal("Changing the ServiceAccount: ", err)
+		n.t.Fatal("update the ServiceAccount: ", err)
 	}
 }
 
-// serve makes a Service of the images, the first of which gets the requests.
+// serve creates a Service of the images, the first of which gets the requests.
 func (n *tenant) serve(name string, images []string, edits ...func(*unstructured.Unstructured)) {
 	n.t.Helper()
 	var containers []any
@@ -280,7 +280,7 @@ func isReady(pod corev1.Pod) bool {
 	})
 }
 
-// cannotPull says whether the Pod waits for an image that it may not pull.
+// cannotPull reports whether the Pod waits for an image that it may not pull.
 func cannotPull(pod corev1.Pod) bool {
 	return slices.ContainsFunc(pod.Status.ContainerStatuses, func(c corev1.ContainerStatus) bool {
 		return c.State.Waiting != nil && slices.Contains([]string{"ErrImagePull", "ImagePullBackOff"}, c.State.Waiting.Reason)
@@ -305,7 +305,7 @@ func (n *tenant) scaleFromZero(service string) {
 	_, err := n.Serving.ServingV1().Revisions(n.ns).Patch(n.t.Context(), service+"-00001", types.MergePatchType,
 		encode(annotations("autoscaling.knative.dev/min-scale", "1")), metav1.PatchOptions{FieldManager: user})
 	if err != nil {
-		n.t.Fatal("Scaling from zero: ", err)
+		n.t.Fatal("scale from zero: ", err)
 	}
 }
 
@@ -327,7 +327,7 @@ func (n *tenant) deletePods(service string) {
 	n.t.Helper()
 	for _, pod := range n.pods(service) {
 		if err := n.Kube.CoreV1().Pods(n.ns).Delete(n.t.Context(), pod.Name, metav1.DeleteOptions{}); err != nil {
-			n.t.Fatal("Deleting a Pod: ", err)
+			n.t.Fatal("delete a Pod: ", err)
 		}
 	}
 }

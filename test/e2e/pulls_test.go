@@ -41,7 +41,7 @@ func TestPullOfAPrivateImageIsOneRevision(t *testing.T) {
 	app.checkReads(0, "the digest", app.digestRead)
 }
 
-// With a wrong password users see the registry's refusal in their Revision. When
+// With a wrong password users see the registry's rejection in their Revision. When
 // the platform corrects the source, the same Revision comes up.
 func TestPullAfterRotationAtTheSource(t *testing.T) {
 	t.Parallel()
@@ -49,7 +49,7 @@ func TestPullAfterRotationAtTheSource(t *testing.T) {
 		reference func(pushed) string
 		seen      func(*tenant)
 	}{
-		// Knative's controller is refused, before there is any Pod.
+		// Knative's controller is rejected, before there is any Pod.
 		"tag": {pushed.byTag, func(n *tenant) { n.waitForRevision("app", "ContainerMissing", "401 Unauthorized") }},
 		// The node is. Knative does not call that a failure before its
 		// progress deadline has passed, so users find it in the Pod.
@@ -74,7 +74,7 @@ func TestPullAfterRotationAtTheSource(t *testing.T) {
 			n.checkRevisions("app", 1)
 			n.waitForPod("app", "is Ready", isReady)
 			if after := n.waitForAnyCopy(p.name); after.UID != before.UID {
-				t.Error("The copy was made anew, want it rotated in place")
+				t.Error("The copy was recreated, want it rotated in place")
 			}
 			app.checkReads(0, "the digest", app.digestRead)
 		})
@@ -101,7 +101,7 @@ func TestPullOfAnOldRevisionThroughItsServiceAccount(t *testing.T) {
 	p.setPassword("second")
 	p.keepSource(p.secret(p.name, "second"))
 	p.grant()
-	// The mode that concerns ServiceAccounts alone and makes no Revision.
+	// The mode that concerns ServiceAccounts alone and creates no Revision.
 	n.annotateNamespace(pullsecrets.InjectAnnotation, "disabled")
 	n.annotateNamespace(pullsecrets.ServiceAccountsAnnotation, "default")
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, p.name)
@@ -215,7 +215,7 @@ func TestPullFromDockerHubByItsAlias(t *testing.T) {
 
 // After a revocation no new pull succeeds: not of a Revision that was Ready
 // before and whose image is on the node, and not of a new one.
-func TestPullAfterRevocationIsRefused(t *testing.T) {
+func TestPullAfterRevocationIsRejected(t *testing.T) {
 	t.Parallel()
 	for name, revoke := range map[string]func(*puller, *tenant){
 		"the ClusterPullSecret is deleted": func(p *puller, _ *tenant) { p.withdraw() },

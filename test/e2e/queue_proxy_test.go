@@ -26,7 +26,7 @@ func setQueueProxy(t *testing.T, e *env.Env, image string) {
 		_, err := e.Kube.CoreV1().ConfigMaps("knative-serving").Patch(ctx, "config-deployment", types.MergePatchType,
 			encode(map[string]any{"data": map[string]any{"queue-sidecar-image": image}}), metav1.PatchOptions{FieldManager: user})
 		if err != nil {
-			t.Error("Changing Knative's settings: ", err)
+			t.Error("update Knative's settings: ", err)
 		}
 	}
 	before := queueProxy(t, e)
@@ -98,7 +98,7 @@ func TestControllerReadsKnativesImages(t *testing.T) {
 		return metav1.ListOptions{FieldSelector: "metadata.name=" + name}
 	}
 	if found, err := settings.List(t.Context(), only("config-deployment")); err != nil || len(found.Items) != 1 {
-		t.Errorf("Listing config-deployment: %v", err)
+		t.Errorf("list config-deployment: %v", err)
 	}
 	for what, options := range map[string]metav1.ListOptions{"all": {}, "config-defaults": only("config-defaults")} {
 		if _, err := settings.List(t.Context(), options); !apierrors.IsForbidden(err) {

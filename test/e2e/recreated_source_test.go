@@ -19,17 +19,17 @@ import (
 func (p *platform) dropSource() {
 	p.t.Helper()
 	if err := p.Kube.CoreV1().Secrets(pullsecrets.SourcesNamespace).Delete(p.t.Context(), p.name, metav1.DeleteOptions{}); err != nil {
-		p.t.Fatal("Deleting the source: ", err)
+		p.t.Fatal("delete the source: ", err)
 	}
 }
 
-// makeSource makes the source anew, of a kind that can be changed in no other way.
+// makeSource creates the source again, of a kind that can be changed in no other way.
 func (p *platform) makeSource(password string) {
 	p.t.Helper()
 	source := pullSecret(p.name, "registry.example.com", password)
 	source.Immutable = new(true)
 	if _, err := p.Kube.CoreV1().Secrets(pullsecrets.SourcesNamespace).Create(p.t.Context(), source, metav1.CreateOptions{FieldManager: user}); err != nil {
-		p.t.Fatal("Making the source: ", err)
+		p.t.Fatal("create the source: ", err)
 	}
 }
 

@@ -29,7 +29,7 @@ import (
 // registriesPage is followed to the letter.
 const registriesPage = "registries.md"
 
-// Each recipe makes a source that is accepted, and copies that hold the login.
+// Each recipe creates a source that is accepted, and copies that hold the login.
 func TestRegistryRecipes(t *testing.T) {
 	t.Parallel()
 	const key = `{"type": "service_account", "private_key": "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n"}`
@@ -89,7 +89,7 @@ func (n *tenant) waitForLogins(name string, want map[string]string) {
 	})
 }
 
-// External Secrets Operator makes the source from the manifests of the page. Its kinds
+// External Secrets Operator creates the source from the manifests of the page. Its kinds
 // are not there; what it does with them is: it fills in the template with what the
 // generator gives, again and again, and every new token reaches the copies in place.
 func TestSourceRefreshedByExternalSecrets(t *testing.T) {

@@ -22,7 +22,7 @@ import (
 	"pullsecrets.dev/test/fleet"
 )
 
-// makeNamespaces makes many namespaces that the platform grants to.
+// makeNamespaces creates many namespaces that the platform grants to.
 func (p *platform) makeNamespaces(count int) []string {
 	p.t.Helper()
 	names := make([]string, count)
@@ -39,7 +39,7 @@ func (p *platform) makeNamespaces(count int) []string {
 		})
 	})
 	if err != nil {
-		p.t.Fatal("Making namespaces: ", err)
+		p.t.Fatal("create namespaces: ", err)
 	}
 	return names
 }
@@ -66,11 +66,11 @@ func TestLeaderIsKilledDuringDistribution(t *testing.T) {
 	holders := leader.waitForHolders(nil)
 	t.Cleanup(func() {
 		if err := p.Processes.Scale(context.WithoutCancel(t.Context()), "controller", 1); err != nil {
-			t.Error("Ending the second replica: ", err)
+			t.Error("end the second replica: ", err)
 		}
 	})
 	if err := p.Processes.Scale(t.Context(), "controller", 2); err != nil {
-		t.Fatal("Starting a second replica: ", err)
+		t.Fatal("start a second replica: ", err)
 	}
 	mark, err := p.Audit.Mark()
 	if err != nil {

@@ -62,7 +62,7 @@ func TestServiceAccountEntriesLeaveWithTheLast(t *testing.T) {
 	n.checkLedger("on-robot", nil)
 }
 
-// A ServiceAccount that enforces mountable secrets refuses Pods that name
+// A ServiceAccount that enforces mountable secrets rejects Pods that name
 // anything else than it lists. So nothing else is injected, and that is told.
 func TestEnforcedServiceAccount(t *testing.T) {
 	t.Parallel()

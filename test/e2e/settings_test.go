@@ -88,11 +88,11 @@ func writeSettings(ctx context.Context, t *testing.T, e *env.Env, data map[strin
 	_, err := e.Kube.CoreV1().ConfigMaps(pullsecrets.SystemNamespace).Patch(ctx, settingsName, types.MergePatchType,
 		encode(map[string]any{"data": data}), metav1.PatchOptions{FieldManager: user})
 	if err != nil {
-		t.Errorf("Changing the settings: %v", err)
+		t.Errorf("update the settings: %v", err)
 	}
 }
 
-// An operator changes the settings of the product, which is felt everywhere, so
+// operator changes the settings of the product, which is felt everywhere, so
 // a test with one is never parallel.
 type operator struct {
 	*env.Env

@@ -18,7 +18,7 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// A lapse is the end of a grant at the latest moment at which it can be overlooked.
+// lapse is the end of a grant at the latest moment at which it can be overlooked.
 type lapse struct {
 	*platform
 	n   *tenant
@@ -60,7 +60,7 @@ func TestCopyOfAStaleViewDoesNotSurvive(t *testing.T) {
 		eventually(t, func(context.Context) error {
 			select {
 			case code := <-l.answered:
-				if refused := code != http.StatusCreated; refused != (l == going) {
+				if rejected := code != http.StatusCreated; rejected != (l == going) {
 					t.Errorf("In Namespace %s the copy was answered by %d", l.n.ns, code)
 				}
 				return nil
@@ -83,7 +83,7 @@ func meet(lapses []*lapse, w write) {
 			l.answered <- w.code
 		case l.end != nil:
 			if err := l.end(l.t.Context(), l); err != nil {
-				l.t.Error("Ending the grant: ", err)
+				l.t.Error("end the grant: ", err)
 			}
 			l.end = nil
 		}

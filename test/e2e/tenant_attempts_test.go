@@ -22,7 +22,7 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// An intruder has the role "edit" in one Namespace, to which ours is granted and
+// intruder has the role "edit" in one Namespace, to which ours is granted and
 // theirs is not, and tries to get at theirs.
 type intruder struct {
 	*tenant
@@ -67,7 +67,7 @@ func TestTenantGetsNoForeignCredential(t *testing.T) {
 			_, err := secrets.Patch(t.Context(), theirs.name, types.MergePatchType, []byte(`{"data":null}`), metav1.PatchOptions{})
 			i.forbidden(err)
 		},
-		"makes a ClusterPullSecret": func(i *intruder) {
+		"creates a ClusterPullSecret": func(i *intruder) {
 			object := &v1alpha1.ClusterPullSecret{ObjectMeta: metav1.ObjectMeta{Name: i.ns}}
 			object.Spec.SecretRef = v1alpha1.SecretReference{Namespace: pullsecrets.SourcesNamespace, Name: theirs.name}
 			object.Spec.NamespaceSelector = &metav1.LabelSelector{}
@@ -89,7 +89,7 @@ func TestTenantGetsNoForeignCredential(t *testing.T) {
 		"forges a ledger": func(i *intruder) {
 			i.applyAs("by-digest.yaml", "app", annotated(pullsecrets.AddedAnnotation, fmt.Sprintf(`{%q:"clusterpullsecret/%s"}`, theirs.name, theirs.name)))
 		},
-		"makes a Secret that looks like the copy": func(i *intruder) {
+		"creates a Secret that looks like the copy": func(i *intruder) {
 			i.makeLabelled(theirs.name, theirs.name)
 			i.waitForNoCopy(theirs.name)
 		},
@@ -169,7 +169,7 @@ func (i *intruder) forbidden(err error) {
 	}
 }
 
-// makeLabelled makes a Secret that claims to be a copy.
+// makeLabelled creates a Secret that claims to be a copy.
 func (i *intruder) makeLabelled(name, clusterPullSecret string) {
 	i.t.Helper()
 	secret := pullSecret(name, "registry.example.com", "forged")

@@ -33,9 +33,9 @@ import (
 )
 
 const (
-	// patience is how long a test waits for what should happen. It is long,
+	// timeout is how long a test waits for what should happen. It is long,
 	// because it costs time only where the test fails.
-	patience = time.Minute
+	timeout = time.Minute
 	// glance is how often it looks.
 	glance = 50 * time.Millisecond
 )
@@ -45,7 +45,7 @@ var services = schema.GroupVersionResource{Group: "serving.knative.dev", Version
 // servicesResource names the same to env.Requests.
 const servicesResource = "services.serving.knative.dev"
 
-// A tenant is a namespace of the cluster for one test, and the person who works
+// tenant is a namespace of the cluster for one test, and the person who works
 // there: most methods are what that person writes, waits for or looks at. A
 // method whose name begins with "check" looks once, one that begins with "wait"
 // until it is so.
@@ -55,7 +55,7 @@ type tenant struct {
 	ns string
 }
 
-// newTenant makes a namespace in which the backfill goes at any speed.
+// newTenant creates a namespace in which the backfill goes at any speed.
 func newTenant(t *testing.T, options ...env.NamespaceOption) *tenant {
 	t.Helper()
 	e := env.Get(t)
@@ -73,7 +73,7 @@ func optedIn(secrets string) env.NamespaceOption {
 func eventually(t *testing.T, holds func(ctx context.Context) error) {
 	t.Helper()
 	var missing error
-	err := wait.PollUntilContextTimeout(t.Context(), glance, patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), glance, timeout, true, func(ctx context.Context) (bool, error) {
 		err := holds(ctx)
 		if err == nil || ctx.Err() == nil {
 			missing = err // At the deadline it would only say that there is one.
@@ -81,7 +81,7 @@ func eventually(t *testing.T, holds func(ctx context.Context) error) {
 		return err == nil, nil
 	})
 	if err != nil {
-		t.Fatalf("After %s still: %v", patience, missing)
+		t.Fatalf("After %s still: %v", timeout, missing)
 	}
 }
 
@@ -133,7 +133,7 @@ func annotated(key, value string) func(*unstructured.Unstructured) {
 func (n *tenant) patch(service string, change map[string]any) {
 	n.t.Helper()
 	if err := n.tryPatch(n.t.Context(), service, change); err != nil {
-		n.t.Fatalf("Changing Service %s: %v", service, err)
+		n.t.Fatalf("update Service %s: %v", service, err)
 	}
 }
 
@@ -167,7 +167,7 @@ func (n *tenant) patchNamespace(change map[string]any) {
 	n.t.Helper()
 	_, err := n.Kube.CoreV1().Namespaces().Patch(n.t.Context(), n.ns, types.MergePatchType, encode(change), metav1.PatchOptions{FieldManager: user})
 	if err != nil {
-		n.t.Fatalf("Changing Namespace %s: %v", n.ns, err)
+		n.t.Fatalf("update Namespace %s: %v", n.ns, err)
 	}
 }
 
@@ -304,7 +304,7 @@ func (n *tenant) checkRevisions(service string, want int) {
 	}
 }
 
-// An about names what an Event is about.
+// about names what an Event is about.
 type about struct{ kind, name string }
 
 func service(name string) about { return about{"Service", name} }
@@ -358,7 +358,7 @@ func (n *tenant) checkEvents(object about, reason string, want int) {
 }
 
 // settle waits until the controller has handled everything that the tenant has
-// written up to now: it makes one more Service, which has to get the pull
+// written up to now: it creates one more Service, which has to get the pull
 // secrets that the Namespace declares, by the controller alone. Whatever else should have happened in
 // the namespace has happened before.
 func (n *tenant) settle(declared ...string) {
@@ -368,7 +368,7 @@ func (n *tenant) settle(declared ...string) {
 	n.waitForList(name, append([]string{name}, declared...)...)
 }
 
-// A tally counts what the controller writes to the Services of the namespace
+// tally counts what the controller writes to the Services of the namespace
 // from a moment on, where the cluster lets requests be counted.
 type tally struct {
 	*tenant

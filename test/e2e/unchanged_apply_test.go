@@ -41,7 +41,7 @@ func (p *person) specOf(name, spec string) []byte {
 }
 
 // A manifest that is applied once more, by somebody else, is no change, whatever is due
-// by then: Knative alone accepts it, makes no Revision and notes nobody.
+// by then: Knative alone accepts it, creates no Revision and notes nobody.
 func TestUnchangedApplyWhileSomethingIsDue(t *testing.T) {
 	t.Parallel()
 	for _, due := range []struct {

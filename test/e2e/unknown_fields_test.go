@@ -28,7 +28,7 @@ const exemptFromKnative = "webhooks.knative.dev/exclude"
 func TestUnknownFieldsSurvive(t *testing.T) {
 	e := env.Get(t)
 	// It changes Knative's installation, which nobody wants on a cluster that
-	// they need, and everybody's watches of Services start anew.
+	// they need, and everybody's watches of Services restart.
 	e.Need(t, env.ProcessControl)
 	n := newTenant(t, env.Labelled(exemptFromKnative, "true"))
 	defer teachField(t, e, "fieldOfTomorrow")()
@@ -74,7 +74,7 @@ func teachField(t *testing.T, e *env.Env, field string) (forget func()) {
 		operation["path"] = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/template/properties/spec/properties/" + field
 		_, err := definitions.Patch(t.Context(), servicesResource, types.JSONPatchType, encode([]any{operation}), metav1.PatchOptions{FieldManager: user})
 		if err != nil {
-			t.Errorf("Changing the definition of Knative Services: %v", err)
+			t.Errorf("update the definition of Knative Services: %v", err)
 		}
 	}
 	change(map[string]any{"op": "add", "value": map[string]any{"type": "object", "x-kubernetes-preserve-unknown-fields": true}})

@@ -37,10 +37,10 @@ func TestWebhookRights(t *testing.T) {
 	ctx, secrets := t.Context(), webhook.Kube.CoreV1().Secrets
 	only := metav1.ListOptions{FieldSelector: "metadata.name=" + certificate}
 	if _, err := secrets(pullsecrets.SystemNamespace).Get(ctx, certificate, metav1.GetOptions{}); err != nil {
-		t.Errorf("Reading its own certificate: %v", err)
+		t.Errorf("read its own certificate: %v", err)
 	}
 	if _, err := secrets(pullsecrets.SystemNamespace).List(ctx, only); err != nil {
-		t.Errorf("Listing its own certificate: %v", err)
+		t.Errorf("list its own certificate: %v", err)
 	}
 	forbidden := func(what string, err error) {
 		t.Helper()
@@ -115,7 +115,7 @@ func (n *tenant) checkWritesForbidden(webhook *env.Env, forbidden func(string, e
 		return err
 	}
 	if err := patchOwn(`"clientConfig":{"caBundle":null}`); err != nil {
-		n.t.Errorf("Writing the bundle of its own configuration: %v", err)
+		n.t.Errorf("write the bundle of its own configuration: %v", err)
 	}
 	for _, fields := range []string{
 		`"clientConfig":{"service":{"name":"another"}}`,
@@ -128,7 +128,7 @@ func (n *tenant) checkWritesForbidden(webhook *env.Env, forbidden func(string, e
 	for name, allowed := range map[string]bool{"controller.x": false, "x": false, "pullsecrets-webhook.x": true} {
 		_, err := leases.Create(n.t.Context(), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{DryRun: dryRun})
 		if allowed && err != nil {
-			n.t.Errorf("Creating a lease of its own: %v", err)
+			n.t.Errorf("create a lease of its own: %v", err)
 		}
 		if !allowed {
 			forbidden("creating the lease "+name, err)

@@ -27,14 +27,14 @@ import (
 // endLabel is set on what a witness watches when it has seen enough.
 const endLabel = "e2e.test/end"
 
-// A witness watches every change of a pull Secret, of the ServiceAccounts and of the
+// witness watches every change of a pull Secret, of the ServiceAccounts and of the
 // Revisions of the Service app, and notes what must not happen while Services run: that
 // the Secret is gone or another one or without its credential, that a list loses an
 // entry, that there is one more Revision.
 type witness struct {
 	*tenant
 	secret *corev1.Secret
-	// usable tells whether a node could still pull with the Secret.
+	// usable reports whether a node could still pull with the Secret.
 	usable func(*corev1.Secret) error
 	lists  map[string][]string
 
@@ -124,7 +124,7 @@ func (w *witness) seeSecret(kind watch.EventType, secret *corev1.Secret) {
 		return
 	}
 	if secret.UID != w.secret.UID {
-		w.note("Secret %s was made anew", secret.Name)
+		w.note("Secret %s was recreated", secret.Name)
 	}
 	if err := w.usable(secret); err != nil {
 		w.note("Secret %s has become useless: %v", secret.Name, err)

@@ -16,20 +16,20 @@ import (
 	"time"
 )
 
-// An AuditLog tells which requests the API server of a local cluster has
+// AuditLog tells which requests the API server of a local cluster has
 // answered: the measure of promises such as "exactly one write". Watches show
 // up when they end.
 type AuditLog struct {
 	path string
 }
 
-// A Mark is a moment in the audit log.
+// Mark is a moment in the audit log.
 type Mark int64
 
 // Requests are answered requests, in the order of their ends.
 type Requests []Request
 
-// A Request is one line of the audit log.
+// Request is one line of the audit log.
 type Request struct {
 	User        string
 	UserAgent   string

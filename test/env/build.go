@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// A program is one executable of the local cluster and where it is built.
+// program is one executable of the local cluster and where it is built.
 type program struct {
 	name   string // of the file in the bin directory
 	module string // directory of its Go module, relative to the repository
@@ -72,7 +72,7 @@ var writers = map[string]program{
 	"argocd-app": {name: "argocd-app", module: "test/writers/argocd", pkg: ".", title: "Argo CD's engine"},
 }
 
-// buildDirPattern names the directories in which builds are under way.
+// buildDirPattern names the directories in which builds are in progress.
 const buildDirPattern = ".build-*"
 
 // builder builds programs of the repository into its bin directory, which all
@@ -113,7 +113,7 @@ func (b builder) build(ctx context.Context, programs []program) error {
 	b.removeRemains()
 	for _, p := range programs {
 		if err := b.buildOne(ctx, p); err != nil {
-			return fmt.Errorf("building %s: %w", p.title, err)
+			return fmt.Errorf("build %s: %w", p.title, err)
 		}
 	}
 	if err := os.Symlink(binKubernetes, filepath.Join(b.binDir(), binKubectl)); err != nil && !errors.Is(err, os.ErrExist) {
@@ -136,7 +136,7 @@ func (b builder) buildOne(ctx context.Context, p program) error {
 	ldflags := "-s -w"
 	if p.versionOf != "" {
 		// Kubernetes' own build stamps its version so; without it the API
-		// server tells its clients v0.0.0, and Knative refuses to work with that.
+		// server tells its clients v0.0.0, and Knative rejects to work with that.
 		version, err := b.goCommand(ctx, p.module, "list", "-m", "-f", "{{.Version}}", p.versionOf)
 		if err != nil {
 			return err

@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// A childSpec says how to run one process of the cluster.
+// childSpec says how to run one process of the cluster.
 type childSpec struct {
 	name    string
 	program string
@@ -34,7 +34,7 @@ type childSpec struct {
 	grace time.Duration
 }
 
-// A child is a process that the supervisor keeps running: like a kubelet it
+// child is a process that the supervisor keeps running: like a kubelet it
 // starts it again when it ends by itself, but not when it was told to end.
 type child struct {
 	childSpec
@@ -52,7 +52,7 @@ type child struct {
 	overrides map[string]string
 }
 
-// A childRun is one life of a child.
+// childRun is one life of a child.
 type childRun struct {
 	process *os.Process
 	id      identity // for those who find it after the supervisor is gone
@@ -94,7 +94,7 @@ func (c *child) launch() error {
 		ctx, cancel := context.WithTimeout(c.life, 30*time.Second)
 		defer cancel()
 		if err := c.prepare(ctx); err != nil {
-			return fmt.Errorf("preparing %s: %w", c.name, err)
+			return fmt.Errorf("prepare %s: %w", c.name, err)
 		}
 	}
 	for name, value := range c.overrides {
@@ -232,7 +232,7 @@ func (c *child) logFile() string { return filepath.Join(c.logs, c.name+".log") }
 // current returns the running life of the child, or nil.
 func (c *child) current() *childRun { return c.run.Load() }
 
-// runsAs says whether the child runs as the spec says, with the program that
+// runsAs reports whether the child runs as the spec says, with the program that
 // is there now.
 func (c *child) runsAs(spec childSpec) bool {
 	run := c.current()

@@ -150,6 +150,6 @@ func TestRunsAs(t *testing.T) {
 	}
 	copyProgram()
 	if c.runsAs(same) {
-		t.Error("a program that was built anew is not noticed")
+		t.Error("a program that was built again is not noticed")
 	}
 }

@@ -26,7 +26,7 @@ type Options struct {
 
 const defaultLifetime = 12 * time.Hour
 
-// A local is a local cluster seen from outside of its supervisor.
+// local is a local cluster seen from outside of its supervisor.
 type local struct {
 	layout
 	options Options
@@ -286,7 +286,7 @@ func (l *local) lock(ctx context.Context) (unlock func(), err error) {
 		}
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			f.Close()
-			return nil, fmt.Errorf("locking %s: %w", f.Name(), err)
+			return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
 		}
 		if !waiting {
 			l.sayf("waiting for another command that works on the cluster in %s", l.dir)

@@ -174,7 +174,7 @@ func (p *Processes) Restart(ctx context.Context, name string, environment map[st
 	return p.act(ctx, name, "restart", environment)
 }
 
-// Scale runs that many processes, one at least, in the place of one of the
+// Scale runs that many processes, one at least, in place of one of the
 // product's Deployments, and returns when they are ready. The second one of
 // "controller" is "controller-1". They end with the next installation of the
 // product, at the latest.
@@ -200,7 +200,7 @@ func (p *Processes) startAll(ctx context.Context) error {
 }
 
 // InstallProduct applies config/ and starts the product where it does not run
-// or has been built anew.
+// or has been built again.
 func (p *Processes) InstallProduct(ctx context.Context) error {
 	return p.call(ctx, http.MethodPost, "/product/install", nil, nil)
 }

@@ -45,7 +45,7 @@ const (
 	RevisionsWait = "wait"
 )
 
-// A dataPlane stands in for what a local cluster lacks: the kubelet that runs
+// dataPlane stands in for what a local cluster lacks: the kubelet that runs
 // Pods, Knative's autoscaler that watches over their number, and the ingress
 // that routes to them. It writes into their status what these would write
 // once all is well, and so Knative's own controller makes Revisions, Routes
@@ -65,7 +65,7 @@ type dataPlane struct {
 	routesOnly bool
 }
 
-// An item of the queue is an object to look at.
+// item of the queue is an object to look at.
 type item struct{ kind, namespace, name string }
 
 const dataPlaneWorkers = 8
@@ -148,7 +148,7 @@ func (d *dataPlane) start(ctx, life context.Context) error {
 	knative.Start(life.Done())
 	networking.Start(life.Done())
 	if !cache.WaitForCacheSync(ctx.Done(), synced...) {
-		return fmt.Errorf("filling the stand-in data plane's caches: %w", context.Cause(ctx))
+		return fmt.Errorf("fill the stand-in data plane's caches: %w", context.Cause(ctx))
 	}
 
 	for range dataPlaneWorkers {

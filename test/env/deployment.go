@@ -25,7 +25,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd/api"
 )
 
-// A deployment is a Deployment that a process of this machine stands in for.
+// deployment is a Deployment that a process of this machine stands in for.
 // There is no node, so its Pods could never run; all else that it says holds
 // for the process: environment, arguments, ServiceAccount, probe. What is
 // tested is what is shipped.
@@ -51,7 +51,7 @@ var portVariables = map[string]string{
 // tokenLifetime outlives every cluster.
 const tokenLifetime = certificateLifetime
 
-// An installation is a set of manifests divided into what is applied to the
+// installation is a set of manifests divided into what is applied to the
 // cluster and what runs as processes.
 type installation struct {
 	// The names of Deployments with these prefixes name the processes and,
@@ -72,7 +72,7 @@ func (in *installation) divide(manifests []*unstructured.Unstructured, ports por
 	for _, object := range manifests {
 		switch object.GetKind() {
 		case "HorizontalPodAutoscaler":
-			// It would complain for ever that there are no Pods to measure.
+			// It would complain forever that there are no Pods to measure.
 		case "Deployment":
 			if image, found := in.pods[object.GetName()]; found {
 				if err := setImage(object, image); err != nil {

@@ -58,7 +58,7 @@ and each test takes the cluster from [Get] and a namespace of its own from
 fail says so with [Env.Need]; on a cluster that cannot do that it is not run,
 and [Main] says so at the end. [Env.Processes] stops, kills and starts the
 cluster's processes, also with other variables in their environment or more than
-one in the place of a Deployment, and [Env.Audit] tells what the API server was
+one in place of a Deployment, and [Env.Audit] tells what the API server was
 asked.
 
 Of a cluster that KUBECONFIG names nothing is known but what lies beside that file:

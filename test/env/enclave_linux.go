@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// An enclave is where the processes of a cluster with a node live: namespaces of
+// enclave is where the processes of a cluster with a node live: namespaces of
 // their own for network, mounts and processes. Nothing that a kubelet, a
 // container runtime or kube-proxy does there reaches the machine, and all of
 // it, containers and mounts and rules of the firewall, is gone when the first
@@ -98,11 +98,11 @@ const enclosing = syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEW
 // its children.
 func openNamespaces() error {
 	if err := syscall.Unshare(enclosing); err != nil {
-		return fmt.Errorf("opening namespaces for a node: %w", err)
+		return fmt.Errorf("open namespaces for a node: %w", err)
 	}
 	// Neither may a mount of the enclave appear outside.
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("keeping the node's mounts to itself: %w", err)
+		return fmt.Errorf("keep the node's mounts to itself: %w", err)
 	}
 	return nil
 }
@@ -180,10 +180,10 @@ func Enclose(dir string) error {
 	}
 }
 
-// mountProc shows the processes of the enclave in the place of the machine's.
+// mountProc shows the processes of the enclave in place of the machine's.
 func mountProc(layout) error {
 	if err := syscall.Mount("proc", "/proc", "proc", syscall.MS_NOSUID|syscall.MS_NODEV|syscall.MS_NOEXEC, ""); err != nil {
-		return fmt.Errorf("mounting /proc: %w", err)
+		return fmt.Errorf("mount /proc: %w", err)
 	}
 	return nil
 }
@@ -234,7 +234,7 @@ func hideDirectories(l layout) error {
 
 func bind(from, to string) error {
 	if err := syscall.Mount(from, to, "", syscall.MS_BIND, ""); err != nil {
-		return fmt.Errorf("putting %s in the place of %s: %w", from, to, err)
+		return fmt.Errorf("put %s in place of %s: %w", from, to, err)
 	}
 	return nil
 }

@@ -15,7 +15,7 @@ import (
 
 var errNoEnclave = errors.New("a node runs containers and needs Linux")
 
-// An enclave exists on Linux alone.
+// enclave exists on Linux alone.
 type enclave struct{ id identity }
 
 func newEnclave(string, string, []string, *os.File) (*enclave, error) { return nil, errNoEnclave }

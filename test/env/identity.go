@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// An identity tells one process from every other, also from a later one that
+// identity tells one process from every other, also from a later one that
 // the system gave the same number. Nothing here ever ends a process that it
 // cannot identify: clusters share the machine with other work.
 type identity struct {
@@ -22,7 +22,7 @@ type identity struct {
 	Program string `json:"program"`
 }
 
-// alive says whether exactly this process still runs.
+// alive reports whether exactly this process still runs.
 func (i identity) alive() bool {
 	if i.PID <= 0 {
 		return false
@@ -43,7 +43,7 @@ func (i identity) signal(s syscall.Signal) error {
 	return nil
 }
 
-// waitGone waits until the process has ended, and says whether it has.
+// waitGone waits until the process has ended, and reports whether it has.
 func (i identity) waitGone(ctx context.Context, patience time.Duration) bool {
 	err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, patience, true, func(context.Context) (bool, error) {
 		return !i.alive(), nil

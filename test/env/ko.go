@@ -51,13 +51,13 @@ func (s *supervisor) waitReachable(ctx context.Context, manifests []*unstructure
 		if object.GetKind() != "ConfigMap" {
 			continue
 		}
-		var refused error
+		var rejected error
 		err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
-			refused = s.installer.validate(ctx, object)
-			return refused == nil, nil
+			rejected = s.installer.validate(ctx, object)
+			return rejected == nil, nil
 		})
 		if err != nil {
-			return fmt.Errorf("waiting until the webhook is reached: %w", errors.Join(err, refused))
+			return fmt.Errorf("wait until the webhook is reached: %w", errors.Join(err, rejected))
 		}
 	}
 	return nil
@@ -105,7 +105,7 @@ func (s *supervisor) ko(ctx context.Context, args ...string) error {
 	return nil
 }
 
-// rolledOut says whether all Pods of a Deployment are those that it asks for
+// rolledOut reports whether all Pods of a Deployment are those that it asks for
 // now, and are there.
 func rolledOut(object *unstructured.Unstructured) bool {
 	var d appsv1.Deployment

@@ -20,7 +20,7 @@ rules:
 
 // controlPlane describes etcd, the API server and the controller manager, in
 // the order in which they start. Nothing of admission or authorization is
-// switched off: what a cluster would refuse, this one refuses.
+// switched off: what a cluster would reject, this one rejects.
 func controlPlane(l layout, program string, keys *pki, ports portBook) ([]childSpec, error) {
 	var chosen [4]int
 	for i, server := range []string{"etcd", "etcd peer", "kube-apiserver", "kube-controller-manager"} {
@@ -85,7 +85,7 @@ func controlPlane(l layout, program string, keys *pki, ports portBook) ([]childS
 			"kube-apiserver",
 			"--bind-address", loopback, "--secure-port", fmt.Sprint(apiServer),
 			// Clients inside of a cluster would be told this address, but there
-			// is no inside. The API server refuses a loopback address here; this
+			// is no inside. The API server rejects a loopback address here; this
 			// one is reserved for documentation and never dialled.
 			"--advertise-address", "192.0.2.1", "--endpoint-reconciler-type", "none",
 			"--etcd-servers", etcdURL, "--etcd-cafile", keys.path("ca.crt"),

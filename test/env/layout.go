@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 )
 
-// A layout knows where the files of a cluster lie below its directory.
+// layout knows where the files of a cluster lie below its directory.
 type layout struct{ dir string }
 
 func (l layout) state() string      { return filepath.Join(l.dir, "state.json") }

@@ -14,7 +14,7 @@ import (
 
 const knativePkg = "knative.dev/pkg"
 
-// An edit replaces one piece of a source file.
+// edit replaces one piece of a source file.
 type edit struct{ old, new string }
 
 // loopbackEdits are the three places where knative.dev/pkg listens. Its
@@ -24,7 +24,7 @@ type edit struct{ old, new string }
 // network, and no two of these programs could run side by side.
 //
 // So they are built with a copy of knative.dev/pkg in which these lines are
-// changed (the go command's -overlay would need no copy, but refuses files of
+// changed (the go command's -overlay would need no copy, but rejects files of
 // the module cache). What runs are Knative's own main programs and ours, not
 // imitations that would have to follow them, and nothing but the addresses
 // they listen on differs. PROBES_PORT is a variable that our own read, too.

@@ -56,7 +56,7 @@ func findMachinePrograms(ctx context.Context, b builder) (*machinePrograms, erro
 	}
 	found, missing = lookForPrograms(path, append(usualPlugins, filepath.Join(unpacked, usualPlugins[0])))
 	if len(missing) > 0 {
-		return nil, fmt.Errorf("a node needs %s: install them, or remove %s to have Debian's packages fetched anew", strings.Join(missing, ", "), unpacked)
+		return nil, fmt.Errorf("a node needs %s: install them, or remove %s to have Debian's packages fetched again", strings.Join(missing, ", "), unpacked)
 	}
 	var libraries []string
 	for _, pattern := range usualLibs {
@@ -134,7 +134,7 @@ func unpackPackages(ctx context.Context, dir string) error {
 	}
 	for _, file := range packages {
 		if output, err := exec.CommandContext(ctx, "dpkg-deb", "--extract", file, next).CombinedOutput(); err != nil {
-			return fmt.Errorf("unpacking %s: %w\n%s", filepath.Base(file), err, output)
+			return fmt.Errorf("unpack %s: %w\n%s", filepath.Base(file), err, output)
 		}
 		if err := os.Remove(file); err != nil {
 			return err

@@ -76,7 +76,7 @@ func readManifest(file string) ([]*unstructured.Unstructured, error) {
 	}
 }
 
-// An installer applies and deletes objects of any kind.
+// installer applies and deletes objects of any kind.
 type installer struct {
 	dynamic dynamic.Interface
 	mapper  *restmapper.DeferredDiscoveryRESTMapper
@@ -125,7 +125,7 @@ func (i *installer) apply(ctx context.Context, objects []*unstructured.Unstructu
 			return err
 		})
 		if err != nil {
-			return fmt.Errorf("applying %s %s: %w", object.GetKind(), object.GetName(), err)
+			return fmt.Errorf("apply %s %s: %w", object.GetKind(), object.GetName(), err)
 		}
 	}
 	return i.waitEstablished(ctx, objects)
@@ -139,7 +139,7 @@ func (i *installer) validate(ctx context.Context, object *unstructured.Unstructu
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("applying %s %s in a dry run: %w", object.GetKind(), object.GetName(), err)
+		return fmt.Errorf("apply %s %s in a dry run: %w", object.GetKind(), object.GetName(), err)
 	}
 	return nil
 }
@@ -202,7 +202,7 @@ func (i *installer) waitServed(ctx context.Context, crd *unstructured.Unstructur
 		return err == nil, err
 	})
 	if err != nil {
-		return fmt.Errorf("waiting until %s is served: %w", kind, err)
+		return fmt.Errorf("wait until %s is served: %w", kind, err)
 	}
 	return nil
 }
@@ -221,7 +221,7 @@ func (i *installer) waitFor(ctx context.Context, object *unstructured.Unstructur
 		return satisfied, err
 	})
 	if err != nil {
-		return fmt.Errorf("waiting until %s %s %s: %w", object.GetKind(), object.GetName(), what, err)
+		return fmt.Errorf("wait until %s %s %s: %w", object.GetKind(), object.GetName(), what, err)
 	}
 	return nil
 }

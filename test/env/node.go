@@ -85,7 +85,7 @@ func (s *supervisor) openEnclave(ctx context.Context) error {
 func (s *supervisor) startNode(ctx context.Context) error {
 	s.sayf("starting a node")
 	if err := makeCgroups(s.layout.cgroup()); err != nil {
-		return fmt.Errorf("making cgroups for Pods: %w", err)
+		return fmt.Errorf("create cgroups for Pods: %w", err)
 	}
 	for _, describe := range []func() (childSpec, error){
 		s.schedulerProcess, s.containerdProcess, s.kubeletProcess, s.proxyProcess,

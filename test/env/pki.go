@@ -159,7 +159,7 @@ func encodeCertificate(c *x509.Certificate) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: cert.CertificateBlockType, Bytes: c.Raw})
 }
 
-// An authority signs certificates.
+// authority signs certificates.
 type authority struct {
 	certificate *x509.Certificate
 	key         crypto.Signer

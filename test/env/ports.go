@@ -18,7 +18,7 @@ const loopback = "127.0.0.1"
 // local end of their connection, even of one to itself.
 const firstPort, lastPort = 20000, 29999
 
-// A portBook remembers which port each of a cluster's servers has, so that one
+// portBook remembers which port each of a cluster's servers has, so that one
 // that starts again is found where it was.
 type portBook map[string]int
 

@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// A Registry is a private registry that comes with a cluster. It asks for basic
+// Registry is a private registry that comes with a cluster. It asks for basic
 // auth, and nobody but its administrator may read an image that does not lie below
 // public/, until a test says who may.
 type Registry struct {
@@ -189,7 +189,7 @@ func (r *Registry) Push(ctx context.Context, repository, tag string) (string, er
 	return digestOf(content), err
 }
 
-// A descriptor is how a manifest refers to a part of an image.
+// descriptor is how a manifest refers to a part of an image.
 type descriptor struct {
 	MediaType string `json:"mediaType"`
 	Digest    string `json:"digest"`
@@ -243,7 +243,7 @@ func (r *Registry) call(ctx context.Context, method, path, contentType string, b
 	return content, err
 }
 
-// A RegistryRequest is what somebody asked of a registry, and the answer.
+// RegistryRequest is what somebody asked of a registry, and the answer.
 type RegistryRequest struct {
 	Time       time.Time `json:"time"`
 	User       string    `json:"user"` // empty where none was named
@@ -253,7 +253,7 @@ type RegistryRequest struct {
 	Status     int       `json:"status"`
 }
 
-// Granted says whether this request read a manifest: no pull does without.
+// Granted reports whether this request read a manifest: no pull does without.
 func (r RegistryRequest) Granted() bool {
 	return r.Status == http.StatusOK && strings.Contains(r.Path, "/manifests/")
 }

@@ -21,7 +21,7 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
-// A Kind of cluster.
+// Kind of cluster.
 type Kind string
 
 const (
@@ -34,7 +34,7 @@ const (
 	Existing Kind = "existing"
 )
 
-// An Env is a cluster with the product on it, seen by its administrator.
+// Env is a cluster with the product on it, seen by its administrator.
 type Env struct {
 	Kind       Kind
 	Kubeconfig string // its path

@@ -25,7 +25,7 @@ import (
 // busy machine.
 const startPatience = 3 * time.Minute
 
-// A connection is what it takes to act on the cluster as its administrator.
+// connection is what it takes to act on the cluster as its administrator.
 type connection struct {
 	layout layout
 	keys   *pki
@@ -33,7 +33,7 @@ type connection struct {
 	kube   kubernetes.Interface
 }
 
-// A supervisor owns all processes of one cluster.
+// supervisor owns all processes of one cluster.
 type supervisor struct {
 	*connection
 	options   Options
@@ -228,7 +228,7 @@ func (s *supervisor) installProduct(ctx context.Context) error {
 	return s.install(ctx, product)
 }
 
-// scale runs a number of processes in the place of one of the product's
+// scale runs a number of processes in place of one of the product's
 // Deployments. The first of them is left alone.
 func (s *supervisor) scale(ctx context.Context, name string, count int) error {
 	s.productMu.Lock()
@@ -271,7 +271,7 @@ func (s *supervisor) setReplicas(ctx context.Context, d *deployment, count int) 
 }
 
 // run makes sure that the process runs as the spec says: one that runs
-// otherwise, or whose program has been built anew, is replaced.
+// otherwise, or whose program has been built again, is replaced.
 func (s *supervisor) run(spec childSpec) error {
 	if err := s.forward(); err != nil {
 		return err
@@ -368,7 +368,7 @@ func (s *supervisor) endAll() {
 	}
 }
 
-// A state is what a supervisor leaves for others to find: how to reach it,
+// state is what a supervisor leaves for others to find: how to reach it,
 // and which processes are its own.
 type state struct {
 	Supervisor identity            `json:"supervisor"`

@@ -135,7 +135,7 @@ func Tool(t testing.TB, name string) string {
 	return tools.paths[name]
 }
 
-// A Capability is what not every cluster offers.
+// Capability is what not every cluster offers.
 type Capability string
 
 const (
@@ -185,7 +185,7 @@ func (e *Env) Need(t testing.TB, capabilities ...Capability) {
 	t.Skip("NOT RUN: " + reason)
 }
 
-// A NamespaceOption shapes a namespace of a test.
+// NamespaceOption shapes a namespace of a test.
 type NamespaceOption func(*corev1.Namespace)
 
 // Annotated adds an annotation.
@@ -200,7 +200,7 @@ func Labelled(key, value string) NamespaceOption {
 
 var notInNames = regexp.MustCompile(`[^a-z0-9]+`)
 
-// Namespace makes a namespace for the test alone, named after it, with its
+// Namespace creates a namespace for the test alone, named after it, with its
 // default ServiceAccount. It is deleted after the test; if the test has failed,
 // what the namespace tells about it is logged before.
 func (e *Env) Namespace(t testing.TB, options ...NamespaceOption) string {
@@ -212,7 +212,7 @@ func (e *Env) Namespace(t testing.TB, options ...NamespaceOption) string {
 	}
 	ns, err := e.Kube.CoreV1().Namespaces().Create(t.Context(), ns, metav1.CreateOptions{})
 	if err != nil {
-		t.Fatal("making a namespace:", err)
+		t.Fatal("create a namespace:", err)
 	}
 	t.Cleanup(func() {
 		// The test's own context has ended by now.
@@ -223,7 +223,7 @@ func (e *Env) Namespace(t testing.TB, options ...NamespaceOption) string {
 		}
 		// The test may have deleted it itself.
 		if err := e.Kube.CoreV1().Namespaces().Delete(ctx, ns.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
-			t.Error("deleting the namespace:", err)
+			t.Error("delete the namespace:", err)
 		}
 	})
 	err = wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
@@ -231,7 +231,7 @@ func (e *Env) Namespace(t testing.TB, options ...NamespaceOption) string {
 		return err == nil, nil
 	})
 	if err != nil {
-		t.Fatal("waiting for the default ServiceAccount:", err)
+		t.Fatal("wait for the default ServiceAccount:", err)
 	}
 	return ns.Name
 }

@@ -43,7 +43,7 @@ const Prefix = "fleet-"
 // Name is that of the i-th Service of a fleet.
 func Name(i int) string { return fmt.Sprintf("%s%04d", Prefix, i) }
 
-// Create makes the Services from number first up to, but not including, number
+// Create creates the Services from number first up to, but not including, number
 // end. Shape, unless it is nil, may change each of them before.
 func Create(ctx context.Context, client servingclient.Interface, namespace string, first, end int, shape func(i int, svc *servingv1.Service)) error {
 	return Each(ctx, end-first, workers, func(ctx context.Context, i int) error {
@@ -54,7 +54,7 @@ func Create(ctx context.Context, client servingclient.Interface, namespace strin
 			shape(i, svc)
 		}
 		if _, err := client.ServingV1().Services(namespace).Create(ctx, svc, metav1.CreateOptions{}); err != nil {
-			return fmt.Errorf("making Service %s/%s: %w", namespace, svc.Name, err)
+			return fmt.Errorf("create Service %s/%s: %w", namespace, svc.Name, err)
 		}
 		return nil
 	})
@@ -62,16 +62,16 @@ func Create(ctx context.Context, client servingclient.Interface, namespace strin
 
 // Wait waits until all Services of the namespace satisfy the condition; what
 // names it in the error.
-func Wait(ctx context.Context, client servingclient.Interface, namespace, what string, patience time.Duration, condition func(*servingv1.Service) bool) error {
+func Wait(ctx context.Context, client servingclient.Interface, namespace, what string, timeout time.Duration, condition func(*servingv1.Service) bool) error {
 	var total int
 	var missing []string
-	err := wait.PollUntilContextTimeout(ctx, 200*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, 200*time.Millisecond, timeout, true, func(ctx context.Context) (bool, error) {
 		// Version 0 is answered from the API server's cache, which spares it
 		// and etcd, and is never far behind.
 		list, err := client.ServingV1().Services(namespace).List(ctx, metav1.ListOptions{ResourceVersion: "0"})
 		if err != nil {
 			// The API server may be away for a while: some tests see to that.
-			return false, nil //nolint:nilerr // The patience ends it.
+			return false, nil //nolint:nilerr // The timeout ends it.
 		}
 		total, missing = len(list.Items), nil
 		for i := range list.Items {
@@ -82,7 +82,7 @@ func Wait(ctx context.Context, client servingclient.Interface, namespace, what s
 		return len(missing) == 0, nil
 	})
 	if err != nil {
-		return fmt.Errorf("waiting until all Services of %s %s: %w; %d of %d do not: %v", namespace, what, err, len(missing), total, missing[:min(len(missing), 5)])
+		return fmt.Errorf("wait until all Services of %s %s: %w; %d of %d do not: %v", namespace, what, err, len(missing), total, missing[:min(len(missing), 5)])
 	}
 	return nil
 }

@@ -15,7 +15,7 @@ import (
 	"slices"
 )
 
-// A Case is one Service and what is done to it.
+// Case is one Service and what is done to it.
 type Case struct {
 	// Due is what becomes due between the first step and the others, see Dues.
 	Due   string `json:"due"`
@@ -25,7 +25,7 @@ type Case struct {
 // Dues are what can become due without any change of a Service.
 var Dues = []string{"nothing", "more", "less", "account"}
 
-// A Step is one request: the whole manifest as its writer has it by then.
+// Step is one request: the whole manifest as its writer has it by then.
 type Step struct {
 	Writer   string         `json:"writer"`
 	User     string         `json:"user"`
@@ -94,7 +94,7 @@ func service(random *rand.Rand) map[string]any {
 	return manifest
 }
 
-// fit makes up for what Knative refuses most: volumes without mounts, mounts without
+// fit makes up for what Knative rejects most: volumes without mounts, mounts without
 // volumes, and containers without an image.
 func fit(manifest map[string]any) {
 	spec := at(at(at(manifest, "spec"), "template"), "spec")
@@ -171,7 +171,7 @@ func set(random *rand.Rand, m map[string]any, fields map[string][]string) {
 	m[name] = value
 }
 
-// A place is a key of an object or an index of a list, somewhere in a manifest.
+// place is a key of an object or an index of a list, somewhere in a manifest.
 type place struct {
 	in  any
 	key string

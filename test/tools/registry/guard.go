@@ -23,13 +23,13 @@ const publicPrefix = "public/"
 // what a run of tests needs, and a few megabytes.
 const maxKept = 20_000
 
-// A user may read the repositories with a prefix.
+// user may read the repositories with a prefix.
 type user struct {
 	Password     string `json:"password"`
 	Repositories string `json:"repositories"`
 }
 
-// A guard stands before a registry: it knows who may do what, and notes what
+// guard stands before a registry: it knows who may do what, and notes what
 // was asked.
 type guard struct {
 	registry http.Handler
@@ -40,7 +40,7 @@ type guard struct {
 	kept  []line // the newest, in order
 }
 
-// A line of the log. Who failed to prove who they are is named all the same.
+// line of the log. Who failed to prove who they are is named all the same.
 type line struct {
 	Time       time.Time `json:"time"`
 	User       string    `json:"user"` // empty where none is named
@@ -84,7 +84,7 @@ func (g *guard) serve(w http.ResponseWriter, r *http.Request, repository string)
 		// For whoever waits until this program serves.
 	case named && !proven, !named && !open:
 		w.Header().Set("WWW-Authenticate", `Basic realm="registry"`)
-		refuse(w, http.StatusUnauthorized, "UNAUTHORIZED")
+		reject(w, http.StatusUnauthorized, "UNAUTHORIZED")
 	case strings.HasPrefix(r.URL.Path, "/users/") && name == administrator:
 		g.changeUser(w, r, strings.TrimPrefix(r.URL.Path, "/users/"))
 	case strings.HasPrefix(r.URL.Path, "/requests/") && name == administrator:
@@ -92,12 +92,12 @@ func (g *guard) serve(w http.ResponseWriter, r *http.Request, repository string)
 	case name == administrator, open, reads && (repository == "" || strings.HasPrefix(repository, known.Repositories)):
 		g.registry.ServeHTTP(w, r)
 	default:
-		refuse(w, http.StatusForbidden, "DENIED")
+		reject(w, http.StatusForbidden, "DENIED")
 	}
 }
 
-// refuse answers as the registry protocol says.
-func refuse(w http.ResponseWriter, status int, code string) {
+// reject answers as the registry protocol says.
+func reject(w http.ResponseWriter, status int, code string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(map[string]any{"errors": []any{map[string]any{"code": code, "message": http.StatusText(status)}}})
@@ -157,7 +157,7 @@ func repositoryOf(path string) string {
 	return ""
 }
 
-// A recorder remembers the status of an answer.
+// recorder remembers the status of an answer.
 type recorder struct {
 	http.ResponseWriter
 	status int

@@ -66,7 +66,7 @@ func run(ctx context.Context) error {
 	for _, image := range images {
 		repository, program, _ := strings.Cut(image, "=")
 		if err := put(store, repository, program); err != nil {
-			return fmt.Errorf("making the image %s: %w", repository, err)
+			return fmt.Errorf("create the image %s: %w", repository, err)
 		}
 	}
 	server := &http.Server{Handler: newGuard(store, password, os.Stdout), ReadHeaderTimeout: 10 * time.Second}

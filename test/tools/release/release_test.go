@@ -189,7 +189,7 @@ func unpack(t *testing.T, archive string) map[string][]byte {
 	}
 }
 
-// A release that nobody has thought about is refused before anything is built.
+// A release that nobody has thought about is rejected before anything is built.
 func TestReleaseWantsAVersion(t *testing.T) {
 	for _, env := range []string{"VERSION=", "VERSION=1.2.3", "VERSION=latest", "VERSION=v1.2.3;x", "KO_DOCKER_REPO="} {
 		cmd := exec.CommandContext(t.Context(), "bash", "hack/release.sh")
@@ -361,7 +361,7 @@ func buildKo(t *testing.T) string {
 	ko := filepath.Join(t.TempDir(), "ko")
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", ko, "github.com/google/ko")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("Building ko: %v\n%s", err, out)
+		t.Fatalf("build ko: %v\n%s", err, out)
 	}
 	return ko
 }

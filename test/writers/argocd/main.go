@@ -66,7 +66,7 @@ func run(ctx context.Context, kubeconfig string, sync, serverSide, respect bool)
 	return a.compare(ctx)
 }
 
-// An app is an Application of one object.
+// app is an Application of one object.
 type app struct {
 	kubectl kube.KubectlCmd
 	config  *rest.Config
@@ -99,7 +99,7 @@ func (a app) sync(ctx context.Context, serverSide, respect bool) error {
 	return err
 }
 
-// A comparison is a way in which Argo CD can compare.
+// comparison is a way in which Argo CD can compare.
 type comparison struct {
 	name    string
 	options []diff.Option
