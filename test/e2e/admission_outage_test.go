@@ -136,7 +136,7 @@ func (s *stream) end() (made map[string]bool) {
 
 // checkMakesUp stops the stream and checks that no request was rejected, and that the
 // controller wrote exactly those Services that admission missed, once each.
-func (s *stream) checkMakesUp(counting tally) {
+func (s *stream) checkMakesUp(counting writeCounter) {
 	s.t.Helper()
 	made := s.end()
 	for _, err := range s.rejected {
@@ -192,7 +192,7 @@ func TestKilledWebhookRejectsNothing(t *testing.T) {
 	n := newTenant(t, optedIn("ghcr"))
 	shape := withoutPods(t, n.Env)
 	t.Cleanup(func() { n.start("webhook") })
-	counting := n.startTally()
+	counting := n.startCounting()
 	s := n.startStream(shape)
 
 	s.waitForMore(phase)
@@ -223,7 +223,7 @@ func TestStartingWebhookRejectsNothing(t *testing.T) {
 	n := newTenant(t, optedIn("ghcr"))
 	shape := withoutPods(t, n.Env)
 	t.Cleanup(func() { n.start("webhook") })
-	counting := n.startTally()
+	counting := n.startCounting()
 	s := n.startStream(shape)
 
 	for range coldStarts {

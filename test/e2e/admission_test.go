@@ -17,7 +17,7 @@ func TestFirstRevisionHasPullSecrets(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, optedIn("ghcr, quay"))
 	n.apply("service-accounts.yaml")
-	counting := n.startTally()
+	counting := n.startCounting()
 	alice := n.person("alice")
 	alice.run(manifest(alice, []string{"own"}, first), "kubectl", "apply", "-f", "-")
 	n.checkList("app", "own", "ghcr", "quay")
@@ -36,7 +36,7 @@ func TestFirstRevisionHasPullSecrets(t *testing.T) {
 func TestServiceAnnotationTakesEffectAtAdmission(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t)
-	counting := n.startTally()
+	counting := n.startCounting()
 	alice, bob := n.person("alice"), n.person("bob")
 	alice.run(manifest(alice, nil, first), "kubectl", "apply", "-f", "-")
 	n.checkList("app")

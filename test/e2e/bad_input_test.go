@@ -156,7 +156,7 @@ func TestNothingIsInjectedWithoutRoomForTheLedger(t *testing.T) {
 		used += len(key) + len(value)
 	}
 	n.annotate("app", "example.com/filler", strings.Repeat("x", maxAnnotations-used-10))
-	counting := n.startTally()
+	counting := n.startCounting()
 
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
 	n.waitForEvent(service("app"), "BackfillDenied", "ghcr (namespace)", "annotations are too large")

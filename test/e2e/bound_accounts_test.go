@@ -136,7 +136,7 @@ func TestDisabledInjectStillBindsServiceAccounts(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, optedIn("ghcr"), binds("*"), env.Annotated(pullsecrets.InjectAnnotation, "disabled"))
 	n.waitForAccount("default", map[string]string{"ghcr": "namespace"}, "ghcr")
-	counting := n.startTally()
+	counting := n.startCounting()
 	n.apply("by-digest.yaml")
 	n.waitForReady("app")
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr, quay")

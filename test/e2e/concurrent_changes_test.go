@@ -101,7 +101,7 @@ func TestBackfillSkipsDeletedServices(t *testing.T) {
 		n.applyAs("by-digest.yaml", name)
 	}
 	n.waitForReady(names...)
-	counting := n.startTally()
+	counting := n.startCounting()
 
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
 	gone := sets.New[string]()

@@ -19,7 +19,7 @@ import (
 func TestContestedServiceIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, withoutAdmission)
-	counting := n.startTally()
+	counting := n.startCounting()
 	n.applyAs("by-digest.yaml", "app", annotated(pullsecrets.SecretsAnnotation, "ghcr"))
 	removals := 0
 	eventually(t, func(context.Context) error {

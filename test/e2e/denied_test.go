@@ -35,7 +35,7 @@ func TestDenialIsReportedOnce(t *testing.T) {
 		}
 		return nil
 	})
-	counting := n.startTally()
+	counting := n.startCounting()
 
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
 	n.waitForEvent(service("app"), "BackfillDenied", "ghcr (namespace)", "timeoutSeconds")

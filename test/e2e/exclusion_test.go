@@ -37,7 +37,7 @@ func TestExcludedByName(t *testing.T) {
 	n.apply("by-digest.yaml")
 	n.waitForList("app", "ghcr")
 	n.waitForReady("app")
-	counting := n.startTally()
+	counting := n.startCounting()
 
 	o.set(map[string]string{excludedNamespaces: "other-*, " + n.ns[:len(n.ns)-2] + "*"})
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr, quay")

@@ -87,7 +87,7 @@ func (n *tenant) waitForFleet(what string, condition func(*servingv1.Service) bo
 }
 
 // fleetWrites returns the successful writes of the fleet's Services.
-func (c tally) fleetWrites() env.Requests {
+func (c writeCounter) fleetWrites() env.Requests {
 	c.t.Helper()
 	requests, _ := c.requests()
 	return slices.DeleteFunc(requests.Writes().Of(servicesResource), func(r env.Request) bool {
@@ -97,7 +97,7 @@ func (c tally) fleetWrites() env.Requests {
 
 // checkFleet checks that each Service of the fleet was written exactly once and has
 // exactly one more Revision. Knative must have reconciled all of them.
-func (n *tenant) checkFleet(counting tally) {
+func (n *tenant) checkFleet(counting writeCounter) {
 	n.t.Helper()
 	written := map[string]int{}
 	for _, r := range counting.fleetWrites() {
@@ -144,7 +144,7 @@ func TestControllerIsKilledDuringBackfill(t *testing.T) {
 	n := newTenant(t)
 	n.makeFleet(fleetSize, withoutPods(t, n.Env))
 	t.Cleanup(func() { n.start("controller") })
-	counting := n.startTally()
+	counting := n.startCounting()
 	// The same moments each time, as far as a busy machine allows.
 	random := rand.New(rand.NewPCG(1, 2))
 

@@ -27,7 +27,7 @@ func TestInjectDisabledAddsAndRemovesNothing(t *testing.T) {
 
 	// The Namespace's value takes precedence over the Service's.
 	n.waitForReady("app")
-	counting := n.startTally()
+	counting := n.startCounting()
 	n.annotateNamespace(pullsecrets.InjectAnnotation, "disabled")
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr, quay")
 	n.annotate("opted-out", pullsecrets.InjectAnnotation, "declared")
@@ -52,7 +52,7 @@ func TestInvalidInjectIsReported(t *testing.T) {
 			n.applyAs("by-digest.yaml", "app", annotated(pullsecrets.SecretsAnnotation, "ghcr"))
 			n.waitForList("app", "ghcr")
 			n.waitForReady("app")
-			counting := n.startTally()
+			counting := n.startCounting()
 
 			n.patch("app", map[string]any{"metadata": map[string]any{"annotations": map[string]any{
 				pullsecrets.InjectAnnotation: value, pullsecrets.SecretsAnnotation: "quay",
@@ -72,7 +72,7 @@ func TestInvalidInjectIsReported(t *testing.T) {
 			n.apply("by-digest.yaml")
 			n.waitForList("app", "ghcr")
 			n.waitForReady("app")
-			counting := n.startTally()
+			counting := n.startCounting()
 
 			n.patchNamespace(map[string]any{"metadata": map[string]any{"annotations": map[string]any{
 				pullsecrets.InjectAnnotation: value, pullsecrets.SecretsAnnotation: "quay",

@@ -19,7 +19,7 @@ func TestNamedTemplateIsLeftAlone(t *testing.T) {
 	n := newTenant(t, withoutAdmission)
 	n.apply("named.yaml")
 	n.waitForReady("app")
-	counting := n.startTally()
+	counting := n.startCounting()
 
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
 	n.waitForEvent(service("app"), "NamedRevision", "app-one", "ghcr (namespace)", "the next name")

@@ -24,7 +24,7 @@ func TestNamespaceOptInReachesExistingServices(t *testing.T) {
 	n.apply("by-digest.yaml")
 	n.waitForReady("app")
 	n.checkRevisions("app", 1)
-	counting := n.startTally()
+	counting := n.startCounting()
 
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr, quay")
 

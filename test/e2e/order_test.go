@@ -35,7 +35,7 @@ func TestOrderAloneIsNeverWritten(t *testing.T) {
 	n.waitForList("app", "own-b", "own-a", "svc-a", "svc-b", "ns-a", "ns-b")
 	n.waitForReady("app")
 
-	counting, generation := n.startTally(), n.get("app").GetGeneration()
+	counting, generation := n.startCounting(), n.get("app").GetGeneration()
 	n.annotate("app", pullsecrets.SecretsAnnotation, "svc-b, svc-a")
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ns-b, ns-a")
 	n.settle("ns-b", "ns-a")
@@ -51,7 +51,7 @@ func TestOrderAloneIsNeverWritten(t *testing.T) {
 	for _, name := range turned {
 		refs = append(refs, map[string]any{"name": name})
 	}
-	counting = n.startTally()
+	counting = n.startCounting()
 	n.patch("app", templateSpec(map[string]any{"imagePullSecrets": refs}))
 	n.settle("ns-b", "ns-a")
 	n.checkList("app", turned...)

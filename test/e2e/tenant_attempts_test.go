@@ -22,8 +22,8 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// intruder has the role "edit" in one Namespace, to which ours is granted and
-// theirs is not, and tries to get at theirs.
+// intruder is a user with the role "edit" in one Namespace, which is granted the
+// credential ours and not theirs, and who tries to get theirs.
 type intruder struct {
 	*tenant
 	as           *env.Env
@@ -31,9 +31,8 @@ type intruder struct {
 	ours, theirs *platform
 }
 
-// Whatever a tenant writes, a credential that the platform team has not granted to
-// the Namespace never gets there, and one that it has granted elsewhere is not
-// harmed.
+// Whatever a tenant writes, a credential that is not granted to its Namespace never gets
+// there, and credentials granted elsewhere are not affected.
 func TestTenantGetsNoForeignCredential(t *testing.T) {
 	t.Parallel()
 	ours, theirs := newPlatform(t), newPlatform(t)
@@ -43,7 +42,7 @@ func TestTenantGetsNoForeignCredential(t *testing.T) {
 	owner := newTenant(t, optedIn(theirs.name), theirs.granted())
 	kept := owner.waitForCopy(theirs.name, "foreign")
 	if !isForeign(kept) {
-		t.Fatal("The foreign credential is not recognized")
+		t.Fatal("the foreign credential is not recognized")
 	}
 
 	for what, try := range map[string]func(*intruder){
@@ -105,7 +104,7 @@ func TestTenantGetsNoForeignCredential(t *testing.T) {
 			i.patchOwn(ours.name, map[string]any{"metadata": map[string]any{"labels": map[string]any{pullsecrets.ClusterPullSecretLabel: theirs.name}}})
 			eventually(t, func(context.Context) error {
 				if now := i.copyOf(ours.name); now == nil || now.Labels[pullsecrets.ClusterPullSecretLabel] != ours.name {
-					return fmt.Errorf("the copy is not mended")
+					return fmt.Errorf("the copy is not restored")
 				}
 				return nil
 			})
@@ -125,7 +124,7 @@ func TestTenantGetsNoForeignCredential(t *testing.T) {
 			i.settled()
 			i.checkNothingForeign()
 			if now := owner.copyOf(theirs.name); now == nil || now.ResourceVersion != kept.ResourceVersion {
-				t.Errorf("The copy of Namespace %s has become %v, want it left alone", owner.ns, now)
+				t.Errorf("copy of Namespace %s has changed: %v", owner.ns, now)
 			}
 		})
 	}
@@ -152,7 +151,7 @@ func newIntruder(t *testing.T, ours, theirs *platform) *intruder {
 		t.Fatal(err)
 	}
 	i := &intruder{tenant: &tenant{Env: as, t: t, ns: n.ns}, as: as, cps: cps, ours: ours, theirs: theirs}
-	// The role works here as soon as the API server knows of it.
+	// The binding takes effect once the API server has observed it.
 	eventually(t, func(context.Context) error { return i.read(n.ns, ours.name) })
 	return i
 }
@@ -165,7 +164,7 @@ func (i *intruder) read(namespace, name string) error {
 func (i *intruder) forbidden(err error) {
 	i.t.Helper()
 	if !apierrors.IsForbidden(err) {
-		i.t.Errorf("The attempt ended with %v, want it forbidden", err)
+		i.t.Errorf("attempt returned %v, want Forbidden", err)
 	}
 }
 
@@ -186,8 +185,8 @@ func (i *intruder) patchOwn(name string, change map[string]any) {
 	}
 }
 
-// settled waits until the controller has come to the Namespace once more: it mends
-// the copy, which is deleted for that.
+// settled waits until the controller has reconciled the Namespace again: it restores the
+// copy, which is deleted for this.
 func (i *intruder) settled() {
 	i.t.Helper()
 	if err := i.as.Kube.CoreV1().Secrets(i.ns).Delete(i.t.Context(), i.ours.name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
