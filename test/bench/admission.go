@@ -47,7 +47,7 @@ func admission(ctx context.Context, e *env.Env, s settings, out io.Writer) error
 	if err := makeDeclaringNamespace(ctx, e, bypassedNamespace, map[string]string{awayLabel: "true"}); err != nil {
 		return err
 	}
-	if err := furnished(ctx, e.Kube, s.admissionNamespaces+1); err != nil {
+	if err := waitForDefaults(ctx, e.Kube, s.admissionNamespaces+1); err != nil {
 		return err
 	}
 	client, err := unlimited(e)
@@ -72,9 +72,9 @@ func makeDeclaringNamespace(ctx context.Context, e *env.Env, name string, labels
 	return err
 }
 
-// furnished waits until the controller manager has created the default objects of each
+// waitForDefaults waits until the controller manager has created the default objects of each
 // namespace, so that this work does not affect the measurement.
-func furnished(ctx context.Context, kube kubernetes.Interface, namespaces int) error {
+func waitForDefaults(ctx context.Context, kube kubernetes.Interface, namespaces int) error {
 	var accounts, authorities int
 	err := wait.PollUntilContextTimeout(ctx, time.Second, 2*timeout, true, func(ctx context.Context) (bool, error) {
 		// resourceVersion 0 is served from the API server's cache.

@@ -181,7 +181,7 @@ func (d *distributor) grow(ctx context.Context, n int) error {
 
 // settled waits until Kubernetes no longer works on the Namespaces.
 func (d *distributor) settled(ctx context.Context) error {
-	return furnished(ctx, d.admin, d.namespaces+d.extra)
+	return waitForDefaults(ctx, d.admin, d.namespaces+d.extra)
 }
 
 // step is one measured operation.

@@ -62,8 +62,8 @@ func neighbours(ctx context.Context, e *env.Env, s settings, out io.Writer) erro
 		beside func(ctx context.Context, round int) (stop func() error, err error)
 	}{
 		{"alone", func(context.Context, int) (func() error, error) { return func() error { return nil }, nil }},
-		{"beside excluded", func(ctx context.Context, round int) (func() error, error) { return unleash(ctx, e, round, true) }},
-		{"beside hostile", func(ctx context.Context, round int) (func() error, error) { return unleash(ctx, e, round, false) }},
+		{"beside excluded", func(ctx context.Context, round int) (func() error, error) { return startAttacks(ctx, e, round, true) }},
+		{"beside hostile", func(ctx context.Context, round int) (func() error, error) { return startAttacks(ctx, e, round, false) }},
 	}
 	took := make(map[string][][]float64, len(worlds))
 	for round := range s.neighbourRounds {
@@ -277,9 +277,9 @@ func (g *good) until(ctx context.Context, start time.Time, holds func() (bool, e
 	return time.Since(start), err
 }
 
-// unleash creates the namespaces of the hostile tenants and starts the attacks. stop ends
+// startAttacks creates the namespaces of the hostile tenants and starts the attacks. stop ends
 // the attacks, deletes what they created and returns their errors.
-func unleash(ctx context.Context, e *env.Env, round int, excluded bool) (stop func() error, err error) {
+func startAttacks(ctx context.Context, e *env.Env, round int, excluded bool) (stop func() error, err error) {
 	client, err := unlimited(e)
 	if err != nil {
 		return nil, err

@@ -87,7 +87,7 @@ func run(ctx context.Context, dir string) error {
 			}
 		}
 	}
-	return d.sayGoodbye(dir)
+	return d.printNextSteps(dir)
 }
 
 // demo is one run of the demo.
@@ -135,7 +135,7 @@ func quoted(args []string) string {
 	return strings.Join(words, " ")
 }
 
-func (d *demo) sayGoodbye(dir string) error {
+func (d *demo) printNextSteps(dir string) error {
 	stop := "make cluster-down"
 	if dir != defaultDir {
 		stop = "go run ./test/env/cmd/cluster down --dir " + dir

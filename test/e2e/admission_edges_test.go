@@ -110,7 +110,7 @@ func (a *answer) succeeded(t *testing.T) *answer {
 func (a *answer) checkList(t *testing.T, want ...string) {
 	t.Helper()
 	if got := pullSecretsOf(a.object); !slices.Equal(got, want) {
-		t.Errorf("The answer has imagePullSecrets %q, want %q", got, want)
+		t.Errorf("the answer has imagePullSecrets %q, want %q", got, want)
 	}
 }
 
@@ -118,7 +118,7 @@ func (a *answer) checkList(t *testing.T, want ...string) {
 func (a *answer) checkLedger(t *testing.T, want string) {
 	t.Helper()
 	if got, found := a.object.GetAnnotations()[pullsecrets.AddedAnnotation]; got != want || found != (want != "") {
-		t.Errorf("The answer has the ledger %.200q, want %q", got, want)
+		t.Errorf("the answer has the ledger %.200q, want %q", got, want)
 	}
 }
 
@@ -128,7 +128,7 @@ func (a *answer) checkWarned(t *testing.T, parts ...string) {
 	if !slices.ContainsFunc(a.warnings, func(w string) bool {
 		return !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(w, part) })
 	}) {
-		t.Errorf("The warnings are %q, want one with %q", a.warnings, parts)
+		t.Errorf("the warnings are %q, want one with %q", a.warnings, parts)
 	}
 }
 
@@ -330,10 +330,10 @@ func TestForgedLedgerRemovesNothing(t *testing.T) {
 				a.succeeded(t).checkList(t, "own-b", "own-a", "ghcr")
 				a.checkLedger(t, addedGHCR)
 				if got := a.object.GetGeneration(); got != generation {
-					t.Errorf("The answer has generation %d, want %d", got, generation)
+					t.Errorf("the answer has generation %d, want %d", got, generation)
 				}
 				if got := a.warned(pullsecrets.AddedAnnotation + " is ignored"); got != forged.malformed {
-					t.Errorf("The warnings are %q, want one about the ledger: %t", a.warnings, forged.malformed)
+					t.Errorf("the warnings are %q, want one about the ledger: %t", a.warnings, forged.malformed)
 				}
 				n.checkWarnings(a)
 			}
@@ -490,7 +490,7 @@ func TestServiceWithGeneratedNameGetsPullSecrets(t *testing.T) {
 	}).succeeded(t)
 	a.checkList(t, "ghcr")
 	if name := a.object.GetName(); !strings.HasPrefix(name, "app-") || len(name) == len("app-") {
-		t.Errorf("The Service has the name %q, want one that begins with app-", name)
+		t.Errorf("the Service has the name %q, want one that begins with app-", name)
 	}
 }
 
@@ -511,14 +511,14 @@ func TestWebhookIsNotCalledForStatus(t *testing.T) {
 		t.Errorf("webhook was called for a status update: it warned %q", a.warnings)
 	}
 	if got, _, _ := unstructured.NestedString(a.object.Object, "status", "annotations", "example.com/note"); got != "x" {
-		t.Errorf("The status has the note %q, want it written", got)
+		t.Errorf("status has the note %q, want it updated", got)
 	}
 	if !reflect.DeepEqual(a.object.Object["spec"], asked.object.Object["spec"]) || !maps.Equal(a.object.GetAnnotations(), asked.object.GetAnnotations()) {
 		t.Errorf("status update changed the Service from\n%v to\n%v", asked.object, a.object)
 	}
 	for _, rule := range n.injectRules() {
 		if !slices.Equal(rule.Resources, []string{"services"}) {
-			t.Errorf("The API server calls the webhook for %q, want services alone", rule.Resources)
+			t.Errorf("the API server calls the webhook for %q, want services alone", rule.Resources)
 		}
 	}
 }

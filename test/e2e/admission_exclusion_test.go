@@ -55,7 +55,7 @@ func TestWebhookIsNotCalledForExcludedNamespaces(t *testing.T) {
 			continue
 		}
 		if got := selector.Matches(labels.Set(namespace.Labels)); got != want {
-			t.Errorf("The API server calls the webhook for Services in %s: %t, want %t; the selector is %s", name, got, want, selector)
+			t.Errorf("the API server calls the webhook for Services in %s: %t, want %t; the selector is %s", name, got, want, selector)
 		}
 	}
 	for _, name := range []string{pullsecrets.SystemNamespace, pullsecrets.SourcesNamespace} {

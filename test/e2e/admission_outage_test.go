@@ -121,7 +121,7 @@ func (s *stream) waitForMore(more int) {
 	before, _ := s.state()
 	eventually(s.t, func(context.Context) error {
 		if made, _ := s.state(); made < before+more {
-			return fmt.Errorf("%d more Services were made, want %d", made-before, more)
+			return fmt.Errorf("%d more Services were created, want %d", made-before, more)
 		}
 		return nil
 	})
@@ -134,9 +134,9 @@ func (s *stream) end() (made map[string]bool) {
 	return s.made
 }
 
-// checkMakesUp stops the stream and checks that no request was rejected, and that the
+// checkCatchesUp stops the stream and checks that no request was rejected, and that the
 // controller wrote exactly those Services that admission missed, once each.
-func (s *stream) checkMakesUp(counting writeCounter) {
+func (s *stream) checkCatchesUp(counting writeCounter) {
 	s.t.Helper()
 	made := s.end()
 	for _, err := range s.rejected {
@@ -211,7 +211,7 @@ func TestKilledWebhookRejectsNothing(t *testing.T) {
 	n.start("webhook")
 	s.waitForMore(phase)
 
-	s.checkMakesUp(counting)
+	s.checkCatchesUp(counting)
 	n.checkAdmits("later")
 }
 
@@ -234,7 +234,7 @@ func TestStartingWebhookRejectsNothing(t *testing.T) {
 	}
 	s.waitForMore(phase / 2)
 
-	s.checkMakesUp(counting)
+	s.checkCatchesUp(counting)
 	n.checkAdmits("later")
 }
 
@@ -263,7 +263,7 @@ func TestWebhookIsNotReadyBeforeItsCachesAreSynced(t *testing.T) {
 	n.applyAs("by-digest.yaml", "early")
 	n.waitForList("early", "ghcr") // by the controller
 	if code, body, err := readiness(t.Context(), n.Env, "webhook"); code != http.StatusServiceUnavailable {
-		t.Errorf("The readiness probe answers %d %q, %v; want 503 as long as the webhook cannot list ServiceAccounts", code, body, err)
+		t.Errorf("the readiness probe answers %d %q, %v; want 503 as long as the webhook cannot list ServiceAccounts", code, body, err)
 	}
 
 	restore()
@@ -309,7 +309,7 @@ func TestRotationDoesNotWaitForTheWebhook(t *testing.T) {
 	}
 	n.start("controller")
 	n.waitForNoCopy(p.name)
-	p.waitForItsEnd()
+	p.waitForDeletion()
 }
 
 // readiness calls the readiness probe of a process.

@@ -73,7 +73,7 @@ func TestServiceAccountEntriesAreKept(t *testing.T) {
 	n.applyAs("by-digest.yaml", "app", annotated(pullsecrets.SecretsAnnotation, "ghcr"))
 	account := n.list("app")[1:]
 	if len(account) == 0 {
-		t.Fatal("The ServiceAccount's pull secrets were not carried over")
+		t.Fatal("the ServiceAccount's pull secrets were not carried over")
 	}
 	n.annotate("app", pullsecrets.SecretsAnnotation, "quay")
 	n.checkList("app", append([]string{"quay"}, account...)...)

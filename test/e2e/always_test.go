@@ -92,7 +92,7 @@ func TestAlwaysAndDeclaredNamesAddEachEntryOnce(t *testing.T) {
 	n.waitForAccount("default", map[string]string{p.name: "namespace"}, p.name)
 	n.settle(p.name)
 	if now := n.copyOf(p.name); now == nil || now.ResourceVersion != before.ResourceVersion {
-		t.Errorf("The copy has become %v, want it left alone", now)
+		t.Errorf("the copy changed to %v, want it unchanged", now)
 	}
 	n.checkRevisions("app", 1)
 }

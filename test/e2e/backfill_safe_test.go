@@ -46,7 +46,7 @@ func TestSafeBackfillDeploysNoOtherImage(t *testing.T) {
 // A Service without a working Revision has nothing to lose.
 func TestSafeBackfillChangesServicesThatWereNeverReady(t *testing.T) {
 	t.Parallel()
-	env.Get(t).Need(t, env.RevisionFates)
+	env.Get(t).Need(t, env.RevisionOutcomes)
 	n := newTenant(t, env.Labelled(env.RevisionsLabel, env.RevisionsFail))
 	n.apply("by-tag.yaml")
 	n.waitForFailed("app")
@@ -58,7 +58,7 @@ func TestSafeBackfillChangesServicesThatWereNeverReady(t *testing.T) {
 // new Revision could resolve its tag to another image.
 func TestSafeBackfillLeavesServicesThatWereReady(t *testing.T) {
 	t.Parallel()
-	env.Get(t).Need(t, env.RevisionFates)
+	env.Get(t).Need(t, env.RevisionOutcomes)
 	n := newTenant(t)
 	n.apply("by-tag.yaml")
 	n.waitForReady("app")

@@ -249,7 +249,7 @@ func TestServiceAccountsAreBoundAtAdmission(t *testing.T) {
 			got = append(got, ref.Name)
 		}
 		if !slices.Equal(got, want) || account.Annotations[pullsecrets.AddedAnnotation] != addedGHCR {
-			t.Errorf("The answer has imagePullSecrets %q and the ledger %q, want %q and %q", got, account.Annotations[pullsecrets.AddedAnnotation], want, addedGHCR)
+			t.Errorf("the answer has imagePullSecrets %q and the ledger %q, want %q and %q", got, account.Annotations[pullsecrets.AddedAnnotation], want, addedGHCR)
 		}
 	}
 	manifest := encode(map[string]any{

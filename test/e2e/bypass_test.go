@@ -44,7 +44,7 @@ func unadmitted(object *unstructured.Unstructured) {
 	object.SetLabels(labels)
 }
 
-var bypass whileWanted
+var bypass whileNeeded
 
 // openBypass enables the bypassLabel for as long as any test needs it.
 func openBypass(t *testing.T, e *env.Env) {

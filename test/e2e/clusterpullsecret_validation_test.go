@@ -57,7 +57,7 @@ func TestClusterPullSecretIsDefaulted(t *testing.T) {
 		}
 		for field, want := range want {
 			if got, _, _ := unstructured.NestedString(made.Object, "spec", field); got != want {
-				t.Errorf("The ClusterPullSecret has spec.%s: %q, want %q", field, got, want)
+				t.Errorf("the ClusterPullSecret has spec.%s: %q, want %q", field, got, want)
 			}
 		}
 	}
@@ -74,7 +74,7 @@ func TestClusterPullSecretIsDefaulted(t *testing.T) {
 	made, err = patch(map[string]any{"secretName": name})
 	check(made, err, map[string]string{"secretName": name})
 	if _, err := patch(map[string]any{"secretName": "ghcr.io"}); err == nil || !strings.Contains(err.Error(), "spec.secretName") || !strings.Contains(err.Error(), "immutable") {
-		t.Errorf("Another secretName: %v; want it rejected with a message that says so", err)
+		t.Errorf("change secretName: %v; want it rejected with a message that says so", err)
 	}
 }
 

@@ -119,7 +119,7 @@ func TestBackfillSkipsDeletedServices(t *testing.T) {
 	eventually(t, func(ctx context.Context) error {
 		for name := range gone {
 			if _, err := n.Serving.ServingV1().Services(n.ns).Get(ctx, name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-				return fmt.Errorf("Service %s is still there (%w)", name, err)
+				return fmt.Errorf("Service %s still exists (%w)", name, err)
 			}
 		}
 		return nil

@@ -34,10 +34,10 @@ func TestCopyRequiresGrantAndRequest(t *testing.T) {
 
 	copied := asks.waitForCopy(p.name, "one")
 	if want := map[string]string{pullsecrets.ManagedByLabel: pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel: p.name}; !maps.Equal(copied.Labels, want) {
-		t.Errorf("The copy has the labels %v, want %v", copied.Labels, want)
+		t.Errorf("the copy has the labels %v, want %v", copied.Labels, want)
 	}
 	if len(copied.Data) != 1 || copied.Type != corev1.SecretTypeDockerConfigJson || len(copied.OwnerReferences)+len(copied.Finalizers) > 0 {
-		t.Errorf("The copy is of type %s with %d keys, owners %v and finalizers %v", copied.Type, len(copied.Data), copied.OwnerReferences, copied.Finalizers)
+		t.Errorf("the copy is of type %s with %d keys, owners %v and finalizers %v", copied.Type, len(copied.Data), copied.OwnerReferences, copied.Finalizers)
 	}
 	p.waitForStatus("1/1", func(c *v1alpha1.ClusterPullSecret) bool {
 		n := c.Status.Namespaces
@@ -99,7 +99,7 @@ func TestRotationUpdatesCopiesInPlace(t *testing.T) {
 	p.rotate("two")
 	after := n.waitForCopy(p.name, "two")
 	if after.UID != before.UID {
-		t.Error("The copy was recreated, want it updated in place")
+		t.Error("the copy was recreated, want it updated in place")
 	}
 	p.waitForStatus("the new version in all copies", func(c *v1alpha1.ClusterPullSecret) bool {
 		return c.IsReady() && c.Status.Source.ResourceVersion == after.Annotations[pullsecrets.SourceResourceVersionAnnotation]
@@ -110,7 +110,7 @@ func TestRotationUpdatesCopiesInPlace(t *testing.T) {
 	p.keepSource(labelledSecret(pullSecret(p.name, "registry.example.com", "two")))
 	p.rotate("three")
 	if again := n.waitForCopy(p.name, "three"); again.UID != before.UID {
-		t.Error("The copy was recreated, want it updated in place")
+		t.Error("the copy was recreated, want it updated in place")
 	}
 }
 
@@ -186,7 +186,7 @@ func TestUsersSecretIsLeftAlone(t *testing.T) {
 		pullsecrets.ManagedByLabel: pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel: p.name,
 	}}})
 	if adopted := n.waitForCopy(p.name, "two"); adopted.UID != own.UID {
-		t.Error("The Secret was recreated, want it adopted")
+		t.Error("the Secret was recreated, want it adopted")
 	}
 	p.waitForStatus("no conflict", func(c *v1alpha1.ClusterPullSecret) bool {
 		return c.Status.Namespaces.Conflicted == 0 && c.Status.Namespaces.Summary == "1/1" && len(c.Status.Failures) == 0
@@ -309,7 +309,7 @@ func TestBadSourceKeepsGoodCopies(t *testing.T) {
 		t.Errorf("copy lacks one of the two keys for Docker Hub: it has %d bytes", len(text))
 	}
 	if after.UID != before.UID {
-		t.Error("The copy was recreated, want it updated in place")
+		t.Error("the copy was recreated, want it updated in place")
 	}
 }
 

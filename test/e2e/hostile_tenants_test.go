@@ -103,7 +103,7 @@ func TestLongAnnotationsDelayNoOtherTenant(t *testing.T) {
 // requesting other names, never finishes its backfill. A tenant with one Service of low
 // priority gets its turn meanwhile.
 func TestBackfillTurnsAreByNamespace(t *testing.T) {
-	env.Get(t).Need(t, env.RevisionFates)
+	env.Get(t).Need(t, env.RevisionOutcomes)
 	const many = 70
 	hostile := newTenant(t, env.Labelled(env.RevisionsLabel, env.RevisionsWait))
 	good := newTenant(t)

@@ -154,7 +154,7 @@ func (m *migration) goThrough(text, from string, list ...string) {
 	m.waitForCopy(m.secret, "two")
 	m.take()
 	if now := m.waitForCopy(m.secret, "two"); now.UID != before.UID {
-		m.t.Error("The Secret was recreated")
+		m.t.Error("the Secret was recreated")
 	}
 	m.waitForReady("app")
 	m.checkRevisions("app", 1)
@@ -174,13 +174,13 @@ func (m *migration) checkAdopted(before *corev1.Secret) {
 		m.t.Fatal("the Secret was deleted")
 	}
 	if now.UID != before.UID {
-		m.t.Error("The Secret was recreated, want it taken over")
+		m.t.Error("the Secret was recreated, want it adopted")
 	}
 	if now.Labels[pullsecrets.ManagedByLabel] != pullsecrets.ManagedByValue || now.Labels[pullsecrets.ClusterPullSecretLabel] != m.secret {
-		m.t.Errorf("The Secret has the labels %v, want those of a copy", now.Labels)
+		m.t.Errorf("the Secret has the labels %v, want those of a copy", now.Labels)
 	}
 	if len(now.OwnerReferences) > 0 || now.Annotations[pullsecrets.SourceResourceVersionAnnotation] == "" {
-		m.t.Errorf("The Secret has the owners %v and the annotations %v, want none and the source's version", now.OwnerReferences, now.Annotations)
+		m.t.Errorf("the Secret has the owners %v and the annotations %v, want none and the source's version", now.OwnerReferences, now.Annotations)
 	}
 }
 
@@ -190,12 +190,12 @@ func (m *migration) checkCleared(parts ...string) {
 	now := m.copyOf(m.secret)
 	for key := range maps.Keys(now.Labels) {
 		if slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(key, part) }) {
-			m.t.Errorf("The Secret still has the label %s", key)
+			m.t.Errorf("the Secret still has the label %s", key)
 		}
 	}
 	for key := range maps.Keys(now.Annotations) {
 		if slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(key, part) }) {
-			m.t.Errorf("The Secret still has the annotation %s", key)
+			m.t.Errorf("the Secret still has the annotation %s", key)
 		}
 	}
 }
@@ -254,7 +254,7 @@ func TestMigrationBackKeepsSecrets(t *testing.T) {
 	m.steps(readSection(t, "Going back"))
 	now := m.copyOf(m.secret)
 	if now == nil || len(now.Labels) > 0 || len(now.Annotations) > 0 {
-		t.Fatalf("The Secret is %v, want it kept without our labels and annotations", now)
+		t.Fatalf("the Secret is %v, want it kept without our labels and annotations", now)
 	}
 	m.checkSeen(watching)
 }
@@ -282,7 +282,7 @@ func TestMigrationFromTemplates(t *testing.T) {
 	m.steps(readSection(t, "The four steps"))
 	said := parse(t, migrationPage, m.names.Replace(pages.Blocks(readSection(t, byHand), "yaml")[0]))[0]
 	if said.GetName() != "app" {
-		t.Fatalf("The page annotates Service %s", said.GetName())
+		t.Fatalf("the page annotates Service %s", said.GetName())
 	}
 	plain.SetAnnotations(said.GetAnnotations())
 	apply(plain)
@@ -310,7 +310,7 @@ func TestMigrationFromImagePullSecretPatcher(t *testing.T) {
 	m.tool = newPatcher(m)
 	m.aftermath = func() {
 		if value, found := m.copyOf(m.secret).Annotations["app.kubernetes.io/managed-by"]; found {
-			t.Errorf("The Secret still has the annotation of %s", value)
+			t.Errorf("the Secret still has the annotation of %s", value)
 		}
 	}
 	m.goThrough(readSection(t, "From imagepullsecret-patcher"), m.ns)
@@ -352,7 +352,7 @@ func TestMigrationListsSecretsThatCannotBeAdopted(t *testing.T) {
 	}
 	found := pages.Blocks(readSection(t, "Moving to ClusterPullSecrets"), "sh")
 	if len(found) != 1 {
-		t.Fatalf("The page begins with %d blocks of commands, want 1", len(found))
+		t.Fatalf("the page begins with %d blocks of commands, want 1", len(found))
 	}
 	listed := m.follow(found[0])
 	checkContains(t, listed, m.home.ns, m.left.ns)

@@ -34,8 +34,8 @@ func (p *platform) waitForConflict(n *tenant, own *corev1.Secret, synced int32) 
 	}
 }
 
-// makeWay deletes the user's Secret and waits for the copy.
-func (p *platform) makeWay(n *tenant) {
+// replaceOwnByCopy deletes the user's Secret and waits for the copy.
+func (p *platform) replaceOwnByCopy(n *tenant) {
 	p.t.Helper()
 	if err := n.removeSecret(p.t.Context(), p.name); err != nil {
 		p.t.Fatal(err)
@@ -68,7 +68,7 @@ func TestUsersSecretOfAnyTypeIsUnchanged(t *testing.T) {
 			p.waitForConflict(n, own, 0)
 			n.apply("by-digest.yaml")
 			n.waitForList("app", p.name) // with the user's Secret
-			p.makeWay(n)
+			p.replaceOwnByCopy(n)
 		})
 	}
 }
@@ -86,7 +86,7 @@ func TestSecretWithEmptyLabelBelongsToTheUser(t *testing.T) {
 	}
 	p.grant()
 	p.waitForConflict(n, n.copyOf(p.name), 0)
-	p.makeWay(n)
+	p.replaceOwnByCopy(n)
 }
 
 // A copy whose labels a user removes becomes that user's Secret.
@@ -98,7 +98,7 @@ func TestCopyWithoutLabelsBelongsToTheUser(t *testing.T) {
 	n.waitForCopy(p.name, "one")
 	n.patchSecret(p.name, map[string]any{"metadata": map[string]any{"labels": nil}})
 	p.waitForConflict(n, n.copyOf(p.name), 0)
-	p.makeWay(n)
+	p.replaceOwnByCopy(n)
 }
 
 // A copy is deleted, and a user's Secret is created before it is restored.
@@ -121,7 +121,7 @@ func TestUsersSecretTakesThePlaceOfACopy(t *testing.T) {
 	own := n.copyOf(p.name)
 	n.start("controller")
 	p.waitForConflict(n, own, 0)
-	p.makeWay(n)
+	p.replaceOwnByCopy(n)
 }
 
 // sharing returns two ClusterPullSecrets with the same secretName for the same
@@ -174,7 +174,7 @@ func TestYoungerTakesOverInPlace(t *testing.T) {
 	after := n.waitForCopy(older.name, "younger")
 	checkInPlace(t, before, after)
 	if owner := after.Labels[pullsecrets.ClusterPullSecretLabel]; owner != younger.name {
-		t.Errorf("The copy is labelled as that of %s, want %s", owner, younger.name)
+		t.Errorf("the copy is labelled as that of %s, want %s", owner, younger.name)
 	}
 	younger.waitForStatus("1/1", selects(1))
 }

@@ -17,7 +17,7 @@ import (
 // A failing Revision that the controller caused pauses the backfill of its namespace
 // until the Namespace changes.
 func TestBackfillPausesWhenARevisionFails(t *testing.T) {
-	env.Get(t).Need(t, env.RevisionFates)
+	env.Get(t).Need(t, env.RevisionOutcomes)
 	o := newOperator(t)
 	defer o.restore()
 	n := newTenant(t)

@@ -169,11 +169,11 @@ func (p *platform) withdraw() {
 	if err := client.Delete(p.t.Context(), p.name, metav1.DeleteOptions{}); err != nil {
 		p.t.Fatal("delete the ClusterPullSecret: ", err)
 	}
-	p.waitForItsEnd()
+	p.waitForDeletion()
 }
 
-// waitForItsEnd waits until the deleted ClusterPullSecret is gone.
-func (p *platform) waitForItsEnd() {
+// waitForDeletion waits until the deleted ClusterPullSecret is gone.
+func (p *platform) waitForDeletion() {
 	p.t.Helper()
 	eventually(p.t, func(ctx context.Context) error {
 		if _, err := p.cps.PullsecretsV1alpha1().ClusterPullSecrets().Get(ctx, p.name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
@@ -232,7 +232,7 @@ func (n *tenant) waitForCopy(name, password string) *corev1.Secret {
 			return fmt.Errorf("Secret %s does not exist", name)
 		}
 		if !hasPassword(found, password) {
-			return fmt.Errorf("Secret %s does not hold the password %q", name, password)
+			return fmt.Errorf("Secret %s does not contain the password %q", name, password)
 		}
 		return nil
 	})

@@ -215,9 +215,9 @@ func naming(secrets ...string) func(*unstructured.Unstructured) {
 	}
 }
 
-// soonZero is an edit that lets the Revision scale to zero after seconds without
+// scalesToZeroSoon is an edit that lets the Revision scale to zero after seconds without
 // requests.
-func soonZero(service *unstructured.Unstructured) {
+func scalesToZeroSoon(service *unstructured.Unstructured) {
 	set(service, map[string]any{"autoscaling.knative.dev/window": "6s"}, "spec", "template", "metadata", "annotations")
 }
 

@@ -74,7 +74,7 @@ func TestPullAfterRotationAtTheSource(t *testing.T) {
 			n.checkRevisions("app", 1)
 			n.waitForPod("app", "is Ready", isReady)
 			if after := n.waitForAnyCopy(p.name); after.UID != before.UID {
-				t.Error("The copy was recreated, want it rotated in place")
+				t.Error("the copy was recreated, want it rotated in place")
 			}
 			app.checkReads(0, "the digest", app.digestRead)
 		})
@@ -92,7 +92,7 @@ func TestPullOfAnOldRevisionThroughItsServiceAccount(t *testing.T) {
 	// A user's own credential in the ServiceAccount.
 	n.keepOwn(p.secret("by-hand", "first"))
 	n.setAccountSecrets("by-hand")
-	n.serve("app", []string{app.byTag()}, soonZero)
+	n.serve("app", []string{app.byTag()}, scalesToZeroSoon)
 	n.waitForReady("app")
 	n.waitForZero("app")
 
@@ -125,7 +125,7 @@ func TestPullOfAnOldRevisionThroughTheCopyOfTheSameName(t *testing.T) {
 	n := newTenant(t, p.granted())
 	app := p.push("app")
 	n.keepOwn(p.secret(p.name, "first"))
-	n.serve("app", []string{app.byTag()}, soonZero, naming(p.name))
+	n.serve("app", []string{app.byTag()}, scalesToZeroSoon, naming(p.name))
 	n.waitForReady("app")
 	n.waitForZero("app")
 

@@ -102,11 +102,11 @@ func TestControllerReadsKnativesImages(t *testing.T) {
 	}
 	for what, options := range map[string]metav1.ListOptions{"all": {}, "config-defaults": only("config-defaults")} {
 		if _, err := settings.List(t.Context(), options); !apierrors.IsForbidden(err) {
-			t.Errorf("Listing %s of Knative's settings: %v, want it forbidden", what, err)
+			t.Errorf("list %s of Knative's settings: %v, want it forbidden", what, err)
 		}
 	}
 	_, err = settings.Patch(t.Context(), "config-deployment", types.MergePatchType, encode(labelled("x")), metav1.PatchOptions{DryRun: dryRun})
 	if !apierrors.IsForbidden(err) {
-		t.Errorf("Changing Knative's settings: %v, want it forbidden", err)
+		t.Errorf("update Knative's settings: %v, want it forbidden", err)
 	}
 }

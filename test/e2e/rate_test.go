@@ -36,7 +36,7 @@ const (
 // written: never faster than backfill-per-minute, Services that are not Ready first, and
 // all of them in the end.
 func TestBackfillKeepsTheRate(t *testing.T) {
-	env.Get(t).Need(t, env.RequestCounts, env.RevisionFates)
+	env.Get(t).Need(t, env.RequestCounts, env.RevisionOutcomes)
 	n := newTenant(t)
 	shape := withoutPods(t, n.Env)
 	// The last Services are created when no Service becomes Ready.

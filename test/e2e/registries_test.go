@@ -195,7 +195,7 @@ func TestRotatingAndRevokingAsDocumented(t *testing.T) {
 	}
 	now := n.copyOf(p.name)
 	if got, want := logins(now), map[string]string{"ghcr.io": "robot:new"}; now.UID != before.UID || !maps.Equal(got, want) {
-		t.Errorf("The copy has the logins %q, want %q, in place", got, want)
+		t.Errorf("the copy has the logins %q, want %q, in place", got, want)
 	}
 	n.waitForReady("app")
 	n.checkRevisions("app", 1)

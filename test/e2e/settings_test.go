@@ -29,15 +29,15 @@ const (
 	backfillPerMinute  = "backfill-per-minute"
 )
 
-// whileWanted is a change that lasts as long as any test needs it.
-type whileWanted struct {
+// whileNeeded is a change that lasts as long as any test needs it.
+type whileNeeded struct {
 	mu    sync.Mutex
 	tests int
 	undo  func(context.Context, *testing.T)
 }
 
 // want makes the change until the test ends, unless another test has already made it.
-func (w *whileWanted) want(t *testing.T, do func() (undo func(context.Context, *testing.T))) {
+func (w *whileNeeded) want(t *testing.T, do func() (undo func(context.Context, *testing.T))) {
 	t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -54,7 +54,7 @@ func (w *whileWanted) want(t *testing.T, do func() (undo func(context.Context, *
 	})
 }
 
-var lifted whileWanted
+var lifted whileNeeded
 
 // liftRate removes the limit of the backfill for as long as any test needs it: at one
 // Service per second, the suite would mostly wait. A Service that is created before the

@@ -205,7 +205,7 @@ func (i *intruder) checkNothingForeign() {
 	}
 	for _, secret := range all.Items {
 		if isForeign(&secret) {
-			i.t.Errorf("Secret %s/%s holds the foreign credential", i.ns, secret.Name)
+			i.t.Errorf("Secret %s/%s contains the foreign credential", i.ns, secret.Name)
 		}
 	}
 }

@@ -251,7 +251,7 @@ func (n *tenant) checkUntouched(service string) {
 	object := n.get(service)
 	for _, entry := range object.GetManagedFields() {
 		if entry.Manager == pullsecrets.FieldManager {
-			n.t.Errorf("Service %s was written by %s at %s: %s; want it left alone", service, entry.Manager, entry.Time, entry.FieldsV1)
+			n.t.Errorf("Service %s was written by %s at %s: %s; want no write", service, entry.Manager, entry.Time, entry.FieldsV1)
 		}
 	}
 	if got := object.GetGeneration(); got != 1 {

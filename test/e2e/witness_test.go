@@ -225,7 +225,7 @@ func credentialsKept(t *testing.T, from *corev1.Secret) func(*corev1.Secret) err
 	t.Helper()
 	want := logins(from)
 	if len(want) == 0 {
-		t.Fatalf("Secret %s holds no credential", from.Name)
+		t.Fatalf("Secret %s contains no credential", from.Name)
 	}
 	return func(secret *corev1.Secret) error {
 		got := logins(secret)

@@ -109,7 +109,7 @@ func (b builder) build(ctx context.Context, programs []program) error {
 	if err := os.MkdirAll(b.binDir(), 0o755); err != nil {
 		return err
 	}
-	b.removeRemains()
+	b.removeLeftovers()
 	for _, p := range programs {
 		if err := b.buildOne(ctx, p); err != nil {
 			return fmt.Errorf("build %s: %w", p.title, err)
@@ -121,8 +121,8 @@ func (b builder) build(ctx context.Context, programs []program) error {
 	return nil
 }
 
-// removeRemains removes the files of builds that were killed.
-func (b builder) removeRemains() {
+// removeLeftovers removes the files of builds that were killed.
+func (b builder) removeLeftovers() {
 	remains, _ := filepath.Glob(filepath.Join(b.binDir(), buildDirPattern))
 	for _, dir := range remains {
 		if info, err := os.Stat(dir); err == nil && time.Since(info.ModTime()) > time.Hour {

@@ -61,10 +61,10 @@ type childRun struct {
 }
 
 const (
-	// quickEnd is the run time below which a process is restarted only after a pause.
-	quickEnd, restartPause = 10 * time.Second, 2 * time.Second
-	// hopeless is the number of crashes after which waiting for a process fails.
-	hopeless = 3
+	// minUptime is the run time below which a process is restarted only after a pause.
+	minUptime, restartPause = 10 * time.Second, 2 * time.Second
+	// maxCrashes is the number of crashes after which waiting for a process fails.
+	maxCrashes = 3
 )
 
 // start runs the process, with the variables added to its environment until the next
@@ -116,7 +116,7 @@ func (c *child) launch() error {
 	id, err := identify(cmd.Process.Pid)
 	if err != nil {
 		_ = cmd.Wait() // The result is in ProcessState.
-		return fmt.Errorf("%s exited immediately (%s); %s", c.name, cmd.ProcessState, c.lastWords())
+		return fmt.Errorf("%s exited immediately (%s); %s", c.name, cmd.ProcessState, c.logTail())
 	}
 	run := &childRun{process: cmd.Process, id: id, program: program, started: time.Now(), ended: make(chan struct{})}
 	c.run.Store(run)
@@ -138,7 +138,7 @@ func (c *child) watch(cmd *exec.Cmd, run *childRun) {
 	c.restarts++
 	c.note(fmt.Sprintf("%s exited (%s), restarting it; its log is %s", c.name, cmd.ProcessState, c.logFile()))
 	var pause time.Duration
-	if time.Since(run.started) < quickEnd {
+	if time.Since(run.started) < minUptime {
 		pause = restartPause
 	}
 	time.AfterFunc(pause, c.relaunch)
@@ -198,19 +198,19 @@ func (c *child) waitReady(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		if c.status().Restarts-before >= hopeless {
-			return fmt.Errorf("%s keeps crashing; %s", c.name, c.lastWords())
+		if c.status().Restarts-before >= maxCrashes {
+			return fmt.Errorf("%s keeps crashing; %s", c.name, c.logTail())
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s is not ready: %w; %s", c.name, err, c.lastWords())
+			return fmt.Errorf("%s is not ready: %w; %s", c.name, err, c.logTail())
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
 }
 
-// lastWords returns the path of the child's log and its last lines.
-func (c *child) lastWords() string {
+// logTail returns the path of the child's log and its last lines.
+func (c *child) logTail() string {
 	const lines, width = 5, 300
 	content, err := os.ReadFile(c.logFile())
 	if err != nil {

@@ -43,7 +43,7 @@ func newTestChild(t *testing.T) *child {
 // waitSaid waits until the child's log has that many lines, and returns them.
 func waitSaid(t *testing.T, c *child, n int) []string {
 	t.Helper()
-	for deadline := time.Now().Add(farTooLong); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(longTimeout); ; time.Sleep(20 * time.Millisecond) {
 		content, _ := os.ReadFile(filepath.Join(c.logs, "shell.log"))
 		if lines := strings.Fields(strings.ReplaceAll(string(content), "said ", "")); len(lines) >= n {
 			return lines

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// farTooLong is the timeout for events that are immediate except on a busy machine.
-const farTooLong = 5 * time.Minute
+// longTimeout is the timeout for events that are immediate except on a busy machine.
+const longTimeout = 5 * time.Minute
 
 func TestIdentity(t *testing.T) {
 	cmd := exec.Command("sleep", "3600")
@@ -44,7 +44,7 @@ func TestIdentity(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait() // It was killed.
-	if !id.waitGone(t.Context(), farTooLong) {
+	if !id.waitGone(t.Context(), longTimeout) {
 		t.Error("process still runs after it was killed")
 	}
 	if err := id.signal(syscall.SIGKILL); err != nil {
@@ -59,7 +59,7 @@ func TestIdentityOfAZombie(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := identity{PID: cmd.Process.Pid}
-	deadline := time.Now().Add(farTooLong)
+	deadline := time.Now().Add(longTimeout)
 	for {
 		if _, err := identify(id.PID); err != nil {
 			break

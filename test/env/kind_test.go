@@ -28,7 +28,7 @@ func TestKindVersionsMatchThePromisedOnes(t *testing.T) {
 	readYAML(t, "test/kind/nodes.yaml", &images)
 	for minor, image := range images {
 		if want := `^kindest/node:v` + regexp.QuoteMeta(minor) + `\.[0-9]+@sha256:[0-9a-f]{64}$`; !regexp.MustCompile(want).MatchString(image) {
-			t.Errorf("The node image for Kubernetes %s is %s, want one of that version by digest", minor, image)
+			t.Errorf("the node image for Kubernetes %s is %s, want one of that version by digest", minor, image)
 		}
 	}
 
@@ -47,13 +47,13 @@ func TestKindVersionsMatchThePromisedOnes(t *testing.T) {
 	readYAML(t, ".github/workflows/kind.yaml", &workflow)
 	matrix := workflow.Jobs.E2E.Strategy.Matrix
 	if got, want := matrix.Kubernetes, slices.Sorted(maps.Keys(images)); !slices.Equal(got, want) {
-		t.Errorf("The workflow runs Kubernetes %q, and there are node images for %q", got, want)
+		t.Errorf("the workflow runs Kubernetes %q, and there are node images for %q", got, want)
 	}
 	knatives := slices.Clone(matrix.Knative)
 	for _, one := range matrix.Include {
 		knatives = append(knatives, one.Knative)
 		if images[one.Kubernetes] == "" {
-			t.Errorf("The workflow runs Kubernetes %s, for which there is no node image", one.Kubernetes)
+			t.Errorf("the workflow runs Kubernetes %s, for which there is no node image", one.Kubernetes)
 		}
 	}
 
@@ -88,10 +88,10 @@ func TestKindVersionsMatchThePromisedOnes(t *testing.T) {
 		t.Fatal("README does not state the supported versions")
 	}
 	if !slices.ContainsFunc(knatives, func(release string) bool { return strings.HasPrefix(release, promise[1]+".") }) {
-		t.Errorf("The README promises Knative %s, and the workflow runs %q", promise[1], knatives)
+		t.Errorf("the README promises Knative %s, and the workflow runs %q", promise[1], knatives)
 	}
 	if images[promise[2]] == "" {
-		t.Errorf("The README promises Kubernetes %s, for which there is no node image", promise[2])
+		t.Errorf("the README promises Kubernetes %s, for which there is no node image", promise[2])
 	}
 }
 

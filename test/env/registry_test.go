@@ -42,7 +42,7 @@ func TestWhatClustersOffer(t *testing.T) {
 	}{
 		"local": {
 			Env{Kind: Local, Processes: &Processes{}, Audit: &AuditLog{}},
-			map[Capability]bool{ProcessControl: true, RequestCounts: true, RevisionFates: true},
+			map[Capability]bool{ProcessControl: true, RequestCounts: true, RevisionOutcomes: true},
 		},
 		"with a node": {
 			Env{Kind: Node, Audit: &AuditLog{}, Registries: withHub},
@@ -51,7 +51,7 @@ func TestWhatClustersOffer(t *testing.T) {
 		"another one":              {Env{Kind: Existing}, nil},
 		"another, with registries": {Env{Kind: Existing, Registries: private}, map[Capability]bool{Pulls: true}},
 	} {
-		for _, c := range []Capability{ProcessControl, RequestCounts, RevisionFates, Pulls, DockerHub} {
+		for _, c := range []Capability{ProcessControl, RequestCounts, RevisionOutcomes, Pulls, DockerHub} {
 			if got := test.env.offers(c); got != test.want[c] {
 				t.Errorf("cluster of kind %s offers %s: %t", name, c, got)
 			}

@@ -59,7 +59,7 @@ func TestChildrenDieWithTheirParent(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = parent.Wait() // It was killed.
-	if !grandchild.waitGone(t.Context(), farTooLong) {
+	if !grandchild.waitGone(t.Context(), longTimeout) {
 		t.Error("child of a killed parent still runs")
 	}
 }

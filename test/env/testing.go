@@ -145,8 +145,8 @@ const (
 	ProcessControl Capability = "control over the cluster's processes"
 	// RequestCounts allows counting the requests that the API server answered.
 	RequestCounts Capability = "the API server's audit log"
-	// RevisionFates is support for RevisionsLabel.
-	RevisionFates Capability = "a simulated data plane with the label " + RevisionsLabel
+	// RevisionOutcomes is support for RevisionsLabel.
+	RevisionOutcomes Capability = "a simulated data plane with the label " + RevisionsLabel
 	// Pulls is a node that pulls images from registries that log requests.
 	Pulls Capability = "nodes with private registries (make node, or make e2e-kind)"
 	// DockerHub is a registry that serves as Docker Hub.
@@ -159,7 +159,7 @@ func (e *Env) offers(c Capability) bool {
 		return e.Processes != nil
 	case RequestCounts:
 		return e.Audit != nil
-	case RevisionFates:
+	case RevisionOutcomes:
 		return e.Kind == Local
 	case Pulls:
 		return e.Registries != nil
@@ -199,9 +199,9 @@ func Labelled(key, value string) NamespaceOption {
 
 var notInNames = regexp.MustCompile(`[^a-z0-9]+`)
 
-// Namespace creates a namespace for the test alone, named after it, with its
-// default ServiceAccount. It is deleted after the test; if the test has failed,
-// what the namespace tells about it is logged before.
+// Namespace creates a namespace for the test, named after it, with its default
+// ServiceAccount. It is deleted after the test. If the test failed, its Services and
+// Events are logged first.
 func (e *Env) Namespace(t testing.TB, options ...NamespaceOption) string {
 	t.Helper()
 	prefix := notInNames.ReplaceAllString(strings.ToLower(t.Name()), "-")
@@ -220,7 +220,7 @@ func (e *Env) Namespace(t testing.TB, options ...NamespaceOption) string {
 		if t.Failed() {
 			e.describe(ctx, t, ns.Name)
 		}
-		// The test may have deleted it itself.
+		// The test may have deleted it already.
 		if err := e.Kube.CoreV1().Namespaces().Delete(ctx, ns.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 			t.Error("delete the namespace:", err)
 		}

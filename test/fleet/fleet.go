@@ -43,8 +43,8 @@ const Prefix = "fleet-"
 // Name returns the name of the i-th Service of a fleet.
 func Name(i int) string { return fmt.Sprintf("%s%04d", Prefix, i) }
 
-// Create creates the Services from number first up to, but not including, number
-// end. Shape, unless it is nil, may change each of them before.
+// Create creates the Services from first to end-1. shape, unless it is nil, can modify
+// each of them before.
 func Create(ctx context.Context, client servingclient.Interface, namespace string, first, end int, shape func(i int, svc *servingv1.Service)) error {
 	return Each(ctx, end-first, workers, func(ctx context.Context, i int) error {
 		i += first

@@ -3,9 +3,9 @@
 
 // Command cluster runs a local cluster, see package env:
 //
-//	cluster up      builds what is missing, starts it, returns when it is ready
-//	cluster check   says what this machine lacks for it, above all with a node
-//	cluster status  tells which processes run
+//	cluster up      builds and starts it, and returns when it is ready
+//	cluster check   reports what this machine lacks for it, with a node or without
+//	cluster status  lists its processes
 //	cluster down    ends it
 //	cluster serve   is the supervisor that "up" starts
 //	cluster enclave is the first process of a node, which the supervisor starts

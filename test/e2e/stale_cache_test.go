@@ -30,7 +30,7 @@ type lapse struct {
 // The controller reads caches, which may be stale. A grant that ends between the decision
 // to create a copy and its request leaves a copy without a grant. No such copy survives,
 // and none is created in a Namespace that is being deleted.
-func TestCopyOfAStaleViewDoesNotSurvive(t *testing.T) {
+func TestCopyFromStaleCacheDoesNotSurvive(t *testing.T) {
 	env.Get(t).Need(t, env.ProcessControl)
 	controller := newFaultyController(t)
 	var lapses []*lapse
@@ -55,7 +55,7 @@ func TestCopyOfAStaleViewDoesNotSurvive(t *testing.T) {
 		lapses = append(lapses, l)
 	}
 	going := lapses[len(lapses)-1]
-	controller.start(func(w write) fault { meet(lapses, w); return none }, func(w write) { meet(lapses, w) })
+	controller.start(func(w write) fault { endGrants(lapses, w); return none }, func(w write) { endGrants(lapses, w) })
 	for _, l := range lapses {
 		eventually(t, func(context.Context) error {
 			select {
@@ -72,8 +72,9 @@ func TestCopyOfAStaleViewDoesNotSurvive(t *testing.T) {
 	}
 }
 
-// meet ends a grant before the first request for its copy, and records its status.
-func meet(lapses []*lapse, w write) {
+// endGrants ends a grant before the first request for its copy, and records the status of
+// that request.
+func endGrants(lapses []*lapse, w write) {
 	for _, l := range lapses {
 		if w.method != http.MethodPost || w.path != fmt.Sprintf("/api/v1/namespaces/%s/secrets", l.n.ns) {
 			continue

@@ -71,7 +71,7 @@ func TestManifestTakesOverCopy(t *testing.T) {
 			p.rotate("two")
 			p.waitForConflict(n, own, 0)
 			p.rotate("one")
-			p.makeWay(n)
+			p.replaceOwnByCopy(n)
 		})
 	}
 }
