@@ -2,7 +2,7 @@ module pullsecrets.dev
 
 go 1.26.0
 
-// The code generators: what they generate must fit the libraries that are used.
+// The code generators: their output must match the versions of the libraries.
 tool (
 	k8s.io/code-generator/cmd/client-gen
 	k8s.io/code-generator/cmd/deepcopy-gen

@@ -1,10 +1,9 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package config tests the manifests beside it, which are the whole
-// installation. It looks at what a cluster would only show later, or never: a
-// misspelt field, a right that nobody gave a reason for, a setting whose
-// documented default is not the real one.
+// Package config tests the manifests beside it, which are the whole installation. The
+// tests find faults that a cluster shows late or never: a misspelled field, a rule
+// without a reason, a documented default that is not the real one.
 package config
 
 import (
@@ -45,13 +44,13 @@ import (
 	"pullsecrets.dev/pkg/config"
 )
 
-// manifest is one object of the installation, and the file that it stands in.
+// manifest is one object of the installation and the file that contains it.
 type manifest struct {
 	file   string
 	object runtime.Object
 }
 
-// load reads every manifest. Unknown fields and duplicate keys are errors.
+// load reads all manifests. Unknown fields and duplicate keys are errors.
 func load(t *testing.T) []manifest {
 	t.Helper()
 	scheme := runtime.NewScheme()
@@ -64,7 +63,7 @@ func load(t *testing.T) []manifest {
 
 	files, err := filepath.Glob("*.yaml")
 	if err != nil || len(files) == 0 {
-		t.Fatalf("Found no manifests: %v", err)
+		t.Fatalf("found no manifests: %v", err)
 	}
 	var manifests []manifest
 	for _, file := range files {
@@ -104,13 +103,12 @@ func find[T runtime.Object](t *testing.T) map[string][]T {
 		}
 	}
 	if len(found) == 0 {
-		t.Fatalf("Found no %T", *new(T))
+		t.Fatalf("found no %T", *new(T))
 	}
 	return found
 }
 
-// "ko apply -f config/" does not look into folders, and applies the files in
-// the order of their names.
+// "ko apply -f config/" does not recurse and applies files in the order of their names.
 func TestFilesAreFlatAndNumbered(t *testing.T) {
 	entries, err := os.ReadDir(".")
 	if err != nil {
@@ -119,13 +117,13 @@ func TestFilesAreFlatAndNumbered(t *testing.T) {
 	name := regexp.MustCompile(`^[1-9][0-9]{2}-[a-z][a-z0-9-]*\.yaml$`)
 	for _, entry := range entries {
 		if entry.IsDir() {
-			t.Errorf("%s is a folder, and ko does not look into folders: put its files here", entry.Name())
+			t.Errorf("%s is a directory, and ko does not recurse: move its files to config/", entry.Name())
 		} else if !name.MatchString(entry.Name()) && filepath.Ext(entry.Name()) != ".go" {
-			t.Errorf("%s is not named like 500-controller.yaml: the number decides the order of installation", entry.Name())
+			t.Errorf("%s is not named like 500-controller.yaml: the number determines the order of installation", entry.Name())
 		}
 	}
 
-	// What is needed by others comes before them.
+	// Objects that others need come first.
 	hundreds := map[string]string{
 		"Namespace":                "1",
 		"ServiceAccount":           "2",
@@ -139,12 +137,12 @@ func TestFilesAreFlatAndNumbered(t *testing.T) {
 		"Service":                  "5",
 		"PodDisruptionBudget":      "5",
 		"HorizontalPodAutoscaler":  "5",
-		// The certificate and who is called come last: a program that is not
-		// there yet is not called.
+		// The certificate and the webhook configurations come last, so that the API
+		// server does not call a webhook that is not running yet.
 		"Secret":                         "6",
 		"MutatingWebhookConfiguration":   "6",
 		"ValidatingWebhookConfiguration": "6",
-		// What the controller may write of what its role lets it write.
+		// Policies restrict what the roles allow.
 		"ValidatingAdmissionPolicy":        "7",
 		"ValidatingAdmissionPolicyBinding": "7",
 	}
@@ -152,9 +150,9 @@ func TestFilesAreFlatAndNumbered(t *testing.T) {
 		kind := m.object.GetObjectKind().GroupVersionKind().Kind
 		switch want, known := hundreds[kind]; {
 		case !known:
-			t.Errorf("%s: say in this test which hundred a %s belongs to", m.file, kind)
+			t.Errorf("%s: add the number range of kind %s to this test", m.file, kind)
 		case !strings.HasPrefix(m.file, want):
-			t.Errorf("%s holds a %s, which belongs into a file numbered %s00 to %s99", m.file, kind, want, want)
+			t.Errorf("%s contains a %s, which belongs in a file numbered %s00 to %s99", m.file, kind, want, want)
 		}
 	}
 }
@@ -167,7 +165,7 @@ func TestEveryObjectIsLabelled(t *testing.T) {
 		if got["app.kubernetes.io/component"] == "" {
 			t.Errorf("%s: %s lacks the label app.kubernetes.io/component", file, what)
 		}
-		// A release puts its version in the place of this word.
+		// A release replaces this value by its version.
 		if got["app.kubernetes.io/version"] != "devel" {
 			t.Errorf("%s: %s lacks the label app.kubernetes.io/version: devel", file, what)
 		}
@@ -184,11 +182,11 @@ func TestEveryObjectIsLabelled(t *testing.T) {
 	}
 }
 
-// knativeFile is the only one with objects in Knative's namespace, and has no others.
+// knativeFile contains all objects in Knative's namespace and no others.
 const knativeNamespace, knativeFile = "knative-serving", "202-knative-serving.yaml"
 
-// Where Knative is in another namespace, the documentation names what has to be changed:
-// all that names this one.
+// For a Knative in another namespace, the documentation must list every manifest that
+// contains the namespace.
 func TestKnativeNamespace(t *testing.T) {
 	operations, err := os.ReadFile(filepath.Join("..", "docs", "operations.md"))
 	if err != nil {
@@ -204,7 +202,7 @@ func TestKnativeNamespace(t *testing.T) {
 			t.Fatal(err)
 		}
 		if bytes.Contains(content, []byte(knativeNamespace)) && !bytes.Contains(operations, []byte("`config/"+file+"`")) {
-			t.Errorf("%s names Knative's namespace, and docs/operations.md does not say so", file)
+			t.Errorf("%s contains Knative's namespace, but docs/operations.md does not list it", file)
 		}
 	}
 	for _, m := range load(t) {
@@ -223,8 +221,8 @@ func TestKnativeNamespace(t *testing.T) {
 	}
 }
 
-// readsNamedConfigMaps reports whether an object is a Role that lets nobody do more
-// than read ConfigMaps of certain names, or a binding, which is checked elsewhere.
+// readsNamedConfigMaps reports whether an object is a Role that grants nothing but read
+// access to named ConfigMaps, or a binding, which another test checks.
 func readsNamedConfigMaps(object any) bool {
 	role, ok := object.(*rbacv1.Role)
 	if !ok {
@@ -237,8 +235,8 @@ func readsNamedConfigMaps(object any) bool {
 	})
 }
 
-// Everything of ours lives in namespaces that are made here, under the names
-// that the programs have compiled in.
+// The installation creates its own namespaces, and their names are compiled into the
+// programs.
 func TestNamespaces(t *testing.T) {
 	var names []string
 	for _, namespaces := range find[*corev1.Namespace](t) {
@@ -250,7 +248,7 @@ func TestNamespaces(t *testing.T) {
 				}
 			}
 			if ns.Labels[pullsecrets.ExcludeLabel] != pullsecrets.ExcludeValue {
-				t.Errorf("Namespace %s is the installation's own and not labelled %s=%s", ns.Name, pullsecrets.ExcludeLabel, pullsecrets.ExcludeValue)
+				t.Errorf("Namespace %s belongs to the installation but lacks the label %s=%s", ns.Name, pullsecrets.ExcludeLabel, pullsecrets.ExcludeValue)
 			}
 		}
 	}
@@ -266,9 +264,9 @@ func TestNamespaces(t *testing.T) {
 		switch ns := accessor.GetNamespace(); {
 		case ns == "" || ns == pullsecrets.SystemNamespace:
 		case ns == knativeNamespace && m.file == knativeFile && readsNamedConfigMaps(m.object):
-			// The right to read Knative's settings can be given nowhere else.
+			// Access to Knative's settings can only be granted in Knative's namespace.
 		default:
-			t.Errorf("%s: %s is in namespace %s; only %s may hold anything", m.file, accessor.GetName(), ns, pullsecrets.SystemNamespace)
+			t.Errorf("%s: %s is in namespace %s, want %s", m.file, accessor.GetName(), ns, pullsecrets.SystemNamespace)
 		}
 	}
 }
@@ -297,7 +295,7 @@ func TestPodsAreHardened(t *testing.T) {
 			}
 			if pod.Affinity == nil || pod.Affinity.PodAntiAffinity == nil ||
 				len(pod.Affinity.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution) == 0 {
-				t.Errorf("%s: Deployment %s may end with all replicas on one node", file, d.Name)
+				t.Errorf("%s: Deployment %s allows all replicas on one node", file, d.Name)
 			} else {
 				for _, term := range pod.Affinity.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution {
 					selects(t, file, "the anti-affinity", term.PodAffinityTerm.LabelSelector, d)
@@ -310,7 +308,7 @@ func TestPodsAreHardened(t *testing.T) {
 				}
 			}
 			if len(pod.InitContainers) != 0 {
-				t.Errorf("%s: Deployment %s has init containers, which this test does not look at", file, d.Name)
+				t.Errorf("%s: Deployment %s has init containers, which this test does not check", file, d.Name)
 			}
 			for _, container := range pod.Containers {
 				hardened(t, file, d.Name, container)
@@ -334,16 +332,16 @@ func hardened(t *testing.T, file, deployment string, c corev1.Container) {
 	}
 	is := func(b *bool, want bool) bool { return b != nil && *b == want }
 	for what, ok := range map[string]bool{
-		"runAsNonRoot: true":                                  is(sc.RunAsNonRoot, true),
-		"readOnlyRootFilesystem: true":                        is(sc.ReadOnlyRootFilesystem, true),
-		"allowPrivilegeEscalation: false":                     is(sc.AllowPrivilegeEscalation, false),
-		"privileged unset":                                    sc.Privileged == nil,
-		"capabilities.drop: [ALL]":                            sc.Capabilities != nil && slices.Equal(sc.Capabilities.Drop, []corev1.Capability{"ALL"}) && len(sc.Capabilities.Add) == 0,
-		"seccompProfile.type: RuntimeDefault":                 sc.SeccompProfile != nil && sc.SeccompProfile.Type == corev1.SeccompProfileTypeRuntimeDefault,
-		"a request and a limit of cpu and memory":             len(c.Resources.Requests) == 2 && len(c.Resources.Limits) == 2,
-		"a liveness probe":                                    c.LivenessProbe != nil,
-		"a readiness probe":                                   c.ReadinessProbe != nil,
-		"no user of its own; the image's is already non-root": sc.RunAsUser == nil,
+		"runAsNonRoot: true":                                 is(sc.RunAsNonRoot, true),
+		"readOnlyRootFilesystem: true":                       is(sc.ReadOnlyRootFilesystem, true),
+		"allowPrivilegeEscalation: false":                    is(sc.AllowPrivilegeEscalation, false),
+		"privileged unset":                                   sc.Privileged == nil,
+		"capabilities.drop: [ALL]":                           sc.Capabilities != nil && slices.Equal(sc.Capabilities.Drop, []corev1.Capability{"ALL"}) && len(sc.Capabilities.Add) == 0,
+		"seccompProfile.type: RuntimeDefault":                sc.SeccompProfile != nil && sc.SeccompProfile.Type == corev1.SeccompProfileTypeRuntimeDefault,
+		"a request and a limit of cpu and memory":            len(c.Resources.Requests) == 2 && len(c.Resources.Limits) == 2,
+		"a liveness probe":                                   c.LivenessProbe != nil,
+		"a readiness probe":                                  c.ReadinessProbe != nil,
+		"no runAsUser: the image's user is already non-root": sc.RunAsUser == nil,
 	} {
 		if !ok {
 			t.Errorf("%s: container %s of Deployment %s must have %s", file, c.Name, deployment, what)
@@ -351,12 +349,12 @@ func hardened(t *testing.T, file, deployment string, c corev1.Container) {
 	}
 }
 
-// importable checks that ko will find the program.
+// importable checks that ko can build the program.
 func importable(t *testing.T, file, image string) {
 	t.Helper()
 	path, ok := strings.CutPrefix(image, "ko://pullsecrets.dev/")
 	if !ok {
-		t.Errorf("%s: image %s is not built from this module, so a release would not pin it", file, image)
+		t.Errorf("%s: image %s is not built from this module, so a release would not pin its digest", file, image)
 		return
 	}
 	if _, err := os.Stat(filepath.Join("..", filepath.FromSlash(path), "main.go")); err != nil {
@@ -374,7 +372,8 @@ func selects(t *testing.T, file, what string, selector *metav1.LabelSelector, d 
 	if s.Empty() || !s.Matches(labels.Set(d.Spec.Template.Labels)) {
 		t.Errorf("%s: %s does not select the Pods of Deployment %s", file, what, d.Name)
 	}
-	// A label that changes with each release would orphan the running Pods.
+	// The version label changes with each release, so selecting by it would orphan
+	// running Pods.
 	if strings.Contains(s.String(), "app.kubernetes.io/version") {
 		t.Errorf("%s: %s selects by version", file, what)
 	}
@@ -401,7 +400,7 @@ func TestServicesAndBudgetsSelectPods(t *testing.T) {
 			}
 			for _, port := range s.Spec.Ports {
 				if port.TargetPort.Type != intstr.String || !ports[port.TargetPort.StrVal] {
-					t.Errorf("%s: port %s leads to %s, which is no named port of the Pods", file, port.Name, port.TargetPort.String())
+					t.Errorf("%s: port %s targets %s, which is not a named port of the Pods", file, port.Name, port.TargetPort.String())
 				}
 			}
 		}
@@ -413,7 +412,7 @@ func TestServicesAndBudgetsSelectPods(t *testing.T) {
 			} else {
 				selects(t, file, "the budget", b.Spec.Selector, d)
 			}
-			// With minAvailable a drain of the nodes of few replicas could wait for ever.
+			// With minAvailable, a small number of replicas could block a drain forever.
 			if most := b.Spec.MaxUnavailable; most == nil || *most != intstr.FromInt32(1) {
 				t.Errorf("%s: maxUnavailable is %v, want 1, so that any number of replicas can be drained", file, most)
 			}
@@ -421,8 +420,7 @@ func TestServicesAndBudgetsSelectPods(t *testing.T) {
 	}
 }
 
-// The reason of a right is what a reviewer on the other side needs most, and
-// what is forgotten first.
+// Administrators who review the installation need the reason of every rule.
 func TestEveryRuleHasAReason(t *testing.T) {
 	rules := 0
 	for file := range maps.Keys(find[*rbacv1.ClusterRole](t)) {
@@ -441,7 +439,7 @@ func TestEveryRuleHasAReason(t *testing.T) {
 		}
 	}
 	if rules != want {
-		t.Errorf("This test saw %d rules of %d: write each as an item that starts with apiGroups", rules, want)
+		t.Errorf("this test found %d of %d rules: start each rule with apiGroups", rules, want)
 	}
 }
 
@@ -457,7 +455,7 @@ func commented(t *testing.T, file string) (rules int) {
 		if strings.HasPrefix(line, "- apiGroups:") {
 			rules++
 			if !strings.HasPrefix(before, "#") {
-				t.Errorf("%s:%d: this rule has no comment above it that says what the right is for", file, i+1)
+				t.Errorf("%s:%d: this rule has no comment above it that gives its reason", file, i+1)
 			}
 		}
 		before = line
@@ -465,7 +463,7 @@ func commented(t *testing.T, file string) (rules int) {
 	return rules
 }
 
-// Rights that no program of ours may ever have, whatever the reason.
+// Rights that the programs must never have.
 func TestRightsHaveLimits(t *testing.T) {
 	for _, m := range load(t) {
 		var name string
@@ -479,23 +477,23 @@ func TestRightsHaveLimits(t *testing.T) {
 		for _, rule := range rules {
 			for _, list := range [][]string{rule.APIGroups, rule.Resources, rule.Verbs} {
 				if slices.Contains(list, "*") {
-					t.Errorf("%s: %s grants by a wildcard: %v", m.file, name, rule)
+					t.Errorf("%s: %s grants a wildcard: %v", m.file, name, rule)
 				}
 			}
 			for _, verb := range []string{"escalate", "bind", "impersonate"} {
 				if slices.Contains(rule.Verbs, verb) {
-					t.Errorf("%s: %s may %s, which is a way to every other right", m.file, name, verb)
+					t.Errorf("%s: %s may %s, which allows privilege escalation", m.file, name, verb)
 				}
 			}
-			// The controller keeps the copies in all namespaces. Nobody else may see
-			// more Secrets than it can name.
+			// Only the controller, which manages the copies in all namespaces, may access
+			// Secrets without naming them.
 			if slices.Contains(rule.Resources, "secrets") && len(rule.ResourceNames) == 0 && name != "pullsecrets-controller" {
-				t.Errorf("%s: %s has rights to Secrets that it does not name", m.file, name)
+				t.Errorf("%s: %s has access to Secrets without resourceNames", m.file, name)
 			}
 			if slices.Contains(rule.APIGroups, "serving.knative.dev") {
 				for _, verb := range []string{"create", "update", "delete", "deletecollection"} {
 					if slices.Contains(rule.Verbs, verb) {
-						t.Errorf("%s: %s may %s Services; only a patch leaves fields alone that we do not know", m.file, name, verb)
+						t.Errorf("%s: %s may %s Services; only a patch preserves fields that this version does not know", m.file, name, verb)
 					}
 				}
 				if slices.Contains(rule.Resources, "services/status") {
@@ -506,7 +504,7 @@ func TestRightsHaveLimits(t *testing.T) {
 	}
 }
 
-func TestBindingsJoinWhatIsThere(t *testing.T) {
+func TestBindingsReferToExistingObjects(t *testing.T) {
 	have := map[string]bool{}
 	for _, m := range load(t) {
 		accessor, err := meta.Accessor(m.object)
@@ -520,10 +518,10 @@ func TestBindingsJoinWhatIsThere(t *testing.T) {
 			namespace = ""
 		}
 		if !have[ref.Kind+" "+namespace+"/"+ref.Name] {
-			t.Errorf("%s: binding %s gives %s %s, which is not in config/", file, binding, ref.Kind, ref.Name)
+			t.Errorf("%s: binding %s refers to %s %s, which is not in config/", file, binding, ref.Kind, ref.Name)
 		}
 		if len(subjects) == 0 {
-			t.Errorf("%s: binding %s gives its role to nobody", file, binding)
+			t.Errorf("%s: binding %s has no subjects", file, binding)
 		}
 		for _, s := range subjects {
 			if !have[s.Kind+" "+s.Namespace+"/"+s.Name] {
@@ -543,14 +541,14 @@ func TestBindingsJoinWhatIsThere(t *testing.T) {
 	}
 }
 
-// parsers are how the programs read each ConfigMap.
+// parsers are the functions with which the programs parse each ConfigMap.
 var parsers = map[string]func(map[string]string) (any, error){
 	"config-logging": func(data map[string]string) (any, error) {
 		cfg, err := logging.NewConfigFromMap(data)
 		if err != nil {
 			return nil, err
 		}
-		// What a program really uses is the logger that it makes of both.
+		// Compares the logger that a program builds from both.
 		logger, level := logging.NewLoggerFromConfig(cfg, "controller")
 		_ = logger.Sync()
 		return level.String(), nil
@@ -560,8 +558,8 @@ var parsers = map[string]func(map[string]string) (any, error){
 	"config-leader-election": func(data map[string]string) (any, error) { return leaderelection.NewConfigFromMap(data) },
 }
 
-// Each example lists every setting with its real default. It is compared as the
-// programs parse it, so that no example documents a default that is none.
+// Each example lists every setting with its default. Examples are compared as the
+// programs parse them, so a documented default is always the real one.
 func TestConfigMapsDocumentThemselves(t *testing.T) {
 	for file, list := range find[*corev1.ConfigMap](t) {
 		for _, cm := range list {
@@ -571,11 +569,11 @@ func TestConfigMapsDocumentThemselves(t *testing.T) {
 				}
 				parse := parsers[cm.Name]
 				if parse == nil {
-					t.Fatalf("Say in this test how the programs parse ConfigMap %s", cm.Name)
+					t.Fatalf("add the parser of ConfigMap %s to this test", cm.Name)
 				}
 				example := cm.Data[configmap.ExampleKey]
 				if example == "" {
-					t.Fatalf("There is no %s, which is where an operator learns what can be set", configmap.ExampleKey)
+					t.Fatalf("%s is missing: it documents the settings for operators", configmap.ExampleKey)
 				}
 				if got, want := cm.Annotations[configmap.ExampleChecksumAnnotation], configmap.Checksum(example); got != want {
 					t.Errorf("%s is %q, want %q: run hack/update-codegen.sh", configmap.ExampleChecksumAnnotation, got, want)
@@ -583,20 +581,20 @@ func TestConfigMapsDocumentThemselves(t *testing.T) {
 
 				settings := map[string]string{}
 				if err := yaml.UnmarshalStrict([]byte(example), &settings); err != nil {
-					t.Fatalf("The example does not parse: %v", err)
+					t.Fatalf("parse the example: %v", err)
 				}
 				got, err := parse(settings)
 				if err != nil {
-					t.Fatalf("A program refuses the example: %v", err)
+					t.Fatalf("a program rejects the example: %v", err)
 				}
 				installed := maps.Clone(cm.Data)
 				delete(installed, configmap.ExampleKey)
 				want, err := parse(installed)
 				if err != nil {
-					t.Fatalf("A program refuses the data: %v", err)
+					t.Fatalf("a program rejects the data: %v", err)
 				}
 				if diff := cmp.Diff(want, got); diff != "" {
-					t.Errorf("The example differs from what is in force without it (-in force, +example):\n%s", diff)
+					t.Errorf("the example differs from the defaults (-defaults, +example):\n%s", diff)
 				}
 			})
 		}
@@ -610,13 +608,13 @@ func TestCustomResourceDefinition(t *testing.T) {
 	}
 	gvk := new(v1alpha1.ClusterPullSecret).GetGroupVersionKind()
 	if crd.Spec.Group != gvk.Group || crd.Spec.Names.Kind != gvk.Kind || crd.Spec.Versions[0].Name != gvk.Version {
-		t.Errorf("The CRD is of %s %s %s, the Go type of %s", crd.Spec.Group, crd.Spec.Versions[0].Name, crd.Spec.Names.Kind, gvk)
+		t.Errorf("CRD is for %s %s %s, the Go type for %s", crd.Spec.Group, crd.Spec.Versions[0].Name, crd.Spec.Names.Kind, gvk)
 	}
 	if crd.Spec.Scope != apiextensionsv1.ClusterScoped || !slices.Equal(crd.Spec.Names.ShortNames, []string{"cps"}) {
-		t.Errorf("The CRD has scope %s and short names %v, want Cluster and cps", crd.Spec.Scope, crd.Spec.Names.ShortNames)
+		t.Errorf("CRD has scope %s and short names %v, want Cluster and cps", crd.Spec.Scope, crd.Spec.Names.ShortNames)
 	}
 	if crd.Labels["knative.dev/crd-install"] != "true" {
-		t.Error("The CRD lacks the label knative.dev/crd-install, by which installers find what to apply first")
+		t.Error("CRD lacks the label knative.dev/crd-install, by which installers select what to apply first")
 	}
 	var columns []string
 	for _, column := range crd.Spec.Versions[0].AdditionalPrinterColumns {
@@ -631,13 +629,13 @@ func TestCustomResourceDefinition(t *testing.T) {
 	schema := crd.Spec.Versions[0].Schema.OpenAPIV3Schema
 	documented(t, "", *schema)
 	if got := schema.Properties["spec"].Properties["deletionPolicy"].Default; got == nil || string(got.Raw) != `"Delete"` {
-		t.Errorf("The schema's default of deletionPolicy is %v, and SetDefaults says Delete", got)
+		t.Errorf("schema default of deletionPolicy is %v, but SetDefaults sets Delete", got)
 	}
 }
 
-// While the webhook is away, the schema alone stands between a mistake and a
-// credential in the wrong place. So both must refuse the same names.
-func TestSchemaRefusesWhatValidationRefuses(t *testing.T) {
+// While the webhook is down, only the schema validates a ClusterPullSecret. Both must
+// reject the same names.
+func TestSchemaRejectsWhatValidationRejects(t *testing.T) {
 	var spec apiextensionsv1.JSONSchemaProps
 	for _, list := range find[*apiextensionsv1.CustomResourceDefinition](t) {
 		spec = list[0].Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"]
@@ -687,23 +685,23 @@ func TestSchemaRefusesWhatValidationRefuses(t *testing.T) {
 			}
 			f.set(&s, value)
 			if err := s.Validate(t.Context()); (err == nil) != bySchema {
-				t.Errorf("%s: %q: accepted by the schema: %t; Validate: %v", field, value, bySchema, err)
+				t.Errorf("%s: %q: schema accepts it: %t; Validate: %v", field, value, bySchema, err)
 			}
 		}
 	}
 }
 
-// documented checks that "kubectl explain" has an answer for every field, and
-// that no field takes just anything.
+// documented checks that every field has a description for "kubectl explain", and that no
+// field accepts arbitrary content.
 func documented(t *testing.T, path string, schema apiextensionsv1.JSONSchemaProps) {
 	t.Helper()
 	if schema.XPreserveUnknownFields != nil {
-		t.Errorf("The schema lets any field into %s", path)
+		t.Errorf("schema accepts any field in %s", path)
 	}
 	for name, property := range schema.Properties {
 		at := path + "." + name
 		if property.Description == "" && at != ".metadata" {
-			t.Errorf("The schema has no description of %s: write a doc comment on the Go field", at)
+			t.Errorf("schema has no description of %s: add a doc comment to the Go field", at)
 		}
 		documented(t, at, property)
 	}
@@ -712,7 +710,7 @@ func documented(t *testing.T, path string, schema apiextensionsv1.JSONSchemaProp
 	}
 }
 
-// onlyComments tells the part of a file before its first "---" from an object.
+// onlyComments reports whether a YAML document has no content besides comments.
 func onlyComments(document []byte) bool {
 	for line := range strings.SplitSeq(string(document), "\n") {
 		if line = strings.TrimSpace(line); line != "" && line != "---" && !strings.HasPrefix(line, "#") {

@@ -2,7 +2,7 @@
 # Copyright The Pull Secrets for Knative Authors
 # SPDX-License-Identifier: Apache-2.0
 
-# Writes everything in the tree that is generated:
+# Writes all generated files:
 #
 #   pkg/apis/**/zz_generated.deepcopy.go   from the types of the API
 #   pkg/client/                            clientset, listers, informers, injection
@@ -11,10 +11,10 @@
 #   kustomize/base/pullsecrets.yaml        all of config/
 #   docs/reference.md, docs/images/        by hack/update-docs.sh
 #
-# It needs Go and nothing else. The generators are built from the versions in
-# go.mod and test/tools/go.mod (both have tool lines); nothing is fetched at
-# "latest", so the same tree always generates the same files. That is why it
-# calls the generators itself: the usual shell libraries fetch tools.
+# Requires only Go. The generators are built from the versions in go.mod and
+# test/tools/go.mod (both have tool lines), never from "latest", so the same tree always
+# generates the same files. The usual shell libraries download tools, so this script calls
+# the generators itself.
 
 set -euo pipefail
 
@@ -28,8 +28,8 @@ readonly client="${module}/pkg/client"
 readonly header=hack/boilerplate.go.txt
 readonly crd=config/300-clusterpullsecret.yaml
 
-# verify-codegen.sh generates in a copy of the tree and hands over the programs
-# that were built for the tree itself.
+# verify-codegen.sh runs this script in a copy of the tree and passes the binaries of the
+# tree itself.
 readonly bin="${CODEGEN_BIN:-${PWD}/.cluster/bin/codegen}"
 
 step() { echo "--- $*"; }
@@ -40,8 +40,7 @@ go build -o "${bin}/" tool
 go -C test/tools build -o "${bin}/" sigs.k8s.io/controller-tools/cmd/controller-gen
 
 step "Generating deep copies"
-# What is generated goes first, or a file that nothing generates any more would
-# stay for ever.
+# Delete generated files first; otherwise a file that is no longer generated would stay.
 find pkg/apis -name 'zz_generated.*.go' -delete
 "${bin}/deepcopy-gen" \
   --go-header-file "${header}" \
@@ -95,8 +94,8 @@ step "Updating the checksums of the ConfigMap examples"
 "${bin}/hash-gen" config/400-config-*.yaml
 
 step "Collecting the manifests for kustomize"
-# Kustomize reads nothing outside its folder, and config/ has to stay one that
-# "ko apply -f" can apply as a whole.
+# Kustomize reads no files outside its directory, and "ko apply -f config/" must be able
+# to apply all of config/.
 {
   sed 's|^//|#|' "${header}"
   echo

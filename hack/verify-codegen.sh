@@ -2,9 +2,9 @@
 # Copyright The Pull Secrets for Knative Authors
 # SPDX-License-Identifier: Apache-2.0
 
-# Fails if anything that is generated is not what hack/update-codegen.sh makes
-# of the tree as it is now. It generates in a copy and compares, so the tree
-# itself is left alone, whether it is a git checkout or not, clean or not.
+# Fails if a generated file differs from the output of hack/update-codegen.sh. It
+# generates in a copy and compares, so the tree itself is not changed, whether or not it
+# is a git checkout or clean.
 
 set -euo pipefail
 
@@ -14,7 +14,7 @@ readonly root="${PWD}"
 copy="$(mktemp -d)"
 trap 'rm -rf "${copy}"' EXIT
 
-# These hold everything that the generators read or write.
+# These contain everything that the generators read or write.
 readonly parts=(go.mod go.sum hack pkg config kustomize docs test/tools)
 mkdir -p "${copy}/tree/test"
 for part in "${parts[@]}"; do
@@ -33,8 +33,8 @@ for part in "${parts[@]}"; do
   diff -Naur "${part}" "${copy}/tree/${part}" || stale=1
 done
 if [[ "${stale}" != 0 ]]; then
-  echo "verify-codegen: generated files are out of date, see the difference above." >&2
-  echo "verify-codegen: run hack/update-codegen.sh and commit what it writes." >&2
+  echo "verify-codegen: generated files are out of date, see the diff above." >&2
+  echo "verify-codegen: run hack/update-codegen.sh and commit the result." >&2
   exit 1
 fi
-echo "verify-codegen: everything that is generated is up to date."
+echo "verify-codegen: all generated files are up to date."

@@ -145,6 +145,9 @@ var layers = []layer{{
 	may:     nil,
 	why:     "it reads the documentation, and knows nothing of clusters.",
 }, {
+	pattern: "test/words",
+	why:     "it reads text, and needs no other package for that",
+}, {
 	pattern: "test/fleet",
 	may:     []string{"test/env", "pkg/apis/..."},
 	why:     blackBox,

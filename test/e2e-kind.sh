@@ -13,8 +13,8 @@ readonly name=pullsecrets-e2e
 readonly bin="${PWD}/.cluster/bin"
 readonly out="${PWD}/.cluster/kind"
 
-# The defaults are what local clusters run: Knative's modules count from 27 below its
-# releases, v0.50.1 is 1.23.1.
+# The defaults are the versions of local clusters. Knative's module v0.50.1 is release
+# 1.23.1: the minor versions differ by 27.
 version_in() { awk -v module="$2" '$1 == module {print $2}' "$1"; }
 knative_release() {
   local major minor patch
@@ -28,28 +28,28 @@ readonly knative_version="${KNATIVE:-$(knative_release "$(version_in go.mod knat
 node_image="$(awk -v minor="\"${kubernetes_version}\":" '$1 == minor {print $2}' "${nodes}")"
 readonly node_image
 
-# A kubeconfig of its own keeps every command here away from the user's clusters, and
-# with docker alone kind makes a network that the registries can join.
+# A separate kubeconfig protects the user's clusters. Only with docker does kind create
+# a network that the registries can join.
 export KUBECONFIG="${out}/kubeconfig"
 export KIND_EXPERIMENTAL_PROVIDER=docker
-# A workspace or flags of the caller's shell must not change what is built.
+# A workspace or flags of the caller must not change the build.
 export GOFLAGS="-buildvcs=false -trimpath" GOWORK=off CGO_ENABLED=0
 
 usage() {
   cat << EOF
-test/e2e-kind.sh [all]     run the end-to-end suite on a kind cluster of its own, which
-                           is deleted at the end, also of a failure
-test/e2e-kind.sh STEP      do one step of that, for which those before must have been done:
-    check                  say what is missing on this machine
+test/e2e-kind.sh [all]     run the end-to-end suite on its own kind cluster, which is
+                           deleted at the end, even after a failure
+test/e2e-kind.sh STEP      run one step, after the steps before it:
+    check                  report what is missing on this machine
     cluster                create the cluster
     registry               start two private registries that it pulls from
     knative                install Knative Serving, with Kourier as its ingress
-    product                install the product: ko apply -f config/
-    test                   run the suite; what follows is for go test, as in -run TestPull
-    logs                   keep the logs of cluster and registries in .cluster/kind/logs
+    project                install the project: ko apply -f config/
+    test                   run the suite; further arguments are for go test (-run TestPull)
+    logs                   save the logs of cluster and registries to .cluster/kind/logs
     down                   delete the cluster and the registries
 
-These change what is done:
+Environment variables:
     KUBERNETES=${kubernetes_version}        one of ${nodes}
     KNATIVE=${knative_version}         a release of Knative Serving
     KEEP=1                 the cluster stays up at the end, with this kubeconfig:
@@ -64,11 +64,10 @@ fail() {
   exit 1
 }
 
-# check says everything that is missing, and not only the first of it, before anything
-# is built.
+# check reports everything that is missing before anything is built.
 check() {
   missing=()
-  # Elsewhere docker runs in a virtual machine, and its network is not reached from here.
+  # On other systems docker runs in a virtual machine, whose network is unreachable.
   [[ "$(uname -s)" == Linux ]] || lacks "this is $(uname -s), where addresses of docker's network cannot be reached: use Linux"
   command -v go > /dev/null || lacks "go is not installed: see https://go.dev/dl"
   command -v kubectl > /dev/null || lacks "kubectl is not installed: see https://kubernetes.io/docs/tasks/tools"
@@ -117,7 +116,7 @@ lacks() { missing+=("$1"); }
 no_cluster() {
   build_kind
   if "${bin}/kind" get clusters 2> /dev/null | grep -x "${name}" > /dev/null; then
-    fail "the cluster ${name} is there already: go on with the next step, or delete it by \"test/e2e-kind.sh down\""
+    fail "the cluster ${name} already exists: continue with the next step, or delete it with \"test/e2e-kind.sh down\""
   fi
 }
 
@@ -126,7 +125,7 @@ cluster() {
   step "Creating a cluster with Kubernetes ${kubernetes_version}"
   mkdir -p "${out}"
   "${bin}/kind" create cluster --name "${name}" --image "${node_image}" --config test/kind/cluster.yaml --wait 5m \
-    --retain # Its logs say why it has failed, if it has; "down" deletes it.
+    --retain # Keep a failed cluster for its logs; "down" deletes it.
 }
 
 build_kind() {
@@ -137,7 +136,7 @@ build_kind() {
 registry() {
   step "Starting two private registries"
   build_kind
-  # An image of nothing but the two programs, which are static, needs no base image.
+  # The two programs are static, so their image needs no base image.
   mkdir -p "${out}/image"
   go -C test/tools build -o "${out}/image/registry" ./registry
   go build -o "${out}/image/app" ./test/env/images/app
@@ -153,14 +152,14 @@ registry() {
   other="$(address_of other)"
   for host in "${main}" "${other}"; do
     curl --noproxy '*' --silent --show-error --fail --retry 30 --retry-delay 1 --retry-connrefused "http://${host}/health"
-    # containerd speaks plain HTTP to others only where it is told to.
+    # containerd uses plain HTTP only for configured hosts.
     for node in $("${bin}/kind" get nodes --name "${name}"); do
       docker exec --interactive "${node}" sh -c "mkdir -p '/etc/containerd/certs.d/${host}' && cat > '/etc/containerd/certs.d/${host}/hosts.toml'" \
         <<< "server = \"http://${host}\""
     done
   done
 
-  # By this file the suite knows them, and by the other ko may push.
+  # The suite reads the first file, and ko pushes with the second.
   mkdir -p "${out}/docker"
   touch "${out}/registries.json" "${out}/docker/config.json"
   chmod 600 "${out}/registries.json" "${out}/docker/config.json"
@@ -176,25 +175,25 @@ EOF
 }
 
 start_registry() {
-  docker rm --force --volumes "${name}-$1" > /dev/null 2>&1 || true # one of an earlier call
+  docker rm --force --volumes "${name}-$1" > /dev/null 2>&1 || true # from an earlier run
   docker run --detach --name "${name}-$1" --network kind --env REGISTRY_PASSWORD --tmpfs /blobs \
     "${name}-registry" -listen :5000 -blobs /blobs -image public/app=/app > /dev/null
 }
 
-# address_of is where nodes, Pods and this machine reach a registry. Knative's controller
-# and ko take it for one without TLS because it is a private address.
+# address_of prints the address of a registry for nodes, Pods and this machine. It is a
+# private address, so Knative's controller and ko use plain HTTP.
 address_of() {
   local ip
   ip="$(docker inspect --format '{{.NetworkSettings.Networks.kind.IPAddress}}' "${name}-$1")"
-  [[ -n "${ip}" ]] || fail "the registry does not run: see \"docker logs ${name}-$1\""
+  [[ -n "${ip}" ]] || fail "the registry is not running: see \"docker logs ${name}-$1\""
   [[ "${ip}" =~ ^(10|192\.168|172\.(1[6-9]|2[0-9]|3[01]))\. ]] ||
-    fail "docker's network kind has the address ${ip}, which is not one of RFC 1918: delete that network, and give docker other default-address-pools"
+    fail "docker's network kind has the address ${ip}, which is not in RFC 1918: delete that network and configure other default-address-pools in docker"
   echo "${ip}:5000"
 }
 
 knative() {
   step "Installing Knative Serving ${knative_version} and Kourier"
-  # Kourier has patch releases of its own, and a first one for each of Knative's.
+  # Kourier has its own patch releases; each minor version has a .0.
   local serving="https://github.com/knative/serving/releases/download/knative-v${knative_version}"
   local kourier="https://github.com/knative-extensions/net-kourier/releases/download/knative-v${knative_version%.*}.0"
   kubectl apply -f "${serving}/serving-crds.yaml"
@@ -205,7 +204,7 @@ knative() {
   knative_setting config-network ingress-class kourier.ingress.networking.knative.dev
   knative_setting config-domain example.com ""
   knative_setting config-deployment registries-skipping-tag-resolving "$(paste -sd, test/env/unreachable-registries)"
-  # Tests that let a Revision go to zero wait for that.
+  # Tests wait for Revisions to scale to zero.
   knative_setting config-autoscaler scale-to-zero-grace-period 6s
   wait_for knative-serving
   wait_for kourier-system
@@ -215,9 +214,8 @@ knative_setting() {
   kubectl -n knative-serving patch configmap "$1" --type=merge --patch "{\"data\": {\"$2\": \"$3\"}}"
 }
 
-# wait_for waits until the Deployments of a namespace run as they are now and the webhooks
-# of the cluster are served: each of them gets its certificate from the program that
-# serves it.
+# wait_for waits for the rollout of the Deployments of a namespace, and until all webhooks
+# have a CA bundle, which their own programs write.
 wait_for() {
   local deployment
   for deployment in $(kubectl -n "$1" get deployments --output=name); do
@@ -227,15 +225,15 @@ wait_for() {
     --for=jsonpath='{.webhooks[0].clientConfig.caBundle}' --timeout=2m
 }
 
-product() {
-  step "Installing the product"
+project() {
+  step "Installing the project"
   go -C test/tools build -o "${bin}/" github.com/google/ko
   local repository
   repository="$(address_of main)/public"
   DOCKER_CONFIG="${out}/docker" KO_DOCKER_REPO="${repository}" \
     "${bin}/ko" apply --platform="linux/$(go env GOARCH)" -f config/
   wait_for pullsecrets-system
-  # Pods are ready before nodes know the way to them.
+  # Pods become ready before kube-proxy has programmed their addresses.
   timeout 60 bash -c 'until kubectl apply --dry-run=server -f config/400-config-pullsecrets.yaml; do sleep 1; done'
 }
 
@@ -245,7 +243,7 @@ suite() {
 }
 
 logs() {
-  step "Keeping the logs in ${out}/logs"
+  step "Saving the logs to ${out}/logs"
   build_kind
   mkdir -p "${out}/logs"
   "${bin}/kind" export logs --name "${name}" "${out}/logs"
@@ -265,7 +263,7 @@ down() {
 }
 
 all() {
-  # A cluster that is there already is not for this call to delete.
+  # Never delete a cluster that already exists.
   no_cluster
   trap finish EXIT
   trap 'exit 130' INT
@@ -273,11 +271,11 @@ all() {
   cluster
   registry
   knative
-  product
+  project
   suite
 }
 
-# finish runs when "all" ends, also by a failure or an interrupt, and keeps its status.
+# finish runs when "all" ends for any reason, and keeps its exit status.
 finish() {
   local status=$?
   trap - EXIT
@@ -295,9 +293,9 @@ command="${1:-all}"
 case "${command}" in
   help | -h | --help) usage ;;
   check) check ;;
-  # These must also do where something is missing by now.
+  # These must work even if something is missing now.
   logs | down) "${command}" ;;
-  all | cluster | registry | knative | product)
+  all | cluster | registry | knative | project)
     check
     "${command}"
     ;;

@@ -2,10 +2,10 @@
 # Copyright The Pull Secrets for Knative Authors
 # SPDX-License-Identifier: Apache-2.0
 
-# Runs the end-to-end suite, on the cluster of KUBECONFIG or on local ones, and names at
-# the end the tests that were not run, because the cluster lacks what they need. They come
-# through a file, because go test shows nothing of what a package prints that passes.
-# Arguments are for go test.
+# Runs the end-to-end suite on the cluster of KUBECONFIG or on local ones, and lists the
+# tests that were not run because the cluster lacks a capability. The list is passed in a
+# file, because go test prints no output of a package that passes. Arguments are passed to
+# go test.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -29,7 +29,7 @@ import (
 )
 
 func main() {
-	// Of all Secrets, the copies alone are watched.
+	// The Secret informer watches only the copies.
 	ctx := filteredfactory.WithSelectors(signals.NewContext(), grant.Copies)
 	go func() {
 		if err := probes.Serve(ctx, probes.Always); err != nil {
@@ -45,9 +45,9 @@ func main() {
 	)
 }
 
-// withProtobuf puts a client in the place of the one for Kubernetes' own kinds which
-// speaks protobuf. Thousands of copies cost both sides less that way than as JSON, which
-// custom resources know alone.
+// withProtobuf replaces the client for built-in kinds by one that uses protobuf. With
+// thousands of copies, protobuf costs the controller and the API server less than JSON,
+// which is the only encoding of custom resources.
 func withProtobuf(ctx context.Context, cfg *rest.Config) context.Context {
 	cfg = rest.CopyConfig(cfg)
 	cfg.ContentType = runtime.ContentTypeProtobuf
@@ -55,20 +55,20 @@ func withProtobuf(ctx context.Context, cfg *rest.Config) context.Context {
 	return context.WithValue(ctx, kubeclient.Key{}, kubernetes.NewForConfigOrDie(cfg))
 }
 
-// newServiceController does what the program needs before any reconciler starts, as the
-// first constructor that sharedmain calls.
+// newServiceController is the first constructor that sharedmain calls. It also does the
+// setup that must happen before any reconciler starts.
 func newServiceController(settings *knative.Settings) injection.ControllerConstructor {
 	return func(ctx context.Context, cmw configmap.Watcher) *controller.Impl {
-		// The warnings with which the API server answers patches are about what the
-		// owner of the Service wrote, who has been given them. By now sharedmain has set
-		// its own handler.
+		// The API server's warnings about a patch concern what the owner of the Service
+		// wrote, and the owner has already received them. Set here because sharedmain
+		// sets its own handler before it calls constructors.
 		rest.SetDefaultWarningHandler(rest.NoWarnings{})
 		logger := logging.FromContext(ctx).Named("knative-settings")
 		if err := settings.Follow(ctx, kubeclient.Get(ctx), logger, knative.Deployment); err != nil {
 			logger.Fatalw("Failed to follow Knative's settings", "error", err)
 		}
-		// A copy for an image that is not known yet would count as one that nobody
-		// asks for.
+		// While the images of Services are unknown, a copy for one of them would count as
+		// not requested.
 		settings.Wait(ctx)
 		return service.NewController(settings)(ctx, cmw)
 	}

@@ -15,8 +15,8 @@ import (
 	"pullsecrets.dev/pkg/webhook"
 )
 
-// certificate is the Secret that the webhook's certificate is kept in, the only
-// one that this program can read.
+// certificate is the Secret that holds the webhook's certificate. It is the only Secret
+// that this program can read.
 const certificate = "pullsecrets-webhook-certs"
 
 func main() {
@@ -32,8 +32,8 @@ func main() {
 			log.Fatal("Failed to serve health probes: ", err)
 		}
 	}()
-	// Leases are named after the component, so another program's webhook in the
-	// same namespace would share them if it had the same name.
+	// Leases are named after the component. Another webhook in the same namespace with
+	// the same component name would share them.
 	sharedmain.WebhookMainWithContext(sharedmain.WithHealthProbesDisabled(ctx), "pullsecrets-webhook",
 		webhook.NewCertificateController(readiness),
 		webhook.NewServiceController(readiness),

@@ -26,36 +26,35 @@ import (
 )
 
 const (
-	// awayNamespace is the one that the API server does not call the webhook
-	// for, because of its label.
-	awayNamespace = "bench-away"
-	awayLabel     = "bench.test/away"
+	// bypassedNamespace has a label for which the API server does not call the webhook.
+	bypassedNamespace = "bench-away"
+	awayLabel         = "bench.test/away"
 )
 
 func admissionNamespace(i int) string { return fmt.Sprintf("bench-admission-%04d", i) }
 
-// admission measures what the webhook adds to a request and how many requests
-// one replica answers, on a cluster with many Namespaces: those and their
-// ServiceAccounts are what the webhook keeps. It keeps no Services.
+// admission measures how much latency the webhook adds to a request and how many requests
+// one replica answers. The cluster has many Namespaces, because Namespaces and their
+// ServiceAccounts fill the webhook's caches. It caches no Services.
 func admission(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
-	notef("admission: making %d Namespaces", s.admissionNamespaces)
+	notef("admission: creating %d Namespaces", s.admissionNamespaces)
 	err := fleet.Each(ctx, s.admissionNamespaces, 16, func(ctx context.Context, i int) error {
 		return makeDeclaringNamespace(ctx, e, admissionNamespace(i), nil)
 	})
 	if err != nil {
 		return err
 	}
-	if err := makeDeclaringNamespace(ctx, e, awayNamespace, map[string]string{awayLabel: "true"}); err != nil {
+	if err := makeDeclaringNamespace(ctx, e, bypassedNamespace, map[string]string{awayLabel: "true"}); err != nil {
 		return err
 	}
-	if err := furnished(ctx, e.Kube, s.admissionNamespaces+1); err != nil {
+	if err := waitForDefaults(ctx, e.Kube, s.admissionNamespaces+1); err != nil {
 		return err
 	}
 	client, err := unlimited(e)
 	if err != nil {
 		return err
 	}
-	if err := keepAway(ctx, e, client); err != nil {
+	if err := bypass(ctx, e, client); err != nil {
 		return err
 	}
 	if err := pairs(ctx, e, client, s, out); err != nil {
@@ -64,8 +63,8 @@ func admission(ctx context.Context, e *env.Env, s settings, out io.Writer) error
 	return load(ctx, e, s, out)
 }
 
-// makeDeclaringNamespace makes a namespace whose Services all get a pull secret
-// that need not exist.
+// makeDeclaringNamespace creates a namespace that declares a pull secret for all its
+// Services. The Secret need not exist.
 func makeDeclaringNamespace(ctx context.Context, e *env.Env, name string, labels map[string]string) error {
 	_, err := e.Kube.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
 		Name: name, Labels: labels, Annotations: map[string]string{pullsecrets.SecretsAnnotation: secretName},
@@ -73,12 +72,12 @@ func makeDeclaringNamespace(ctx context.Context, e *env.Env, name string, labels
 	return err
 }
 
-// furnished waits until the cluster's controller manager has made what it makes
-// for each namespace, and so does not weigh on what is measured.
-func furnished(ctx context.Context, kube kubernetes.Interface, namespaces int) error {
+// waitForDefaults waits until the controller manager has created the default objects of each
+// namespace, so that this work does not affect the measurement.
+func waitForDefaults(ctx context.Context, kube kubernetes.Interface, namespaces int) error {
 	var accounts, authorities int
-	err := wait.PollUntilContextTimeout(ctx, time.Second, 2*patience, true, func(ctx context.Context) (bool, error) {
-		// Version 0 is answered from the API server's cache.
+	err := wait.PollUntilContextTimeout(ctx, time.Second, 2*timeout, true, func(ctx context.Context) (bool, error) {
+		// resourceVersion 0 is served from the API server's cache.
 		named := func(name string) metav1.ListOptions {
 			return metav1.ListOptions{FieldSelector: "metadata.name=" + name, ResourceVersion: "0"}
 		}
@@ -94,39 +93,37 @@ func furnished(ctx context.Context, kube kubernetes.Interface, namespaces int) e
 		return min(accounts, authorities) >= namespaces, nil
 	})
 	if err != nil {
-		return fmt.Errorf("waiting for the default ServiceAccounts (%d) and the authorities (%d) of %d namespaces: %w", accounts, authorities, namespaces, err)
+		return fmt.Errorf("wait for the default ServiceAccounts (%d) and the CA ConfigMaps (%d) of %d namespaces: %w", accounts, authorities, namespaces, err)
 	}
 	return nil
 }
 
-// keepAway makes the API server call the webhook no more for one namespace. The
-// label that excludes namespaces would not do, because it would not be seen who
-// leaves the Service alone, the API server or the webhook. Nothing is undone:
-// the cluster ends with this part.
-func keepAway(ctx context.Context, e *env.Env, client servingclient.Interface) error {
+// bypass makes the API server skip the webhook for one namespace. The label that excludes
+// namespaces would not do: it would not show whether the API server or the webhook leaves
+// the Service alone. The change is not reverted, because the cluster ends with this part.
+func bypass(ctx context.Context, e *env.Env, client servingclient.Interface) error {
 	patch := fmt.Sprintf(`[{"op":"add","path":"/webhooks/0/namespaceSelector/matchExpressions/-","value":{"key":%q,"operator":"DoesNotExist"}}]`, awayLabel)
 	_, err := e.Kube.AdmissionregistrationV1().MutatingWebhookConfigurations().Patch(ctx, injectName, types.JSONPatchType, []byte(patch), metav1.PatchOptions{})
 	if err != nil {
 		return err
 	}
-	err = wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-		svc, _, err := create(ctx, client, awayNamespace, 0)
+	err = wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, timeout, true, func(ctx context.Context) (bool, error) {
+		svc, _, err := create(ctx, client, bypassedNamespace, 0)
 		return err == nil && fleet.Has()(svc), err
 	})
 	if err != nil {
-		return fmt.Errorf("waiting until the webhook is not called for %s: %w", awayNamespace, err)
+		return fmt.Errorf("wait until the webhook is not called for %s: %w", bypassedNamespace, err)
 	}
 	return nil
 }
 
-// pairs compares the creation of a Service in a namespace that the webhook is
-// called for with that in one that it is not. All creations are dry runs: they
-// go through the whole of admission, and what etcd and Knative's controller
-// would do with the Services afterwards, on both sides alike, does not hide the
+// pairs compares the creation of a Service in a namespace with the webhook and in one
+// without it. All creations are dry runs: they pass all of admission, and the work of
+// etcd and of Knative's controller, which is the same on both sides, does not hide the
 // difference.
 func pairs(ctx context.Context, e *env.Env, client servingclient.Interface, s settings, out io.Writer) error {
-	notef("admission: %d pairs of creations", s.admissionPairs)
-	// The first ones open connections and are not counted.
+	notef("admission: creating %d pairs", s.admissionPairs)
+	// The first ones open connections and are not measured.
 	const first = 10
 	var with, without, differences []time.Duration
 	before, err := webhookCalls(ctx, e)
@@ -138,7 +135,7 @@ func pairs(ctx context.Context, e *env.Env, client servingclient.Interface, s se
 			namespace string
 			has       func(*servingv1.Service) bool
 			took      time.Duration
-		}{{namespace: admissionNamespace(i % s.admissionNamespaces), has: fleet.Has(secretName)}, {namespace: awayNamespace, has: fleet.Has()}}
+		}{{namespace: admissionNamespace(i % s.admissionNamespaces), has: fleet.Has(secretName)}, {namespace: bypassedNamespace, has: fleet.Has()}}
 		for turn := range sides {
 			side := &sides[(i+turn)%2]
 			svc, took, err := create(ctx, client, side.namespace, i)
@@ -146,7 +143,7 @@ func pairs(ctx context.Context, e *env.Env, client servingclient.Interface, s se
 				return err
 			}
 			if !side.has(svc) {
-				return fmt.Errorf("Service %s/%s comes back with the pull secrets %v", svc.Namespace, svc.Name, svc.Spec.Template.Spec.ImagePullSecrets)
+				return fmt.Errorf("Service %s/%s was created with imagePullSecrets %v", svc.Namespace, svc.Name, svc.Spec.Template.Spec.ImagePullSecrets)
 			}
 			side.took = took
 		}
@@ -167,16 +164,15 @@ func pairs(ctx context.Context, e *env.Env, client servingclient.Interface, s se
 	}{{"with the webhook", with}, {"without", without}, {"difference in a pair", differences}} {
 		fmt.Fprintf(out, "  %-24s %8.2f %8.2f\n", row.what, milliseconds(percentile(row.times, 50)), milliseconds(percentile(row.times, 99)))
 	}
-	// The second call is due to Knative's own webhook, which sets defaults after
-	// the first one (reinvocationPolicy in config/601-webhook-inject.yaml).
+	// Knative's own webhook sets defaults after the first call, which causes the second
+	// one (reinvocationPolicy in config/601-webhook-inject.yaml).
 	n := after.count - before.count
 	fmt.Fprintf(out, "  the API server calls the webhook %.2f times for each, and waits %.2f ms for a call on average\n",
 		n/float64(first+s.admissionPairs), (after.seconds-before.seconds)/n*1000)
 	return nil
 }
 
-// create makes a Service in a dry run and returns what becomes of it and how
-// long that takes.
+// create creates a Service in a dry run and returns the result and the latency.
 func create(ctx context.Context, client servingclient.Interface, namespace string, i int) (*servingv1.Service, time.Duration, error) {
 	svc := deployedService(namespace, fleet.Name(i))
 	start := time.Now()
@@ -184,8 +180,8 @@ func create(ctx context.Context, client servingclient.Interface, namespace strin
 	return created, time.Since(start), err
 }
 
-// A callCount is how often the API server has called the webhook and how long it
-// has waited for it, as it says itself.
+// callCount is the number of webhook calls and the time spent on them, from the API
+// server's metrics.
 type callCount struct{ count, seconds float64 }
 
 func webhookCalls(ctx context.Context, e *env.Env) (c callCount, err error) {
@@ -208,7 +204,7 @@ func webhookCalls(ctx context.Context, e *env.Env) (c callCount, err error) {
 		}
 		number, err := strconv.ParseFloat(value, 64)
 		if err != nil {
-			return c, fmt.Errorf("the API server's metric %s: %w", name, err)
+			return c, fmt.Errorf("read the API server's metric %s: %w", name, err)
 		}
 		*sum += number
 	}

@@ -22,25 +22,24 @@ import (
 const (
 	ourNamespace  = "bench-controller"
 	bareNamespace = "bench-bare"
-	patience      = 5 * time.Minute
+	timeout       = 5 * time.Minute
 )
 
-// backfill compares the controller with a loop that only sends the patches.
-// Both have an equal set of Services, and in each round all of them get their
-// first pull secret. Knative's controller stands still meanwhile: the
-// Revisions that it would make cost the machine far more than the patches, on
-// both sides alike, and would hide the difference.
+// backfill compares the controller with a loop that only sends the patches. Both have the
+// same number of Services, which get their first pull secret in each round. Knative's
+// controller is stopped: creating Revisions costs far more CPU than the patches, on both
+// sides alike, and would hide the difference.
 func backfill(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
 	if err := e.Processes.Stop(ctx, "knative-controller"); err != nil {
 		return err
 	}
-	// Another one in each round, because the controller is not to take what
-	// happens between the rounds for somebody who keeps removing its entries.
+	// A different name in each round; otherwise the controller would take the resets
+	// between rounds for a conflict with another writer.
 	names := make([]string, s.rounds)
 	for round := range names {
 		names[round] = fmt.Sprintf("%s-%d", secretName, round+1)
 	}
-	notef("backfill: making 2 x %d Services", s.services)
+	notef("backfill: creating 2 x %d Services", s.services)
 	for _, namespace := range []string{ourNamespace, bareNamespace} {
 		if err := makeNamespace(ctx, e, namespace, names...); err != nil {
 			return err
@@ -88,8 +87,8 @@ func backfill(ctx context.Context, e *env.Env, s settings, out io.Writer) error 
 	return writes(ctx, e, s.services*s.rounds, mark, out)
 }
 
-// controllerRound declares the name for the namespace and returns how long the
-// controller takes to bring it into all Services.
+// controllerRound declares the name for the namespace and returns how long the controller
+// takes to patch all Services.
 func controllerRound(ctx context.Context, e *env.Env, n int, name string) (time.Duration, error) {
 	if err := withoutPullSecrets(ctx, e, ourNamespace, n); err != nil {
 		return 0, err
@@ -106,12 +105,11 @@ func controllerRound(ctx context.Context, e *env.Env, n int, name string) (time.
 	if err != nil {
 		return 0, err
 	}
-	// The Events come after the patches, and must not weigh on the other side.
+	// Wait for the Events, which follow the patches and would affect the other side.
 	return took, eventsWritten(ctx, e, mark, n)
 }
 
-// withoutPullSecrets puts the namespace back to what it was before it declared
-// any.
+// withoutPullSecrets resets the namespace to its state before it declared pull secrets.
 func withoutPullSecrets(ctx context.Context, e *env.Env, namespace string, n int) error {
 	if err := optIn(ctx, e, namespace); err != nil {
 		return err
@@ -123,8 +121,8 @@ func withoutPullSecrets(ctx context.Context, e *env.Env, namespace string, n int
 	})
 }
 
-// bareRound sends the very patches that the controller would, from as many
-// goroutines, and nothing else.
+// bareRound sends the same patches as the controller with the same concurrency, and does
+// nothing else.
 func bareRound(ctx context.Context, e *env.Env, client servingclient.Interface, n, concurrency int, name string) (time.Duration, error) {
 	if err := withoutPullSecrets(ctx, e, bareNamespace, n); err != nil {
 		return 0, err
@@ -155,19 +153,19 @@ func bareRound(ctx context.Context, e *env.Env, client servingclient.Interface, 
 	return lastPatch(ctx, e, mark, bareNamespace, n, start)
 }
 
-// lastPatch waits for n patches of Services in the namespace and returns when,
-// after the start, the API server had answered the last one.
+// lastPatch waits for n patches of Services in the namespace and returns the time from
+// start until the API server answered the last one.
 func lastPatch(ctx context.Context, e *env.Env, mark env.Mark, namespace string, n int, start time.Time) (time.Duration, error) {
 	return lastOf(ctx, e, mark, n, start, "patch of Services in "+namespace, func(all env.Requests) env.Requests {
 		return all.Of("services.serving.knative.dev").In(namespace).Verbs("patch")
 	})
 }
 
-// lastOf waits for n requests of a sort and returns when, after the start, the API
-// server had answered the last one.
+// lastOf waits for n matching requests and returns the time from start until the API
+// server answered the last one.
 func lastOf(ctx context.Context, e *env.Env, mark env.Mark, n int, start time.Time, what string, of func(env.Requests) env.Requests) (time.Duration, error) {
 	var found env.Requests
-	for deadline := time.Now().Add(patience); ; {
+	for deadline := time.Now().Add(timeout); ; {
 		requests, next, err := e.Audit.Next(mark)
 		if err != nil {
 			return 0, err
@@ -178,19 +176,18 @@ func lastOf(ctx context.Context, e *env.Env, mark env.Mark, n int, start time.Ti
 			return last.At.Sub(start), nil
 		}
 		if time.Now().After(deadline) {
-			return 0, fmt.Errorf("%s: %d of %d within %s", what, len(found), n, patience)
+			return 0, fmt.Errorf("%s: %d of %d within %s", what, len(found), n, timeout)
 		}
 		select {
 		case <-ctx.Done():
 			return 0, ctx.Err()
-		case <-time.After(2 * time.Second): // Looking costs the machine something, too.
+		case <-time.After(2 * time.Second): // Reading the log costs CPU too.
 		}
 	}
 }
 
-// writes prints what the controller has written for so many changes that were
-// due, and fails unless that is exactly one patch each. Events tell people and
-// are counted apart.
+// writes prints the number of writes per due change. It fails unless each change is
+// exactly one patch. Events are counted separately.
 func writes(ctx context.Context, e *env.Env, due int, mark env.Mark, out io.Writer) error {
 	if err := eventsWritten(ctx, e, mark, due); err != nil {
 		return err
@@ -205,13 +202,13 @@ func writes(ctx context.Context, e *env.Env, due int, mark env.Mark, out io.Writ
 	fmt.Fprintf(out, "  API writes per Service and change: %.3f (%d patches for %d changes), Events: %d, anything else: %d\n",
 		float64(len(patches))/float64(due), len(patches), due, len(events), others)
 	if len(patches) != due || others != 0 {
-		return fmt.Errorf("want exactly one write for each of %d changes:\n%s", due, all)
+		return fmt.Errorf("want exactly one write for each of %d changes, got:\n%s", due, all)
 	}
 	return nil
 }
 
-// eventsWritten waits until one Event for each change is written, or none has
-// come for a while: they follow the patches at their own pace.
+// eventsWritten waits until each change has an Event, or until no Event has been written
+// for a while: they are rate-limited.
 func eventsWritten(ctx context.Context, e *env.Env, mark env.Mark, due int) error {
 	for before, quiet := -1, 0; quiet < 3; {
 		requests, err := e.Audit.Since(mark)

@@ -15,15 +15,13 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// programs are those whose use of the CPU is shown, by the names of their processes.
+// programs are the names of the processes whose CPU usage is shown.
 var programs = []string{"kube-apiserver", "knative-webhook", "webhook", "controller"}
 
-// ticks is how many of the kernel's units of time make a second, on every Linux that Go
-// supports.
+// ticks is the number of clock ticks per second, on every Linux that Go supports.
 const ticks = 100
 
-// busyWhile returns how much of one core each of the programs took while f ran, in
-// percent and in their order.
+// busyWhile returns the CPU usage of each program while f ran, in percent of one core.
 func busyWhile(ctx context.Context, e *env.Env, f func() error) ([]float64, error) {
 	before, err := cpuSeconds(ctx, e)
 	if err != nil {
@@ -45,7 +43,7 @@ func busyWhile(ctx context.Context, e *env.Env, f func() error) ([]float64, erro
 	return shares, nil
 }
 
-// cpuSeconds is what each of the programs has taken so far.
+// cpuSeconds returns the CPU time that each program has used so far.
 func cpuSeconds(ctx context.Context, e *env.Env) ([]float64, error) {
 	all, err := e.Processes.List(ctx)
 	if err != nil {
@@ -59,10 +57,10 @@ func cpuSeconds(ctx context.Context, e *env.Env) ([]float64, error) {
 		}
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", process.PID))
 		if err != nil {
-			return nil, fmt.Errorf("reading what %s takes of the CPU, which needs Linux: %w", process.Name, err)
+			return nil, fmt.Errorf("read the CPU time of %s (Linux only): %w", process.Name, err)
 		}
-		// The name of the program, which may hold spaces, ends with the last parenthesis.
-		// After it, user and system time are the fields 12 and 13.
+		// The program's name may contain spaces and ends with the last parenthesis. After
+		// it, user and system time are fields 12 and 13.
 		fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
 		if len(fields) < 13 {
 			return nil, fmt.Errorf("process %s has %d fields in its stat, want at least 13", process.Name, len(fields))

@@ -35,12 +35,11 @@ const (
 	bareName = "bare"
 )
 
-// distribution compares the controller with a loop that only sends the writes: of
-// all copies of a credential, of their rotation, of their revocation, and of those in
-// new Namespaces. The loop is what the cluster allows at most, so it does all else
-// alike: it writes in the same encoding and under the controller's ServiceAccount,
-// whose rights and policies cost the API server time, and the controller stands still
-// meanwhile.
+// distribution compares the controller with a loop that only sends the writes: of all
+// copies of a credential, their rotation, their revocation, and the copies in new
+// Namespaces. The loop shows the maximum that the cluster allows, so everything else is
+// the same: the encoding, the ServiceAccount with its rights and policies, and a
+// controller that is stopped meanwhile.
 func distribution(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
 	if err := e.Processes.Stop(ctx, "knative-controller"); err != nil {
 		return err
@@ -52,7 +51,7 @@ func distribution(ctx context.Context, e *env.Env, s settings, out io.Writer) er
 	for _, size := range []struct{ namespaces, rounds int }{
 		{s.fewNamespaces, s.rounds}, {s.manyNamespaces, s.distributionRounds},
 	} {
-		notef("distribution: making %d Namespaces", size.namespaces-d.namespaces)
+		notef("distribution: creating %d Namespaces", size.namespaces-d.namespaces)
 		if err := d.grow(ctx, size.namespaces); err != nil {
 			return err
 		}
@@ -70,7 +69,7 @@ func distribution(ctx context.Context, e *env.Env, s settings, out io.Writer) er
 		return err
 	}
 	return profile(ctx, e, s.profile, func() error {
-		const round = -1 // It is no other's.
+		const round = -1 // No other round has this number.
 		for _, do := range []func(context.Context, int) (time.Duration, error){d.distribute, d.rotate, d.revoke} {
 			if _, err := do(ctx, round); err != nil {
 				return err
@@ -80,8 +79,8 @@ func distribution(ctx context.Context, e *env.Env, s settings, out io.Writer) er
 	})
 }
 
-// A distributor makes Namespaces and distributes a credential to them, both by the
-// controller and bare.
+// distributor creates Namespaces and distributes a credential to them, with the
+// controller and with the bare client.
 type distributor struct {
 	*env.Env
 	admin       kubernetes.Interface
@@ -116,7 +115,7 @@ func newDistributor(ctx context.Context, e *env.Env) (*distributor, error) {
 	return d, err
 }
 
-// ready starts the controller anew, and returns when it does its work.
+// ready restarts the controller and returns once it reconciles.
 func (d *distributor) ready(ctx context.Context) error {
 	if err := d.Processes.Restart(ctx, "controller", nil); err != nil {
 		return err
@@ -124,18 +123,18 @@ func (d *distributor) ready(ctx context.Context) error {
 	const name = "bench-ready"
 	client := d.cps.PullsecretsV1alpha1().ClusterPullSecrets()
 	object := &v1alpha1.ClusterPullSecret{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	// There is no such Secret, and whoever says so has read all it needs to know.
+	// The Secret does not exist. A controller that reports this has synced its caches.
 	object.Spec.SecretRef = v1alpha1.SecretReference{Namespace: pullsecrets.SourcesNamespace, Name: name}
 	object.Spec.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{grantedLabel: "nowhere"}}
 	if _, err := client.Create(ctx, object, metav1.CreateOptions{}); err != nil {
 		return err
 	}
-	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, timeout, true, func(ctx context.Context) (bool, error) {
 		found, err := client.Get(ctx, name, metav1.GetOptions{})
 		return err == nil && found.Status.ObservedGeneration > 0, err
 	})
 	if err != nil {
-		return fmt.Errorf("waiting for the controller: %w", err)
+		return fmt.Errorf("wait for the controller: %w", err)
 	}
 	return d.withdraw(ctx, name)
 }
@@ -150,19 +149,18 @@ func (d *distributor) withdraw(ctx context.Context, name string) error {
 }
 
 func (d *distributor) gone(ctx context.Context, name string) error {
-	return wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	return wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, timeout, true, func(ctx context.Context) (bool, error) {
 		_, err := d.cps.PullsecretsV1alpha1().ClusterPullSecrets().Get(ctx, name, metav1.GetOptions{})
 		return apierrors.IsNotFound(err), nil
 	})
 }
 
-// namespacePrefix is what the names of the Namespaces begin with that every round is
-// about.
+// namespacePrefix is the name prefix of the Namespaces that every round uses.
 const namespacePrefix = "bench-copies-"
 
 func namespaceName(i int) string { return fmt.Sprintf("%s%04d", namespacePrefix, i) }
 
-// makeGranted makes a Namespace that gets copies.
+// makeGranted creates a Namespace that gets copies.
 func (d *distributor) makeGranted(ctx context.Context, name string) error {
 	_, err := d.admin.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{grantedLabel: "true"}},
@@ -170,8 +168,8 @@ func (d *distributor) makeGranted(ctx context.Context, name string) error {
 	return err
 }
 
-// grow makes Namespaces until there are n, and waits until Kubernetes has made in
-// them what it makes in each.
+// grow creates Namespaces until there are n, and waits until Kubernetes has created their
+// default objects.
 func (d *distributor) grow(ctx context.Context, n int) error {
 	err := fleet.Each(ctx, n-d.namespaces, 16, func(ctx context.Context, i int) error { return d.makeGranted(ctx, namespaceName(d.namespaces+i)) })
 	if err != nil {
@@ -181,20 +179,20 @@ func (d *distributor) grow(ctx context.Context, n int) error {
 	return d.settled(ctx)
 }
 
-// settled waits until the Namespaces cost nothing any more.
+// settled waits until Kubernetes no longer works on the Namespaces.
 func (d *distributor) settled(ctx context.Context) error {
-	return furnished(ctx, d.admin, d.namespaces+d.extra)
+	return waitForDefaults(ctx, d.admin, d.namespaces+d.extra)
 }
 
-// A step is one of the things that are measured.
+// step is one measured operation.
 type step struct {
 	name       string
-	each       int // how many copies it is about
+	each       int // number of copies
 	ours, bare side
 }
 
-// A side does a step. It is called with the number of the round, and tells how long
-// it took; the speeds are those of all rounds, in copies per second.
+// side runs a step on one side. run takes the number of the round and returns the
+// duration; speeds has one entry per round, in copies per second.
 type side struct {
 	run    func(ctx context.Context, round int) (time.Duration, error)
 	speeds []float64
@@ -208,7 +206,7 @@ func (d *distributor) measure(ctx context.Context, rounds, newNamespaces int, ou
 		{"revocation", d.namespaces + newNamespaces, side{run: d.revoke}, side{run: d.bareRevoke}},
 	}
 	for round := range rounds {
-		// Each side goes first in every other round.
+		// The sides take turns in going first.
 		sides := []func() error{
 			func() error {
 				return d.side(ctx, round, "controller", d.ready, steps, func(s *step) *side { return &s.ours })
@@ -260,22 +258,22 @@ func (d *distributor) side(ctx context.Context, round int, who string, prepare f
 	return nil
 }
 
-// stopped keeps the controller from taking what the bare client writes for copies
-// that nothing grants.
+// stopped stops the controller, which would otherwise delete the bare client's Secrets as
+// copies without a grant.
 func (d *distributor) stopped(ctx context.Context) error { return d.Processes.Stop(ctx, "controller") }
 
 func (d *distributor) name(round int) string {
 	return fmt.Sprintf("bench-%d-%d", d.namespaces, round+1)
 }
 
-// credential is what a source, and so each copy, holds.
+// credential returns the data of a source, and so of each copy.
 func credential(password string) map[string][]byte {
 	return map[string][]byte{corev1.DockerConfigJsonKey: fmt.Appendf(nil, `{"auths":{"ghcr.io":{"username":"robot","password":%q}}}`, password)}
 }
 
-// byController does what makes the controller write n copies, and returns how long
-// that takes it. It fails unless each is one write, and nothing else is written but
-// the status of the ClusterPullSecret, its finalizer and Events.
+// byController runs do, which makes the controller write n copies, and returns how long
+// the writes take. It fails unless each copy is one write and the controller writes
+// nothing else but the status of the ClusterPullSecret, its finalizer and Events.
 func (d *distributor) byController(ctx context.Context, verb string, n int, do func() error) (time.Duration, error) {
 	mark, err := d.Audit.Mark()
 	if err != nil {
@@ -301,17 +299,17 @@ func (d *distributor) byController(ctx context.Context, verb string, n int, do f
 	notef("distribution: the first %s was answered after %s, the last after %s", verb, first.At.Sub(start).Round(time.Millisecond), took.Round(time.Millisecond))
 	told := len(writes.Of("clusterpullsecrets.pullsecrets.dev"))
 	if passed := time.Since(start); told > 10+int(passed.Seconds()) {
-		return 0, fmt.Errorf("want the status written about once a second, and it was written %d times in %s", told, passed.Round(time.Second))
+		return 0, fmt.Errorf("the status was written %d times in %s, want about once a second", told, passed.Round(time.Second))
 	}
 	own := told + len(writes.Of("events"))
 	if len(copies) != n || len(copies.Verbs(verb)) != n || len(writes) != n+own {
-		return 0, fmt.Errorf("want %d writes of copies, each a %s, and got %d; in all %d writes, of which %d of the ClusterPullSecret and its Events",
+		return 0, fmt.Errorf("want %d writes of copies, each a %s, got %d; %d writes in total, of which %d are of the ClusterPullSecret and its Events",
 			n, verb, len(copies), len(writes), own)
 	}
 	return took, nil
 }
 
-// bareWrites sends n requests from as many goroutines as the controller has.
+// bareWrites sends n requests with the controller's concurrency.
 func (d *distributor) bareWrites(ctx context.Context, n int, write func(ctx context.Context, i int) error) (time.Duration, error) {
 	start := time.Now()
 	err := fleet.Each(ctx, n, d.concurrency, write)
@@ -336,7 +334,7 @@ func (d *distributor) distribute(ctx context.Context, round int) (time.Duration,
 	})
 }
 
-// bareSecret is what a copy is.
+// bareSecret returns a Secret like a copy.
 func bareSecret(password string) *corev1.Secret {
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
@@ -412,8 +410,8 @@ func (d *distributor) bareRevoke(ctx context.Context, _ int) (time.Duration, err
 	})
 }
 
-// newNamespaces makes Namespaces and waits until the controller has made the copy in
-// the last one. The bare client makes as many, and writes each Secret itself.
+// newNamespaces creates Namespaces and waits until the controller has written the last
+// copy. The bare client creates the same number and writes each Secret itself.
 func (d *distributor) newNamespaces(n int) func(context.Context, int) (time.Duration, error) {
 	return func(ctx context.Context, round int) (time.Duration, error) {
 		took, err := d.byController(ctx, "create", n, func() error {
@@ -441,8 +439,7 @@ func (d *distributor) bareNewNamespaces(n int) func(context.Context, int) (time.
 	}
 }
 
-// clear takes the new Namespaces of a round out of the next one, so that each is
-// about as many.
+// clear deletes the new Namespaces of a round, so that all rounds have the same number.
 func (d *distributor) clear(ctx context.Context) error {
 	list, err := d.admin.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: grantedLabel})
 	if err != nil {

@@ -23,8 +23,8 @@ import (
 	"pullsecrets.dev/test/fleet"
 )
 
-// hostile is a tenant that writes what costs others most. It has the rights of a
-// tenant in its own namespace and no more.
+// hostile is a tenant that writes what costs other tenants most. It has only the rights
+// of a tenant in its own namespace.
 type hostile struct {
 	*env.Env
 	serving   servingclient.Interface
@@ -32,8 +32,8 @@ type hostile struct {
 	turn      int
 }
 
-// repeat acts at a fixed pace until ctx ends. What the API server rejects is part of
-// the attack.
+// repeat calls act at a fixed rate until ctx ends. Requests that the API server rejects
+// are part of the attack.
 func (h *hostile) repeat(ctx context.Context, every time.Duration, act func(context.Context, *hostile) error) error {
 	err := wait.PollUntilContextCancel(ctx, every, true, func(ctx context.Context) (bool, error) {
 		h.turn++
@@ -44,12 +44,12 @@ func (h *hostile) repeat(ctx context.Context, every time.Duration, act func(cont
 		return false, nil
 	})
 	if errors.Is(err, context.Canceled) {
-		return nil // That is how it ends.
+		return nil // The attack was stopped.
 	}
 	return err
 }
 
-// hostilities are the attacks. Each runs in a namespace of its own.
+// hostilities are the attacks. Each runs in its own namespace.
 var hostilities = []struct {
 	name    string
 	every   time.Duration
@@ -57,7 +57,7 @@ var hostilities = []struct {
 	act     func(context.Context, *hostile) error
 }{
 	{
-		// Annotations near the limit of the API server, which change all the time.
+		// Annotations near the API server's size limit, changed all the time.
 		name: "long", every: 500 * time.Millisecond,
 		prepare: services(20, func(_ int, svc *servingv1.Service) {
 			svc.Annotations = map[string]string{pullsecrets.SecretsAnnotation: longList()}
@@ -68,7 +68,7 @@ var hostilities = []struct {
 		},
 	},
 	{
-		// Services that were never Ready and ask for another name again and again.
+		// Services that were never Ready and keep requesting another name.
 		name: "flapping", every: 50 * time.Millisecond,
 		prepare: services(70, nil),
 		act: func(ctx context.Context, h *hostile) error {
@@ -76,7 +76,7 @@ var hostilities = []struct {
 		},
 	},
 	{
-		// Names of Secrets that do not exist, which have to be looked for.
+		// Names of Secrets that do not exist, which the controller has to look up.
 		name: "missing", every: 200 * time.Millisecond,
 		prepare: services(60, func(_ int, svc *servingv1.Service) {
 			svc.Annotations = map[string]string{pullsecrets.SecretsAnnotation: manyNames("missing", pullsecrets.MaxSecrets)}
@@ -87,7 +87,7 @@ var hostilities = []struct {
 		},
 	},
 	{
-		// Mistakes that are each worth an Event.
+		// Mistakes that each cause an Event.
 		name: "mistakes", every: 50 * time.Millisecond,
 		prepare: services(10, nil),
 		act: func(ctx context.Context, h *hostile) error {
@@ -95,7 +95,7 @@ var hostilities = []struct {
 		},
 	},
 	{
-		// ServiceAccounts that do not exist, which admission has to look for.
+		// ServiceAccounts that do not exist, which admission has to look up.
 		name: "accounts", every: 50 * time.Millisecond,
 		prepare: func(ctx context.Context, h *hostile) error {
 			return h.patchNamespace(ctx, fmt.Sprintf(`{"metadata":{"annotations":{%q:"ghcr"}}}`, pullsecrets.SecretsAnnotation))
@@ -124,7 +124,7 @@ var hostilities = []struct {
 	},
 }
 
-// services makes Services that Knative has not looked at, and so were never Ready.
+// services creates Services that Knative has not reconciled, so they were never Ready.
 func services(n int, shape func(int, *servingv1.Service)) func(context.Context, *hostile) error {
 	return func(ctx context.Context, h *hostile) error {
 		return fleet.Create(ctx, h.serving, h.namespace, 0, n, shape)
@@ -141,7 +141,7 @@ func (h *hostile) patchNamespace(ctx context.Context, patch string) error {
 	return err
 }
 
-// manyNames is a value of an annotation with n names.
+// manyNames returns an annotation value with n names.
 func manyNames(prefix string, n int) string {
 	names := make([]string, n)
 	for i := range names {
@@ -150,5 +150,5 @@ func manyNames(prefix string, n int) string {
 	return strings.Join(names, ",")
 }
 
-// longList is about as long as annotations may be in total.
+// longList returns a value of about the maximum total size of annotations.
 func longList() string { return manyNames("no-such-secret-of-anybody", 6000) }

@@ -32,18 +32,17 @@ import (
 const (
 	// injectName is the webhook configuration for Knative Services.
 	injectName = "inject.pullsecrets.dev"
-	// webhookUser is who the webhook is to the API server.
+	// webhookUser is the webhook's user name in the API server.
 	webhookUser = "system:serviceaccount:pullsecrets-system:webhook"
-	// atATime is how many requests the webhook has at the same time, enough that
-	// it never waits for one.
+	// atATime is the number of concurrent requests, enough to keep the webhook busy.
 	atATime = 8
 )
 
-// load asks the webhook itself about the creation of many Services, one request
-// each and spread over all Namespaces. Whoever asks needs a part of the machine,
-// so the webhook's own CPU time tells more than the requests per second.
+// load calls the webhook directly with many Service creations, spread over all
+// Namespaces. The client shares the machine, so the webhook's CPU time says more than the
+// requests per second.
 func load(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
-	notef("admission: asking about %d Services", s.admissionServices)
+	notef("admission: sending reviews of %d Services", s.admissionServices)
 	process, err := e.Processes.Get(ctx, "webhook")
 	if err != nil {
 		return err
@@ -52,8 +51,8 @@ func load(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	// What is answered does not depend on the names, so that one answer which is
-	// right is the measure of all others.
+	// The response does not depend on names, so one verified response serves to check all
+	// others.
 	want, err := caller.rightAnswer(ctx)
 	if err != nil {
 		return err
@@ -71,7 +70,7 @@ func load(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
 		namespace, name := admissionNamespace(i%s.admissionNamespaces), fleet.Name(i)
 		got, err := caller.ask(ctx, namespace, name)
 		if err == nil && !bytes.Equal(got, want) {
-			err = fmt.Errorf("Service %s/%s is answered with %s, and another one with %s", namespace, name, got, want)
+			err = fmt.Errorf("Service %s/%s got the response %s, another one %s", namespace, name, got, want)
 		}
 		return err
 	})
@@ -92,22 +91,22 @@ func load(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
 
 	each := (after - before) / time.Duration(s.admissionServices)
 	fmt.Fprintf(out, "\nOne replica of the webhook, %d Services in %d Namespaces, %d requests at a time\n", s.admissionServices, s.admissionNamespaces, atATime)
-	fmt.Fprintf(out, "  requests per second: %.0f, while the webhook has %.2f CPUs and whoever asks some of the rest\n",
+	fmt.Fprintf(out, "  requests per second: %.0f, while the webhook uses %.2f CPUs and the client some of the rest\n",
 		float64(s.admissionServices)/took.Seconds(), (after-before).Seconds()/took.Seconds())
-	fmt.Fprintf(out, "  its CPU time for each: %.2f ms, which makes %.0f requests per second and CPU\n", milliseconds(each), 1/each.Seconds())
-	fmt.Fprintf(out, "  what it asked the API server meanwhile, leases and watches aside: %d\n", others)
+	fmt.Fprintf(out, "  CPU time per request: %.2f ms, that is %.0f requests per second and CPU\n", milliseconds(each), 1/each.Seconds())
+	fmt.Fprintf(out, "  requests to the API server meanwhile, except leases and watches: %d\n", others)
 	if others != 0 {
-		return fmt.Errorf("want every request answered from the caches:\n%s", requests)
+		return fmt.Errorf("want no request to the API server, got:\n%s", requests)
 	}
 	return nil
 }
 
-// A caller asks the webhook as the API server does.
+// caller calls the webhook as the API server does.
 type caller struct {
 	client   http.Client
 	url      string
-	template string // of the request, with {namespace} and {service}
-	object   []byte // that is asked about
+	template string // request body with {namespace} and {service}
+	object   []byte // object under review
 }
 
 func newCaller(ctx context.Context, e *env.Env, port int) (*caller, error) {
@@ -144,7 +143,7 @@ func newCaller(ctx context.Context, e *env.Env, port int) (*caller, error) {
 	return c, err
 }
 
-// ask returns the webhook's answer.
+// ask sends a review and returns the response.
 func (c *caller) ask(ctx context.Context, namespace, name string) ([]byte, error) {
 	body := strings.NewReplacer("{namespace}", namespace, "{service}", name).Replace(c.template)
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, strings.NewReader(body))
@@ -159,19 +158,19 @@ func (c *caller) ask(ctx context.Context, namespace, name string) ([]byte, error
 	defer response.Body.Close()
 	answer, err := io.ReadAll(response.Body)
 	if err == nil && response.StatusCode != http.StatusOK {
-		err = fmt.Errorf("the webhook answers %s: %s", response.Status, answer)
+		err = fmt.Errorf("webhook returned %s: %s", response.Status, answer)
 	}
 	return answer, err
 }
 
-// rightAnswer returns the answer about one Service, and an error unless it gives
-// the Service its pull secret.
+// rightAnswer returns the response for one Service, and an error unless it adds the pull
+// secret.
 func (c *caller) rightAnswer(ctx context.Context) ([]byte, error) {
 	answer, err := c.ask(ctx, admissionNamespace(0), fleet.Name(0))
 	if err != nil {
 		return nil, err
 	}
-	wrong := func(err error) ([]byte, error) { return nil, fmt.Errorf("the webhook answers %s: %w", answer, err) }
+	wrong := func(err error) ([]byte, error) { return nil, fmt.Errorf("webhook returned %s: %w", answer, err) }
 	var review admissionv1.AdmissionReview
 	if err := json.Unmarshal(answer, &review); err != nil {
 		return wrong(err)
@@ -197,14 +196,14 @@ func (c *caller) rightAnswer(ctx context.Context) ([]byte, error) {
 	return answer, nil
 }
 
-// cpuTime is how long a process has been on a CPU.
+// cpuTime returns the CPU time of a process.
 func cpuTime(pid int) (time.Duration, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return 0, fmt.Errorf("reading the CPU time of a process, which needs Linux: %w", err)
+		return 0, fmt.Errorf("read the CPU time of a process (Linux only): %w", err)
 	}
-	// The program's name, in parentheses, may have spaces in it. What follows
-	// begins with the third field; the 14th and 15th are of user and system.
+	// The program's name, in parentheses, may contain spaces. The part after it starts
+	// with field 3; fields 14 and 15 are user and system time.
 	_, rest, _ := strings.Cut(string(stat), ") ")
 	fields := strings.Fields(rest)
 	if len(fields) < 13 {
@@ -216,7 +215,7 @@ func cpuTime(pid int) (time.Duration, error) {
 		if err != nil {
 			return 0, err
 		}
-		total += time.Duration(ticks) * (time.Second / 100) // as Linux always tells it
+		total += time.Duration(ticks) * (time.Second / 100) // Linux always reports 1/100 s.
 	}
 	return total, nil
 }

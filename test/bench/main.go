@@ -1,14 +1,14 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Command bench measures what the product promises: how fast it changes
-// existing Services compared with the bare client that the API server would
-// allow, how fast credentials reach their namespaces, how often it writes, what it
-// asks for at rest, how much memory it takes, and what its webhook adds to a request. It runs on a local cluster of
-// its own, a fresh one for each part, and prints tables of plain text.
+// Command bench measures the figures in the documentation: how fast the controller
+// changes existing Services compared with a bare client, how fast credentials are
+// distributed, how often the controller writes, its requests at rest, its memory, and the
+// latency of the webhook. It starts a new local cluster for each part and prints plain
+// text tables.
 //
-// It exits with 1 if a count is not as promised. Speeds and sizes depend on the
-// machine and are only printed.
+// It exits with 1 if a count is not as promised. Speeds and sizes depend on the machine
+// and are only printed.
 package main
 
 import (
@@ -36,7 +36,7 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// settings are what the flags say.
+// settings are the values of the flags.
 type settings struct {
 	dir            string
 	parts          string
@@ -62,7 +62,7 @@ type settings struct {
 	neighbourRounds int
 }
 
-// A part of the benchmark gets a fresh cluster and writes its table.
+// part is a part of the benchmark. It runs on a new cluster and prints its table.
 type part struct {
 	name string
 	run  func(ctx context.Context, e *env.Env, s settings, out io.Writer) error
@@ -90,25 +90,25 @@ func main() {
 	var s settings
 	flag.StringVar(&s.dir, "dir", ".cluster/bench", "`directory` of the local cluster")
 	flag.StringVar(&s.parts, "parts", strings.Join(partNames(), ","), "which `parts` to run, separated by commas")
-	flag.BoolVar(&s.quick, "quick", false, "small numbers: whether it works rather than how well")
-	flag.IntVar(&s.services, "services", 500, "backfill: how many Services, for each of the two sides")
-	flag.IntVar(&s.rounds, "rounds", 4, "backfill, and distribution to few: how many rounds; each side goes first in every other one")
-	flag.IntVar(&s.fewNamespaces, "few-namespaces", 1000, "distribution: to how many Namespaces first")
-	flag.IntVar(&s.manyNamespaces, "many-namespaces", 5000, "distribution: to how many then")
-	flag.IntVar(&s.distributionRounds, "distribution-rounds", 2, "distribution: how many rounds with many Namespaces")
-	flag.IntVar(&s.newNamespaces, "new-namespaces", 100, "distribution: how many Namespaces are new in each round")
-	flag.StringVar(&s.profile, "profile", "", "distribution, neighbours: `file` for a CPU profile of the controller, of one more round with many or of the first one beside hostile tenants")
-	flag.IntVar(&s.foreignSecrets, "foreign-secrets", 20000, "secrets: how many Secrets of 10 KB are none of the product's")
-	flag.IntVar(&s.restServices, "rest-services", 50, "rest: how many Services")
-	flag.DurationVar(&s.rest, "rest", time.Minute, "rest: for how long requests are counted")
-	flag.IntVar(&s.memoryServices, "memory-services", 5000, "memory: how many Services")
-	flag.IntVar(&s.admissionNamespaces, "admission-namespaces", 5000, "admission: how many Namespaces")
-	flag.IntVar(&s.admissionPairs, "admission-pairs", 400, "admission: how many Services are created, with the webhook and without")
-	flag.IntVar(&s.admissionServices, "admission-services", 50000, "admission: about how many Services the webhook is asked at full load")
-	flag.IntVar(&s.neighbourRounds, "neighbour-rounds", 5, "neighbours: how many rounds; each side goes first in turn")
+	flag.BoolVar(&s.quick, "quick", false, "small numbers, to test the benchmark itself")
+	flag.IntVar(&s.services, "services", 500, "backfill: number of Services on each of the two sides")
+	flag.IntVar(&s.rounds, "rounds", 4, "backfill, and distribution to few: number of rounds; the sides take turns in going first")
+	flag.IntVar(&s.fewNamespaces, "few-namespaces", 1000, "distribution: number of Namespaces in the first run")
+	flag.IntVar(&s.manyNamespaces, "many-namespaces", 5000, "distribution: number of Namespaces in the second run")
+	flag.IntVar(&s.distributionRounds, "distribution-rounds", 2, "distribution: number of rounds with many Namespaces")
+	flag.IntVar(&s.newNamespaces, "new-namespaces", 100, "distribution: number of new Namespaces in each round")
+	flag.StringVar(&s.profile, "profile", "", "distribution, neighbours: `file` for a CPU profile of the controller, of an additional round with many Namespaces or of the first round beside hostile tenants")
+	flag.IntVar(&s.foreignSecrets, "foreign-secrets", 20000, "secrets: number of Secrets of 10 KB that are not copies")
+	flag.IntVar(&s.restServices, "rest-services", 50, "rest: number of Services")
+	flag.DurationVar(&s.rest, "rest", time.Minute, "rest: how long to count requests")
+	flag.IntVar(&s.memoryServices, "memory-services", 5000, "memory: number of Services")
+	flag.IntVar(&s.admissionNamespaces, "admission-namespaces", 5000, "admission: number of Namespaces")
+	flag.IntVar(&s.admissionPairs, "admission-pairs", 400, "admission: number of Services created with the webhook and without it")
+	flag.IntVar(&s.admissionServices, "admission-services", 50000, "admission: number of reviews at full load")
+	flag.IntVar(&s.neighbourRounds, "neighbour-rounds", 5, "neighbours: number of rounds; the sides take turns in going first")
 	flag.Parse()
 	if s.quick {
-		// What was asked for explicitly stays.
+		// Flags that are set explicitly win.
 		given := map[string]bool{}
 		flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
 		for name, value := range map[string]string{
@@ -133,15 +133,14 @@ func main() {
 }
 
 func run(ctx context.Context, s settings) error {
-	// A benchmark stops processes and fills the cluster, so it never runs on
-	// somebody else's.
+	// A benchmark stops processes and fills the cluster, so it always starts its own.
 	if err := os.Unsetenv("KUBECONFIG"); err != nil {
 		return err
 	}
 	chosen := strings.Split(s.parts, ",")
 	for _, name := range chosen {
 		if !slices.ContainsFunc(parts, func(p part) bool { return p.name == name }) {
-			return fmt.Errorf("%q is no part of the benchmark; there are %s", name, strings.Join(partNames(), ", "))
+			return fmt.Errorf("%q is not a part of the benchmark: want one of %s", name, strings.Join(partNames(), ", "))
 		}
 	}
 	start := time.Now()
@@ -178,7 +177,7 @@ func onFreshCluster(ctx context.Context, s settings, p part) (err error) {
 	return err
 }
 
-// unlimitedConfig is for clients that are not slowed down by limits of their own.
+// unlimitedConfig returns a config without client-side rate limits.
 func unlimitedConfig(e *env.Env) *rest.Config {
 	config := rest.CopyConfig(e.Config)
 	config.QPS = -1
@@ -189,24 +188,22 @@ func unlimited(e *env.Env) (servingclient.Interface, error) {
 	return servingclient.NewForConfig(unlimitedConfig(e))
 }
 
-// notef tells whoever waits what goes on, apart from the tables.
+// notef reports progress on stderr, apart from the tables.
 func notef(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "# "+format+"\n", args...)
 }
 
-// unlimitedBackfill lifts the limit that spares clusters the rush which is
-// measured here.
+// unlimitedBackfill removes the limit of the backfill, whose speed is measured.
 func unlimitedBackfill(ctx context.Context, e *env.Env) error {
 	_, err := e.Kube.CoreV1().ConfigMaps(pullsecrets.SystemNamespace).Patch(ctx, "config-pullsecrets", types.MergePatchType,
 		[]byte(`{"data":{"backfill-per-minute":"0"}}`), metav1.PatchOptions{})
 	return err
 }
 
-// secretName is the pull secret that exists in each namespace made here.
+// secretName is the pull secret that exists in each namespace of the benchmark.
 const secretName = "ghcr"
 
-// makeNamespace makes a namespace with its default ServiceAccount and the pull
-// secrets.
+// makeNamespace creates a namespace with its default ServiceAccount and the pull secrets.
 func makeNamespace(ctx context.Context, e *env.Env, name string, secrets ...string) error {
 	if _, err := e.Kube.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
 		return err
@@ -227,8 +224,8 @@ func makeNamespace(ctx context.Context, e *env.Env, name string, secrets ...stri
 	})
 }
 
-// optIn annotates the namespace with the names of pull secrets; without any, it
-// declares none.
+// optIn declares pull secrets for the namespace. Without names it removes the
+// declaration.
 func optIn(ctx context.Context, e *env.Env, namespace string, names ...string) error {
 	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, pullsecrets.SecretsAnnotation, strings.Join(names, ","))
 	_, err := e.Kube.CoreV1().Namespaces().Patch(ctx, namespace, types.MergePatchType, []byte(patch), metav1.PatchOptions{})

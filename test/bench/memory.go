@@ -21,12 +21,12 @@ import (
 	"pullsecrets.dev/test/fleet"
 )
 
-// perNamespace is how many Services a namespace gets.
+// perNamespace is the number of Services per namespace.
 const perNamespace = 100
 
-// memory looks at the controller's resident memory without Services and with
-// many. Knative's controller stands still: what it would make of them does not
-// reach ours.
+// memory measures the controller's resident memory without Services and with many.
+// Knative's controller is stopped: the Revisions that it creates are not cached by our
+// controller.
 func memory(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
 	if err := e.Processes.Stop(ctx, "knative-controller"); err != nil {
 		return err
@@ -47,7 +47,7 @@ func memory(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
 
 	namespaces := (s.memoryServices + perNamespace - 1) / perNamespace
 	namespace := func(i int) string { return fmt.Sprintf("bench-memory-%02d", i) }
-	notef("memory: making %d Services", s.memoryServices)
+	notef("memory: creating %d Services", s.memoryServices)
 	for i := range namespaces {
 		if err := makeNamespace(ctx, e, namespace(i), secretName); err != nil {
 			return err
@@ -67,7 +67,7 @@ func memory(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
 		}
 	}
 	for i := range namespaces {
-		if err := fleet.Wait(ctx, e.Serving, namespace(i), "have the pull secret", patience, fleet.Has(secretName)); err != nil {
+		if err := fleet.Wait(ctx, e.Serving, namespace(i), "have the pull secret", timeout, fleet.Has(secretName)); err != nil {
 			return err
 		}
 	}
@@ -91,8 +91,8 @@ func memory(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
 	return nil
 }
 
-// foreignSecrets looks at the controller's resident memory beside many large Secrets
-// that are no copies, which must not reach it.
+// foreignSecrets measures the controller's resident memory beside many large Secrets that
+// are not copies. The controller must not cache them.
 func foreignSecrets(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
 	client, err := kubernetes.NewForConfig(unlimitedConfig(e))
 	if err != nil {
@@ -106,7 +106,7 @@ func foreignSecrets(ctx context.Context, e *env.Env, s settings, out io.Writer) 
 	if err := makeNamespace(ctx, e, namespace); err != nil {
 		return err
 	}
-	notef("secrets: making %d Secrets", s.foreignSecrets)
+	notef("secrets: creating %d Secrets", s.foreignSecrets)
 	data := map[string][]byte{"data": bytes.Repeat([]byte("x"), 10_000)}
 	err = fleet.Each(ctx, s.foreignSecrets, 16, func(ctx context.Context, i int) error {
 		_, err := client.CoreV1().Secrets(namespace).Create(ctx, &corev1.Secret{
@@ -128,19 +128,19 @@ func foreignSecrets(ctx context.Context, e *env.Env, s settings, out io.Writer) 
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "\nResident memory of the controller beside %d Secrets of 10 KB that are no copies (MiB, now and peak)\n", s.foreignSecrets)
+	fmt.Fprintf(out, "\nResident memory of the controller beside %d Secrets of 10 KB that are not copies (MiB, now and peak)\n", s.foreignSecrets)
 	fmt.Fprintf(out, "  before: %.0f, %.0f; with them: %.0f, %.0f; after a restart: %.0f, %.0f\n",
 		mebi(before.now), mebi(before.peak), mebi(after.now), mebi(after.peak), mebi(restarted.now), mebi(restarted.peak))
 	return nil
 }
 
-// A footprint is in bytes.
+// footprint is a memory size in bytes.
 type footprint struct{ now, peak int64 }
 
 func mebi(n int64) float64 { return float64(n) / (1 << 20) }
 
-// settled returns the controller's footprint once it does not change any more:
-// Go gives memory back with a delay.
+// settled returns the controller's footprint once it is stable: Go returns memory to the
+// system with a delay.
 func settled(ctx context.Context, e *env.Env) (footprint, error) {
 	var before footprint
 	for steady, deadline := 0, time.Now().Add(time.Minute); ; {
@@ -172,7 +172,7 @@ func residentMemory(ctx context.Context, e *env.Env) (size footprint, err error)
 	}
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		return size, fmt.Errorf("reading the controller's memory, which needs Linux: %w", err)
+		return size, fmt.Errorf("read the controller's memory (Linux only): %w", err)
 	}
 	for line := range strings.Lines(string(status)) {
 		fields := strings.Fields(line)
@@ -192,8 +192,7 @@ func residentMemory(ctx context.Context, e *env.Env) (size footprint, err error)
 	return size, nil
 }
 
-// threads is how many Services the controller works on at a time, according to
-// the environment that it was started with.
+// threads returns the controller's concurrency, from its environment.
 func threads(ctx context.Context, e *env.Env) (int, error) {
 	pid, err := controllerPID(ctx, e)
 	if err != nil {
@@ -201,7 +200,7 @@ func threads(ctx context.Context, e *env.Env) (int, error) {
 	}
 	environment, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
 	if err != nil {
-		return 0, fmt.Errorf("reading the controller's environment, which needs Linux: %w", err)
+		return 0, fmt.Errorf("read the controller's environment (Linux only): %w", err)
 	}
 	for variable := range bytes.SplitSeq(environment, []byte{0}) {
 		if value, found := bytes.CutPrefix(variable, []byte("K_THREADS_PER_CONTROLLER=")); found {

@@ -28,24 +28,24 @@ import (
 )
 
 const (
-	// goodTenant is the namespace of the tenant whose times are measured.
+	// goodTenant is the namespace of the measured tenant.
 	goodTenant = "bench-good-tenant"
-	// goodServices is how many Services each backfill is about.
+	// goodServices is the number of Services in each backfill.
 	goodServices = 20
-	// neighbourRate is backfill-per-minute while neighbours are measured: a limit
-	// makes Services stand in line, where one tenant could hold up another.
+	// neighbourRate is the value of backfill-per-minute. With a limit Services queue up,
+	// and one tenant could delay another.
 	neighbourRate = "1200"
-	// turn is how long one Service has, in seconds, at that rate.
+	// turn is the time per Service at that rate, in seconds.
 	turn = 60.0 / 1200
-	// admissions is how many creations give the median of one round.
+	// admissions is the number of creations per round, of which the median is taken.
 	admissions = 40
 )
 
-// neighbours measures what a tenant notices of others that misuse the cluster: how
-// long its admission, backfill, rotation and revocation take alone, beside hostile
-// tenants whose namespaces are excluded, and beside hostile tenants that are not. The
-// excluded ones cost the API server the same requests, so the last ratio shows what
-// the controller and the webhook add.
+// neighbours measures how hostile tenants affect another tenant: the latency of its
+// admission, backfill, rotation and revocation alone, beside hostile tenants in excluded
+// namespaces, and beside hostile tenants that are not excluded. The excluded ones cost
+// the API server the same requests, so the last ratio shows what the controller and the
+// webhook add.
 func neighbours(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
 	if err := e.Processes.Stop(ctx, "knative-controller"); err != nil {
 		return err
@@ -62,13 +62,13 @@ func neighbours(ctx context.Context, e *env.Env, s settings, out io.Writer) erro
 		beside func(ctx context.Context, round int) (stop func() error, err error)
 	}{
 		{"alone", func(context.Context, int) (func() error, error) { return func() error { return nil }, nil }},
-		{"beside excluded", func(ctx context.Context, round int) (func() error, error) { return unleash(ctx, e, round, true) }},
-		{"beside hostile", func(ctx context.Context, round int) (func() error, error) { return unleash(ctx, e, round, false) }},
+		{"beside excluded", func(ctx context.Context, round int) (func() error, error) { return startAttacks(ctx, e, round, true) }},
+		{"beside hostile", func(ctx context.Context, round int) (func() error, error) { return startAttacks(ctx, e, round, false) }},
 	}
 	took := make(map[string][][]float64, len(worlds))
 	for round := range s.neighbourRounds {
 		for i := range worlds {
-			// Each world goes first in turn.
+			// The worlds take turns in going first.
 			w := worlds[(i+round)%len(worlds)]
 			notef("neighbours: round %d, %s", round+1, w.name)
 			stop, err := w.beside(ctx, round)
@@ -119,7 +119,7 @@ func limitBackfill(ctx context.Context, e *env.Env, perMinute string) error {
 	return err
 }
 
-// good is the tenant whose times are measured.
+// good is the measured tenant.
 type good struct {
 	*env.Env
 	serving servingclient.Interface
@@ -127,7 +127,7 @@ type good struct {
 	round   int
 }
 
-// goodSteps are what is measured of it, in the order of measure.
+// goodSteps are the measured steps, in the order of measure.
 var goodSteps = []string{"bare request, each", "admission, each", "distribution", "backfill of 20 Services", "rotation", "revocation"}
 
 func newGoodTenant(ctx context.Context, e *env.Env) (*good, error) {
@@ -148,8 +148,8 @@ func newGoodTenant(ctx context.Context, e *env.Env) (*good, error) {
 	return g, makeReadyServices(ctx, e, goodTenant, goodServices)
 }
 
-// measure goes once through the life of a credential and returns milliseconds, in the
-// order of goodSteps.
+// measure runs all steps once and returns their durations in milliseconds, in the order
+// of goodSteps.
 func (g *good) measure(ctx context.Context) ([]float64, error) {
 	g.round++
 	name := fmt.Sprintf("bench-good-%d", g.round)
@@ -166,7 +166,7 @@ func (g *good) measure(ctx context.Context) ([]float64, error) {
 
 var dryRun = metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
 
-// bare is the median of how long the creation of a ConfigMap takes, as a dry run.
+// bare returns the median latency of creating a ConfigMap in a dry run.
 func (g *good) bare(ctx context.Context, _ string) (time.Duration, error) {
 	return medianOf(func(i int) error {
 		_, err := g.Kube.CoreV1().ConfigMaps(goodTenant).Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("new-%d", i)}}, dryRun)
@@ -174,7 +174,7 @@ func (g *good) bare(ctx context.Context, _ string) (time.Duration, error) {
 	})
 }
 
-// admission is the median of how long the creation of a Service takes, as a dry run.
+// admission returns the median latency of creating a Service in a dry run.
 func (g *good) admission(ctx context.Context, _ string) (time.Duration, error) {
 	return medianOf(func(i int) error {
 		svc := &servingv1.Service{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("new-%d", i)}}
@@ -184,7 +184,7 @@ func (g *good) admission(ctx context.Context, _ string) (time.Duration, error) {
 	})
 }
 
-// medianOf is the median of how long some requests take, one after the other.
+// medianOf returns the median latency of sequential requests.
 func medianOf(request func(i int) error) (time.Duration, error) {
 	var each []float64
 	for i := range admissions {
@@ -197,7 +197,8 @@ func medianOf(request func(i int) error) (time.Duration, error) {
 	return time.Duration(median(each)), nil
 }
 
-// distribute is how long a credential takes from its ClusterPullSecret to the copy.
+// distribute returns the time from the creation of a ClusterPullSecret until its copy
+// exists.
 func (g *good) distribute(ctx context.Context, name string) (time.Duration, error) {
 	source, err := g.Kube.CoreV1().Secrets(pullsecrets.SourcesNamespace).Create(ctx, &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: name}, Type: corev1.SecretTypeDockerConfigJson, Data: credential("one"),
@@ -216,8 +217,8 @@ func (g *good) distribute(ctx context.Context, name string) (time.Duration, erro
 	return g.until(ctx, start, func() (bool, error) { return g.copyIs(ctx, source) })
 }
 
-// backfill is how long it takes from the annotation on the Namespace until all of its
-// Services name the pull secret.
+// backfill returns the time from the annotation on the Namespace until all its Services
+// have the pull secret.
 func (g *good) backfill(ctx context.Context, name string) (time.Duration, error) {
 	start := time.Now()
 	if err := optIn(ctx, g.Env, goodTenant, name); err != nil {
@@ -260,7 +261,7 @@ func (g *good) revoke(ctx context.Context, name string) (time.Duration, error) {
 	return took, optIn(ctx, g.Env, goodTenant)
 }
 
-// copyIs reports whether the copy is that of a version of the source.
+// copyIs reports whether the copy is of the given version of the source.
 func (g *good) copyIs(ctx context.Context, source *corev1.Secret) (bool, error) {
 	secret, err := g.Kube.CoreV1().Secrets(goodTenant).Get(ctx, source.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -269,15 +270,16 @@ func (g *good) copyIs(ctx context.Context, source *corev1.Secret) (bool, error) 
 	return err == nil && secret.Annotations[pullsecrets.SourceResourceVersionAnnotation] == source.ResourceVersion, err
 }
 
-// until polls for what is measured, often enough that the interval does not show.
+// until polls until the condition holds, often enough that the interval does not distort
+// the result.
 func (g *good) until(ctx context.Context, start time.Time, holds func() (bool, error)) (time.Duration, error) {
-	err := wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, patience, true, func(context.Context) (bool, error) { return holds() })
+	err := wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, timeout, true, func(context.Context) (bool, error) { return holds() })
 	return time.Since(start), err
 }
 
-// unleash makes the namespaces of the hostile tenants and lets them loose. stop ends
-// them, deletes what they made and returns their errors.
-func unleash(ctx context.Context, e *env.Env, round int, excluded bool) (stop func() error, err error) {
+// startAttacks creates the namespaces of the hostile tenants and starts the attacks. stop ends
+// the attacks, deletes what they created and returns their errors.
+func startAttacks(ctx context.Context, e *env.Env, round int, excluded bool) (stop func() error, err error) {
 	client, err := unlimited(e)
 	if err != nil {
 		return nil, err

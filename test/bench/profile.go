@@ -20,10 +20,10 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// profiled is for how long a profile is taken.
+// profiled is the duration of a profile.
 const profiled = 15 * time.Second
 
-// profile writes the controller's CPU profile to a file, from when f begins.
+// profile writes the controller's CPU profile to a file, starting when f starts.
 func profile(ctx context.Context, e *env.Env, path string, f func() error) error {
 	if _, err := e.Kube.CoreV1().ConfigMaps(pullsecrets.SystemNamespace).Patch(ctx, "config-observability", types.MergePatchType,
 		[]byte(`{"data":{"runtime-profiling":"enabled"}}`), metav1.PatchOptions{}); err != nil {
@@ -34,12 +34,12 @@ func profile(ctx context.Context, e *env.Env, path string, f func() error) error
 		return err
 	}
 	base := fmt.Sprintf("http://127.0.0.1:%d/debug/pprof/", process.Ports["profiling"])
-	// The setting is followed a moment later.
+	// The controller picks up the setting asynchronously.
 	err = wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
 		return fetch(ctx, base+"cmdline", io.Discard) == nil, nil
 	})
 	if err != nil {
-		return fmt.Errorf("waiting for the controller's profiles: %w", err)
+		return fmt.Errorf("wait for the controller's profiles: %w", err)
 	}
 	file, err := os.Create(path)
 	if err != nil {

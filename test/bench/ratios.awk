@@ -1,9 +1,9 @@
 # Copyright The Pull Secrets for Knative Authors
 # SPDX-License-Identifier: Apache-2.0
 
-# Passes on what "go test -bench" prints. Behind a benchmark whose name differs from an
-# earlier one in numbers alone, it adds how much longer than that one it takes: how the
-# cost of one event grows with what others have.
+# Prints the output of "go test -bench". After a benchmark whose name differs from an
+# earlier one only in numbers, it adds the ratio of their times: how the cost of one event
+# grows with the size of the cluster.
 { print; fflush() }
 /^Benchmark.* ns\/op/ {
 	key = $1

@@ -22,21 +22,21 @@ import (
 
 const (
 	restNamespace = "bench-rest"
-	// restNamespaces is how many have a copy of a credential.
+	// restNamespaces is the number of namespaces with a copy of a credential.
 	restNamespaces = 20
 )
 
-// atRest opts real Services in, with Knative's controller at work, and counts
-// what the product asks the API server for once all have what they should.
+// atRest opts in real Services, with Knative's controller running, and counts the
+// requests to the API server once nothing is left to do.
 func atRest(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
 	if err := makeNamespace(ctx, e, restNamespace, secretName); err != nil {
 		return err
 	}
-	notef("rest: making %d Services", s.restServices)
+	notef("rest: creating %d Services", s.restServices)
 	if err := fleet.Create(ctx, e.Serving, restNamespace, 0, s.restServices, nil); err != nil {
 		return err
 	}
-	if err := fleet.Wait(ctx, e.Serving, restNamespace, "are Ready", patience, fleet.Ready); err != nil {
+	if err := fleet.Wait(ctx, e.Serving, restNamespace, "are Ready", timeout, fleet.Ready); err != nil {
 		return err
 	}
 	mark, err := e.Audit.Mark()
@@ -46,10 +46,10 @@ func atRest(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
 	if err := optIn(ctx, e, restNamespace, secretName); err != nil {
 		return err
 	}
-	if err := fleet.Wait(ctx, e.Serving, restNamespace, "have the pull secret", patience, fleet.Has(secretName)); err != nil {
+	if err := fleet.Wait(ctx, e.Serving, restNamespace, "have the pull secret", timeout, fleet.Has(secretName)); err != nil {
 		return err
 	}
-	if err := fleet.Wait(ctx, e.Serving, restNamespace, "are Ready again", patience, fleet.Ready); err != nil {
+	if err := fleet.Wait(ctx, e.Serving, restNamespace, "are Ready again", timeout, fleet.Ready); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "\nOpt-in of %d Services, from the annotation until their new Revisions are Ready\n", s.restServices)
@@ -75,8 +75,8 @@ func atRest(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
 	}
 	requests = requests.By(pullsecrets.ControllerUser)
 
-	// A watch is noted when it ends. So that those which are open are known,
-	// too, they are all ended.
+	// The audit log has a watch only after it ends, so end all of them to see those that
+	// are open.
 	if mark, err = e.Audit.Mark(); err != nil {
 		return err
 	}
@@ -91,16 +91,17 @@ func atRest(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
 	fmt.Fprintf(out, "\nRequests in %s at rest, with %d Services that have their pull secrets and a ClusterPullSecret that is distributed\n", s.rest, s.restServices)
 	leases, watches := requests.Of("leases.coordination.k8s.io"), requests.Verbs("watch")
 	others := len(requests) - len(leases) - len(watches)
-	fmt.Fprintf(out, "  leases:        %d (this cluster's are renewed every second; those in config/ are not that hasty)\n", len(leases))
-	fmt.Fprintf(out, "  watches:       %d ended and begun anew; open: %s\n", len(watches), strings.Join(resources(ended.By(pullsecrets.ControllerUser).Verbs("watch")), ", "))
+	fmt.Fprintf(out, "  leases:        %d (renewed every second on this cluster, less often with config/)\n", len(leases))
+	fmt.Fprintf(out, "  watches:       %d ended and restarted; open: %s\n", len(watches), strings.Join(resources(ended.By(pullsecrets.ControllerUser).Verbs("watch")), ", "))
 	fmt.Fprintf(out, "  anything else: %d\n", others)
 	if others != 0 {
-		return fmt.Errorf("want only watches and leases at rest:\n%s", requests)
+		return fmt.Errorf("want only watches and leases at rest, got:\n%s", requests)
 	}
 	return nil
 }
 
-// grantAtRest distributes a credential, and waits until that is told and over.
+// grantAtRest distributes a credential and waits until the status reports it and all
+// writes are done.
 func grantAtRest(ctx context.Context, e *env.Env) error {
 	d, err := newDistributor(ctx, e)
 	if err != nil {
@@ -112,19 +113,19 @@ func grantAtRest(ctx context.Context, e *env.Env) error {
 	if _, err := d.distribute(ctx, 0); err != nil {
 		return err
 	}
-	err = wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	err = wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, timeout, true, func(ctx context.Context) (bool, error) {
 		told, err := e.Kube.CoreV1().Events("").List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.kind=ClusterPullSecret,reason=Distributed"})
 		return err == nil && len(told.Items) > 0, err
 	})
 	if err != nil {
 		return err
 	}
-	// The status that has just been written is looked at once more.
+	// The last status update is reconciled once more.
 	mark, err := e.Audit.Mark()
 	if err != nil {
 		return err
 	}
-	return wait.PollUntilContextTimeout(ctx, 3*time.Second, patience, false, func(context.Context) (bool, error) {
+	return wait.PollUntilContextTimeout(ctx, 3*time.Second, timeout, false, func(context.Context) (bool, error) {
 		requests, err := e.Audit.Since(mark)
 		if err == nil {
 			mark, err = e.Audit.Mark()
@@ -134,8 +135,8 @@ func grantAtRest(ctx context.Context, e *env.Env) error {
 	})
 }
 
-// resources lists the resources of the requests, and how often where that is
-// more than once.
+// resources returns the resources of the requests, each with its count if that is more
+// than one.
 func resources(requests env.Requests) []string {
 	counts := map[string]int{}
 	for _, r := range requests {

@@ -20,8 +20,8 @@ import (
 	"pullsecrets.dev/test/fleet"
 )
 
-// makeReadyServices makes Services that look as if Knative's controller, which
-// stands still, had made them Ready.
+// makeReadyServices creates Services with a Ready status. Knative's controller is
+// stopped.
 func makeReadyServices(ctx context.Context, e *env.Env, namespace string, n int) error {
 	if err := fleet.Create(ctx, e.Serving, namespace, 0, n, asDeployed); err != nil {
 		return err
@@ -37,8 +37,8 @@ func makeReadyServices(ctx context.Context, e *env.Env, namespace string, n int)
 	})
 }
 
-// asDeployed gives a Service what those of real teams have: variables,
-// resources, and the copy of it all that kubectl apply keeps.
+// asDeployed gives a Service the fields that real ones have: variables, resources, and
+// the last-applied annotation of kubectl apply.
 func asDeployed(i int, svc *servingv1.Service) {
 	container := &svc.Spec.Template.Spec.Containers[0]
 	for _, name := range []string{"LOG_LEVEL", "DATABASE_URL", "QUEUE_URL", "CACHE_URL", "FEATURES", "REGION", "TRACING_ENDPOINT", "PUBLIC_URL"} {
@@ -55,7 +55,7 @@ func asDeployed(i int, svc *servingv1.Service) {
 	svc.Annotations = map[string]string{corev1.LastAppliedConfigAnnotation: string(applied)}
 }
 
-// readyStatus is what Knative's controller writes once all is well.
+// readyStatus returns the status of a Service that is Ready.
 func readyStatus(namespace, name string) servingv1.ServiceStatus {
 	var status servingv1.ServiceStatus
 	for _, condition := range []apis.ConditionType{

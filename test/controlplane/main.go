@@ -1,24 +1,22 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// The kubernetes command is a Kubernetes control plane in one program: etcd,
-// the API server, the controller manager and kubectl, each the unchanged
-// command of its own project, chosen by the first argument or, as with
-// busybox, by the name that the program is called by:
+// Command kubernetes is a Kubernetes control plane in one binary: etcd, the API server,
+// the controller manager and kubectl. Each is the unchanged command of its own project,
+// selected by the first argument or, as with busybox, by the name of the binary:
 //
 //	kubernetes etcd --data-dir ...
 //	kubernetes kube-apiserver --etcd-servers ...
 //	kubernetes kube-controller-manager --kubeconfig ...
 //	kubernetes kubectl get namespaces
 //
-// One program, because the four share nearly all their packages: together
-// they link in seconds and weigh little more than the API server alone. Still
-// one process each, because tests kill and restart them one by one, and
-// because each of these commands takes flags, signals and metrics registries
-// for its own and would fight over them within one process.
+// One binary, because the four share nearly all their packages: together they link in
+// seconds and are little larger than the API server alone. Still one process each,
+// because tests kill and restart them separately, and because each command claims flags,
+// signals and metrics registries for itself.
 //
-// It is a module of its own so that k8s.io/kubernetes, which is not meant to
-// be imported and pins every k8s.io module, never enters the product's go.mod.
+// It is a separate module so that k8s.io/kubernetes, which is not meant to be imported
+// and pins every k8s.io module, never enters the main go.mod.
 package main
 
 import (
@@ -34,8 +32,8 @@ import (
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 )
 
-// Each entry makes its command only when it is called: the constructors
-// already register flags and signal handlers.
+// Each entry creates its command only when it is called, because the constructors already
+// register flags and signal handlers.
 var components = map[string]func(){
 	"etcd":                    func() { etcdmain.Main(os.Args) },
 	"kube-apiserver":          func() { os.Exit(cli.Run(apiserver.NewAPIServerCommand())) },
@@ -46,8 +44,8 @@ var components = map[string]func(){
 func main() {
 	run, found := components[filepath.Base(os.Args[0])]
 	if !found && len(os.Args) > 1 {
-		// Every component reads its arguments from os.Args and must find its
-		// own name at the front.
+		// Every component reads its arguments from os.Args and expects its own name
+		// first.
 		os.Args = os.Args[1:]
 		run, found = components[os.Args[0]]
 	}

@@ -17,7 +17,7 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
-// An act does or checks one thing.
+// act runs or checks one step of the demo.
 type act func(ctx context.Context, d *demo) error
 
 // kubectl prints a command, runs it and prints its output.
@@ -32,7 +32,7 @@ func kubectl(args ...string) act {
 
 var showServices = kubectl("get", "ksvc", "-n", namespace, "-o", "custom-columns-file="+files+"services.columns")
 
-// showEvents prints the controller's Events on an object.
+// showEvents prints the Events of the controller on an object.
 func showEvents(object string) act {
 	ours := fields.AndSelectors(
 		fields.OneTermEqualSelector("involvedObject.name", object),
@@ -41,8 +41,8 @@ func showEvents(object string) act {
 	return kubectl("get", "events", "-n", namespace, "--field-selector", ours.String(), "-o", "custom-columns-file="+files+"events.columns")
 }
 
-// expectService expects a Service with these pull secrets, separated by commas,
-// that is Ready with the Revision of that number.
+// expectService expects a Service to have these pull secrets, separated by commas, and to
+// be Ready with the Revision of that number.
 func expectService(name, pullSecrets string, number int) act {
 	revision := fmt.Sprintf("%s-%05d", name, number)
 	expected := fmt.Sprintf("%s has the pull secrets [%s] and is Ready with Revision %s", name, pullSecrets, revision)
@@ -62,8 +62,7 @@ func expectService(name, pullSecrets string, number int) act {
 	})
 }
 
-// expectEvent expects an Event on an object of the demo, with that part in its
-// message.
+// expectEvent expects an Event on an object of the demo whose message contains part.
 func expectEvent(object, reason, part string) act {
 	expected := fmt.Sprintf("an Event %s on %s says %q", reason, object, part)
 	return expect(expected, func(ctx context.Context, d *demo) (string, bool, error) {
@@ -84,7 +83,7 @@ func expectEvent(object, reason, part string) act {
 	})
 }
 
-// expectLedger expects a ledger on a Service.
+// expectLedger expects a Service to have this ledger.
 func expectLedger(name, ledger string) act {
 	return expect("the ledger of "+name+" is "+ledger, func(ctx context.Context, d *demo) (string, bool, error) {
 		svc, err := d.Serving.ServingV1().Services(namespace).Get(ctx, name, metav1.GetOptions{})
@@ -96,7 +95,8 @@ func expectLedger(name, ledger string) act {
 	})
 }
 
-// expectPassword expects the robot's password in a pull secret of the namespace.
+// expectPassword expects a pull secret of the namespace to contain this password of the
+// robot.
 func expectPassword(secret, password string) act {
 	auth := base64.StdEncoding.EncodeToString([]byte("robot:" + password))
 	return expect(fmt.Sprintf("Secret %s has the password %s", secret, password), func(ctx context.Context, d *demo) (string, bool, error) {
@@ -108,7 +108,8 @@ func expectPassword(secret, password string) act {
 	})
 }
 
-// expectCopies expects that the ClusterPullSecret is Ready with that summary of copies.
+// expectCopies expects the ClusterPullSecret to be Ready with this number of copies, as
+// "synced/selected".
 func expectCopies(summary string) act {
 	return expect(fmt.Sprintf("%s is Ready with %s copies", credential, summary), func(ctx context.Context, d *demo) (string, bool, error) {
 		found, err := d.cps.PullsecretsV1alpha1().ClusterPullSecrets().Get(ctx, credential, metav1.GetOptions{})
@@ -134,16 +135,16 @@ func expectRevisions(n int) act {
 // waitForAccount waits until Kubernetes has created the ServiceAccount that the next
 // step changes.
 func waitForAccount(ctx context.Context, d *demo) error {
-	return wait(ctx, d, "the namespace gets its default ServiceAccount", func(ctx context.Context, d *demo) (string, bool, error) {
+	return wait(ctx, d, "the namespace has its default ServiceAccount", func(ctx context.Context, d *demo) (string, bool, error) {
 		_, err := d.Kube.CoreV1().ServiceAccounts(namespace).Get(ctx, "default", metav1.GetOptions{})
 		return "", err == nil, err
 	})
 }
 
-// A look returns what was found, and whether that is what was expected.
+// look returns what is seen, and whether that is what was expected.
 type look func(ctx context.Context, d *demo) (seen string, as bool, err error)
 
-// expect waits for a state, and prints that it was reached.
+// expect waits until the state is as expected, and prints it.
 func expect(expected string, look look) act {
 	return func(ctx context.Context, d *demo) error {
 		if err := wait(ctx, d, expected, look); err != nil {
@@ -155,7 +156,7 @@ func expect(expected string, look look) act {
 }
 
 func wait(ctx context.Context, d *demo, expected string, look look) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	last := "nothing"
 	for {

@@ -37,17 +37,17 @@ import (
 
 const (
 	defaultDir = ".cluster"
-	// namespace is where the demo happens.
+	// namespace is the namespace of the demo.
 	namespace = "demo-shop"
-	// credential is the ClusterPullSecret of the demo, and its source.
+	// credential is the name of the ClusterPullSecret of the demo and of its source.
 	credential = "demo-quay"
-	// files is where what it applies and prints with is found, from the root
-	// of the repository.
+	// files is the directory of the demo's manifests and column files, relative to the
+	// root of the repository.
 	files = "test/demo/"
-	// kubectlProgram holds kubectl, among others.
+	// kubectlProgram is the binary that includes kubectl.
 	kubectlProgram = ".cluster/bin/kubernetes"
-	// patience is how long the demo waits for what should happen.
-	patience = time.Minute
+	// timeout is how long the demo waits for an expected state.
+	timeout = time.Minute
 )
 
 func main() {
@@ -65,7 +65,7 @@ func main() {
 
 func run(ctx context.Context, dir, transcript string) error {
 	if _, err := os.Stat(files + "services.yaml"); err != nil {
-		return errors.New("start it in the root of the repository, as \"make demo\" does")
+		return errors.New("run the demo from the root of the repository, as \"make demo\" does")
 	}
 	if err := env.Up(ctx, env.Options{Dir: dir}); err != nil {
 		return err
@@ -99,13 +99,13 @@ func run(ctx context.Context, dir, transcript string) error {
 			return err
 		}
 	}
-	return d.sayGoodbye(dir)
+	return d.printNextSteps(dir)
 }
 
-// page is the page of the documentation that a transcript is.
+// page is the documentation page of a transcript.
 const page = "# A run of `make demo`\n\n![A recording of this run](images/demo.svg)\n\nWritten by `make demo-recording`. As text:\n\n```text\n%s\n```\n"
 
-// A demo is one run.
+// demo is one run of the demo.
 type demo struct {
 	*env.Env
 	cps versioned.Interface
@@ -113,7 +113,7 @@ type demo struct {
 	out io.Writer
 }
 
-// cleanUp removes what an earlier run left.
+// cleanUp removes the objects of an earlier run.
 func (d *demo) cleanUp(ctx context.Context) error {
 	for _, objects := range [][]string{
 		{"clusterpullsecret", credential},
@@ -127,8 +127,7 @@ func (d *demo) cleanUp(ctx context.Context) error {
 	return nil
 }
 
-// kubectl runs the kubectl that the local cluster is built with, which is
-// there wherever the cluster is.
+// kubectl runs the kubectl that is built for the local cluster.
 func (d *demo) kubectl(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, kubectlProgram, append([]string{"kubectl"}, args...)...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+d.Kubeconfig)
@@ -142,7 +141,7 @@ func (d *demo) kubectl(ctx context.Context, args ...string) (string, error) {
 
 var plain = regexp.MustCompile(`^[\w./:=,@%+-]+$`)
 
-// quoted is the command as one types it into a shell.
+// quoted returns the command as typed into a shell.
 func quoted(args []string) string {
 	words := make([]string, len(args))
 	for i, word := range args {
@@ -153,7 +152,7 @@ func quoted(args []string) string {
 	return strings.Join(words, " ")
 }
 
-func (d *demo) sayGoodbye(dir string) error {
+func (d *demo) printNextSteps(dir string) error {
 	stop := "make cluster-down"
 	if dir != defaultDir {
 		stop = "go run ./test/env/cmd/cluster down --dir " + dir

@@ -5,14 +5,14 @@ package main
 
 import "pullsecrets.dev/pkg/apis/pullsecrets"
 
-// A step of the story.
+// step is one step of the story.
 type step struct {
 	title string
 	text  string
 	acts  []act
 }
 
-// ledger prints the ledger alone.
+// ledger selects the annotation that holds the ledger.
 const ledger = `jsonpath={.metadata.annotations.pullsecrets\.dev/added}{"\n"}`
 
 var story = []step{

@@ -32,11 +32,11 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
-// maxWarningLength is how many characters a warning of the product may have.
+// maxWarningLength is the maximum number of characters in one of the webhook's warnings.
 const maxWarningLength = 120
 
-// An answer is what the API server said to one request: the object as it was
-// stored, which no controller had time to change, or why it was refused.
+// answer is the API server's response to one request: the object as stored, before any
+// controller could change it, or the reason for the rejection.
 type answer struct {
 	object   *unstructured.Unstructured
 	err      error
@@ -84,7 +84,7 @@ func (n *tenant) askToPatch(service string, change map[string]any, subresources 
 
 var dryRun = []string{metav1.DryRunAll}
 
-// code is the HTTP status of an answer.
+// code returns the HTTP status of an answer.
 func (a *answer) code() int {
 	var status apierrors.APIStatus
 	switch {
@@ -96,12 +96,12 @@ func (a *answer) code() int {
 	return http.StatusOK
 }
 
-// succeeded ends the test unless the request did.
+// succeeded fails the test unless the request succeeded.
 func (a *answer) succeeded(t *testing.T) *answer {
 	t.Helper()
 	if a.err != nil {
 		text := a.err.Error()
-		t.Fatalf("The request was refused: %s", text[:min(len(text), 500)])
+		t.Fatalf("request was rejected: %s", text[:min(len(text), 500)])
 	}
 	return a
 }
@@ -110,42 +110,42 @@ func (a *answer) succeeded(t *testing.T) *answer {
 func (a *answer) checkList(t *testing.T, want ...string) {
 	t.Helper()
 	if got := pullSecretsOf(a.object); !slices.Equal(got, want) {
-		t.Errorf("The answer has imagePullSecrets %q, want %q", got, want)
+		t.Errorf("the answer has imagePullSecrets %q, want %q", got, want)
 	}
 }
 
-// checkLedger checks the ledger in the answer; the empty one is no annotation.
+// checkLedger checks the ledger in the answer; an empty one means no annotation.
 func (a *answer) checkLedger(t *testing.T, want string) {
 	t.Helper()
 	if got, found := a.object.GetAnnotations()[pullsecrets.AddedAnnotation]; got != want || found != (want != "") {
-		t.Errorf("The answer has the ledger %.200q, want %q", got, want)
+		t.Errorf("the answer has the ledger %.200q, want %q", got, want)
 	}
 }
 
-// checkWarned checks that there is one warning with all these parts.
+// checkWarned checks that one warning contains all parts.
 func (a *answer) checkWarned(t *testing.T, parts ...string) {
 	t.Helper()
 	if !slices.ContainsFunc(a.warnings, func(w string) bool {
 		return !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(w, part) })
 	}) {
-		t.Errorf("The warnings are %q, want one with %q", a.warnings, parts)
+		t.Errorf("the warnings are %q, want one with %q", a.warnings, parts)
 	}
 }
 
-// warned tells whether a warning has this part.
+// warned reports whether a warning contains part.
 func (a *answer) warned(part string) bool {
 	return slices.ContainsFunc(a.warnings, func(w string) bool { return strings.Contains(w, part) })
 }
 
-// checkWarnings checks that whatever the product says is short and can be
-// printed. Knative warns too, in the same words where the product is away.
+// checkWarnings checks that every warning of the webhook is short and printable. Knative
+// warns too, in the same words when the webhook is down.
 func (n *tenant) checkWarnings(a *answer) {
 	n.t.Helper()
 	knatives := n.askToCreate("by-digest.yaml", dryRun, unadmitted, named("probe-warnings")).succeeded(n.t).warnings
 	for _, w := range a.warnings {
 		if !slices.Contains(knatives, w) && (utf8.RuneCountInString(w) > maxWarningLength || !utf8.ValidString(w) ||
 			strings.ContainsFunc(w, func(r rune) bool { return !unicode.IsPrint(r) })) {
-			n.t.Errorf("A warning says %q, want at most %d characters that can be printed", w, maxWarningLength)
+			n.t.Errorf("warning is %q, want at most %d printable characters", w, maxWarningLength)
 		}
 	}
 }
@@ -164,7 +164,7 @@ func listed(items ...any) func(*unstructured.Unstructured) {
 	}
 }
 
-// padded is an edit that gives the container a variable of that many bytes.
+// padded is an edit that adds a variable of that size to the container.
 func padded(size int) func(*unstructured.Unstructured) {
 	return func(object *unstructured.Unstructured) {
 		containers, _, _ := unstructured.NestedSlice(object.Object, "spec", "template", "spec", "containers")
@@ -175,7 +175,7 @@ func padded(size int) func(*unstructured.Unstructured) {
 	}
 }
 
-// restricted is an edit that meets the Pod Security Standard of that name.
+// restricted is an edit that satisfies the Pod Security Standard "restricted".
 func restricted(object *unstructured.Unstructured) {
 	containers, _, _ := unstructured.NestedSlice(object.Object, "spec", "template", "spec", "containers")
 	containers[0].(map[string]any)["securityContext"] = map[string]any{
@@ -188,17 +188,18 @@ func restricted(object *unstructured.Unstructured) {
 	}
 }
 
-// labelled is a change of a label, of which the product has nothing to say.
+// labelled is a change of a label that means nothing to the webhook.
 func labelled(value string) map[string]any {
 	return map[string]any{"metadata": map[string]any{"labels": map[string]any{"example.com/label": value}}}
 }
 
-// released is a change of the template, which takes up whatever is due.
+// released is a change of the template, with which the Service gets all pull secrets that
+// are due.
 func released() map[string]any {
 	return map[string]any{"spec": map[string]any{"template": map[string]any{"metadata": map[string]any{"annotations": map[string]any{"example.com/release": "two"}}}}}
 }
 
-// waitUntilDeclared waits until the webhook knows what the Namespace declares.
+// waitUntilDeclared waits until the webhook has observed what the Namespace declares.
 func (n *tenant) waitUntilDeclared(names ...string) {
 	n.t.Helper()
 	eventually(n.t, func(context.Context) error {
@@ -210,7 +211,7 @@ func (n *tenant) waitUntilDeclared(names ...string) {
 	})
 }
 
-// annotationsSize is how many bytes of the limit the annotations take.
+// annotationsSize returns the size of the annotations as the API server counts it.
 func annotationsSize(object *unstructured.Unstructured) int {
 	size := 0
 	for key, value := range object.GetAnnotations() {
@@ -219,12 +220,11 @@ func annotationsSize(object *unstructured.Unstructured) int {
 	return size
 }
 
-// Annotations have a limit of 256 KiB in total, and a Service that keeps to it
-// is accepted, however little room it leaves for the ledger. Knative's own
-// annotations, which come after ours, need room too. Where there is none for the
-// ledger, nothing is injected, because nobody could tell where it came from, and
-// the user is told.
-func TestAnnotationsThatAreNearlyFull(t *testing.T) {
+// Annotations are limited to 256 KiB in total. A Service below the limit is accepted even
+// if the ledger does not fit. Knative adds annotations after ours, so they need room too.
+// If the ledger does not fit, nothing is injected, because the origin of the entries
+// would be lost, and the user gets a warning.
+func TestServiceWithNearlyFullAnnotationsIsAccepted(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, optedIn("ghcr"))
 	knatives := annotationsSize(n.askToCreate("by-digest.yaml", dryRun, unadmitted).succeeded(t).object)
@@ -239,7 +239,7 @@ func TestAnnotationsThatAreNearlyFull(t *testing.T) {
 				a.checkList(t, "ghcr")
 				a.checkLedger(t, addedGHCR)
 			case left >= 64<<10 || size != maxAnnotations-left:
-				t.Errorf("The annotations have %d bytes, and nothing was injected", size)
+				t.Errorf("nothing was injected although the annotations have only %d bytes", size)
 			default:
 				a.checkLedger(t, "")
 				a.checkWarned(t, "pull secrets were not injected", "annotations")
@@ -249,10 +249,10 @@ func TestAnnotationsThatAreNearlyFull(t *testing.T) {
 	}
 }
 
-// Knative copies the annotations of a Service to what it makes of it, and adds
-// some there. A Service that leaves just enough room for these runs without the
-// product, so it has to run with it.
-func TestAnnotationsThatKnativeHasRoomFor(t *testing.T) {
+// Knative copies the annotations of a Service to the objects that it creates and adds its
+// own. A Service that leaves just enough room for these runs without the webhook, so it
+// must run with it.
+func TestRoomForKnativesAnnotationsIsKept(t *testing.T) {
 	t.Parallel()
 	admitted, bare := newTenant(t, optedIn("ghcr")), newTenant(t, withoutAdmission)
 	sample := bare.askToCreate("by-digest.yaml", nil, named("app-0")).succeeded(t)
@@ -261,32 +261,31 @@ func TestAnnotationsThatKnativeHasRoomFor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Names of namespaces differ in nothing that would be written there.
+	// The namespace names have the same length, so they do not affect the sizes.
 	knatives := max(annotationsSize(ingress), annotationsSize(sample.object))
-	for _, n := range []*tenant{bare, admitted} { // That it runs without the product comes first.
+	for _, n := range []*tenant{bare, admitted} { // First show that the Service runs without the webhook.
 		n.askToCreate("by-digest.yaml", nil, named("app-1"), filled(knatives)).succeeded(t)
 		n.waitForReady("app-1")
 	}
-	// Nor does the reconciler take the room away afterwards.
+	// The controller does not use up the room afterwards either.
 	admitted.settle("ghcr")
 	admitted.waitForReady("app-1")
 }
 
 var ingresses = schema.GroupVersionResource{Group: "networking.internal.knative.dev", Version: "v1alpha1", Resource: "ingresses"}
 
-// addedGHCR is the ledger where the Namespace declares ghcr.
+// addedGHCR is the ledger if the Namespace declares ghcr.
 const addedGHCR = `{"ghcr":"namespace"}`
 
-// filled is an edit that fills the annotations up, but for so many bytes.
+// filled is an edit that fills the annotations up to the limit, except for left bytes.
 func filled(left int) func(*unstructured.Unstructured) {
 	const key = "example.com/filler"
 	return annotated(key, strings.Repeat("x", maxAnnotations-len(key)-left))
 }
 
-// Whatever somebody writes into the annotation of a Service: the Service is
-// made, the good names are in it from the beginning, and the person who wrote
-// the bad ones reads about them where the mistake was made.
-func TestBadSecretsAnnotationAtAdmission(t *testing.T) {
+// A bad annotation never blocks a Service: it is created with the valid names, and its
+// owner gets a warning about the invalid ones in the response.
+func TestAdmissionWarnsOfBadSecretsAnnotation(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t)
 	for i, bad := range badSecrets {
@@ -299,13 +298,13 @@ func TestBadSecretsAnnotationAtAdmission(t *testing.T) {
 	}
 }
 
-// forgedLedgers are what a user may write into the ledger, by mistake or not.
+// forgedLedgers are invalid or false ledgers that a user may write.
 var forgedLedgers = []struct {
 	name, ledger string
 	malformed    bool
 }{
-	{"owns what the owner wrote", `{"own-a":"service","own-b":"namespace"}`, false},
-	{"names what is not there", `{"ghost":"service","kube":"clusterpullsecret/platform"}`, false},
+	{"claims the owner's entries", `{"own-a":"service","own-b":"namespace"}`, false},
+	{"names entries that do not exist", `{"ghost":"service","kube":"clusterpullsecret/platform"}`, false},
 	{"another origin", `{"ghcr":"clusterpullsecret/platform","own-a":"serviceaccount/default"}`, false},
 	{"empty object", `{}`, false},
 	{"null", `null`, false},
@@ -319,10 +318,9 @@ var forgedLedgers = []struct {
 	{"huge", hugeLedger(), true},
 }
 
-// A forged ledger takes nothing from anybody: not at a create, where there is no
-// older one to go by, and not at an update, where the old one is the truth and
-// is put back, with a new Revision neither asked for nor made.
-func TestForgedLedgerAtAdmission(t *testing.T) {
+// A forged ledger removes no entry: at a create there is no earlier ledger to compare
+// with; at an update the stored ledger is restored, without a new Revision.
+func TestForgedLedgerRemovesNothing(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, optedIn("ghcr"))
 	for i, forged := range forgedLedgers {
@@ -332,10 +330,10 @@ func TestForgedLedgerAtAdmission(t *testing.T) {
 				a.succeeded(t).checkList(t, "own-b", "own-a", "ghcr")
 				a.checkLedger(t, addedGHCR)
 				if got := a.object.GetGeneration(); got != generation {
-					t.Errorf("The answer has generation %d, want %d", got, generation)
+					t.Errorf("the answer has generation %d, want %d", got, generation)
 				}
 				if got := a.warned(pullsecrets.AddedAnnotation + " is ignored"); got != forged.malformed {
-					t.Errorf("The warnings are %q, want one about the ledger: %t", a.warnings, forged.malformed)
+					t.Errorf("the warnings are %q, want one about the ledger: %t", a.warnings, forged.malformed)
 				}
 				n.checkWarnings(a)
 			}
@@ -351,10 +349,9 @@ func TestForgedLedgerAtAdmission(t *testing.T) {
 	}
 }
 
-// A list with repeated or empty names is for Kubernetes and Knative to judge,
-// and they say the same with the product as without it. What they accept keeps
-// every name that the user wrote.
-func TestOddListsAreJudgedAsWithoutTheProduct(t *testing.T) {
+// Kubernetes and Knative validate lists with duplicate or empty names, and their verdict
+// is the same with the webhook as without it. Every name that they accept is kept.
+func TestOddListsAreValidatedAsWithoutTheWebhook(t *testing.T) {
 	t.Parallel()
 	admitted, bare := newTenant(t, optedIn("ghcr")), newTenant(t, withoutAdmission)
 	for _, n := range []*tenant{admitted, bare} {
@@ -390,7 +387,7 @@ func TestOddListsAreJudgedAsWithoutTheProduct(t *testing.T) {
 			} {
 				with, without := ask(admitted), ask(bare)
 				if with.code() != without.code() || fmt.Sprint(with.err) != fmt.Sprint(without.err) {
-					t.Errorf("%s: with the product %d: %v; without it %d: %v", what, with.code(), with.err, without.code(), without.err)
+					t.Errorf("%s: with the webhook %d: %v; without it %d: %v", what, with.code(), with.err, without.code(), without.err)
 					continue
 				}
 				if with.err != nil {
@@ -403,10 +400,10 @@ func TestOddListsAreJudgedAsWithoutTheProduct(t *testing.T) {
 	}
 }
 
-// A Service of any size gets the same answer as without the product: the limits
-// of the API server and of its store are theirs to tell. A large one that is
-// accepted is at worst left to the reconciler, and the user is told.
-func TestLargeServicesAreAnsweredAsWithoutTheProduct(t *testing.T) {
+// A Service of any size gets the same response as without the webhook: only the API
+// server and etcd limit sizes. At worst a large Service is left to the controller, and
+// the user gets a warning.
+func TestLargeServicesGetTheSameResponseAsWithoutTheWebhook(t *testing.T) {
 	t.Parallel()
 	admitted, bare := newTenant(t, optedIn("ghcr")), newTenant(t, withoutAdmission)
 	codes := map[int]bool{}
@@ -416,14 +413,14 @@ func TestLargeServicesAreAnsweredAsWithoutTheProduct(t *testing.T) {
 				name := fmt.Sprintf("app-%d", i)
 				a := n.askToCreate("by-digest.yaml", nil, named(name), padded(size))
 				if a.err == nil {
-					n.remove(name) // Knative need not work on it.
+					n.remove(name) // Save Knative the work.
 				}
 				return a
 			}
 			with, without := ask(admitted), ask(bare)
 			codes[with.code()] = true
 			if with.code() != without.code() {
-				t.Fatalf("With the product the answer is %d: %.300s; without it %d: %.300s", with.code(), fmt.Sprint(with.err), without.code(), fmt.Sprint(without.err))
+				t.Fatalf("with the webhook the response is %d: %.300s; without it %d: %.300s", with.code(), fmt.Sprint(with.err), without.code(), fmt.Sprint(without.err))
 			}
 			if with.err == nil && !with.warned("pull secrets were not injected") {
 				with.checkList(t, "ghcr")
@@ -432,7 +429,7 @@ func TestLargeServicesAreAnsweredAsWithoutTheProduct(t *testing.T) {
 		})
 	}
 	if !codes[http.StatusOK] || len(codes) < 2 {
-		t.Errorf("The answers were %v, want some sizes accepted and some refused: the test has tested nothing", codes)
+		t.Errorf("responses were %v, want some sizes accepted and some rejected, otherwise this test shows nothing", codes)
 	}
 }
 
@@ -443,9 +440,9 @@ func (n *tenant) remove(service string) {
 	}
 }
 
-// A Service that is being deleted goes its way: whoever holds it by a finalizer
-// may write to it and let it go, and it gets nothing any more.
-func TestServiceThatIsBeingDeleted(t *testing.T) {
+// A Service that is being deleted can be updated and released by the owner of its
+// finalizer, and gets no more pull secrets.
+func TestServiceBeingDeletedGetsNothing(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, optedIn("ghcr"))
 	const name, first, second = "app", "example.com/first", "example.com/second"
@@ -477,15 +474,14 @@ func TestServiceThatIsBeingDeleted(t *testing.T) {
 		case apierrors.IsNotFound(err):
 			return nil
 		case err == nil:
-			return errors.New("the deleted Service is still there")
+			return errors.New("the deleted Service still exists")
 		}
 		return err
 	})
 }
 
-// A Service whose name the API server is to make up has its pull secrets from
-// the beginning like any other.
-func TestGeneratedName(t *testing.T) {
+// A Service with generateName gets its pull secrets at creation like any other.
+func TestServiceWithGeneratedNameGetsPullSecrets(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, optedIn("ghcr"))
 	a := n.askToCreate("by-digest.yaml", nil, func(object *unstructured.Unstructured) {
@@ -494,14 +490,13 @@ func TestGeneratedName(t *testing.T) {
 	}).succeeded(t)
 	a.checkList(t, "ghcr")
 	if name := a.object.GetName(); !strings.HasPrefix(name, "app-") || len(name) == len("app-") {
-		t.Errorf("The Service has the name %q, want one that begins with app-", name)
+		t.Errorf("the Service has the name %q, want one that begins with app-", name)
 	}
 }
 
-// Knative writes the status of Services all the time, and the product has no
-// part in that. The annotation of this Service is one that the webhook warns of
-// whenever it is asked.
-func TestStatusIsNotAdmitted(t *testing.T) {
+// Knative updates the status of Services all the time, and the webhook is not called for
+// it. The annotation of this Service causes a warning whenever the webhook is called.
+func TestWebhookIsNotCalledForStatus(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t)
 	n.askToCreate("by-tag.yaml", nil, annotated(pullsecrets.SecretsAnnotation, "quay, Not-A-Name")).succeeded(t).checkList(t, "quay")
@@ -513,17 +508,17 @@ func TestStatusIsNotAdmitted(t *testing.T) {
 	asked.checkWarned(t, "Not-A-Name")
 	a := n.askToPatch("app", map[string]any{"status": map[string]any{"annotations": map[string]any{"example.com/note": "x"}}}, "status").succeeded(t)
 	if a.warned("Not-A-Name") {
-		t.Errorf("The webhook was called for a status: it warns %q", a.warnings)
+		t.Errorf("webhook was called for a status update: it warned %q", a.warnings)
 	}
 	if got, _, _ := unstructured.NestedString(a.object.Object, "status", "annotations", "example.com/note"); got != "x" {
-		t.Errorf("The status has the note %q, want it written", got)
+		t.Errorf("status has the note %q, want it updated", got)
 	}
 	if !reflect.DeepEqual(a.object.Object["spec"], asked.object.Object["spec"]) || !maps.Equal(a.object.GetAnnotations(), asked.object.GetAnnotations()) {
-		t.Errorf("A write of the status has changed the Service from\n%v to\n%v", asked.object, a.object)
+		t.Errorf("status update changed the Service from\n%v to\n%v", asked.object, a.object)
 	}
 	for _, rule := range n.injectRules() {
 		if !slices.Equal(rule.Resources, []string{"services"}) {
-			t.Errorf("The API server calls the webhook for %q, want services alone", rule.Resources)
+			t.Errorf("the API server calls the webhook for %q, want services alone", rule.Resources)
 		}
 	}
 }
@@ -537,35 +532,34 @@ func (n *tenant) injectRules() []admissionregistrationv1.RuleWithOperations {
 	return configuration.Webhooks[0].Rules
 }
 
-// A dry run tells what would happen, the pull secrets included, and leaves
-// nothing behind.
-func TestDryRun(t *testing.T) {
+// A dry run returns the result including the pull secrets and stores nothing.
+func TestDryRunShowsPullSecretsAndStoresNothing(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, optedIn("ghcr, quay"))
 	own := annotated(pullsecrets.SecretsAnnotation, "partner")
 	dry := n.askToCreate("own-entries.yaml", dryRun, own).succeeded(t)
 	dry.checkList(t, "own-b", "own-a", "partner", "ghcr", "quay")
 	if _, err := n.Dynamic.Resource(services).Namespace(n.ns).Get(t.Context(), "app", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-		t.Errorf("After a dry run, reading the Service: %v; want that there is none", err)
+		t.Errorf("get the Service after a dry run: %v; want NotFound", err)
 	}
 	earnest := n.askToCreate("own-entries.yaml", nil, own).succeeded(t)
 	if !reflect.DeepEqual(dry.object.Object["spec"], earnest.object.Object["spec"]) || !maps.Equal(dry.object.GetAnnotations(), earnest.object.GetAnnotations()) {
-		t.Errorf("The dry run made\n%v, and in earnest it is\n%v", dry.object, earnest.object)
+		t.Errorf("dry run returned\n%v, the real request\n%v", dry.object, earnest.object)
 	}
 }
 
-// What changes no template is nobody's release. After the Namespace has declared
-// more, a label, an annotation, a moved traffic target and the whole object
-// written back are answered as they are without the product, and make no
-// Revision; the next change of the template brings what is due.
-func TestChangesBesideTheTemplateAreLeftAlone(t *testing.T) {
+// A change outside the template rolls out nothing. After the Namespace has declared more,
+// changes of labels, annotations and traffic, and an unchanged write of the whole object,
+// get the same response as without the webhook and create no Revision. The next change of
+// the template brings what is due.
+func TestChangesOutsideTheTemplateCreateNoRevision(t *testing.T) {
 	t.Parallel()
 	admitted, bare := newTenant(t), newTenant(t, withoutAdmission)
 	for _, n := range []*tenant{admitted, bare} {
 		n.askToCreate("by-tag.yaml", nil).succeeded(t)
 		n.waitForReady("app")
 		n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
-		// The reconciler has looked, and leaves this Service to its owner.
+		// The controller has reconciled and left this Service to its owner.
 		n.waitForEvent(service("app"), "BackfillDeferred", "ghcr (namespace)")
 	}
 	admitted.waitUntilDeclared("ghcr")
@@ -578,11 +572,11 @@ func TestChangesBesideTheTemplateAreLeftAlone(t *testing.T) {
 	} {
 		with, without := admitted.askToPatch("app", change).succeeded(t), bare.askToPatch("app", change).succeeded(t)
 		if got, want := compared(with), compared(without); got != want {
-			t.Errorf("After %s with the product the Service is\n%s, without it\n%s", encode(change), got, want)
+			t.Errorf("after %s the Service is\n%s with the webhook, without it\n%s", encode(change), got, want)
 		}
 	}
 	if got, want := compared(admitted.writeBack("app")), compared(bare.writeBack("app")); got != want {
-		t.Errorf("Written back, with the product the Service is\n%s, without it\n%s", got, want)
+		t.Errorf("after the write the Service is\n%s with the webhook, without it\n%s", got, want)
 	}
 	for _, n := range []*tenant{admitted, bare} {
 		n.waitForReady("app")
@@ -591,7 +585,7 @@ func TestChangesBesideTheTemplateAreLeftAlone(t *testing.T) {
 	admitted.askToPatch("app", released()).succeeded(t).checkList(t, "ghcr")
 }
 
-// writeBack is "kubectl replace" of what was read, with another label.
+// writeBack is "kubectl replace" of the stored object with another label.
 func (n *tenant) writeBack(service string) (a *answer) {
 	n.t.Helper()
 	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
@@ -608,7 +602,8 @@ func (n *tenant) writeBack(service string) (a *answer) {
 	return a
 }
 
-// compared is an answer's object without what differs between any two.
+// compared returns the object of an answer without the fields that differ between any two
+// objects.
 func compared(a *answer) string {
 	object := a.object.DeepCopy()
 	delete(object.Object, "status")
@@ -622,10 +617,10 @@ func compared(a *answer) string {
 	return string(text)
 }
 
-// The same holds for a Service that has got pull secrets already: a label brings
-// nothing new, and who drops them from the list while writing one, not knowing
-// of them, makes no Revision.
-func TestLabelsBringNothingNew(t *testing.T) {
+// The same holds for a Service that already has pull secrets: a change of a label adds
+// nothing, and a writer that drops the entries while changing a label creates no
+// Revision.
+func TestLabelChangesAddNothing(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, optedIn("ghcr"))
 	n.askToCreate("by-tag.yaml", nil).succeeded(t).checkList(t, "ghcr")

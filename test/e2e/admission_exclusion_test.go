@@ -15,24 +15,24 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// Who takes a Namespace out takes it out of admission too, whatever it declares,
-// until the label goes.
+// An excluded Namespace is excluded from admission too, whatever it declares, until the
+// label is removed.
 func TestExcludedNamespaceIsNotAdmitted(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, optedIn("ghcr"), env.Labelled(pullsecrets.ExcludeLabel, pullsecrets.ExcludeValue))
 	a := n.askToCreate("by-digest.yaml", nil, annotated(pullsecrets.SecretsAnnotation, "quay, Not-A-Name")).succeeded(t)
 	a.checkList(t)
 	if a.warned("Not-A-Name") {
-		t.Errorf("In an excluded Namespace the product warns %q", a.warnings)
+		t.Errorf("in an excluded Namespace the webhook warned %q", a.warnings)
 	}
 	n.labelNamespace(pullsecrets.ExcludeLabel, nil)
 	n.waitUntilDeclared("ghcr")
 }
 
-// The API server does not even call the webhook for what is excluded: the
-// platform's own namespaces must come up while the webhook is away, without
-// waiting for it. Every other namespace is called for.
-func TestExcludedNamespacesAreNotCalledFor(t *testing.T) {
+// The API server does not call the webhook for the platform's own namespaces, which must
+// start while the webhook is down, without waiting for it. It calls the webhook for all
+// others.
+func TestWebhookIsNotCalledForExcludedNamespaces(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, env.Labelled(pullsecrets.ExcludeLabel, "false"))
 	excluded := newTenant(t, env.Labelled(pullsecrets.ExcludeLabel, pullsecrets.ExcludeValue))
@@ -55,7 +55,7 @@ func TestExcludedNamespacesAreNotCalledFor(t *testing.T) {
 			continue
 		}
 		if got := selector.Matches(labels.Set(namespace.Labels)); got != want {
-			t.Errorf("The API server calls the webhook for Services in %s: %t, want %t; the selector is %s", name, got, want, selector)
+			t.Errorf("the API server calls the webhook for Services in %s: %t, want %t; the selector is %s", name, got, want, selector)
 		}
 	}
 	for _, name := range []string{pullsecrets.SystemNamespace, pullsecrets.SourcesNamespace} {

@@ -33,32 +33,32 @@ import (
 )
 
 const (
-	// streamers is how many people create Services at the same time, and
-	// streamPace how long it is from one Service to the next: often enough that
-	// some are under way whatever happens, and no more than the machine can run.
+	// streamers is the number of clients that create Services concurrently, and
+	// streamPace the interval between two Services of one client: short enough that some
+	// requests are always in flight, and long enough for a small machine.
 	streamers  = 6
 	streamPace = 40 * time.Millisecond
-	// phase is how many Services are made before the next thing happens.
+	// phase is the number of Services that are created before the next step.
 	phase = 40
-	// coldStarts is how often the webhook starts anew while Services are made.
+	// coldStarts is the number of restarts of the webhook while Services are created.
 	coldStarts = 3
 
 	webhookRole = "pullsecrets-webhook"
 	webhookUser = "system:serviceaccount:pullsecrets-system:webhook"
 )
 
-// A stream is people who create Services without a pause, whatever becomes of
-// the product, and note what each request was answered.
+// stream is a number of clients that create Services without a pause, and the responses
+// that they got.
 type stream struct {
 	*tenant
 	shape func(int, *servingv1.Service)
 	stop  context.CancelFunc
 	work  sync.WaitGroup
 
-	mu      sync.Mutex
-	next    int
-	made    map[string]bool // Whether the answer had the pull secret already.
-	refused []error
+	mu       sync.Mutex
+	next     int
+	made     map[string]bool // by name: whether the response had the pull secret
+	rejected []error
 }
 
 func (n *tenant) startStream(shape func(int, *servingv1.Service)) *stream {
@@ -82,8 +82,8 @@ func (n *tenant) startStream(shape func(int, *servingv1.Service)) *stream {
 	return s
 }
 
-// create makes the next Service. It is not interrupted by the end of the
-// stream: what was sent is answered.
+// create creates the next Service. The end of the stream does not cancel it: every
+// request that was sent gets its response.
 func (s *stream) create() {
 	s.mu.Lock()
 	i := s.next
@@ -96,14 +96,14 @@ func (s *stream) create() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
-		s.refused = append(s.refused, err)
+		s.rejected = append(s.rejected, err)
 		return
 	}
 	s.made[svc.Name] = len(made.Spec.Template.Spec.ImagePullSecrets) > 0
 }
 
-// state returns how many Services were made, and how many of them had the pull
-// secret when they were.
+// state returns the number of Services created so far, and how many of them got the pull
+// secret at admission.
 func (s *stream) state() (made, admitted int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -115,33 +115,32 @@ func (s *stream) state() (made, admitted int) {
 	return len(s.made), admitted
 }
 
-// waitForMore waits until that many more Services were made.
+// waitForMore waits until that many more Services were created.
 func (s *stream) waitForMore(more int) {
 	s.t.Helper()
 	before, _ := s.state()
 	eventually(s.t, func(context.Context) error {
 		if made, _ := s.state(); made < before+more {
-			return fmt.Errorf("%d more Services were made, want %d", made-before, more)
+			return fmt.Errorf("%d more Services were created, want %d", made-before, more)
 		}
 		return nil
 	})
 }
 
-// end ends the stream and returns what the requests were answered.
+// end stops the stream and returns the responses.
 func (s *stream) end() (made map[string]bool) {
 	s.stop()
 	s.work.Wait()
 	return s.made
 }
 
-// checkMakesUp ends the stream and checks that no request was refused, and that
-// the reconciler has made up for exactly those that were not served: one write
-// for each of them and none for the others.
-func (s *stream) checkMakesUp(counting tally) {
+// checkCatchesUp stops the stream and checks that no request was rejected, and that the
+// controller wrote exactly those Services that admission missed, once each.
+func (s *stream) checkCatchesUp(counting writeCounter) {
 	s.t.Helper()
 	made := s.end()
-	for _, err := range s.refused {
-		s.t.Errorf("A Service was refused: %v", err)
+	for _, err := range s.rejected {
+		s.t.Errorf("Service was rejected: %v", err)
 	}
 	s.waitForFleet("have the pull secret", fleet.Has("ghcr"))
 	s.settle("ghcr")
@@ -151,82 +150,80 @@ func (s *stream) checkMakesUp(counting tally) {
 		written[r.Name]++
 	}
 	_, admitted := s.state()
-	s.t.Logf("%d Services were made: %d got their pull secret at admission, %d by the controller", len(made), admitted, len(written))
+	s.t.Logf("%d Services were created: %d got their pull secret at admission, %d from the controller", len(made), admitted, len(written))
 	for _, name := range slices.Sorted(maps.Keys(made)) {
 		want := 1
 		if made[name] {
 			want = 0
 		}
 		if written[name] != want {
-			s.t.Errorf("Service %s had its pull secret at admission: %t; the controller has written it %d times, want %d", name, made[name], written[name], want)
+			s.t.Errorf("Service %s got its pull secret at admission: %t; the controller wrote it %d times, want %d", name, made[name], written[name], want)
 		}
 	}
 }
 
-// checkAdmits checks that a new Service gets its pull secret in the request that
-// makes it.
+// checkAdmits checks that a new Service gets its pull secret at admission.
 func (n *tenant) checkAdmits(name string) {
 	n.t.Helper()
 	if got := pullSecretsOf(n.create("by-digest.yaml", name)); !slices.Equal(got, []string{"ghcr"}) {
-		n.t.Errorf("Service %s was made with imagePullSecrets %q, want ghcr", name, got)
+		n.t.Errorf("Service %s was created with imagePullSecrets %q, want ghcr", name, got)
 	}
 }
 
-// create makes the one Service of a file and returns it as the request was
-// answered, which no controller had time to change.
+// create creates the Service of a file and returns it as in the response, before any
+// controller could change it.
 func (n *tenant) create(file, name string) *unstructured.Unstructured {
 	n.t.Helper()
 	object := manifests(n.t, n.Env, file)[0]
 	object.SetName(name)
 	made, err := n.Dynamic.Resource(services).Namespace(n.ns).Create(n.t.Context(), object, metav1.CreateOptions{FieldManager: user})
 	if err != nil {
-		n.t.Fatalf("Making Service %s: %v", name, err)
+		n.t.Fatalf("create Service %s: %v", name, err)
 	}
 	return made
 }
 
-// The webhook dies under load. Nobody's request is refused for it: a Service
-// without pull secrets for a while is better than no Service. The reconciler
-// gives the pull secrets to those that were missed, and to them alone, because
-// each such write is a Revision. When the webhook is back, new Services have
-// them from the beginning again.
-func TestWebhookIsKilledUnderLoad(t *testing.T) {
+// The webhook is killed under load. No request is rejected: a Service without pull
+// secrets for a while is better than no Service. The controller adds the pull secrets to
+// the Services that admission missed and to no others, because each such write is a
+// Revision. Once the webhook is back, new Services get them at admission again.
+func TestKilledWebhookRejectsNothing(t *testing.T) {
 	env.Get(t).Need(t, env.ProcessControl, env.RequestCounts)
 	n := newTenant(t, optedIn("ghcr"))
 	shape := withoutPods(t, n.Env)
 	t.Cleanup(func() { n.start("webhook") })
-	counting := n.startTally()
+	counting := n.startCounting()
 	s := n.startStream(shape)
 
 	s.waitForMore(phase)
 	if made, admitted := s.state(); admitted != made {
-		t.Errorf("%d of %d Services had their pull secret when they were made, want all: the webhook was there", admitted, made)
+		t.Errorf("%d of %d Services got their pull secret at admission, want all: the webhook was running", admitted, made)
 	}
 	if err := n.Processes.Kill(t.Context(), "webhook"); err != nil {
 		t.Fatal(err)
 	}
-	s.waitForMore(streamers) // What was under way may have been served before.
+	s.waitForMore(streamers) // Requests in flight may have been served before the kill.
 	_, before := s.state()
 	s.waitForMore(phase)
 	if _, after := s.state(); after != before {
-		t.Errorf("%d Services got their pull secret at admission while the webhook was away: the test has tested nothing", after-before)
+		t.Errorf("%d Services got their pull secret at admission while the webhook was down, so this test shows nothing", after-before)
 	}
 	n.start("webhook")
 	s.waitForMore(phase)
 
-	s.checkMakesUp(counting)
+	s.checkCatchesUp(counting)
 	n.checkAdmits("later")
 }
 
-// The webhook starts anew under load, as in a rollout of a single replica. While
-// it knows nothing yet, it neither refuses nor guesses: it leaves the Services
-// to the reconciler.
-func TestWebhookStartsUnderLoad(t *testing.T) {
+// The webhook restarts under load, as in a rollout with a single replica. While its
+// caches are not synced, it neither rejects nor guesses: it leaves the Services to the
+// controller.
+func TestStartingWebhookRejectsNothing(t *testing.T) {
 	env.Get(t).Need(t, env.ProcessControl, env.RequestCounts)
 	n := newTenant(t, optedIn("ghcr"))
 	shape := withoutPods(t, n.Env)
 	t.Cleanup(func() { n.start("webhook") })
-	counting := n.startTally()
+	counting := n.startCounting()
 	s := n.startStream(shape)
 
 	for range coldStarts {
@@ -237,15 +234,15 @@ func TestWebhookStartsUnderLoad(t *testing.T) {
 	}
 	s.waitForMore(phase / 2)
 
-	s.checkMakesUp(counting)
+	s.checkCatchesUp(counting)
 	n.checkAdmits("later")
 }
 
-// A replica of the webhook is not ready before it knows all Namespaces and
-// ServiceAccounts, so that a rollout does not replace replicas that know with
-// one that does not. Here it cannot know, because it lacks the right to list
-// ServiceAccounts. That does not keep anybody from creating Services either.
-func TestWebhookIsReadyWhenItKnowsAll(t *testing.T) {
+// A replica of the webhook is not ready before its caches are synced, so that a rollout
+// does not replace replicas with synced caches by one without. Here the caches cannot
+// sync, because the webhook lacks the right to list ServiceAccounts. This rejects no
+// Service either.
+func TestWebhookIsNotReadyBeforeItsCachesAreSynced(t *testing.T) {
 	env.Get(t).Need(t, env.ProcessControl)
 	n := newTenant(t, optedIn("ghcr"))
 	t.Cleanup(func() { n.start("webhook") })
@@ -264,20 +261,20 @@ func TestWebhookIsReadyWhenItKnowsAll(t *testing.T) {
 		return err
 	})
 	n.applyAs("by-digest.yaml", "early")
-	n.waitForList("early", "ghcr") // By the reconciler.
+	n.waitForList("early", "ghcr") // by the controller
 	if code, body, err := readiness(t.Context(), n.Env, "webhook"); code != http.StatusServiceUnavailable {
-		t.Errorf("The readiness probe answers %d %q, %v; want 503 as long as the webhook cannot list ServiceAccounts", code, body, err)
+		t.Errorf("the readiness probe answers %d %q, %v; want 503 as long as the webhook cannot list ServiceAccounts", code, body, err)
 	}
 
 	restore()
 	if err := <-started; err != nil {
-		t.Fatal("Starting the webhook: ", err)
+		t.Fatal("start the webhook: ", err)
 	}
 	n.checkAdmits("late")
 }
 
-// A credential is rotated and taken back while the webhook is away, although then nobody
-// else can write a ClusterPullSecret: the controller's writes do not ask it.
+// A credential is rotated and revoked while the webhook is down and others cannot write
+// ClusterPullSecrets: the webhook is not called for the controller's writes.
 func TestRotationDoesNotWaitForTheWebhook(t *testing.T) {
 	env.Get(t).Need(t, env.ProcessControl)
 	p := newPlatform(t)
@@ -292,14 +289,14 @@ func TestRotationDoesNotWaitForTheWebhook(t *testing.T) {
 	p.rotate("two")
 	version := n.waitForCopy(p.name, "two").Annotations[pullsecrets.SourceResourceVersionAnnotation]
 	other.waitForCopy(p.name, "two")
-	p.waitForStatus("the new version everywhere", func(c *v1alpha1.ClusterPullSecret) bool {
+	p.waitForStatus("the new version in all copies", func(c *v1alpha1.ClusterPullSecret) bool {
 		return c.IsReady() && c.Status.Source.ResourceVersion == version
 	})
 	other.labelNamespace(teamLabel, "none")
 	other.waitForNoCopy(p.name)
 	p.waitForStatus("1/1", selects(1))
 
-	// The deletion itself is one of the requests that do ask it.
+	// The webhook is not called for a deletion.
 	n.start("webhook")
 	if err := n.Processes.Stop(t.Context(), "controller"); err != nil {
 		t.Fatal(err)
@@ -312,10 +309,10 @@ func TestRotationDoesNotWaitForTheWebhook(t *testing.T) {
 	}
 	n.start("controller")
 	n.waitForNoCopy(p.name)
-	p.waitForItsEnd()
+	p.waitForDeletion()
 }
 
-// readiness asks the readiness probe of a process.
+// readiness calls the readiness probe of a process.
 func readiness(ctx context.Context, e *env.Env, process string) (code int, body string, err error) {
 	status, err := e.Processes.Get(ctx, process)
 	if err != nil {
@@ -334,8 +331,8 @@ func readiness(ctx context.Context, e *env.Env, process string) (code int, body 
 	return response.StatusCode, string(text), err
 }
 
-// hideAccounts takes the right to see ServiceAccounts from the webhook, until it
-// is restored or the test ends.
+// hideAccounts revokes the webhook's right to list ServiceAccounts until restore is
+// called or the test ends.
 func hideAccounts(t *testing.T, e *env.Env) (restore func()) {
 	t.Helper()
 	role, err := e.Kube.RbacV1().ClusterRoles().Get(t.Context(), webhookRole, metav1.GetOptions{})
@@ -355,7 +352,7 @@ func hideAccounts(t *testing.T, e *env.Env) (restore func()) {
 			return err
 		})
 		if err != nil {
-			t.Error("Changing the rights of the webhook: ", err)
+			t.Error("update the rights of the webhook: ", err)
 		}
 	}
 	set(slices.DeleteFunc(slices.Clone(rules), func(r rbacv1.PolicyRule) bool { return slices.Contains(r.Resources, "serviceaccounts") }))
@@ -377,10 +374,9 @@ func hideAccounts(t *testing.T, e *env.Env) (restore func()) {
 	return func() { set(rules) }
 }
 
-// A mistake in the settings is refused while it is being made, with the setting
-// and what is wrong with it, and everything goes on as before. An operator who
-// had to find it in a log would find it too late.
-func TestInvalidSettingsAreRefused(t *testing.T) {
+// An invalid setting is rejected when it is written, with its key and the reason, and the
+// settings in force stay. An operator should not have to find it in a log.
+func TestInvalidSettingsAreRejected(t *testing.T) {
 	o := newOperator(t)
 	defer o.restore()
 	n := newTenant(t, withoutAdmission)
@@ -400,33 +396,33 @@ func TestInvalidSettingsAreRefused(t *testing.T) {
 		{settingsName, "_example", "backfill: all", []string{"_example"}},
 		{"config-logging", "loglevel.controller", "loud", []string{"invalid logging level: loud"}},
 		{"config-leader-election", "lease-duration", "soon", []string{"lease-duration", `"soon"`}},
-		// The policy leases.pullsecrets.dev would refuse such leases.
+		// The policy leases.pullsecrets.dev would reject such leases.
 		{"config-leader-election", "map-lease-prefix.controller.Namespaces", "x", []string{"map-lease-prefix.controller.Namespaces", "not supported"}},
 	} {
 		attempt := dryRun
 		if mistake.key == backfill {
-			attempt = nil // In earnest: should it be accepted, it is put back in the end.
+			attempt = nil // Not a dry run: the settings are restored at the end.
 		}
 		err := n.applySetting(mistake.name, mistake.key, mistake.value, attempt...)
 		if !apierrors.IsBadRequest(err) {
-			t.Errorf("Applying %s: %q to %s: %v; want it refused as a bad request", mistake.key, mistake.value, mistake.name, err)
+			t.Errorf("apply %s: %q to %s: %v; want it rejected as a bad request", mistake.key, mistake.value, mistake.name, err)
 			continue
 		}
 		for _, want := range mistake.want {
 			if !strings.Contains(err.Error(), want) {
-				t.Errorf("Applying %s: %q to %s is refused with %q, which lacks %q", mistake.key, mistake.value, mistake.name, err, want)
+				t.Errorf("apply %s: %q to %s: rejected with %q, want %q in it", mistake.key, mistake.value, mistake.name, err, want)
 			}
 		}
 	}
 	if after := readSettings(t.Context(), t, n.Env); !maps.Equal(after, before) {
-		t.Errorf("The settings have become %v, want them left as they were: %v", after, before)
+		t.Errorf("settings are %v, want them unchanged: %v", after, before)
 	}
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
 	n.waitForEvent(service("tagged"), "BackfillDeferred", "backfill: report")
 
 	for _, good := range [][3]string{{"config-logging", "loglevel.controller", "debug"}, {"config-leader-election", "lease-duration", "60s"}} {
 		if err := n.applySetting(good[0], good[1], good[2], metav1.DryRunAll); err != nil {
-			t.Errorf("Applying %s: %q to %s: %v", good[1], good[2], good[0], err)
+			t.Errorf("apply %s: %q to %s: %v", good[1], good[2], good[0], err)
 		}
 	}
 	if err := n.applySetting(settingsName, backfill, "all"); err != nil {

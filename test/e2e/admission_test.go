@@ -11,13 +11,13 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
-// A new Service has its pull secrets from its first Revision on, in the order of
-// the layers, and is all its owner's: Knative notes nobody else.
+// A new Service has its pull secrets from its first Revision on, in the order of the
+// layers, and Knative records only its owner as creator and modifier.
 func TestFirstRevisionHasPullSecrets(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, optedIn("ghcr, quay"))
 	n.apply("service-accounts.yaml")
-	counting := n.startTally()
+	counting := n.startCounting()
 	alice := n.person("alice")
 	alice.run(manifest(alice, []string{"own"}, first), "kubectl", "apply", "-f", "-")
 	n.checkList("app", "own", "ghcr", "quay")
@@ -31,12 +31,12 @@ func TestFirstRevisionHasPullSecrets(t *testing.T) {
 	n.checkEvents(service("app"), "SecretsAdded", 0)
 }
 
-// What the owner of a Service declares and takes back is done in that very
-// request, so that it is one Revision and the owner's.
-func TestOwnAnnotationIsFollowedAtOnce(t *testing.T) {
+// Changes of a Service's own annotation take effect in the same request, so each is one
+// Revision, made by the owner.
+func TestServiceAnnotationTakesEffectAtAdmission(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t)
-	counting := n.startTally()
+	counting := n.startCounting()
 	alice, bob := n.person("alice"), n.person("bob")
 	alice.run(manifest(alice, nil, first), "kubectl", "apply", "-f", "-")
 	n.checkList("app")
@@ -64,16 +64,16 @@ func TestOwnAnnotationIsFollowedAtOnce(t *testing.T) {
 	}
 }
 
-// A Pod that names pull secrets gets none of its ServiceAccount's. So these come
-// along with the first one that is added, and leave with the last.
-func TestServiceAccountIsNotHidden(t *testing.T) {
+// A Pod that names pull secrets does not get those of its ServiceAccount. So these are
+// added with the first entry and removed with the last.
+func TestServiceAccountEntriesAreKept(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t)
 	n.apply("service-accounts.yaml")
 	n.applyAs("by-digest.yaml", "app", annotated(pullsecrets.SecretsAnnotation, "ghcr"))
 	account := n.list("app")[1:]
 	if len(account) == 0 {
-		t.Fatal("The ServiceAccount's pull secrets were not carried over")
+		t.Fatal("the ServiceAccount's pull secrets were not carried over")
 	}
 	n.annotate("app", pullsecrets.SecretsAnnotation, "quay")
 	n.checkList("app", append([]string{"quay"}, account...)...)
@@ -81,11 +81,10 @@ func TestServiceAccountIsNotHidden(t *testing.T) {
 	n.checkList("app")
 }
 
-// A template that names its Revision can hardly be changed: Knative refuses
-// everything under an unchanged name. So it gets its pull secrets with the name,
-// and what is declared later comes with the next name, which the owner is told
-// and is never refused for.
-func TestNamedTemplate(t *testing.T) {
+// Knative rejects every change of a template under an unchanged Revision name. Such a
+// Service gets its pull secrets with the next name; the owner gets a warning and is never
+// rejected.
+func TestNamedTemplateGetsPullSecretsWithTheNextName(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t)
 	alice := n.person("alice")
@@ -98,7 +97,7 @@ func TestNamedTemplate(t *testing.T) {
 
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
 	n.waitForEvent(service("app"), "NamedRevision", "app-one", "ghcr (namespace)")
-	// Another label reaches the webhook, and changes nothing of the template.
+	// A change of a label calls the webhook and leaves the template alone.
 	output := alice.run(nil, "kubectl", "label", "kservice", "app", "example.com/team=blue")
 	checkContains(t, output, "Warning: Revision name app-one is unchanged", "ghcr")
 	n.checkList("app")
@@ -107,7 +106,7 @@ func TestNamedTemplate(t *testing.T) {
 	n.checkList("app", "ghcr")
 	n.checkLedger("app", map[string]string{"ghcr": "namespace"})
 	n.waitForReady("app")
-	// Written again, with the product's entry and without.
+	// Written again, with the injected entry and without it.
 	named("app-two")
 	alice.run(encode(namedManifest(alice, "app-two")), "kubectl", "apply", "--server-side", "--force-conflicts", "-f", "-")
 	n.patch("app", templateSpec(map[string]any{"imagePullSecrets": []any{}}))
@@ -117,8 +116,8 @@ func TestNamedTemplate(t *testing.T) {
 
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr, quay")
 	n.waitForEvent(service("app"), "NamedRevision", "app-two", "quay (namespace)")
-	// The Revisions of before are taken up as they are, however much is declared
-	// by now.
+	// A return to an earlier Revision name keeps that Revision's list, whatever is
+	// declared since.
 	named("app-one")
 	n.checkList("app")
 	n.waitForReady("app")
@@ -133,9 +132,9 @@ func TestNamedTemplate(t *testing.T) {
 	n.checkUsers("alice")
 }
 
-// namedManifest is the Service app with a name for its Revision, and another
-// template for each name. It says what Knative would fill in, because Knative
-// does not do that under an unchanged name, and takes it for a change.
+// namedManifest is the Service app with a name for its Revision and a template of its own
+// for each name. It contains Knative's defaults, because Knative does not default a
+// template under an unchanged name and would take the difference for a change.
 func namedManifest(p *person, name string) map[string]any {
 	whole := container(p, name)
 	whole["name"], whole["resources"] = "user-container", map[string]any{}

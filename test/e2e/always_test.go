@@ -13,11 +13,11 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// The forms of always come one after the other and go again. Each adds what it says:
-// the copy, the entry in Services, that in ServiceAccounts. What ends is taken from
-// ServiceAccounts at once, and from a Service with its next change, so that no
-// Revision is made for it; the copy stays while any Revision refers to it.
-func TestFormsOfAlwaysComeAndGo(t *testing.T) {
+// Each form of always is added and removed in turn. Each adds its part: the copy, the
+// entry in Services, the entry in ServiceAccounts. Entries that end are removed from
+// ServiceAccounts immediately, and from a Service with its next change, so that no
+// Revision is created for it. The copy stays while a Revision refers to it.
+func TestAlwaysAddsAndRemovesItsPart(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
 	n := newTenant(t, p.granted())
@@ -54,7 +54,7 @@ func TestFormsOfAlwaysComeAndGo(t *testing.T) {
 	n.checkList("app", p.name)
 	p.patchGrant(map[string]any{"always": nil})
 	p.rotate("two")
-	n.waitForCopy(p.name, "two") // It has come to the Namespace again.
+	n.waitForCopy(p.name, "two") // The controller has reconciled the Namespace again.
 	n.waitForReady("app")
 	n.checkRevisions("app", 2)
 
@@ -66,10 +66,10 @@ func TestFormsOfAlwaysComeAndGo(t *testing.T) {
 	n.waitForNoCopy(p.name)
 }
 
-// With all forms at once an entry is in each list but once, and a Namespace that
-// asks as well, by name and by auto, gets no more than one that does not. The copy
-// stays for it when always ends.
-func TestAlwaysAndAsking(t *testing.T) {
+// With all forms at once an entry appears once in each list. A Namespace that also asks,
+// by name and by auto, gets the same as one that does not, and keeps the copy when always
+// ends.
+func TestAlwaysAndDeclaredNamesAddEachEntryOnce(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
 	n := newTenant(t, p.granted(), optedIn(p.name), binds("default"), env.Annotated(pullsecrets.InjectAnnotation, "auto"))
@@ -92,7 +92,7 @@ func TestAlwaysAndAsking(t *testing.T) {
 	n.waitForAccount("default", map[string]string{p.name: "namespace"}, p.name)
 	n.settle(p.name)
 	if now := n.copyOf(p.name); now == nil || now.ResourceVersion != before.ResourceVersion {
-		t.Errorf("The copy has become %v, want it left alone", now)
+		t.Errorf("the copy changed to %v, want it unchanged", now)
 	}
 	n.checkRevisions("app", 1)
 }

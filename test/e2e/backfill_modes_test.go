@@ -11,9 +11,9 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
-// Operators choose what becomes of existing Services, and need no restart for
-// it: report says what would change, disabled says nothing, and all changes
-// even Services whose images are given by tag.
+// The backfill mode of existing Services can be changed without a restart: report reports
+// what would change, disabled reports nothing, and all changes even Services whose images
+// are given by tag.
 func TestBackfillModes(t *testing.T) {
 	o := newOperator(t)
 	defer o.restore()
@@ -34,7 +34,7 @@ func TestBackfillModes(t *testing.T) {
 
 	o.set(map[string]string{backfill: "disabled"})
 	for _, name := range []string{"pinned", "tagged"} {
-		// That a mistake is reported shows that the Service was looked at.
+		// The report of the mistake shows that the Service was reconciled.
 		silent.annotate(name, pullsecrets.SecretsAnnotation, "ghcr, Not-A-Name")
 		silent.waitForEvent(service(name), "InvalidAnnotation", "Not-A-Name")
 		silent.checkUntouched(name)

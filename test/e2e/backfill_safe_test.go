@@ -18,11 +18,11 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// A new Revision resolves its tags anew and could run code that nobody deployed.
-// So a Service that works is changed only if that cannot be: its images are
-// given by digest, or it asks itself. The owner of another is told, once, how to
-// get it now.
-func TestSafeBackfillShipsNoOtherCode(t *testing.T) {
+// A new Revision resolves its tags again and could deploy an image that nobody chose. So
+// a working Service is changed only if its images are given by digest or if its own
+// annotation asks for it. The owner of any other Service gets one Event that says how to
+// get the pull secrets now.
+func TestSafeBackfillDeploysNoOtherImage(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t)
 	n.applyAs("by-tag.yaml", "tagged")
@@ -37,16 +37,16 @@ func TestSafeBackfillShipsNoOtherCode(t *testing.T) {
 	n.checkUntouched("tagged")
 	n.checkEvents(service("tagged"), "BackfillDeferred", 1)
 
-	// That is what the Event says.
+	// As the Event recommends.
 	n.annotate("tagged", pullsecrets.InjectAnnotation, "declared")
 	n.waitForList("tagged", "ghcr")
 	n.checkLedger("tagged", map[string]string{"ghcr": "namespace"})
 }
 
-// Where no Revision works, there is nothing to lose.
-func TestSafeBackfillMendsWhatDoesNotWork(t *testing.T) {
+// A Service without a working Revision has nothing to lose.
+func TestSafeBackfillChangesServicesThatWereNeverReady(t *testing.T) {
 	t.Parallel()
-	env.Get(t).Need(t, env.RevisionFates)
+	env.Get(t).Need(t, env.RevisionOutcomes)
 	n := newTenant(t, env.Labelled(env.RevisionsLabel, env.RevisionsFail))
 	n.apply("by-tag.yaml")
 	n.waitForFailed("app")
@@ -54,11 +54,11 @@ func TestSafeBackfillMendsWhatDoesNotWork(t *testing.T) {
 	n.waitForList("app", "ghcr")
 }
 
-// A Revision that was Ready and fails now, for want of capacity, may come back by itself.
-// Another one in its place could run what its tag means by now.
-func TestSafeBackfillLeavesWhatWasReady(t *testing.T) {
+// A Revision that was Ready and now fails for lack of capacity may recover by itself. A
+// new Revision could resolve its tag to another image.
+func TestSafeBackfillLeavesServicesThatWereReady(t *testing.T) {
 	t.Parallel()
-	env.Get(t).Need(t, env.RevisionFates)
+	env.Get(t).Need(t, env.RevisionOutcomes)
 	n := newTenant(t)
 	n.apply("by-tag.yaml")
 	n.waitForReady("app")
@@ -72,11 +72,11 @@ func TestSafeBackfillLeavesWhatWasReady(t *testing.T) {
 	n.checkUntouched("app")
 	n.checkRevisions("app", 1)
 	if now := n.get("app").Object["status"].(map[string]any)["latestReadyRevisionName"]; now != revision {
-		t.Errorf("The Revision that was Ready last is %v, want %v as before", now, revision)
+		t.Errorf("latest ready Revision is %v, want %v as before", now, revision)
 	}
 }
 
-// takeCapacity deletes the Pods of the namespace and lets no other one come.
+// takeCapacity deletes the Pods of the namespace and prevents new ones.
 func (n *tenant) takeCapacity() {
 	n.t.Helper()
 	quotas := n.Kube.CoreV1().ResourceQuotas(n.ns)

@@ -19,17 +19,17 @@ import (
 )
 
 const (
-	// maxAnnotations is how many bytes the annotations of an object may have,
-	// keys and values taken together.
+	// maxAnnotations is the maximum size of all annotations of an object, keys and values
+	// together.
 	maxAnnotations = 256 << 10
-	// maxMessage is how long the message of an Event may be.
+	// maxMessage is the maximum length of an Event message.
 	maxMessage = 1024
-	// maxReports is how many Events one bad annotation may cause.
+	// maxReports is the maximum number of Events for one bad annotation.
 	maxReports = 10
 )
 
-// badSecrets are secrets annotations with something wrong in them. The good
-// names among it are honoured, and the rest is reported with these words.
+// badSecrets are secrets annotations with invalid items. The valid names are injected,
+// and the rest is reported in these words.
 var badSecrets = []struct {
 	name, value string
 	want        []string
@@ -37,7 +37,7 @@ var badSecrets = []struct {
 }{{
 	name:     "almost 256 KiB",
 	value:    "good-one," + strings.Repeat("x", maxAnnotations-2048) + ",good-two",
-	want:     []string{"good-one"}, // The other stands behind the 4 KiB that are read.
+	want:     []string{"good-one"}, // The other name is beyond the 4 KiB that are read.
 	reported: "the value is longer than 4096 bytes",
 }, {
 	name:     "control characters",
@@ -45,7 +45,7 @@ var badSecrets = []struct {
 	want:     []string{"good-one", "good-two"},
 	reported: `"red\x1b[31m\x00\a"`,
 }, {
-	name:     "letters that read otherwise",
+	name:     "letters that look like others",
 	value:    "good-one,\u202eterces,g\u043e\u043ed,good-two",
 	want:     []string{"good-one", "good-two"},
 	reported: `"\u202eterces"`,
@@ -83,9 +83,9 @@ func numbered(format string, n int) []string {
 	return names
 }
 
-// One bad item does not spoil the others, on a Service or on a Namespace, and
-// is reported in a way that a person can read, however bad it is.
-func TestBadSecretsAnnotation(t *testing.T) {
+// One bad item does not affect the others, on a Service or on a Namespace, and is
+// reported in a readable message, whatever it contains.
+func TestBadItemsAreReportedAndValidOnesInjected(t *testing.T) {
 	t.Parallel()
 	before := controllerRestarts(t.Context(), t)
 	for _, bad := range badSecrets {
@@ -109,14 +109,14 @@ func TestBadSecretsAnnotation(t *testing.T) {
 	}
 	t.Cleanup(func() {
 		if after := controllerRestarts(context.WithoutCancel(t.Context()), t); after != before {
-			t.Errorf("The controller ended by itself %d times", after-before)
+			t.Errorf("controller crashed %d times", after-before)
 		}
 	})
 }
 
-// The ledger lies open for everybody to damage or to forge. Then entries may
-// count as the owner's that were the product's, but never the reverse.
-func TestBadLedger(t *testing.T) {
+// Anyone can damage or forge the ledger. Injected entries may then count as the owner's,
+// but never the reverse.
+func TestBadLedgerRemovesNothingOfTheOwners(t *testing.T) {
 	t.Parallel()
 	for _, bad := range forgedLedgers {
 		t.Run(bad.name, func(t *testing.T) {
@@ -144,9 +144,9 @@ func hugeLedger() string {
 	return string(encode(ledger))
 }
 
-// Where the annotations leave no room for the ledger, nothing is injected, for
-// nobody could ever tell where it came from; and that is told once.
-func TestNoRoomForTheLedger(t *testing.T) {
+// If the annotations leave no room for the ledger, nothing is injected, because the
+// origin of the entries would be lost. One Event reports it.
+func TestNothingIsInjectedWithoutRoomForTheLedger(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, withoutAdmission)
 	n.apply("own-entries.yaml")
@@ -156,7 +156,7 @@ func TestNoRoomForTheLedger(t *testing.T) {
 		used += len(key) + len(value)
 	}
 	n.annotate("app", "example.com/filler", strings.Repeat("x", maxAnnotations-used-10))
-	counting := n.startTally()
+	counting := n.startCounting()
 
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
 	n.waitForEvent(service("app"), "BackfillDenied", "ghcr (namespace)", "annotations are too large")
@@ -167,8 +167,8 @@ func TestNoRoomForTheLedger(t *testing.T) {
 	counting.checkWrites("app", 0)
 }
 
-// checkReports checks that what is said of the object's annotations is bounded
-// and can be printed.
+// checkReports checks that the Events about the object's annotations are bounded and
+// printable.
 func (n *tenant) checkReports(object about) {
 	n.t.Helper()
 	reports := n.events(object, "InvalidAnnotation")
@@ -178,13 +178,13 @@ func (n *tenant) checkReports(object about) {
 	for _, report := range reports {
 		if len(report.Message) >= maxMessage || !utf8.ValidString(report.Message) ||
 			strings.ContainsFunc(report.Message, func(r rune) bool { return !unicode.IsPrint(r) }) {
-			n.t.Errorf("An Event has the message %q, want at most %d bytes that can be printed", report.Message, maxMessage)
+			n.t.Errorf("Event message is %q, want at most %d printable bytes", report.Message, maxMessage)
 		}
 	}
 }
 
-// controllerRestarts returns how often the controller has ended by itself, where
-// that is known.
+// controllerRestarts returns how often the controller has crashed, if the cluster tells
+// that.
 func controllerRestarts(ctx context.Context, t *testing.T) int {
 	t.Helper()
 	e := env.Get(t)

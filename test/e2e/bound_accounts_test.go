@@ -23,12 +23,12 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// binds is a Namespace that declares pull secrets for ServiceAccounts too.
+// binds is a Namespace that declares pull secrets for these ServiceAccounts too.
 func binds(accounts string) env.NamespaceOption {
 	return env.Annotated(pullsecrets.ServiceAccountsAnnotation, accounts)
 }
 
-// makeAccount makes a ServiceAccount with pull secrets.
+// makeAccount creates a ServiceAccount with pull secrets.
 func (n *tenant) makeAccount(name string, secrets ...string) {
 	n.t.Helper()
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}
@@ -53,7 +53,7 @@ func (n *tenant) changeAccount(name string, change func([]corev1.LocalObjectRefe
 	})
 }
 
-// accountList is the list of a ServiceAccount, and what its ledger names.
+// accountList returns the list of a ServiceAccount and its ledger.
 func (n *tenant) accountList(ctx context.Context, name string) (list []string, ledger map[string]string, err error) {
 	account, err := n.Kube.CoreV1().ServiceAccounts(n.ns).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
@@ -68,8 +68,8 @@ func (n *tenant) accountList(ctx context.Context, name string) (list []string, l
 	return list, ledger, err
 }
 
-// waitForAccount waits until a ServiceAccount names exactly these pull secrets, and
-// its ledger exactly those of them that the product added.
+// waitForAccount waits until a ServiceAccount has exactly these pull secrets and this
+// ledger.
 func (n *tenant) waitForAccount(name string, ledger map[string]string, want ...string) {
 	n.t.Helper()
 	eventually(n.t, func(ctx context.Context) error {
@@ -82,7 +82,7 @@ func (n *tenant) waitForAccount(name string, ledger map[string]string, want ...s
 }
 
 // The ServiceAccounts that a Namespace names get its pull secrets behind their own,
-// those too that come later, and lose exactly these again.
+// including ServiceAccounts that are created later, and lose exactly these again.
 func TestServiceAccountsAreBound(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, optedIn("ghcr"), binds("robot, default"))
@@ -98,7 +98,7 @@ func TestServiceAccountsAreBound(t *testing.T) {
 	n.waitForAccount("late", ours, "ghcr")
 	n.checkPodSecrets("late", "ghcr")
 
-	// The platform adds an entry of its own, which keeps its place.
+	// Another writer adds an entry, which keeps its place.
 	if err := n.changeAccount("robot", func(refs []corev1.LocalObjectReference) []corev1.LocalObjectReference {
 		return append(refs, corev1.LocalObjectReference{Name: "robot-dockercfg-x"})
 	}); err != nil {
@@ -130,13 +130,13 @@ func (n *tenant) checkPodSecrets(account string, want ...string) {
 	}
 }
 
-// With inject: disabled the ServiceAccounts are bound all the same, and no Service
-// is ever written: that makes no Revisions.
-func TestServiceAccountsOnly(t *testing.T) {
+// With inject: disabled the ServiceAccounts are still bound, and no Service is written,
+// so there is no Revision.
+func TestDisabledInjectStillBindsServiceAccounts(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, optedIn("ghcr"), binds("*"), env.Annotated(pullsecrets.InjectAnnotation, "disabled"))
 	n.waitForAccount("default", map[string]string{"ghcr": "namespace"}, "ghcr")
-	counting := n.startTally()
+	counting := n.startCounting()
 	n.apply("by-digest.yaml")
 	n.waitForReady("app")
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr, quay")
@@ -146,8 +146,8 @@ func TestServiceAccountsOnly(t *testing.T) {
 	counting.checkWrites("app", 0)
 }
 
-// A ClusterPullSecret binds ServiceAccounts of every Namespace that it selects,
-// without anybody there asking, and lets go of them when it is withdrawn.
+// A ClusterPullSecret with always.serviceAccounts binds ServiceAccounts in every selected
+// Namespace without an annotation, and unbinds them when it is deleted.
 func TestClusterPullSecretBindsServiceAccounts(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
@@ -162,9 +162,9 @@ func TestClusterPullSecretBindsServiceAccounts(t *testing.T) {
 	n.waitForNoCopy(p.name)
 }
 
-// Others keep changing the same list, which is replaced as a whole by each write:
-// nobody's entry is ever lost.
-func TestServiceAccountUnderConcurrentWriters(t *testing.T) {
+// Other writers keep changing the same list, which each write replaces as a whole. No
+// entry is lost.
+func TestConcurrentWritersOfServiceAccountLoseNothing(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, withoutAdmission, binds("*"))
 	const entries = 30
@@ -174,7 +174,7 @@ func TestServiceAccountUnderConcurrentWriters(t *testing.T) {
 			if err := n.changeAccount("default", func(refs []corev1.LocalObjectReference) []corev1.LocalObjectReference {
 				return append(refs, corev1.LocalObjectReference{Name: name})
 			}); err != nil {
-				t.Errorf("Adding %s: %v", name, err)
+				t.Errorf("add %s: %v", name, err)
 			}
 		}
 	})
@@ -204,7 +204,7 @@ func TestServiceAccountUnderConcurrentWriters(t *testing.T) {
 	})
 }
 
-// Somebody who keeps removing what is declared is not fought for ever.
+// The controller backs off when another writer keeps removing its entries.
 func TestContestedServiceAccountIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, withoutAdmission, optedIn("ghcr"), binds("default"))
@@ -226,13 +226,13 @@ func TestContestedServiceAccountIsLeftAlone(t *testing.T) {
 		return nil
 	})
 	if want := 4; removals != want {
-		t.Errorf("The entry was added %d times, want %d: the first time, and three rounds", removals, want)
+		t.Errorf("entry was added %d times, want %d: once, and in three rounds", removals, want)
 	}
 }
 
-// A ServiceAccount that is bound has its pull secrets from the request on that makes
-// it, and whoever writes it without them, as GitOps does with a list of its own,
-// gets them put back in that request.
+// A bound ServiceAccount has its pull secrets from the request that creates it. A writer
+// that drops them, as GitOps does with a list of its own, gets them restored in the same
+// request.
 func TestServiceAccountsAreBoundAtAdmission(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, optedIn("ghcr"), binds("*"))
@@ -240,7 +240,7 @@ func TestServiceAccountsAreBoundAtAdmission(t *testing.T) {
 	check := func(text string, want ...string) {
 		t.Helper()
 		var account corev1.ServiceAccount
-		_, object, _ := strings.Cut(text, "{\n") // kubectl may warn before.
+		_, object, _ := strings.Cut(text, "{\n") // kubectl may print warnings first.
 		if err := json.Unmarshal([]byte("{"+object), &account); err != nil {
 			t.Fatal(err, text)
 		}
@@ -249,7 +249,7 @@ func TestServiceAccountsAreBoundAtAdmission(t *testing.T) {
 			got = append(got, ref.Name)
 		}
 		if !slices.Equal(got, want) || account.Annotations[pullsecrets.AddedAnnotation] != addedGHCR {
-			t.Errorf("The answer has imagePullSecrets %q and the ledger %q, want %q and %q", got, account.Annotations[pullsecrets.AddedAnnotation], want, addedGHCR)
+			t.Errorf("the answer has imagePullSecrets %q and the ledger %q, want %q and %q", got, account.Annotations[pullsecrets.AddedAnnotation], want, addedGHCR)
 		}
 	}
 	manifest := encode(map[string]any{

@@ -19,23 +19,22 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// The API server does not call the product's webhook for Services that have this
-// label, nor for those in namespaces that have it. To these it is as if there
-// were an outage, and the reconciler alone serves them.
+// Services with this label, and Services in namespaces with it, bypass the webhook. For
+// them it is as if the webhook were down: only the controller handles them.
 const (
 	bypassLabel = "e2e.test/admission"
 	bypassValue = "away"
 
-	// injectWebhook and bindWebhook are the product's
-	// MutatingWebhookConfigurations for Services and ServiceAccounts.
+	// injectWebhook and bindWebhook are the MutatingWebhookConfigurations for Services
+	// and ServiceAccounts.
 	injectWebhook = "inject.pullsecrets.dev"
 	bindWebhook   = "bind.pullsecrets.dev"
 )
 
-// withoutAdmission is a Namespace in which the reconciler alone serves.
+// withoutAdmission is a Namespace that only the controller handles.
 var withoutAdmission = env.Labelled(bypassLabel, bypassValue)
 
-// unadmitted is an edit that has the reconciler alone serve the object.
+// unadmitted is an edit that makes the object bypass the webhook.
 func unadmitted(object *unstructured.Unstructured) {
 	labels := object.GetLabels()
 	if labels == nil {
@@ -45,10 +44,9 @@ func unadmitted(object *unstructured.Unstructured) {
 	object.SetLabels(labels)
 }
 
-var bypass whileWanted
+var bypass whileNeeded
 
-// openBypass lets the API server heed the bypassLabel for as long as any test
-// wants that.
+// openBypass enables the bypassLabel for as long as any test needs it.
 func openBypass(t *testing.T, e *env.Env) {
 	t.Helper()
 	bypass.want(t, func() func(context.Context, *testing.T) {
@@ -69,7 +67,7 @@ func openBypass(t *testing.T, e *env.Env) {
 	})
 }
 
-// without leaves the bypass out, which a test that was killed may have left.
+// without returns the expressions without the bypass, which a killed test may have left.
 func without(expressions []metav1.LabelSelectorRequirement) []metav1.LabelSelectorRequirement {
 	var others []metav1.LabelSelectorRequirement
 	for _, e := range expressions {
@@ -80,8 +78,7 @@ func without(expressions []metav1.LabelSelectorRequirement) []metav1.LabelSelect
 	return others
 }
 
-// changeWebhooks changes what of Services and ServiceAccounts the product is asked
-// about.
+// changeWebhooks changes the webhook configurations for Services and ServiceAccounts.
 func changeWebhooks(ctx context.Context, t *testing.T, e *env.Env, change func(*admissionregistrationv1.MutatingWebhook)) {
 	t.Helper()
 	client := e.Kube.AdmissionregistrationV1().MutatingWebhookConfigurations()
@@ -96,13 +93,13 @@ func changeWebhooks(ctx context.Context, t *testing.T, e *env.Env, change func(*
 			return err
 		})
 		if err != nil {
-			t.Fatalf("Changing the webhook configuration %s: %v", name, err)
+			t.Fatalf("update the webhook configuration %s: %v", name, err)
 		}
 	}
 }
 
-// waitForBypass waits until the API server calls the webhook for others and for
-// them alone: that is what its own watch has to tell it.
+// waitForBypass waits until the API server calls the webhook for objects without the
+// label only: its watch delivers the change asynchronously.
 func waitForBypass(t *testing.T, e *env.Env) {
 	t.Helper()
 	ask := func(ctx context.Context, edits ...func(*unstructured.Unstructured)) ([]string, error) {

@@ -36,14 +36,14 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
-// The keys of the certificate's Secret. Those of the next certificate have a prefix.
+// Keys of the certificate's Secret. Those of the next certificate have a prefix.
 const (
 	certificateSecret             = "pullsecrets-webhook-certs"
 	keyKey, certKey, authorityKey = "server-key.pem", "server-cert.pem", "ca-cert.pem"
 	stagedPrefix                  = "next-"
 )
 
-// issue makes a certificate for the webhook and its authority, as PEM by key.
+// issue creates a CA and a certificate for the webhook, as PEM by key.
 func issue(t *testing.T, notBefore, notAfter time.Time) map[string][]byte {
 	t.Helper()
 	encoded := func(kind string, der []byte, err error) []byte {
@@ -77,15 +77,15 @@ func issue(t *testing.T, notBefore, notAfter time.Time) map[string][]byte {
 	return map[string][]byte{authorityKey: authorityPEM, certKey: certPEM, keyKey: encoded("PRIVATE KEY", der, err)}
 }
 
-// A rotation has the webhook serve another certificate by another authority, in the way of
-// its own, but for who made it: the certificate is staged, ten seconds before the end of the
-// time that it has to stay so.
+// rotation makes the webhook serve a certificate of another CA, in the same way as its
+// own rotations: the certificate is staged, with ten seconds left of the time that it
+// must stay staged.
 type rotation struct {
 	*tenant
 	secrets dynamic.ResourceInterface
 	// from are the resourceVersions before it, by collection.
 	from map[schema.GroupVersionResource]string
-	// was and is are the authorities before and after it.
+	// was and is are the CAs before and after the rotation.
 	was, is []byte
 }
 
@@ -126,16 +126,16 @@ func (n *tenant) rotateCertificate(validFor time.Duration) {
 	eventually(n.t, func(ctx context.Context) error {
 		secret, err := n.Kube.CoreV1().Secrets(pullsecrets.SystemNamespace).Get(ctx, certificateSecret, metav1.GetOptions{})
 		if err == nil && !bytes.Equal(secret.Data[certKey], next[certKey]) {
-			err = errors.New("the next certificate is not served")
+			err = errors.New("the next certificate is not served yet")
 		}
 		return err
 	})
 	r.checkOrder(next[certKey])
 }
 
-// checkOrder checks by the history of the objects that every configuration trusted both
-// authorities before the certificate was served. The versions of all objects are of one
-// count in etcd.
+// checkOrder checks in the history of the objects that every configuration trusted both
+// CAs before the certificate was served. All objects share one resourceVersion counter in
+// etcd.
 func (r *rotation) checkOrder(cert []byte) {
 	r.t.Helper()
 	served := r.first(r.secrets, secretsResource, certificateSecret, func(object *unstructured.Unstructured) bool {
@@ -149,13 +149,13 @@ func (r *rotation) checkOrder(cert []byte) {
 				return trusts(object, r.was) && trusts(object, r.is)
 			})
 			if published >= served {
-				r.t.Errorf("%s trusts both authorities from version %d on, and the certificate is served from version %d on", name, published, served)
+				r.t.Errorf("%s trusts both CAs from version %d on, but the certificate is served from version %d on", name, published, served)
 			}
 		}
 	}
 }
 
-// trusts reports whether all webhooks of a configuration trust an authority.
+// trusts reports whether all webhooks of a configuration trust a CA.
 func trusts(configuration *unstructured.Unstructured, authority []byte) bool {
 	webhooks, _, _ := unstructured.NestedSlice(configuration.Object, "webhooks")
 	for _, webhook := range webhooks {
@@ -178,11 +178,11 @@ func (r *rotation) version(client dynamic.ResourceInterface) string {
 	return list.GetResourceVersion()
 }
 
-// first returns the first version of an object since the beginning for which something
+// first returns the first version of an object since the start for which the condition
 // holds.
 func (r *rotation) first(client dynamic.ResourceInterface, gvr schema.GroupVersionResource, name string, holds func(*unstructured.Unstructured) bool) uint64 {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(r.t.Context(), timeout)
 	defer cancel()
 	w, err := client.Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name, ResourceVersion: r.from[gvr]})
 	if err != nil {
@@ -204,14 +204,14 @@ func (r *rotation) first(client dynamic.ResourceInterface, gvr schema.GroupVersi
 		}
 		return version
 	}
-	r.t.Fatalf("%s %s never came to what is expected of it", gvr.Resource, name)
+	r.t.Fatalf("%s %s never met the condition", gvr.Resource, name)
 	return 0
 }
 
-// No request passes the webhook by while its certificate and its authority are renewed,
-// twice: after the second time nothing is left of what was trusted at first. The requests
-// are dry runs, so that no reconciler makes up for anything.
-func TestRotationOfTheCertificate(t *testing.T) {
+// No request bypasses the webhook while its certificate and CA are rotated. After the
+// second rotation nothing is left of the initial CA. The requests are dry runs, so the
+// controller cannot add what admission missed.
+func TestCertificateRotationMissesNoRequest(t *testing.T) {
 	n := newTenant(t, optedIn("ghcr"))
 	n.waitUntilDeclared("ghcr")
 	var wait sync.WaitGroup
@@ -231,15 +231,15 @@ func TestRotationOfTheCertificate(t *testing.T) {
 			}
 		}
 	})
-	// The first one is near its end, and would be renewed at once. The second one
-	// is served as long as one of the webhook's own.
+	// The first certificate is about to expire and would be renewed immediately. The
+	// second one is valid as long as one of the webhook's own.
 	n.rotateCertificate(2 * time.Hour)
 	n.rotateCertificate(7 * 24 * time.Hour)
 	n.waitUntilDeclared("ghcr")
 	close(ended)
 	wait.Wait()
 	if asked < 10 {
-		t.Errorf("%d requests were sent meanwhile, which are too few to say anything", asked)
+		t.Errorf("only %d requests were sent during the rotation, which are too few", asked)
 	}
 	t.Logf("%d requests", asked)
 }

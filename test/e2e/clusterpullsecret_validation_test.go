@@ -24,7 +24,7 @@ import (
 
 var clusterPullSecrets = schema.GroupVersionResource{Group: pullsecrets.GroupName, Version: "v1alpha1", Resource: "clusterpullsecrets"}
 
-// clusterPullSecret has nothing wrong with it, and leaves out all that it may.
+// clusterPullSecret returns a valid ClusterPullSecret without optional fields.
 func clusterPullSecret(name string, edits ...func(spec map[string]any)) *unstructured.Unstructured {
 	spec := map[string]any{
 		"secretRef":         map[string]any{"namespace": pullsecrets.SourcesNamespace, "name": "robot"},
@@ -39,8 +39,8 @@ func clusterPullSecret(name string, edits ...func(spec map[string]any)) *unstruc
 	}}
 }
 
-// A ClusterPullSecret says no more than it must. What it leaves out is filled in
-// when it is made, so that everybody reads the same from it.
+// Omitted fields are defaulted when a ClusterPullSecret is created, so that all clients
+// read the same values.
 func TestClusterPullSecretIsDefaulted(t *testing.T) {
 	t.Parallel()
 	e := env.Get(t)
@@ -57,7 +57,7 @@ func TestClusterPullSecretIsDefaulted(t *testing.T) {
 		}
 		for field, want := range want {
 			if got, _, _ := unstructured.NestedString(made.Object, "spec", field); got != want {
-				t.Errorf("The ClusterPullSecret has spec.%s: %q, want %q", field, got, want)
+				t.Errorf("the ClusterPullSecret has spec.%s: %q, want %q", field, got, want)
 			}
 		}
 	}
@@ -74,13 +74,13 @@ func TestClusterPullSecretIsDefaulted(t *testing.T) {
 	made, err = patch(map[string]any{"secretName": name})
 	check(made, err, map[string]string{"secretName": name})
 	if _, err := patch(map[string]any{"secretName": "ghcr.io"}); err == nil || !strings.Contains(err.Error(), "spec.secretName") || !strings.Contains(err.Error(), "immutable") {
-		t.Errorf("Another secretName: %v; want it refused with a message that says so", err)
+		t.Errorf("change secretName: %v; want it rejected with a message that says so", err)
 	}
 }
 
-// A mistake in a ClusterPullSecret is refused while it is being made, and the
-// message names the field: what it grants is a credential.
-func TestInvalidClusterPullSecretIsRefused(t *testing.T) {
+// An invalid ClusterPullSecret is rejected at creation, and the message names the field:
+// the object grants a credential.
+func TestInvalidClusterPullSecretIsRejected(t *testing.T) {
 	t.Parallel()
 	e := env.Get(t)
 	client, name := e.Dynamic.Resource(clusterPullSecrets), "e2e-"+rand.String(8)
@@ -100,36 +100,36 @@ func TestInvalidClusterPullSecretIsRefused(t *testing.T) {
 		{"a source in the installation's namespace", name, set(pullsecrets.SystemNamespace, "secretRef", "namespace"), "spec.secretRef.namespace"},
 		{"no source", name, func(spec map[string]any) { delete(spec, "secretRef") }, "spec.secretRef"},
 		{"a source without a name", name, set("", "secretRef", "name"), "spec.secretRef.name"},
-		{"a source whose name is none", name, set("Robot", "secretRef", "name"), "spec.secretRef.name"},
+		{"a source with an invalid name", name, set("Robot", "secretRef", "name"), "spec.secretRef.name"},
 		{"no selector", name, func(spec map[string]any) { delete(spec, "namespaceSelector") }, "spec.namespaceSelector"},
-		{"a selector with a value that no label has", name, set("not a value", "namespaceSelector", "matchLabels", "team"), "spec.namespaceSelector.matchLabels"},
+		{"a selector with an invalid label value", name, set("not a value", "namespaceSelector", "matchLabels", "team"), "spec.namespaceSelector.matchLabels"},
 		{"a selector with an unknown operator", name, set([]any{map[string]any{"key": "team", "operator": "Is"}}, "namespaceSelector", "matchExpressions"), "spec.namespaceSelector.matchExpressions[0].operator"},
-		{"a selector without the values that it needs", name, set([]any{map[string]any{"key": "team", "operator": "In"}}, "namespaceSelector", "matchExpressions"), "spec.namespaceSelector.matchExpressions[0].values"},
+		{"a selector without values", name, set([]any{map[string]any{"key": "team", "operator": "In"}}, "namespaceSelector", "matchExpressions"), "spec.namespaceSelector.matchExpressions[0].values"},
 		{"a name of copies with capitals", name, set("GHCR", "secretName"), "spec.secretName"},
-		{"a name of copies that no label can have", name, set(long, "secretName"), "spec.secretName"},
+		{"a name of copies that is too long for a label", name, set(long, "secretName"), "spec.secretName"},
 		{"a label of ours on the copies", name, set("x", "copyMetadata", "labels", "pullsecrets.dev/cluster-pull-secret"), "spec.copyMetadata.labels"},
 		{"a label of Kubernetes on the copies", name, set("x", "copyMetadata", "labels", "app.kubernetes.io/managed-by"), "spec.copyMetadata.labels"},
 		{"an annotation of kubectl on the copies", name, set("x", "copyMetadata", "annotations", "kubectl.kubernetes.io/last-applied-configuration"), "spec.copyMetadata.annotations"},
-		{"a label on the copies that is none", name, set("not a value", "copyMetadata", "labels", "team"), "spec.copyMetadata.labels"},
-		{"a name that no label can have", long, func(map[string]any) {}, "metadata.name"},
+		{"an invalid label on the copies", name, set("not a value", "copyMetadata", "labels", "team"), "spec.copyMetadata.labels"},
+		{"a name that is too long for a label", long, func(map[string]any) {}, "metadata.name"},
 		{"an unknown deletionPolicy", name, set("delete", "deletionPolicy"), "spec.deletionPolicy"},
-		{"a ServiceAccount whose name is none", name, set([]any{"build-*"}, "always", "serviceAccounts"), "spec.always.serviceAccounts[0]"},
+		{"a ServiceAccount with an invalid name", name, set([]any{"build-*"}, "always", "serviceAccounts"), "spec.always.serviceAccounts[0]"},
 		{"a ServiceAccount that is listed twice", name, set([]any{"default", "default"}, "always", "serviceAccounts"), "spec.always.serviceAccounts[1]"},
 	} {
 		t.Run(mistake.what, func(t *testing.T) {
 			_, err := client.Create(t.Context(), clusterPullSecret(mistake.name, mistake.edit), metav1.CreateOptions{FieldManager: user, DryRun: dryRun})
 			if !apierrors.IsInvalid(err) && !apierrors.IsBadRequest(err) || !strings.Contains(err.Error(), mistake.want) {
-				t.Errorf("Making it: %v; want it refused with a message that names %s", err, mistake.want)
+				t.Errorf("create: %v; want it rejected with a message that names %s", err, mistake.want)
 			}
 		})
 	}
 	if _, err := client.Create(t.Context(), clusterPullSecret(name), metav1.CreateOptions{FieldManager: user, DryRun: dryRun}); err != nil {
-		t.Errorf("The same without a mistake: %v", err)
+		t.Errorf("create without the mistake: %v", err)
 	}
 }
 
-// An accepted ClusterPullSecret cannot be made invalid later either.
-func TestClusterPullSecretStaysValid(t *testing.T) {
+// A valid ClusterPullSecret cannot be made invalid later.
+func TestInvalidUpdateOfClusterPullSecretIsRejected(t *testing.T) {
 	t.Parallel()
 	e := env.Get(t)
 	client, name := e.Dynamic.Resource(clusterPullSecrets), "e2e-"+rand.String(8)
@@ -152,11 +152,11 @@ func TestClusterPullSecretStaysValid(t *testing.T) {
 	} {
 		_, err := client.Patch(t.Context(), name, types.MergePatchType, encode(map[string]any{"spec": mistake.change}), metav1.PatchOptions{FieldManager: user})
 		if err == nil || !strings.Contains(err.Error(), mistake.want) {
-			t.Errorf("Changing it by %s: %v; want it refused with a message that names %s", encode(mistake.change), err, mistake.want)
+			t.Errorf("update by %s: %v; want it rejected with a message that names %s", encode(mistake.change), err, mistake.want)
 		}
 	}
 	after, err := client.Get(t.Context(), name, metav1.GetOptions{})
 	if err != nil || !reflect.DeepEqual(before.Object["spec"], after.Object["spec"]) {
-		t.Errorf("After mistakes that were refused it is %v, %v; want %v", after, err, before)
+		t.Errorf("after rejected updates it is %v, %v; want %v", after, err, before)
 	}
 }

@@ -21,10 +21,10 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
-// Services that their owners go on changing, so that nearly every write of the
-// product comes too late and has to be made anew, get their pull secrets by
-// exactly one Revision, and no change of the owner's is lost.
-func TestOwnersGoOnChangingServices(t *testing.T) {
+// Services whose owners keep changing them, so that nearly every write of the controller
+// conflicts and is retried, get their pull secrets by exactly one Revision, and no change
+// of the owners is lost.
+func TestConcurrentChangesByOwnersAreKept(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t)
 	names := numbered("app-%d", 4)
@@ -44,7 +44,7 @@ func TestOwnersGoOnChangingServices(t *testing.T) {
 				default:
 				}
 				if err := n.countUp(t.Context(), name); err != nil {
-					t.Errorf("Changing Service %s: %v", name, err)
+					t.Errorf("update Service %s: %v", name, err)
 					return
 				}
 				rounds[i]++
@@ -66,15 +66,14 @@ func TestOwnersGoOnChangingServices(t *testing.T) {
 		n.checkRevisions(name, 2)
 		n.checkEvents(service(name), "SecretsAdded", 1)
 		if got, want := n.get(name).GetAnnotations()[countKey], strconv.Itoa(rounds[i]); got != want {
-			t.Errorf("Service %s counts %s changes by its owner, want %s: some were lost", name, got, want)
+			t.Errorf("Service %s has %s changes by its owner, want %s", name, got, want)
 		}
 	}
 }
 
 const countKey = "example.com/count"
 
-// countUp replaces the Service by one with the next count, as clients do that
-// read, change and write back.
+// countUp increments the count in a Service by a read, a change and a replace.
 func (n *tenant) countUp(ctx context.Context, service string) error {
 	client := n.Dynamic.Resource(services).Namespace(n.ns)
 	return retry.RetryOnConflict(retry.DefaultBackoff, func() error {
@@ -92,9 +91,9 @@ func (n *tenant) countUp(ctx context.Context, service string) error {
 	})
 }
 
-// Services that are deleted while the backfill goes over them are let go, and
-// the others get their pull secrets.
-func TestServicesAreDeletedDuringBackfill(t *testing.T) {
+// Services that are deleted during the backfill are skipped, and the others get their
+// pull secrets.
+func TestBackfillSkipsDeletedServices(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t)
 	names := numbered("app-%02d", 12)
@@ -102,7 +101,7 @@ func TestServicesAreDeletedDuringBackfill(t *testing.T) {
 		n.applyAs("by-digest.yaml", name)
 	}
 	n.waitForReady(names...)
-	counting := n.startTally()
+	counting := n.startCounting()
 
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
 	gone := sets.New[string]()
@@ -120,7 +119,7 @@ func TestServicesAreDeletedDuringBackfill(t *testing.T) {
 	eventually(t, func(ctx context.Context) error {
 		for name := range gone {
 			if _, err := n.Serving.ServingV1().Services(n.ns).Get(ctx, name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-				return fmt.Errorf("Service %s is still there (%w)", name, err)
+				return fmt.Errorf("Service %s still exists (%w)", name, err)
 			}
 		}
 		return nil
@@ -135,7 +134,7 @@ func TestServicesAreDeletedDuringBackfill(t *testing.T) {
 		}
 		for name, times := range late {
 			if times > 1 {
-				t.Errorf("The controller tried %d times to write Service %s after it was deleted, want once at most", times, name)
+				t.Errorf("controller tried to write Service %[2]s %[1]d times after its deletion, want at most once", times, name)
 			}
 		}
 	}

@@ -13,13 +13,13 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
-// Somebody who keeps removing an entry is not fought for ever, because each
-// round is two Revisions: after three rounds the Service is left alone and its
-// owner told, until its annotations change.
+// The controller backs off when another writer keeps removing its entry, because each
+// round is two Revisions: after three rounds it leaves the Service alone and reports it,
+// until the Service's annotations change.
 func TestContestedServiceIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, withoutAdmission)
-	counting := n.startTally()
+	counting := n.startCounting()
 	n.applyAs("by-digest.yaml", "app", annotated(pullsecrets.SecretsAnnotation, "ghcr"))
 	removals := 0
 	eventually(t, func(context.Context) error {
@@ -33,7 +33,7 @@ func TestContestedServiceIsLeftAlone(t *testing.T) {
 		return nil
 	})
 	if want := 4; removals != want {
-		t.Errorf("The entry had to be removed %d times until the product stopped, want %d: once, and after each of three rounds", removals, want)
+		t.Errorf("entry was removed %d times until the controller stopped, want %d: once, and after each of three rounds", removals, want)
 	}
 	n.waitForEvent(service("app"), "InjectionContested", "ghcr (service)", "will not add them again")
 

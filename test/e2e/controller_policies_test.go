@@ -22,10 +22,10 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// The controller may write Secrets, ServiceAccounts and Services, as far as RBAC can
-// say. Whoever took it over would still find that it can change no Secret of a
-// user's, and of the others the pull secrets alone. Each attempt is made as the
-// controller, and is a dry run, lest one that succeeds does any harm.
+// RBAC allows the controller to write Secrets, ServiceAccounts and Services. The policies
+// ensure that even a compromised controller can change no Secret of a user and only the
+// pull secrets of other objects. All attempts are dry runs as the controller, so that one
+// that succeeds does no harm.
 func TestPoliciesLimitTheController(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
@@ -39,9 +39,9 @@ func TestPoliciesLimitTheController(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := attempts{tenant: n, as: controller}
-	// The API server follows its policies a moment late.
+	// The API server applies policies a moment after they are created.
 	eventually(t, func(context.Context) error {
-		return a.refused(a.patch("secrets", "good", types.MergePatchType, `{"data":{"x":"eA=="}}`))
+		return a.rejected(a.patch("secrets", "good", types.MergePatchType, `{"data":{"x":"eA=="}}`))
 	})
 	a.secrets(p.name)
 	a.services()
@@ -49,7 +49,7 @@ func TestPoliciesLimitTheController(t *testing.T) {
 	a.clusterPullSecrets(p.name)
 }
 
-// attempts are made as somebody who is not the tenant.
+// attempts are requests as another user than the tenant.
 type attempts struct {
 	*tenant
 	as *env.Env
@@ -79,28 +79,28 @@ func (a attempts) delete(secret string) error {
 	return a.as.Kube.CoreV1().Secrets(a.ns).Delete(a.t.Context(), secret, metav1.DeleteOptions{DryRun: dryRun})
 }
 
-// refused returns what is wrong with an answer that should be our policy's.
-func (a attempts) refused(err error) error {
+// rejected returns an error unless the response is a rejection by our policy.
+func (a attempts) rejected(err error) error {
 	if err == nil {
-		return fmt.Errorf("it is let through")
+		return fmt.Errorf("it was accepted")
 	}
 	if !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "ValidatingAdmissionPolicy") || !strings.Contains(err.Error(), "the controller of pullsecrets") {
-		return fmt.Errorf("it is answered by something else: %w", err)
+		return fmt.Errorf("it was rejected by something else: %w", err)
 	}
 	return nil
 }
 
-func (a attempts) checkRefused(what string, err error) {
+func (a attempts) checkRejected(what string, err error) {
 	a.t.Helper()
-	if wrong := a.refused(err); wrong != nil {
-		a.t.Errorf("As the controller, %s: %v; want it refused by the policy", what, wrong)
+	if wrong := a.rejected(err); wrong != nil {
+		a.t.Errorf("As the controller, %s: %v; want it rejected by the policy", what, wrong)
 	}
 }
 
 func (a attempts) checkAllowed(what string, err error) {
 	a.t.Helper()
 	if err != nil {
-		a.t.Errorf("As the controller, %s: %v; want it let through", what, err)
+		a.t.Errorf("As the controller, %s: %v; want it accepted", what, err)
 	}
 }
 
@@ -113,18 +113,18 @@ func (a attempts) secrets(copied string) {
 		}
 		return secret
 	}
-	a.checkAllowed("making a copy", a.create(labelled("another")))
+	a.checkAllowed("creating a copy", a.create(labelled("another")))
 	a.checkAllowed("deleting a copy", a.delete(copied))
 	unlabel := fmt.Sprintf(`{"metadata":{"labels":{%q:null,%q:null},"annotations":{"x":null}}%%s}`, pullsecrets.ManagedByLabel, pullsecrets.ClusterPullSecretLabel)
-	a.checkAllowed("leaving a copy behind", a.patch("secrets", copied, types.MergePatchType, fmt.Sprintf(unlabel, "")))
-	a.checkAllowed("taking finalizers off a copy", a.patch("secrets", copied, types.MergePatchType, `{"metadata":{"finalizers":null}}`))
+	a.checkAllowed("releasing a copy", a.patch("secrets", copied, types.MergePatchType, fmt.Sprintf(unlabel, "")))
+	a.checkAllowed("removing the finalizers of a copy", a.patch("secrets", copied, types.MergePatchType, `{"metadata":{"finalizers":null}}`))
 
-	a.checkRefused("changing a Secret while its labels are taken off", a.patch("secrets", copied, types.MergePatchType, fmt.Sprintf(unlabel, `,"data":{".dockerconfigjson":"e30="}`)))
-	a.checkRefused("adding to the data of a copy", a.patch("secrets", copied, types.MergePatchType, `{"data":{"x":"eA=="}}`))
-	a.checkRefused("deleting a Secret of the user's", a.delete("good"))
-	a.checkRefused("taking over a Secret of the user's", a.patch("secrets", "good", types.MergePatchType,
+	a.checkRejected("changing the data of a Secret while removing its labels", a.patch("secrets", copied, types.MergePatchType, fmt.Sprintf(unlabel, `,"data":{".dockerconfigjson":"e30="}`)))
+	a.checkRejected("adding to the data of a copy", a.patch("secrets", copied, types.MergePatchType, `{"data":{"x":"eA=="}}`))
+	a.checkRejected("deleting a user's Secret", a.delete("good"))
+	a.checkRejected("adopting a user's Secret", a.patch("secrets", "good", types.MergePatchType,
 		fmt.Sprintf(`{"metadata":{"labels":{%q:%q,%q:%q}}}`, pullsecrets.ManagedByLabel, pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel, copied)))
-	a.checkRefused("labelling a Secret of the user's", a.patch("secrets", "good", types.MergePatchType, `{"metadata":{"labels":{"x":"y"}}}`))
+	a.checkRejected("labelling a user's Secret", a.patch("secrets", "good", types.MergePatchType, `{"metadata":{"labels":{"x":"y"}}}`))
 	for what, spoil := range map[string]func(*corev1.Secret){
 		"no labels":                func(s *corev1.Secret) { s.Labels = nil },
 		"no label managed-by":      func(s *corev1.Secret) { delete(s.Labels, pullsecrets.ManagedByLabel) },
@@ -138,15 +138,15 @@ func (a attempts) secrets(copied string) {
 			s.Annotations = map[string]string{corev1.ServiceAccountNameKey: "default"}
 		},
 	} {
-		a.checkRefused("making a Secret with "+what, a.create(labelled("another", spoil)))
+		a.checkRejected("creating a Secret with "+what, a.create(labelled("another", spoil)))
 	}
 }
 
 func (a attempts) services() {
 	const list = `{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"x\":\"namespace\"}"}},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"x"}]}}}}`
 	a.checkAllowed("patching list and ledger", a.patch("services", "app", types.MergePatchType, list))
-	// What Knative's webhook makes of such a request, where the Service was last
-	// written before these defaults were configured.
+	// What Knative's webhook makes of such a request if the Service was last written
+	// before these defaults were configured.
 	const container = "/spec/template/spec/containers/0/"
 	a.checkAllowed("having defaults filled in", a.patch("services", "app", types.JSONPatchType, `[
 		{"op":"add","path":"/spec/template/spec/idleTimeoutSeconds","value":10},
@@ -166,7 +166,7 @@ func (a attempts) services() {
 		"a volume":             `{"spec":{"template":{"spec":{"volumes":[{"name":"x","secret":{"secretName":"good"}}]}}}}`,
 		"all containers":       `{"spec":{"template":{"spec":{"containers":[{"image":"example.com/other"}]}}}}`,
 	} {
-		a.checkRefused("changing "+what, a.patch("services", "app", types.MergePatchType, patch))
+		a.checkRejected("changing "+what, a.patch("services", "app", types.MergePatchType, patch))
 	}
 	for what, operation := range map[string]string{
 		"an image":            `"replace","path":"` + container + `image","value":"example.com/other@sha256:` + strings.Repeat("0", 64) + `"`,
@@ -177,7 +177,7 @@ func (a attempts) services() {
 		"the user":            `"add","path":"` + container + `securityContext","value":{"runAsUser":1}`,
 		"one container more":  `"add","path":"/spec/template/spec/containers/-","value":{"name":"more","image":"example.com/more"}`,
 	} {
-		a.checkRefused("changing "+what, a.patch("services", "app", types.JSONPatchType, `[{"op":`+operation+`}]`))
+		a.checkRejected("changing "+what, a.patch("services", "app", types.JSONPatchType, `[{"op":`+operation+`}]`))
 	}
 }
 
@@ -191,7 +191,7 @@ func (a attempts) serviceAccounts() {
 		"its mountable secret": `{"secrets":[{"name":"good"}]}`,
 		"its token's mounting": `{"automountServiceAccountToken":false}`,
 	} {
-		a.checkRefused("changing "+what+" of a ServiceAccount", a.patch("serviceaccounts", "default", types.MergePatchType, patch))
+		a.checkRejected("changing "+what+" of a ServiceAccount", a.patch("serviceaccounts", "default", types.MergePatchType, patch))
 	}
 }
 
@@ -206,12 +206,12 @@ func (a attempts) clusterPullSecrets(name string) {
 		"deletionPolicy": `{"spec":{"deletionPolicy":"Retain"}}`,
 		"copyMetadata":   `{"spec":{"copyMetadata":{"labels":{"x":"y"}}}}`,
 	} {
-		a.checkRefused("changing "+what+" of a ClusterPullSecret", a.patch("clusterpullsecrets", name, types.MergePatchType, patch))
+		a.checkRejected("changing "+what+" of a ClusterPullSecret", a.patch("clusterpullsecrets", name, types.MergePatchType, patch))
 	}
 }
 
-// The API server checks the expressions of a policy against the schemas of what it
-// is about, and tells of mistakes in the policy's status alone.
+// The API server type-checks the expressions of a policy and reports mistakes only in the
+// policy's status.
 func TestPoliciesAreWellTyped(t *testing.T) {
 	t.Parallel()
 	e := env.Get(t)
@@ -221,7 +221,7 @@ func TestPoliciesAreWellTyped(t *testing.T) {
 		eventually(t, func(ctx context.Context) error {
 			policy, err := policies.Get(ctx, name, metav1.GetOptions{})
 			if err == nil && (policy.Status.TypeChecking == nil || policy.Status.ObservedGeneration != policy.Generation) {
-				err = fmt.Errorf("ValidatingAdmissionPolicy %s is not checked yet", name)
+				err = fmt.Errorf("ValidatingAdmissionPolicy %s is not type-checked yet", name)
 			}
 			if err == nil && len(policy.Status.TypeChecking.ExpressionWarnings) > 0 {
 				t.Errorf("ValidatingAdmissionPolicy %s: %v", name, policy.Status.TypeChecking.ExpressionWarnings)

@@ -17,9 +17,9 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// An old Service that Knative would no longer accept cannot be changed. That is
-// reported once for this state of the Service, not tried again and again, and
-// the owner's next change of it is the next try.
+// An old Service that Knative no longer accepts cannot be changed. This is reported once
+// for each state of the Service and not retried; the owner's next change triggers the
+// next attempt.
 func TestDenialIsReportedOnce(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, env.Labelled(exemptFromKnative, "true"))
@@ -31,11 +31,11 @@ func TestDenialIsReportedOnce(t *testing.T) {
 		_, err := n.Dynamic.Resource(services).Namespace(n.ns).Patch(ctx, "app", types.MergePatchType, encode(tooLong),
 			metav1.PatchOptions{FieldManager: user, DryRun: []string{metav1.DryRunAll}})
 		if err == nil {
-			return fmt.Errorf("Knative accepts what should be invalid")
+			return fmt.Errorf("Knative accepts an invalid Service")
 		}
 		return nil
 	})
-	counting := n.startTally()
+	counting := n.startCounting()
 
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
 	n.waitForEvent(service("app"), "BackfillDenied", "ghcr (namespace)", "timeoutSeconds")

@@ -23,9 +23,10 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// A copy needs both: the platform team's grant and somebody there who asks. It
-// holds the credential, says whose it is, and nothing else of the source.
-func TestGrantAndAskAreBothNeeded(t *testing.T) {
+// A copy requires both a grant by the platform team and a request in the Namespace. It
+// contains the credential, says which ClusterPullSecret owns it, and nothing else of the
+// source.
+func TestCopyRequiresGrantAndRequest(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
 	asks, silent, stranger := newTenant(t, optedIn(p.name), p.granted()), newTenant(t, p.granted()), newTenant(t, optedIn(p.name))
@@ -33,10 +34,10 @@ func TestGrantAndAskAreBothNeeded(t *testing.T) {
 
 	copied := asks.waitForCopy(p.name, "one")
 	if want := map[string]string{pullsecrets.ManagedByLabel: pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel: p.name}; !maps.Equal(copied.Labels, want) {
-		t.Errorf("The copy has the labels %v, want %v", copied.Labels, want)
+		t.Errorf("the copy has the labels %v, want %v", copied.Labels, want)
 	}
 	if len(copied.Data) != 1 || copied.Type != corev1.SecretTypeDockerConfigJson || len(copied.OwnerReferences)+len(copied.Finalizers) > 0 {
-		t.Errorf("The copy is of type %s with %d keys, owners %v and finalizers %v", copied.Type, len(copied.Data), copied.OwnerReferences, copied.Finalizers)
+		t.Errorf("the copy is of type %s with %d keys, owners %v and finalizers %v", copied.Type, len(copied.Data), copied.OwnerReferences, copied.Finalizers)
 	}
 	p.waitForStatus("1/1", func(c *v1alpha1.ClusterPullSecret) bool {
 		n := c.Status.Namespaces
@@ -48,15 +49,15 @@ func TestGrantAndAskAreBothNeeded(t *testing.T) {
 		}
 	}
 
-	// A Service asks as well as a Namespace does.
+	// A Service can request a copy as well as a Namespace.
 	silent.applyAs("by-digest.yaml", "app", annotated(pullsecrets.SecretsAnnotation, p.name))
 	silent.waitForCopy(p.name, "one")
 	stranger.labelNamespace(teamLabel, p.name)
 	stranger.waitForCopy(p.name, "one")
 }
 
-// What is excluded from the start never gets a copy, whatever is granted: a namespace with
-// the label, the product's own, and those that the settings exclude.
+// Excluded namespaces never get a copy, whatever is granted: namespaces with the label,
+// the installation's own, and those that the settings exclude.
 func TestExcludedNamespacesGetNoCopy(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
@@ -75,7 +76,7 @@ func TestExcludedNamespacesGetNoCopy(t *testing.T) {
 	for _, namespace := range without {
 		secret, err := p.Kube.CoreV1().Secrets(namespace).Get(t.Context(), p.name, metav1.GetOptions{})
 		if err == nil && namespace == pullsecrets.SourcesNamespace && len(secret.Labels) == 0 {
-			continue // That is the source.
+			continue // The source itself.
 		}
 		if !apierrors.IsNotFound(err) {
 			t.Errorf("Namespace %s has a copy (%v)", namespace, err)
@@ -83,9 +84,9 @@ func TestExcludedNamespacesGetNoCopy(t *testing.T) {
 	}
 }
 
-// A rotation reaches every copy in place, so that nothing which refers to it
-// notices, and makes no Revision.
-func TestRotation(t *testing.T) {
+// A rotation updates every copy in place, so nothing that refers to a copy is affected,
+// and there is no Revision.
+func TestRotationUpdatesCopiesInPlace(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
 	n := newTenant(t, optedIn(p.name), p.granted())
@@ -98,18 +99,18 @@ func TestRotation(t *testing.T) {
 	p.rotate("two")
 	after := n.waitForCopy(p.name, "two")
 	if after.UID != before.UID {
-		t.Error("The copy was made anew, want it written in place")
+		t.Error("the copy was recreated, want it updated in place")
 	}
-	p.waitForStatus("the new version everywhere", func(c *v1alpha1.ClusterPullSecret) bool {
+	p.waitForStatus("the new version in all copies", func(c *v1alpha1.ClusterPullSecret) bool {
 		return c.IsReady() && c.Status.Source.ResourceVersion == after.Annotations[pullsecrets.SourceResourceVersionAnnotation]
 	})
 	n.checkRevisions("app", 1)
 
-	// A source that is only labelled holds the same credential.
+	// A new label on the source does not change the credential.
 	p.keepSource(labelledSecret(pullSecret(p.name, "registry.example.com", "two")))
 	p.rotate("three")
 	if again := n.waitForCopy(p.name, "three"); again.UID != before.UID {
-		t.Error("The copy was made anew, want it written in place")
+		t.Error("the copy was recreated, want it updated in place")
 	}
 }
 
@@ -118,9 +119,9 @@ func labelledSecret(secret *corev1.Secret) *corev1.Secret {
 	return secret
 }
 
-// Somebody changes a copy, deletes it or makes it immutable: it is mended. Somebody
-// who takes our labels off makes it a Secret of his own, which is left alone.
-func TestCopiesAreRepaired(t *testing.T) {
+// A copy that is changed, deleted or made immutable is restored. A user who removes our
+// labels takes over the Secret, which is then left alone.
+func TestChangedCopiesAreRestored(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
 	p.grant()
@@ -151,7 +152,7 @@ func TestCopiesAreRepaired(t *testing.T) {
 				now := n.copyOf(p.name)
 				if now == nil || now.ResourceVersion == before.ResourceVersion || now.Immutable != nil || now.DeletionTimestamp != nil || len(now.Data) != 1 ||
 					string(now.Data[corev1.DockerConfigJsonKey]) != string(before.Data[corev1.DockerConfigJsonKey]) {
-					return fmt.Errorf("the copy is not mended")
+					return fmt.Errorf("the copy is not restored")
 				}
 				return nil
 			})
@@ -159,9 +160,9 @@ func TestCopiesAreRepaired(t *testing.T) {
 	}
 }
 
-// A Secret of the user's is never touched, whichever came first. It serves in the
-// place of the copy, the conflict is shown, and ends when the user sets our labels:
-// then it is taken over in place.
+// A user's Secret is never changed, whether it was created before the copy or after it.
+// It serves instead of the copy and the conflict is reported, until the user adds our
+// labels: then it is adopted in place.
 func TestUsersSecretIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
@@ -178,27 +179,27 @@ func TestUsersSecretIsLeftAlone(t *testing.T) {
 	p.rotate("two")
 	p.waitForStatus("the rotation", func(c *v1alpha1.ClusterPullSecret) bool { return c.IsReady() && c.Status.Namespaces.Conflicted == 1 })
 	if now := n.copyOf(p.name); now == nil || now.ResourceVersion != own.ResourceVersion {
-		t.Fatalf("The user's Secret was touched: %v", now)
+		t.Fatalf("user's Secret was changed: %v", now)
 	}
 
 	n.patchSecret(p.name, map[string]any{"metadata": map[string]any{"labels": map[string]any{
 		pullsecrets.ManagedByLabel: pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel: p.name,
 	}}})
 	if adopted := n.waitForCopy(p.name, "two"); adopted.UID != own.UID {
-		t.Error("The Secret was made anew, want it taken over")
+		t.Error("the Secret was recreated, want it adopted")
 	}
 	p.waitForStatus("no conflict", func(c *v1alpha1.ClusterPullSecret) bool {
 		return c.Status.Namespaces.Conflicted == 0 && c.Status.Namespaces.Summary == "1/1" && len(c.Status.Failures) == 0
 	})
 }
 
-// The end of a grant is the end of the copy, at once and whatever refers to it, and
-// no tenant can hold it or the platform's object.
-func TestRevocation(t *testing.T) {
+// When a grant ends, its copies are deleted immediately, whatever refers to them. No
+// tenant can delay the deletion of the copy or of the ClusterPullSecret.
+func TestRevocationDeletesCopies(t *testing.T) {
 	t.Parallel()
 	for what, revoke := range map[string]func(*platform, *tenant){
 		"the ClusterPullSecret is deleted": func(p *platform, _ *tenant) { p.withdraw() },
-		"it selects the Namespace no more": func(p *platform, _ *tenant) {
+		"it no longer selects the Namespace": func(p *platform, _ *tenant) {
 			p.patchGrant(map[string]any{"namespaceSelector": map[string]any{"matchLabels": map[string]any{teamLabel: "other"}}})
 		},
 		"the Namespace loses the label": func(_ *platform, n *tenant) { n.labelNamespace(teamLabel, nil) },
@@ -218,14 +219,14 @@ func TestRevocation(t *testing.T) {
 			n.waitForList("app", p.name)
 			revoke(p, n)
 			n.waitForNoCopy(p.name)
-			n.checkList("app", p.name) // A reference to what is gone is harmless.
+			n.checkList("app", p.name) // A reference to a missing Secret is harmless.
 		})
 	}
 }
 
-// A quota of its namespace's keeps a copy out. That is counted, and makes nobody else
-// wait. When the quota goes, the copy comes.
-func TestQuotaKeepsACopyOut(t *testing.T) {
+// A quota in one namespace prevents its copy. The failure is counted and delays no other
+// namespace. When the quota is removed, the copy is created.
+func TestQuotaDelaysNoOtherNamespace(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
 	n, other := newTenant(t, optedIn(p.name), p.granted()), newTenant(t, optedIn(p.name), p.granted())
@@ -260,8 +261,8 @@ func TestQuotaKeepsACopyOut(t *testing.T) {
 	p.waitForStatus("2/2", selects(2))
 }
 
-// With deletionPolicy Retain the copies stay behind, as ordinary Secrets.
-func TestRetain(t *testing.T) {
+// With deletionPolicy Retain the copies are kept as ordinary Secrets.
+func TestRetainKeepsCopiesAsOrdinarySecrets(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
 	n := newTenant(t, optedIn(p.name), p.granted())
@@ -274,10 +275,9 @@ func TestRetain(t *testing.T) {
 	}
 }
 
-// Worse never replaces good: whatever becomes of the source, the copies stay as
-// they are, the status says what is wrong and never a credential, and a source that
-// is good again is distributed.
-func TestBadSourceLeavesGoodCopies(t *testing.T) {
+// A bad source never replaces good copies: the copies stay as they are, the status
+// reports the cause and never a credential, and a corrected source is distributed.
+func TestBadSourceKeepsGoodCopies(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
 	n := newTenant(t, optedIn(p.name), p.granted())
@@ -297,7 +297,7 @@ func TestBadSourceLeavesGoodCopies(t *testing.T) {
 	p.keepSource(opaque)
 	p.waitForSource(v1alpha1.ReasonSourceWrongType, "Opaque")
 	if now := n.copyOf(p.name); now == nil || now.ResourceVersion != before.ResourceVersion {
-		t.Fatalf("The copy has become %v, want it left alone", now)
+		t.Fatalf("copy has changed: %v", now)
 	}
 
 	if err := p.Kube.CoreV1().Secrets(pullsecrets.SourcesNamespace).Delete(t.Context(), p.name, metav1.DeleteOptions{}); err != nil {
@@ -306,16 +306,16 @@ func TestBadSourceLeavesGoodCopies(t *testing.T) {
 	p.keepSource(pullSecret(p.name, "docker.io", "three"))
 	after := n.waitForCopy(p.name, "three")
 	if text := string(after.Data[corev1.DockerConfigJsonKey]); !strings.Contains(text, `"https://index.docker.io/v1/"`) || !strings.Contains(text, `"docker.io"`) {
-		t.Errorf("The copy has not both keys for Docker Hub: it has %d bytes", len(text))
+		t.Errorf("copy lacks one of the two keys for Docker Hub: it has %d bytes", len(text))
 	}
 	if after.UID != before.UID {
-		t.Error("The copy was made anew, want it written in place")
+		t.Error("the copy was recreated, want it updated in place")
 	}
 }
 
-// Where a source may lie is the operator's to say, and the product's own namespace
-// it can never be.
-func TestSourceElsewhereIsNotAllowed(t *testing.T) {
+// The operator decides which namespaces may hold sources, and the installation's own
+// namespace never may.
+func TestSourceInForbiddenNamespaceIsNotCopied(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
 	n := newTenant(t, optedIn(p.name), p.granted())
@@ -327,13 +327,13 @@ func TestSourceElsewhereIsNotAllowed(t *testing.T) {
 	})
 	p.waitForSource(v1alpha1.ReasonSourceNotAllowed, n.ns, "source-namespaces")
 	if n.copyOf(p.name) != nil {
-		t.Error("There is a copy")
+		t.Error("a copy exists")
 	}
 }
 
-// Nor does a ClusterPullSecret whose source is good lead to another one: the copy
-// stays as it is when the source is moved to where none may lie.
-func TestSourceMovedElsewhereIsNotCopied(t *testing.T) {
+// A ClusterPullSecret whose source is moved to a forbidden namespace is not distributed
+// from there: its copy stays as it is.
+func TestSourceMovedToForbiddenNamespaceIsNotCopied(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
 	n := newTenant(t, optedIn(p.name), p.granted())
@@ -344,17 +344,18 @@ func TestSourceMovedElsewhereIsNotCopied(t *testing.T) {
 	before := n.waitForCopy(p.name, "one")
 	p.patchGrant(map[string]any{"secretRef": map[string]any{"namespace": n.ns, "name": "robot"}})
 	p.waitForSource(v1alpha1.ReasonSourceNotAllowed, n.ns, "source-namespaces")
-	// The controller tells of a later mistake, so it has come to the Namespace again.
+	// The controller has reported a later mistake, so it has reconciled the Namespace
+	// again.
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, p.name+", Not-A-Name")
 	n.waitForEvent(n.namespace(), "InvalidAnnotation", "Not-A-Name")
 	if now := n.copyOf(p.name); now == nil || now.ResourceVersion != before.ResourceVersion {
-		t.Error("The copy was written after its source was moved, want it left alone")
+		t.Error("copy was written after its source was moved")
 	}
 }
 
-// A copy that nobody asks for any more stays while something refers to it, because
-// a Revision that scales from zero later still needs it; and goes with the last.
-func TestUnaskedCopyStaysWhileReferred(t *testing.T) {
+// A copy that is no longer requested stays while a Revision refers to it, because the
+// Revision may scale from zero later. It is deleted with the last reference.
+func TestUnrequestedCopyStaysWhileReferred(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
 	n := newTenant(t, optedIn(p.name), p.granted())
@@ -365,9 +366,9 @@ func TestUnaskedCopyStaysWhileReferred(t *testing.T) {
 	n.waitForReady("app")
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, nil)
 	p.rotate("two")
-	n.waitForCopy(p.name, "two") // And is kept up to date.
+	n.waitForCopy(p.name, "two") // It is still updated.
 
-	// A change of the template takes the entry away. The first Revision has it.
+	// A change of the template removes the entry. The first Revision still has it.
 	n.patch("app", templateSpec(map[string]any{"timeoutSeconds": 60}))
 	n.checkList("app")
 	p.rotate("three")
@@ -376,15 +377,16 @@ func TestUnaskedCopyStaysWhileReferred(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.rotate("four")
-	n.waitForCopy(p.name, "four") // The first Revision alone refers to it.
+	n.waitForCopy(p.name, "four") // Only the first Revision refers to it.
 	n.deleteServices()
-	// Nothing tells of a Revision's end. It is noticed within a minute.
+	// The deletion of a Revision triggers no reconciliation. It is noticed within a
+	// minute.
 	n.waitForNoCopy(p.name)
 }
 
-// The copies carry the labels and annotations of copyMetadata, follow their changes in
-// place, and keep those of others.
-func TestCopyMetadata(t *testing.T) {
+// Copies have the labels and annotations of copyMetadata, which are updated in place, and
+// keep those of other writers.
+func TestCopyMetadataIsAppliedInPlace(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
 	n := newTenant(t, optedIn(p.name), p.granted())
@@ -422,7 +424,7 @@ func TestCopyMetadata(t *testing.T) {
 	p.waitForStatus("1/1", selects(1))
 }
 
-// deleteServices deletes all Services, and waits until their Revisions are gone.
+// deleteServices deletes all Services and waits until their Revisions are gone.
 func (n *tenant) deleteServices() {
 	n.t.Helper()
 	if err := n.Serving.ServingV1().Services(n.ns).DeleteCollection(n.t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
@@ -431,15 +433,15 @@ func (n *tenant) deleteServices() {
 	eventually(n.t, func(ctx context.Context) error {
 		revisions, err := n.Serving.ServingV1().Revisions(n.ns).List(ctx, metav1.ListOptions{})
 		if err == nil && len(revisions.Items) > 0 {
-			err = fmt.Errorf("%d Revisions are still there", len(revisions.Items))
+			err = fmt.Errorf("%d Revisions still exist", len(revisions.Items))
 		}
 		return err
 	})
 }
 
-// Two ClusterPullSecrets may have one name for their copies. Where both select a
-// Namespace the older serves, the other says so, and takes its place in the end.
-func TestOlderServesUnderOneName(t *testing.T) {
+// Two ClusterPullSecrets may have the same secretName. If both select a Namespace, the
+// older one serves, the other one reports it, and takes over when the older one ends.
+func TestOlderClusterPullSecretServesUnderOneName(t *testing.T) {
 	t.Parallel()
 	older, younger := newPlatform(t), newPlatform(t)
 	younger.rotate("younger")
@@ -457,7 +459,7 @@ func TestOlderServesUnderOneName(t *testing.T) {
 		return condition.IsFalse() && condition.Reason == v1alpha1.ReasonNameConflict && strings.Contains(condition.Message, older.name)
 	})
 	if now := n.copyOf("shared-pull-secret"); now == nil || now.ResourceVersion != before.ResourceVersion {
-		t.Errorf("The older one's copy has become %v, want it left alone", now)
+		t.Errorf("copy of the older one has changed: %v", now)
 	}
 	older.withdraw()
 	n.waitForCopy("shared-pull-secret", "younger")

@@ -18,10 +18,10 @@ import (
 	"pullsecrets.dev/test/pages"
 )
 
-// docs is where the documentation lies, seen from here.
+// docs is the directory of the documentation, relative to this package.
 const docs = "../../docs"
 
-// section returns what stands in a page of the documentation below a heading.
+// section returns the text below a heading of a page.
 func section(t *testing.T, page, heading string) string {
 	t.Helper()
 	text, err := pages.Section(docs, page, heading)
@@ -52,9 +52,9 @@ func TestCommandsOfTheDocumentation(t *testing.T) {
 		"registries.md: Docker Hub":                          TestRegistryRecipes,
 		"registries.md: Google Artifact Registry":            TestRegistryRecipes,
 		"registries.md: Several registries":                  TestRegistryRecipes,
-		"migration.md: Before you start":                     TestMigrationFindsWhatCannotBeTakenOver,
+		"migration.md: Before you start":                     TestMigrationListsSecretsThatCannotBeAdopted,
 		"migration.md: The four steps":                       TestMigrationFromKnativesPage,
-		"migration.md: Going back":                           TestMigrationBack,
+		"migration.md: Going back":                           TestMigrationBackKeepsSecrets,
 		"migration.md: Afterwards":                           TestMigrationFromKnativesPage,
 		"migration.md: From Secrets made by hand":            TestMigrationFromKnativesPage,
 		"migration.md: From registry-creds":                  TestMigrationFromRegistryCreds,
@@ -90,33 +90,33 @@ func TestCommandsOfTheDocumentation(t *testing.T) {
 	}
 }
 
-// A reader is a person who follows a page of the documentation, in a namespace of the
-// test and with names of the test.
+// reader is a person who follows a page of the documentation, in a namespace and with names
+// of the test.
 type reader struct {
 	*person
-	// assignments are the variables of the page.
+	// assignments are the shell variables of the page.
 	assignments string
-	// names are those of the page, and what they are here.
+	// names replaces the names of the page by those of the test.
 	names *strings.Replacer
-	// folder is where the commands run.
+	// folder is the working directory of the commands.
 	folder string
 }
 
-// reader returns a person who reads; oldnew is as for [strings.NewReplacer], and of
-// two names that begin alike the longer one comes first.
+// reader returns a person who follows the documentation; oldnew is as for
+// [strings.NewReplacer]. If one name is a prefix of another, the longer one comes first.
 func (n *tenant) reader(oldnew ...string) *reader {
 	n.t.Helper()
 	return &reader{person: n.person("alice"), names: strings.NewReplacer(oldnew...), folder: n.t.TempDir()}
 }
 
-// assign gives a variable of the page a value.
+// assign sets a variable of the page.
 func (r *reader) assign(name, value string) {
 	r.assignments += fmt.Sprintf("%s='%s'\n", name, value)
 }
 
 var assignment = regexp.MustCompile(`(?m)^([A-Z]+)=(.*)$`)
 
-// assignAs takes over the assignments of a block, except for those that are given.
+// assignAs takes the assignments of a block, except for those in instead.
 func (r *reader) assignAs(block string, instead map[string]string) {
 	r.t.Helper()
 	for _, found := range assignment.FindAllStringSubmatch(block, -1) {
@@ -128,21 +128,21 @@ func (r *reader) assignAs(block string, instead map[string]string) {
 	}
 }
 
-// follow runs a block of commands, like a shell into which it is pasted.
+// follow runs a block of commands as if pasted into a shell.
 func (r *reader) follow(commands string) string {
 	r.t.Helper()
 	script := r.assignments + r.names.Replace(commands)
 	cmd := exec.CommandContext(r.t.Context(), "sh", "-e", "-u", "-c", script)
 	cmd.Dir = r.folder
-	// kubectl alone is taken from here, and a home of its own keeps out what the
-	// real one configures.
+	// PATH has only kubectl of this environment, and a separate home directory keeps out
+	// the user's configuration.
 	cmd.Env = []string{
 		"KUBECONFIG=" + r.kubeconfig, "HOME=" + filepath.Dir(r.kubeconfig),
 		"PATH=" + filepath.Dir(env.Tool(r.t, "kubectl")) + string(filepath.ListSeparator) + os.Getenv("PATH"),
 	}
 	output, err := cmd.CombinedOutput()
 	if err != nil {
-		r.t.Fatalf("The documentation says\n%s\nand it ends with %v:\n%s", script, err, output)
+		r.t.Fatalf("the documented commands\n%s\nfailed: %v\n%s", script, err, output)
 	}
 	r.t.Logf("%s\n%s", script, output)
 	return string(output)

@@ -24,14 +24,14 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// installed are the objects of config/ as this cluster has them: on a local cluster,
-// processes stand in for Deployments and the Services that lead to them, and webhooks
-// are called at a port. The bypass of this suite counts as part of the manifest.
+// installed returns the objects of config/ as this cluster has them: on a local cluster,
+// processes replace Deployments and their Services, and webhooks are called at a port.
+// The bypass of this suite counts as part of the manifest.
 func installed(t *testing.T, e *env.Env) []*unstructured.Unstructured {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join("..", "..", "config", "*.yaml"))
 	if err != nil || len(files) == 0 {
-		t.Fatalf("There are no manifests (%v)", err)
+		t.Fatalf("found no manifests (%v)", err)
 	}
 	var all []*unstructured.Unstructured
 	for _, file := range files {
@@ -52,7 +52,7 @@ func installed(t *testing.T, e *env.Env) []*unstructured.Unstructured {
 	return all
 }
 
-// adapt gives a webhook configuration the port and the bypass that the cluster's has.
+// adapt sets the port and the bypass of a webhook configuration as on the cluster.
 func adapt(t *testing.T, e *env.Env, object *unstructured.Unstructured) {
 	t.Helper()
 	webhooks, _, _ := unstructured.NestedSlice(object.Object, "webhooks")
@@ -100,8 +100,8 @@ func toYAML(objects ...*unstructured.Unstructured) []byte {
 	return []byte(text.String())
 }
 
-// What is installed is what the manifests say, however often they are applied and by
-// whichever way: GitOps that owns them finds nothing to do.
+// The installed objects equal the manifests, however often and with whichever tool these
+// are applied: a GitOps tool that owns them finds no difference.
 func TestInstallationDoesNotDrift(t *testing.T) {
 	n := newTenant(t)
 	alice := n.person("alice")
@@ -135,13 +135,14 @@ func TestInstallationDoesNotDrift(t *testing.T) {
 		}
 	}
 	if after := generations(); !maps.Equal(before, after) {
-		t.Errorf("Generations after the same manifests were applied four times: %v, want %v", after, before)
+		t.Errorf("generations after applying the same manifests four times: %v, want %v", after, before)
 	}
 }
 
-// What an operator adds to a configuration stays, also when its bundle is lost and
-// written again, and a matchCondition also when the manifest is applied again.
-func TestOperatorsOwnExpressionsStay(t *testing.T) {
+// An operator's additions to a webhook configuration are kept, even when its CA bundle is
+// lost and written again. A matchCondition is kept even when the manifest is applied
+// again.
+func TestOperatorsMatchConditionsAreKept(t *testing.T) {
 	n := newTenant(t)
 	alice := n.person("alice")
 	for _, object := range installed(t, n.Env) {
@@ -199,9 +200,9 @@ func TestOperatorsOwnExpressionsStay(t *testing.T) {
 	}
 }
 
-// The programs start without their settings, which are then written through the
-// webhook's own check, whether or not it is there.
-func TestStartsWithoutSettings(t *testing.T) {
+// The controller and the webhook start without their ConfigMap. It can then be created,
+// and is validated, whether or not the webhook is running.
+func TestProgramsStartWithoutSettings(t *testing.T) {
 	e := env.Get(t)
 	e.Need(t, env.ProcessControl)
 	settings := e.Kube.CoreV1().ConfigMaps(pullsecrets.SystemNamespace)
@@ -215,14 +216,14 @@ func TestStartsWithoutSettings(t *testing.T) {
 	}
 	for _, program := range []string{"webhook", "controller"} {
 		if err := e.Processes.Restart(t.Context(), program, nil); err != nil {
-			t.Errorf("The %s does not start without %s: %v", program, settingsName, err)
+			t.Errorf("%s does not start without %s: %v", program, settingsName, err)
 		}
 	}
 	if err := e.Processes.Stop(t.Context(), "webhook"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := settings.Create(t.Context(), restore, metav1.CreateOptions{FieldManager: user}); err != nil {
-		t.Errorf("Writing %s while the webhook is away: %v", settingsName, err)
+		t.Errorf("write %s while the webhook is down: %v", settingsName, err)
 	}
 	if err := e.Processes.Start(t.Context(), "webhook", nil); err != nil {
 		t.Fatal(err)

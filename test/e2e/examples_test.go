@@ -23,15 +23,15 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// examples is where the documentation's examples lie, seen from here.
+// examples is the directory of the documentation's examples, relative to this package.
 const examples = "../../docs/examples"
 
-// Every example does what it says it does. It makes its own namespaces, and
-// comments in it say what becomes of its Services:
+// Every example works as described. It creates its own namespaces, and comments in it
+// give the expected pull secrets of its Services:
 //
 //	# expect: NAMESPACE/SERVICE: SECRET, SECRET
 //
-// Its ClusterPullSecrets, if it has any, have every copy that is wanted.
+// All copies of its ClusterPullSecrets, if any, must exist.
 func TestExamples(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob(filepath.Join(examples, "*.yaml"))
@@ -39,7 +39,7 @@ func TestExamples(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(files) == 0 {
-		t.Fatalf("%s holds no examples, want those of the documentation", examples)
+		t.Fatalf("%s contains no examples", examples)
 	}
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
@@ -61,7 +61,8 @@ func TestExamples(t *testing.T) {
 					waitForCopies(t, e, object.GetName())
 				}
 			}
-			// What one Service does not get, its neighbours got in the meantime.
+			// Other Services have got their pull secrets by now, so this one would have
+			// too.
 			for _, want := range expectations {
 				n := &tenant{Env: e, t: t, ns: want.namespace}
 				n.checkList(want.service, want.secrets...)
@@ -78,14 +79,14 @@ func waitForCopies(t *testing.T, e *env.Env, name string) {
 		t.Fatal(err)
 	}
 	p := &platform{Env: e, t: t, name: name, cps: cps}
-	p.waitForStatus("that all copies are there", func(c *v1alpha1.ClusterPullSecret) bool {
+	p.waitForStatus("that all copies exist", func(c *v1alpha1.ClusterPullSecret) bool {
 		n := c.Status.Namespaces
 		return c.IsReady() && n != nil && n.Wanted > 0 && n.Synced == n.Wanted
 	})
 }
 
-// applyExample applies the file until all of it is accepted, for it may make the
-// namespaces and kinds that it uses itself, and deletes it after the test.
+// applyExample applies the file until all of it is accepted, because a file may create
+// the namespaces and kinds that it uses. It deletes the objects after the test.
 func applyExample(t *testing.T, e *env.Env, file, content string) {
 	t.Helper()
 	objects := parse(t, file, content)
@@ -97,7 +98,7 @@ func applyExample(t *testing.T, e *env.Env, file, content string) {
 				err = client.Delete(ctx, object.GetName(), metav1.DeleteOptions{})
 			}
 			if err != nil && !apierrors.IsNotFound(err) {
-				t.Errorf("Deleting %s %s: %v", object.GetKind(), object.GetName(), err)
+				t.Errorf("delete %s %s: %v", object.GetKind(), object.GetName(), err)
 			}
 		}
 	})
@@ -110,14 +111,14 @@ func applyExample(t *testing.T, e *env.Env, file, content string) {
 	})
 }
 
-// An expectation is what becomes of a Service of an example.
+// expectation is the expected list of a Service of an example.
 type expectation struct {
 	namespace, service string
 	secrets            []string
 }
 
-// expectationsIn reads the comments. The slash and the first colon after it are
-// the separators; no secret at all is a list like any other.
+// expectationsIn parses the comments. The slash and the first colon after it are the
+// separators; the list may be empty.
 func expectationsIn(t *testing.T, content string) []expectation {
 	t.Helper()
 	var all []expectation
@@ -133,7 +134,7 @@ func expectationsIn(t *testing.T, content string) []expectation {
 		all = append(all, want)
 	}
 	if len(all) == 0 {
-		t.Fatal("the example does not say what it does: it has no line \"# expect: NAMESPACE/SERVICE: SECRET, SECRET\"")
+		t.Fatal("the example has no line \"# expect: NAMESPACE/SERVICE: SECRET, SECRET\"")
 	}
 	return all
 }

@@ -12,24 +12,24 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// A Namespace with the label is left alone altogether, until the label goes.
+// A labelled Namespace is left alone until the label is removed.
 func TestExcludedByLabel(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, optedIn("ghcr, Not-A-Name"), env.Labelled(pullsecrets.ExcludeLabel, "true"))
 	n.applyAs("by-digest.yaml", "app", annotated(pullsecrets.SecretsAnnotation, "quay"))
 	n.waitForReady("app")
-	// Whatever the controller would do here, it would do no later than there.
+	// The controller handles the other Namespace no earlier than this one.
 	newTenant(t).settle()
 	n.checkUntouched("app")
 	n.checkEvents(n.namespace(), "InvalidAnnotation", 0)
 
-	// The one value that does not exclude.
+	// The only value that does not exclude.
 	n.labelNamespace(pullsecrets.ExcludeLabel, "false")
 	n.waitForList("app", "quay", "ghcr")
 	n.waitForEvent(n.namespace(), "InvalidAnnotation", "Not-A-Name")
 }
 
-// Operators exclude namespaces by name, and need no restart for it.
+// Operators exclude namespaces by name, without a restart.
 func TestExcludedByName(t *testing.T) {
 	o := newOperator(t)
 	defer o.restore()
@@ -37,7 +37,7 @@ func TestExcludedByName(t *testing.T) {
 	n.apply("by-digest.yaml")
 	n.waitForList("app", "ghcr")
 	n.waitForReady("app")
-	counting := n.startTally()
+	counting := n.startCounting()
 
 	o.set(map[string]string{excludedNamespaces: "other-*, " + n.ns[:len(n.ns)-2] + "*"})
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr, quay")

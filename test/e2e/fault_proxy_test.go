@@ -24,80 +24,77 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// A write is a request of the controller that changes something, or tries to.
+// write is a request of the controller that changes something or tries to.
 type write struct {
 	method, path string
-	code         int // of the answer; 0 before it
+	code         int // of the response; 0 before it
 }
 
-// done tells whether the write has changed something.
+// done reports whether the write succeeded.
 func (w write) done() bool { return w.code >= 200 && w.code < 300 }
 
-// A fault is what becomes of a write.
+// fault is what happens to a write.
 type fault string
 
 const (
-	// none: the write passes.
+	// none: the write is forwarded.
 	none fault = ""
-	// unsent: the controller is killed, and the write never reaches the API
-	// server.
+	// unsent: the controller is killed, and the write does not reach the API server.
 	unsent fault = "before"
-	// unanswered: the API server has done the write, and the controller is killed
-	// before it learns that.
+	// unanswered: the API server performs the write, and the controller is killed before
+	// it gets the response.
 	unanswered fault = "after"
 )
 
-// A faultProxy stands between one run of the controller and the API server. It
-// passes writes one at a time, and with the first one that has a fault lets no
-// other pass, so that the cluster is exactly as a controller leaves it that was
-// killed there. Leases, Events, dry runs and questions are no writes: no other run builds
-// on them.
+// faultProxy is a proxy between one run of the controller and the API server. It forwards
+// writes one at a time. After the first write with a fault it forwards no other, so the
+// cluster is exactly as a controller leaves it that is killed at this write. Leases,
+// Events, dry runs and access reviews do not count as writes, because no other run
+// depends on them.
 type faultProxy struct {
 	upstream *proxy.Upstream
 	passing  http.Handler
 
-	// fault decides about each write, and seen is told of each answer.
+	// fault returns the fault of each write, and seen is called with each response.
 	fault func(write) fault
 	seen  func(write)
 
-	// hit is closed when a write has met its fault, and when the run is over.
+	// hit is closed when a write had a fault, and when the run ends.
 	hit  chan struct{}
 	once sync.Once
-	// turn is held by the write that is under way, and by a test that keeps all
-	// writes waiting.
+	// turn is held by the write in progress, and by a test that blocks all writes.
 	turn sync.Mutex
 }
 
-// ServeHTTP passes a request on.
+// ServeHTTP forwards a request.
 func (p *faultProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !isWrite(r) {
 		p.passing.ServeHTTP(w, r)
 		return
 	}
-	// Only with the body read does the server notice that the client is gone.
+	// The server detects a closed connection only after the body was read.
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
 	answer, err := p.pass(r, body)
 	if err != nil {
-		// The client sees a broken connection, and tries again.
+		// The client sees a broken connection and retries.
 		panic(http.ErrAbortHandler)
 	}
 	maps.Copy(w.Header(), answer.header)
 	w.WriteHeader(answer.code)
-	_, _ = w.Write(answer.content) // A client that is gone needs no answer.
+	_, _ = w.Write(answer.content) // The client may be gone.
 }
 
-// A reply is what the API server answers a write.
+// reply is the API server's response to a write.
 type reply struct {
 	code    int
 	header  http.Header
 	content []byte
 }
 
-// pass passes a write on in its turn. After a fault it returns when the client is
-// gone.
+// pass forwards a write in its turn. After a fault it returns when the client is gone.
 func (p *faultProxy) pass(r *http.Request, body []byte) (reply, error) {
 	p.turn.Lock()
 	defer p.turn.Unlock()
@@ -128,15 +125,15 @@ func (p *faultProxy) pass(r *http.Request, body []byte) (reply, error) {
 	return reply{response.StatusCode, response.Header, content}, nil
 }
 
-// abandon tells the test that the fault was met, and waits for the end of the
-// client. The turn is not given back before, so nothing else passes.
+// abandon signals the fault to the test and waits until the client is gone. It keeps the
+// turn until then, so no other write is forwarded.
 func (p *faultProxy) abandon(r *http.Request) error {
 	p.stop()
 	<-r.Context().Done()
 	return r.Context().Err()
 }
 
-// stop lets no further write pass.
+// stop blocks all further writes.
 func (p *faultProxy) stop() { p.once.Do(func() { close(p.hit) }) }
 
 func (p *faultProxy) stopped() bool {
@@ -148,8 +145,8 @@ func (p *faultProxy) stopped() bool {
 	}
 }
 
-// isWrite reports whether a request changes what the tests look at. A dry run, by which
-// the controller finds out why a copy does not come, changes nothing.
+// isWrite reports whether a request changes what the tests check. A dry run, which the
+// controller uses to diagnose a missing copy, changes nothing.
 func isWrite(r *http.Request) bool {
 	if r.URL.Query().Has("dryRun") {
 		return false
@@ -163,19 +160,17 @@ func isWrite(r *http.Request) bool {
 		!strings.HasSuffix(r.URL.Path, "/events") && !strings.Contains(r.URL.Path, "/events/") && !strings.HasSuffix(r.URL.Path, "reviews")
 }
 
-// A faultyController is the product's controller, the program and the identity that
-// are shipped, behind a faultProxy.
+// faultyController is the real controller with its real identity behind a faultProxy.
 type faultyController struct {
 	*env.Env
 	t        *testing.T
 	upstream *proxy.Upstream
-	// proxy and server are those of the present run.
+	// proxy and server belong to the current run.
 	proxy  *faultProxy
 	server *proxy.Server
 }
 
-// newFaultyController ends the cluster's controller, which comes back after the
-// test.
+// newFaultyController stops the cluster's controller until the test ends.
 func newFaultyController(t *testing.T) *faultyController {
 	t.Helper()
 	e := env.Get(t)
@@ -184,28 +179,28 @@ func newFaultyController(t *testing.T) *faultyController {
 	t.Cleanup(func() {
 		c.kill()
 		if err := e.Processes.Start(context.WithoutCancel(t.Context()), "controller", nil); err != nil {
-			t.Error("Starting the controller again: ", err)
+			t.Error("start the controller again: ", err)
 		}
 	})
 	return c
 }
 
-// start starts the controller behind a new proxy. One reconciliation at a time of
-// each kind lets it go the same way each time, as far as that is its own to say.
+// start starts the controller behind a new proxy, with one worker per reconciler, so that
+// its writes come in the same order each time, as far as possible.
 func (c *faultyController) start(decide func(write) fault, seen func(write)) {
 	c.t.Helper()
 	c.proxy = &faultProxy{upstream: c.upstream, passing: c.upstream.Passing(nil), fault: decide, seen: seen, hit: make(chan struct{})}
 	c.server = proxy.Serve(c.t, c.proxy)
-	// Who is killed while somebody waits for its start is waited for in vain.
+	// A controller that is killed during its start never becomes ready.
 	c.proxy.turn.Lock()
 	defer c.proxy.turn.Unlock()
 	if err := c.Processes.Start(c.t.Context(), "controller", map[string]string{"KUBECONFIG": c.server.Kubeconfig, "K_THREADS_PER_CONTROLLER": "1"}); err != nil {
-		c.t.Fatal("Starting the controller: ", err)
+		c.t.Fatal("start the controller: ", err)
 	}
 }
 
-// kill kills the controller, if it runs, and lets the next one lead at once in
-// place of waiting until the leases have run out.
+// kill kills the controller if it runs, and removes its leases so that the next one leads
+// immediately.
 func (c *faultyController) kill() {
 	c.t.Helper()
 	ctx := context.WithoutCancel(c.t.Context())
@@ -213,20 +208,20 @@ func (c *faultyController) kill() {
 		c.proxy.stop()
 	}
 	if err := c.Processes.Kill(ctx, "controller"); err != nil {
-		c.t.Fatal("Killing the controller: ", err)
+		c.t.Fatal("kill the controller: ", err)
 	}
 	if c.server != nil {
-		c.server.Close() // It waits for what has passed.
+		c.server.Close() // Waits for requests in flight.
 		c.server = nil
 	}
 	for _, lease := range c.leases(ctx) {
 		if err := c.Kube.CoordinationV1().Leases(lease.Namespace).Delete(ctx, lease.Name, metav1.DeleteOptions{}); err != nil {
-			c.t.Fatal("Ending a lease: ", err)
+			c.t.Fatal("end a lease: ", err)
 		}
 	}
 }
 
-// leases are those by which the controller's replicas agree on who works.
+// leases returns the leases of the controller's leader election.
 func (c *faultyController) leases(ctx context.Context) []coordinationv1.Lease {
 	c.t.Helper()
 	list, err := c.Kube.CoordinationV1().Leases(pullsecrets.SystemNamespace).List(ctx, metav1.ListOptions{})

@@ -25,38 +25,37 @@ import (
 	"pullsecrets.dev/test/fleet"
 )
 
-// fleetSize is how many Services a whole namespace of them has.
+// fleetSize is the number of Services in a whole namespace of them.
 const fleetSize = 200
 
-// fleetPatience is how long hundreds of Services may take, on a small machine
-// that runs everything.
-const fleetPatience = 5 * time.Minute
+// fleetTimeout is the timeout for hundreds of Services, on a small machine that runs
+// everything.
+const fleetTimeout = 5 * time.Minute
 
 const (
-	// kills is how often the controller is killed while it goes over a fleet,
-	// each time after it has worked for a random part of workSpan.
+	// kills is the number of kills during the backfill of a fleet, each after a random
+	// part of workSpan.
 	kills    = 5
 	workSpan = 300 * time.Millisecond
-	// controllerThreads is how many Services it changes at the same time.
+	// controllerThreads is the controller's concurrency.
 	controllerThreads = 8
 )
 
-// withoutPods lets Services start with no Pod, so that hundreds of them, twice,
-// cost the machine what matters here and little else. Knative's settings allow
-// that until the test ends.
+// withoutPods makes Services start with no Pod, so that hundreds of them cost the machine
+// little. It enables this in Knative's settings until the test ends.
 func withoutPods(t *testing.T, e *env.Env) func(int, *servingv1.Service) {
 	t.Helper()
 	set := func(ctx context.Context, value any) {
 		_, err := e.Kube.CoreV1().ConfigMaps("knative-serving").Patch(ctx, "config-autoscaler", "application/merge-patch+json",
 			encode(map[string]any{"data": map[string]any{"allow-zero-initial-scale": value}}), metav1.PatchOptions{FieldManager: user})
 		if err != nil {
-			t.Error("changing Knative's settings:", err)
+			t.Error("update Knative's settings:", err)
 		}
 	}
 	set(t.Context(), "true")
 	t.Cleanup(func() { set(context.WithoutCancel(t.Context()), nil) })
-	// Knative's webhook learns of it in its own time, and refuses such
-	// Services until then.
+	// Knative's webhook observes the setting asynchronously and rejects such Services
+	// until then.
 	probe := &servingv1.Service{ObjectMeta: metav1.ObjectMeta{Name: "probe"}}
 	probe.Spec.Template.Spec.Containers = []corev1.Container{{Image: fleet.Image}}
 	shape := func(_ int, svc *servingv1.Service) {
@@ -70,8 +69,8 @@ func withoutPods(t *testing.T, e *env.Env) func(int, *servingv1.Service) {
 	return shape
 }
 
-// makeFleet makes that many Services whose images are given by digest, and
-// waits until they are Ready.
+// makeFleet creates Services whose images are given by digest and waits until they are
+// Ready.
 func (n *tenant) makeFleet(size int, shape func(int, *servingv1.Service)) {
 	n.t.Helper()
 	if err := fleet.Create(n.t.Context(), n.Serving, n.ns, 0, size, shape); err != nil {
@@ -82,13 +81,13 @@ func (n *tenant) makeFleet(size int, shape func(int, *servingv1.Service)) {
 
 func (n *tenant) waitForFleet(what string, condition func(*servingv1.Service) bool) {
 	n.t.Helper()
-	if err := fleet.Wait(n.t.Context(), n.Serving, n.ns, what, fleetPatience, condition); err != nil {
+	if err := fleet.Wait(n.t.Context(), n.Serving, n.ns, what, fleetTimeout, condition); err != nil {
 		n.t.Fatal(err)
 	}
 }
 
-// fleetWrites returns the successful writes of Services of the fleet.
-func (c tally) fleetWrites() env.Requests {
+// fleetWrites returns the successful writes of the fleet's Services.
+func (c writeCounter) fleetWrites() env.Requests {
 	c.t.Helper()
 	requests, _ := c.requests()
 	return slices.DeleteFunc(requests.Writes().Of(servicesResource), func(r env.Request) bool {
@@ -96,9 +95,9 @@ func (c tally) fleetWrites() env.Requests {
 	})
 }
 
-// checkFleet checks that each Service of the fleet was written exactly once,
-// and has exactly one more Revision. Knative has to have looked at all of them.
-func (n *tenant) checkFleet(counting tally) {
+// checkFleet checks that each Service of the fleet was written exactly once and has
+// exactly one more Revision. Knative must have reconciled all of them.
+func (n *tenant) checkFleet(counting writeCounter) {
 	n.t.Helper()
 	written := map[string]int{}
 	for _, r := range counting.fleetWrites() {
@@ -134,19 +133,18 @@ func (n *tenant) checkFleet(counting tally) {
 	}
 	// A write whose client is killed before the answer may be noted as failed.
 	if unanswered > kills*controllerThreads {
-		n.t.Errorf("The audit log lacks the writes of %d Services, want those at most that were under way at a kill", unanswered)
+		n.t.Errorf("audit log lacks the writes of %d Services, more than were in flight at the kills", unanswered)
 	}
 }
 
-// TestControllerIsKilledDuringBackfill kills the controller again and again
-// while it goes over many Services. Whatever it was about to do, the next one
-// does it, and nothing is done twice.
+// TestControllerIsKilledDuringBackfill kills the controller repeatedly during a backfill.
+// The next controller finishes what the last one had begun, and nothing is written twice.
 func TestControllerIsKilledDuringBackfill(t *testing.T) {
 	env.Get(t).Need(t, env.ProcessControl, env.RequestCounts)
 	n := newTenant(t)
 	n.makeFleet(fleetSize, withoutPods(t, n.Env))
 	t.Cleanup(func() { n.start("controller") })
-	counting := n.startTally()
+	counting := n.startCounting()
 	// The same moments each time, as far as a busy machine allows.
 	random := rand.New(rand.NewPCG(1, 2))
 
@@ -154,13 +152,13 @@ func TestControllerIsKilledDuringBackfill(t *testing.T) {
 	for kill := range kills {
 		before := n.countWritten()
 		if before == fleetSize {
-			t.Errorf("All were written after %d kills already, so that %d did not happen", kill, kills-kill)
+			t.Errorf("all Services were written after %d kills, so %d kills did not happen", kill, kills-kill)
 			break
 		}
-		// It has begun to write again, and goes on for a moment.
+		// It has started to write again; let it continue for a moment.
 		eventually(t, func(context.Context) error {
 			if n.countWritten() == before {
-				return fmt.Errorf("no Service was written since the controller was started, of %d", fleetSize-before)
+				return fmt.Errorf("none of %d Services was written since the controller started", fleetSize-before)
 			}
 			return nil
 		})
@@ -168,7 +166,7 @@ func TestControllerIsKilledDuringBackfill(t *testing.T) {
 		if err := n.Processes.Kill(t.Context(), "controller"); err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("Killed the controller when %d of %d Services were written", n.countWritten(), fleetSize)
+		t.Logf("killed the controller after %d of %d Services were written", n.countWritten(), fleetSize)
 		n.start("controller")
 	}
 
@@ -180,7 +178,7 @@ func TestControllerIsKilledDuringBackfill(t *testing.T) {
 	n.checkFleet(counting)
 }
 
-// countWritten returns how many Services of the namespace have pull secrets.
+// countWritten returns the number of Services in the namespace with pull secrets.
 func (n *tenant) countWritten() int {
 	n.t.Helper()
 	list, err := n.Serving.ServingV1().Services(n.ns).List(n.t.Context(), metav1.ListOptions{ResourceVersion: "0"})
@@ -209,9 +207,8 @@ func (n *tenant) start(process string) {
 	}
 }
 
-// TestAPIServerIsRestarted takes the API server away from under the controller, while
-// Services opt in and a credential is rotated. What was declared meanwhile and what is
-// declared later is done, once.
+// TestAPIServerIsRestarted stops the API server while Services opt in and a credential is
+// rotated. Everything that was declared before or is declared later is done, once.
 func TestAPIServerIsRestarted(t *testing.T) {
 	env.Get(t).Need(t, env.ProcessControl, env.RequestCounts)
 	const many = 40
@@ -227,8 +224,8 @@ func TestAPIServerIsRestarted(t *testing.T) {
 	n.waitForReady(names...)
 	t.Cleanup(func() { n.start("kube-apiserver"); n.start("controller") })
 
-	// The controller has heard of the opt-in and the rotation, or has not, or is about to
-	// write.
+	// At this moment the controller may or may not have observed the opt-in and the
+	// rotation, and may be about to write.
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
 	p.rotate("two")
 	source, err := p.Kube.CoreV1().Secrets(pullsecrets.SourcesNamespace).Get(t.Context(), p.name, metav1.GetOptions{})
@@ -238,7 +235,7 @@ func TestAPIServerIsRestarted(t *testing.T) {
 	if err := n.Processes.Kill(t.Context(), "kube-apiserver"); err != nil {
 		t.Fatal(err)
 	}
-	// Long enough for its lease to be lost, as in an outage of minutes.
+	// Long enough for its lease to expire, as in an outage of minutes.
 	time.Sleep(10 * time.Second)
 	if err := n.Processes.Start(t.Context(), "kube-apiserver", nil); err != nil {
 		t.Fatal(err)
@@ -261,6 +258,6 @@ func TestAPIServerIsRestarted(t *testing.T) {
 		n.checkRevisions(name, 3)
 	}
 	if status, err := n.Processes.Get(t.Context(), "controller"); err != nil || status.PID == 0 {
-		t.Errorf("The controller does not run: %+v, %v", status, err)
+		t.Errorf("controller is not running: %+v, %v", status, err)
 	}
 }

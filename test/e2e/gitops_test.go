@@ -16,10 +16,10 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
-// gitLists are the lists that a manifest in Git can have.
+// gitLists are the lists that a manifest in Git may have.
 var gitLists = map[string][]string{"no list": nil, "a list": {"own"}, "an empty list": {}}
 
-// The ways in which Argo CD can compare, as argocd-app names them.
+// The comparison modes of Argo CD, as argocd-app names them.
 const (
 	byDefault       = "default"
 	serverSideApply = "ServerSideApply"
@@ -29,10 +29,10 @@ const (
 	trustedManagers = "managedFieldsManagers"
 )
 
-// argoCDFinds is what Argo CD finds by each way of comparing, as docs/gitops.md says. A
-// list in Git is always OutOfSync where Argo CD takes it for one value. The structured merge
-// of ServerSideApply takes all containers for one value, so whatever Knative fills in there
-// is a difference, with pull secrets and without.
+// argoCDFinds returns Argo CD's result by comparison mode, as docs/gitops.md states. A
+// list in Git is always OutOfSync where Argo CD treats lists as atomic. The structured
+// merge of ServerSideApply treats all containers as atomic, so Knative's defaults there
+// are always a difference, with and without pull secrets.
 func argoCDFinds(list []string) map[string]string {
 	found := map[string]string{
 		byDefault: "Synced", serverSideApply: "OutOfSync", serverSideDiff: "Synced", withWebhooks: "Synced", jsonPointers: "Synced", trustedManagers: "Synced",
@@ -43,10 +43,10 @@ func argoCDFinds(list []string) map[string]string {
 	return found
 }
 
-// What Argo CD shows is what docs/gitops.md says, by Argo CD's own engine, for entries
-// that the webhook added and for those that the controller added later. However often it
-// syncs, in whichever way, there is no Revision, and it finds the same afterwards.
-func TestArgoCD(t *testing.T) {
+// Argo CD's own engine shows what docs/gitops.md states, for entries added by the webhook
+// and by the controller. However often and in whichever way it syncs, there is no
+// Revision and the result stays the same.
+func TestArgoCDShowsWhatTheDocsState(t *testing.T) {
 	t.Parallel()
 	for _, sync := range [][]string{{"-sync"}, {"-sync", "-server-side"}} {
 		for name, list := range gitLists {
@@ -78,8 +78,8 @@ func TestArgoCD(t *testing.T) {
 	}
 }
 
-// A Service that nothing was added to is shown as the same Service in an opted-in namespace
-// is, where Git has no list.
+// If Git has no list, a Service without injected entries is shown like the same Service
+// in an opted-in namespace.
 func TestArgoCDWithoutPullSecrets(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t)
@@ -90,9 +90,9 @@ func TestArgoCDWithoutPullSecrets(t *testing.T) {
 }
 
 // With RespectIgnoreDifferences, Argo CD applies the entries as if they were in Git. They
-// are the user's then, and outlast their declaration, which entries do not that are only
+// then belong to the user and outlast their declaration, unlike entries that are only
 // ignored.
-func TestArgoCDThatRespectsIgnoredDifferences(t *testing.T) {
+func TestArgoCDWithRespectIgnoreDifferencesOwnsEntries(t *testing.T) {
 	t.Parallel()
 	for name, left := range map[string][]string{"-sync": {"own", "quay"}, "-sync -respect": {"own", "ghcr", "quay"}} {
 		t.Run(name, func(t *testing.T) {
@@ -122,7 +122,7 @@ func TestFluxFindsNoDrift(t *testing.T) {
 			apply := func(want string) {
 				t.Helper()
 				if output := alice.run(git, "flux-apply", "-kubeconfig", alice.kubeconfig); !strings.HasSuffix(strings.TrimSpace(output), " "+want) {
-					t.Errorf("flux-apply says %q, want %s", output, want)
+					t.Errorf("flux-apply printed %q, want %s", output, want)
 				}
 			}
 			apply("created")
@@ -140,10 +140,10 @@ func (p *person) argoCD(git []byte, flags ...string) string {
 	return p.run(git, "argocd-app", append([]string{"-kubeconfig", p.kubeconfig}, flags...)...)
 }
 
-// checkArgoCD checks what Argo CD finds by each way of comparing.
+// checkArgoCD checks Argo CD's result in each comparison mode.
 func (p *person) checkArgoCD(git []byte, want map[string]string) {
 	p.t.Helper()
-	// Knative goes on writing for a moment after a sync, its status among the rest.
+	// Knative keeps writing for a moment after a sync, including its status.
 	eventually(p.t, func(context.Context) error {
 		output, got := p.argoCD(git), map[string]string{}
 		for line := range strings.Lines(output) {
@@ -153,7 +153,7 @@ func (p *person) checkArgoCD(git []byte, want map[string]string) {
 			}
 		}
 		if !maps.Equal(got, want) {
-			return fmt.Errorf("Argo CD finds %v, want %v\n%s", got, want, output)
+			return fmt.Errorf("Argo CD reports %v, want %v\n%s", got, want, output)
 		}
 		return nil
 	})

@@ -20,7 +20,8 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// imageHere is the image of testdata by digest, imageElsewhere one of another registry.
+// imageHere is the image of testdata by digest; imageElsewhere is one in another
+// registry.
 func imageHere(t *testing.T) string {
 	t.Helper()
 	return image(t, env.Get(t), "IMAGE_BY_DIGEST")
@@ -39,8 +40,8 @@ func imageElsewhere(t *testing.T) string {
 	return byDigest
 }
 
-// covering are platforms, one for each image, that grant a credential for its registry
-// to the Namespaces of the first, in the order of their names.
+// covering returns platforms, one for each image, that grant a credential for its
+// registry to the Namespaces of the first, sorted by name.
 func covering(t *testing.T, images ...string) []*platform {
 	t.Helper()
 	var all []*platform
@@ -58,8 +59,8 @@ func covering(t *testing.T, images ...string) []*platform {
 	return all
 }
 
-// running is an edit that sets the images: of the container that serves, of a sidecar
-// and of an init container. Nothing is set for an empty one.
+// running is an edit that sets the images of the serving container, a sidecar and an init
+// container. An empty image is skipped.
 func running(serving, sidecar, initial string) func(*unstructured.Unstructured) {
 	return func(object *unstructured.Unstructured) {
 		containers := []any{map[string]any{"name": "serving", "image": serving, "ports": []any{map[string]any{"containerPort": int64(8080)}}}}
@@ -68,7 +69,7 @@ func running(serving, sidecar, initial string) func(*unstructured.Unstructured) 
 		}
 		spec := map[string]any{"containers": containers}
 		if initial != "" {
-			// With an argument the image of the cluster's registries ends at once.
+			// With an argument, the image of the cluster's registries exits immediately.
 			spec["initContainers"] = []any{map[string]any{"name": "initial", "image": initial, "args": []any{"end"}}}
 		}
 		if err := unstructured.SetNestedMap(object.Object, spec, "spec", "template", "spec"); err != nil {
@@ -77,24 +78,24 @@ func running(serving, sidecar, initial string) func(*unstructured.Unstructured) 
 	}
 }
 
-// allowFeature has Knative accept a field of Pods until the test ends.
+// allowFeature enables a Pod field in Knative until the test ends.
 func allowFeature(t *testing.T, e *env.Env, feature string) {
 	t.Helper()
 	set := func(ctx context.Context, value any) {
 		_, err := e.Kube.CoreV1().ConfigMaps("knative-serving").Patch(ctx, "config-features", "application/merge-patch+json",
 			encode(map[string]any{"data": map[string]any{feature: value}}), metav1.PatchOptions{FieldManager: user})
 		if err != nil {
-			t.Error("Changing Knative's settings: ", err)
+			t.Error("update Knative's settings: ", err)
 		}
 	}
 	set(t.Context(), "enabled")
 	t.Cleanup(func() { set(context.WithoutCancel(t.Context()), nil) })
 }
 
-// With inject: auto every container's image counts, also that of a sidecar and of an
-// init container. Where it changes, the credential for it comes in the same request,
-// so that there is one new Revision and not two.
-func TestAutoHeedsEveryContainer(t *testing.T) {
+// With inject: auto the images of all containers count, including sidecars and init
+// containers. When an image changes, its credential is added in the same request, so that
+// there is one new Revision and not two.
+func TestAutoCoversEveryContainer(t *testing.T) {
 	t.Parallel()
 	imageHere, imageElsewhere := imageHere(t), imageElsewhere(t)
 	platforms := covering(t, imageHere, imageElsewhere)
@@ -103,7 +104,7 @@ func TestAutoHeedsEveryContainer(t *testing.T) {
 	allowFeature(t, n.Env, "kubernetes.podspec-init-containers")
 	n.waitForCopy(here, "one")
 	n.waitForCopy(elsewhere, "one")
-	eventually(t, func(context.Context) error { // Both webhooks have watches of their own.
+	eventually(t, func(context.Context) error { // Both webhooks have their own watches.
 		a := n.askToCreate("by-digest.yaml", dryRun, running(imageHere, "", imageElsewhere))
 		if a.err == nil && len(pullSecretsOf(a.object)) != 2 {
 			return fmt.Errorf("a new Service gets %q", pullSecretsOf(a.object))
@@ -132,16 +133,16 @@ func TestAutoHeedsEveryContainer(t *testing.T) {
 		})
 	}
 
-	// Where admission has not seen it, the reconciler heeds them all the same.
+	// The controller covers them too, if admission did not.
 	for name, images := range map[string][2]string{"unseen-sidecar": {imageElsewhere, ""}, "unseen-init": {"", imageElsewhere}} {
 		n.applyAs("by-digest.yaml", name, unadmitted, annotated(pullsecrets.InjectAnnotation, "auto"), running(imageHere, images[0], images[1]))
 		n.waitForList(name, here, elsewhere)
 	}
 }
 
-// Two credentials for one registry are both delivered, by name, and Knative tries the
-// first one first. What comes or changes later does not turn that around.
-func TestTwoCredentialsForOneRegistry(t *testing.T) {
+// Two credentials for one registry are both injected, sorted by name, and Knative tries
+// the first one first. Later changes do not reverse the order.
+func TestTwoCredentialsForOneRegistryKeepTheirOrder(t *testing.T) {
 	t.Parallel()
 	platforms := covering(t, imageHere(t), imageHere(t))
 	first, second := platforms[0], platforms[1]
@@ -156,7 +157,7 @@ func TestTwoCredentialsForOneRegistry(t *testing.T) {
 	second.rotate("two")
 	n.waitForCopy(first.name, "one")
 	n.waitForCopy(second.name, "two")
-	second.patchGrant(map[string]any{"always": map[string]any{"services": true}}) // Which comes before auto.
+	second.patchGrant(map[string]any{"always": map[string]any{"services": true}}) // This layer precedes auto.
 	n.waitUntilDeclared(second.name, first.name)
 	n.patch("app", labelled("changed"))
 	n.checkList("app", first.name, second.name)

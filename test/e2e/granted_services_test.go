@@ -19,10 +19,10 @@ func alwaysServices(spec *v1alpha1.ClusterPullSecretSpec) {
 	spec.Always = &v1alpha1.Always{Services: true}
 }
 
-// A ClusterPullSecret with always.services reaches every Service of the Namespaces
-// that it selects, without an annotation there: existing ones and new ones. A
-// Service that says it wants what is declared alone gets nothing of it.
-func TestAlwaysServices(t *testing.T) {
+// A ClusterPullSecret with always.services is injected into every Service of the selected
+// Namespaces without an annotation, existing or new, except Services that want only what
+// is declared.
+func TestAlwaysServicesReachesEveryService(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
 	n := newTenant(t, p.granted())
@@ -34,7 +34,7 @@ func TestAlwaysServices(t *testing.T) {
 	n.waitForList("existing", p.name)
 	n.checkLedger("existing", ledger)
 	if n.copyOf(p.name) == nil {
-		t.Error("The Service names a copy that does not exist")
+		t.Error("Service refers to a copy that does not exist")
 	}
 
 	n.applyAs("by-tag.yaml", "new")
@@ -42,7 +42,7 @@ func TestAlwaysServices(t *testing.T) {
 	n.checkLedger("new", ledger)
 	n.checkList("apart")
 
-	// What is withdrawn stays in Services until they change, and then goes.
+	// A withdrawn entry stays in Services until they change, and is removed then.
 	p.withdraw()
 	n.waitForNoCopy(p.name)
 	n.checkList("new", p.name)
@@ -50,8 +50,8 @@ func TestAlwaysServices(t *testing.T) {
 	n.checkList("new")
 }
 
-// The controller adds no name whose copy is not there yet: a Revision that starts
-// without it would fail. Here the source is bad at first.
+// The controller adds no name before its copy exists: a Revision that starts without it
+// would fail. Here the source is invalid at first.
 func TestCopyComesBeforeTheReference(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
@@ -75,8 +75,8 @@ func TestCopyComesBeforeTheReference(t *testing.T) {
 	n.checkRevisions("app", 2)
 }
 
-// With inject: auto a Service gets what covers its images, in the request that
-// brings the image.
+// With inject: auto a Service gets the credentials that cover its images, in the request
+// that sets the image.
 func TestAutoFollowsTheImages(t *testing.T) {
 	t.Parallel()
 	platforms := covering(t, imageHere(t), imageElsewhere(t))
@@ -87,7 +87,7 @@ func TestAutoFollowsTheImages(t *testing.T) {
 	eventually(t, func(context.Context) error { // The webhook has its own watch.
 		a := n.askToCreate("by-digest.yaml", dryRun, named("probe"))
 		if a.err == nil && len(pullSecretsOf(a.object)) == 0 {
-			return fmt.Errorf("the webhook does not know of the grants")
+			return fmt.Errorf("the webhook has not observed the grants")
 		}
 		return a.err
 	})
@@ -100,8 +100,9 @@ func TestAutoFollowsTheImages(t *testing.T) {
 	n.waitForReady("app")
 }
 
-// Who asks for what is granted to others is told, in the answer and by an Event.
-func TestNotGrantedIsTold(t *testing.T) {
+// A request for a credential that is granted only to others is reported, by a warning and
+// by an Event.
+func TestNotGrantedIsReported(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
 	p.grant()
@@ -115,10 +116,10 @@ func TestNotGrantedIsTold(t *testing.T) {
 		return a.err
 	})
 	a := n.askToCreate("by-digest.yaml", nil, annotated(pullsecrets.SecretsAnnotation, p.name)).succeeded(t)
-	a.checkList(t, p.name) // It may be the name of a Secret of the user's.
+	a.checkList(t, p.name) // It may be the name of a user's Secret.
 	n.checkWarnings(a)
 	n.waitForEvent(service("app"), "NotGranted", p.name)
 	if n.copyOf(p.name) != nil {
-		t.Error("There is a copy")
+		t.Error("a copy exists")
 	}
 }

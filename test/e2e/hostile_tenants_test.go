@@ -23,8 +23,8 @@ import (
 	"pullsecrets.dev/test/fleet"
 )
 
-// keepAt has a tenant act again and again until the function that it returns is called.
-// What the API server rejects, others may have to pay for as well.
+// keepAt calls act repeatedly until stop is called. Requests that the API server rejects
+// may affect others too.
 func keepAt(t *testing.T, every time.Duration, act func(ctx context.Context, turn int) error) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -32,7 +32,7 @@ func keepAt(t *testing.T, every time.Duration, act func(ctx context.Context, tur
 	running.Go(func() {
 		for turn := 0; ctx.Err() == nil; turn++ {
 			if err := act(ctx, turn); err != nil && ctx.Err() == nil {
-				t.Log("A hostile tenant is rejected: ", err)
+				t.Log("hostile tenant was rejected: ", err)
 			}
 			_ = wait.PollUntilContextTimeout(ctx, every, every, false, func(context.Context) (bool, error) { return true, nil })
 		}
@@ -45,16 +45,16 @@ func keepAt(t *testing.T, every time.Duration, act func(ctx context.Context, tur
 	return stop
 }
 
-// longNames is a value for an annotation of about so many bytes.
+// longNames returns an annotation value of about this size.
 func longNames(size int) string {
 	names := numbered("no-such-secret-of-anybody-%04d", size/len("no-such-secret-of-anybody-0000,"))
 	return strings.Join(names, ",")
 }
 
-// Twenty Services with annotations near the limit of the API server, which change all the
-// time, are admitted with a warning. What ClusterPullSecrets are there for happens beside
-// them to a tenant who writes what everybody writes.
-func TestLongAnnotationsHoldUpNobody(t *testing.T) {
+// Twenty Services with annotations near the API server's size limit, changed all the
+// time, are admitted with a warning. Meanwhile a tenant with ordinary annotations gets
+// everything that ClusterPullSecrets provide.
+func TestLongAnnotationsDelayNoOtherTenant(t *testing.T) {
 	t.Parallel()
 	all := []*platform{newPlatform(t), newPlatform(t), newPlatform(t)}
 	p := all[0]
@@ -71,7 +71,7 @@ func TestLongAnnotationsHoldUpNobody(t *testing.T) {
 		svc.Annotations = map[string]string{pullsecrets.SecretsAnnotation: longNames(long)}
 	})
 	if err != nil {
-		t.Fatal("A long annotation is rejected: ", err)
+		t.Fatal("long annotation was rejected: ", err)
 	}
 	a := hostile.askToCreate("by-digest.yaml", nil, annotated(pullsecrets.SecretsAnnotation, longNames(longest))).succeeded(t)
 	a.checkWarned(t, pullsecrets.SecretsAnnotation, "longer than 4096 bytes")
@@ -85,10 +85,10 @@ func TestLongAnnotationsHoldUpNobody(t *testing.T) {
 	good.waitForCopy(p.name, "one")
 	good.waitForList("existing", p.name)
 	eventually(t, func(ctx context.Context) error {
-		// Admission knows the Namespace's annotation as soon as its own cache does.
+		// Admission sees the Namespace's annotation once its own cache has it.
 		a := good.askToCreate("by-digest.yaml", dryRun).succeeded(t)
 		if got := pullSecretsOf(a.object); len(got) != 1 || got[0] != p.name {
-			return fmt.Errorf("admission answers with imagePullSecrets %q, want %s", got, p.name)
+			return fmt.Errorf("admission set imagePullSecrets %q, want %s", got, p.name)
 		}
 		return nil
 	})
@@ -99,11 +99,11 @@ func TestLongAnnotationsHoldUpNobody(t *testing.T) {
 	stop()
 }
 
-// A tenant whose Services were never Ready, so that they come first, and who has them ask
-// for another name all the time, is never done. A tenant with one Service that can wait
-// gets its turn meanwhile.
+// A tenant whose Services were never Ready, so that they have priority, and that keeps
+// requesting other names, never finishes its backfill. A tenant with one Service of low
+// priority gets its turn meanwhile.
 func TestBackfillTurnsAreByNamespace(t *testing.T) {
-	env.Get(t).Need(t, env.RevisionFates)
+	env.Get(t).Need(t, env.RevisionOutcomes)
 	const many = 70
 	hostile := newTenant(t, env.Labelled(env.RevisionsLabel, env.RevisionsWait))
 	good := newTenant(t)
@@ -116,7 +116,7 @@ func TestBackfillTurnsAreByNamespace(t *testing.T) {
 	o := newOperator(t)
 	defer o.restore()
 
-	// All of the hostile tenant's stand in line before the other one asks.
+	// All Services of the hostile tenant queue before the other one opts in.
 	o.set(map[string]string{backfillPerMinute: slowRate})
 	hostile.annotateNamespace(pullsecrets.SecretsAnnotation, "flap")
 	hostile.applyAs("by-digest.yaml", "latecomer", annotated(pullsecrets.SecretsAnnotation, "Not-A-Name"))
@@ -141,8 +141,8 @@ func TestBackfillTurnsAreByNamespace(t *testing.T) {
 		}
 	}
 	if done >= many {
-		t.Errorf("The other tenant has had its turn after all %d Services of the hostile one", done)
+		t.Errorf("the other tenant got its turn after all %d Services of the hostile one", done)
 	}
-	t.Logf("The other tenant has had its turn after %d Services of the hostile one", done)
+	t.Logf("the other tenant got its turn after %d Services of the hostile one", done)
 	stop()
 }

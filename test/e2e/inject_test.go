@@ -11,9 +11,9 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
-// inject: disabled is as if nothing were declared, for one Service or for all
-// of a Namespace, and takes nothing away.
-func TestInjectDisabled(t *testing.T) {
+// With inject: disabled, on a Service or on its Namespace, nothing is injected and
+// nothing is removed.
+func TestInjectDisabledAddsAndRemovesNothing(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, withoutAdmission)
 	n.applyAs("by-digest.yaml", "opted-out", annotated(pullsecrets.InjectAnnotation, "disabled"))
@@ -25,9 +25,9 @@ func TestInjectDisabled(t *testing.T) {
 	n.settle("ghcr")
 	n.checkUntouched("opted-out")
 
-	// What the Namespace says is stronger than what a Service says.
+	// The Namespace's value takes precedence over the Service's.
 	n.waitForReady("app")
-	counting := n.startTally()
+	counting := n.startCounting()
 	n.annotateNamespace(pullsecrets.InjectAnnotation, "disabled")
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr, quay")
 	n.annotate("opted-out", pullsecrets.InjectAnnotation, "declared")
@@ -42,9 +42,8 @@ func TestInjectDisabled(t *testing.T) {
 	n.waitForList("opted-out", "partner", "ghcr", "quay")
 }
 
-// An inject value that means nothing adds nothing and takes nothing away, and
-// is reported where it stands.
-func TestInvalidInject(t *testing.T) {
+// An invalid inject value adds nothing, removes nothing, and is reported on its object.
+func TestInvalidInjectIsReported(t *testing.T) {
 	t.Parallel()
 	for name, value := range map[string]string{"capital": "Disabled", "false": "false", "empty": ""} {
 		t.Run(name+" on a Service", func(t *testing.T) {
@@ -53,7 +52,7 @@ func TestInvalidInject(t *testing.T) {
 			n.applyAs("by-digest.yaml", "app", annotated(pullsecrets.SecretsAnnotation, "ghcr"))
 			n.waitForList("app", "ghcr")
 			n.waitForReady("app")
-			counting := n.startTally()
+			counting := n.startCounting()
 
 			n.patch("app", map[string]any{"metadata": map[string]any{"annotations": map[string]any{
 				pullsecrets.InjectAnnotation: value, pullsecrets.SecretsAnnotation: "quay",
@@ -73,13 +72,13 @@ func TestInvalidInject(t *testing.T) {
 			n.apply("by-digest.yaml")
 			n.waitForList("app", "ghcr")
 			n.waitForReady("app")
-			counting := n.startTally()
+			counting := n.startCounting()
 
 			n.patchNamespace(map[string]any{"metadata": map[string]any{"annotations": map[string]any{
 				pullsecrets.InjectAnnotation: value, pullsecrets.SecretsAnnotation: "quay",
 			}}})
 			n.waitForEvent(n.namespace(), "InvalidAnnotation", pullsecrets.InjectAnnotation, `"`+value+`"`, "declared, auto and disabled")
-			// A Service that chooses for itself shows that all has been seen.
+			// A Service with its own value shows that the change was observed.
 			n.applyAs("by-digest.yaml", "marker", annotated(pullsecrets.InjectAnnotation, "declared"))
 			n.waitForList("marker", "quay")
 			n.checkList("app", "ghcr")

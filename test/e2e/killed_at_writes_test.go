@@ -27,19 +27,17 @@ import (
 	"pullsecrets.dev/test/fleet"
 )
 
-// The controller is killed at each write of a distribution, of a rotation and of
-// both ways of a revocation: once before the write reaches the API server, and once
-// after, before the answer reaches the controller. Whatever the moment, the next
-// controller brings everything to the very state that an undisturbed one does,
-// makes nothing twice, and touches nothing of the users'.
+// The controller is killed at each write of a distribution, of a rotation and of both
+// forms of revocation: once before the write reaches the API server, and once before the
+// response reaches the controller. In every case the next controller reaches the same
+// state as an undisturbed one, creates nothing twice, and changes nothing of the users.
 //
-// Each boundary has a scene of its own, and all scenes are alike. Which writes there
-// are is seen in the first, where nobody is killed. The order of writes in different
-// namespaces may differ from run to run, so a boundary is a write to a certain
-// object and not the n-th write; and a write that a later run shows first is added,
-// until no run shows one at which the controller was not killed. The controller of
-// the next scene goes on with this one, and is killed in its turn, so that the one
-// which finishes has many behind it.
+// Each boundary has its own scene, and all scenes are alike. The first scene, without a
+// kill, shows which writes there are. The order of writes in different namespaces may
+// differ between runs, so a boundary is a write to a certain object and not the n-th
+// write. A write that only a later run shows is added, until every write has been a
+// boundary. The controller of the next scene continues with the earlier ones and is
+// killed in turn, so the last controller has many kills to recover from.
 func TestControllerIsKilledAtEachWrite(t *testing.T) {
 	env.Get(t).Need(t, env.ProcessControl)
 	liftRate(t, env.Get(t))
@@ -65,46 +63,46 @@ func TestControllerIsKilledAtEachWrite(t *testing.T) {
 	})
 }
 
-// An act is something that the controller does in each scene.
+// act is an operation that the controller performs in each scene.
 type act struct {
 	name  string
 	begin func(*scene)
-	// is tells what is missing until the act is over.
+	// is returns what is missing until the act is complete.
 	is func(*scene) error
-	// writes are some at which the controller must have been killed, before and after,
-	// lest nothing was shown.
+	// writes are boundaries that must have occurred, before and after; otherwise the test
+	// shows nothing.
 	writes []string
 }
 
-// killings are the scenes, and who is killed in them.
+// killings are the scenes and the controller that is killed in them.
 type killings struct {
 	t          *testing.T
 	controller *faultyController
 	shape      func(int, *servingv1.Service)
 	scenes     []*scene
-	// granted is how many of them the first act has had, so that others can follow.
+	// granted is the number of scenes in which the first act has happened.
 	granted int
 
-	// mu guards what the proxy notes.
+	// mu guards the notes of the proxy.
 	mu sync.Mutex
-	// done counts the writes that have changed something, by scene and write.
+	// done counts the successful writes, by scene and write.
 	done map[*scene]map[string]int
 }
 
-// A boundary is a moment at which the controller is killed.
+// boundary is a moment at which the controller is killed.
 type boundary struct {
 	write string
 	when  fault
 }
 
-// run lets the act happen in every scene, with a boundary in each but the first.
+// run performs the act in every scene, with a boundary in each but the first.
 func (k *killings) run(a act) {
 	k.t.Helper()
 	began := time.Now()
 	k.done = map[*scene]map[string]int{}
 	writes, met := k.watch(k.scene(0), a, boundary{})
 	if met {
-		k.t.Fatal("The undisturbed controller was killed")
+		k.t.Fatal("the undisturbed controller was killed")
 	}
 	want := k.scenes[0].picture()
 	var boundaries []boundary
@@ -143,9 +141,9 @@ func (k *killings) run(a act) {
 	k.t.Logf("%s: killed %d times at %d boundaries in %s, of %q", a.name, len(killed), len(boundaries), time.Since(began).Round(time.Second), writes)
 }
 
-// watch begins the act in a scene and runs a controller until it meets the boundary
-// or the act is over. It returns which writes there were for this scene up to then,
-// and whether the boundary was met.
+// watch starts the act in a scene and runs a controller until it reaches the boundary or
+// the act is complete. It returns the writes of this scene so far, and whether the
+// boundary was reached.
 func (k *killings) watch(s *scene, a act, b boundary) (writes []string, met bool) {
 	k.t.Helper()
 	a.begin(s)
@@ -162,7 +160,7 @@ func (k *killings) watch(s *scene, a act, b boundary) (writes []string, met bool
 		if !ours {
 			return none
 		}
-		// What was refused has changed nothing: trying it again is no other boundary.
+		// A rejected write changed nothing, so its retry is not another boundary.
 		times := k.done[s][name] - before[name]
 		name = fmt.Sprintf("%s #%d", name, times+1)
 		if times == 0 {
@@ -191,7 +189,7 @@ func (k *killings) watch(s *scene, a act, b boundary) (writes []string, met bool
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		if met {
-			return fmt.Errorf("%s: the write %s is still under way", a.name, b.write)
+			return fmt.Errorf("%s: the write %s is still in progress", a.name, b.write)
 		}
 		return nil
 	})
@@ -199,7 +197,7 @@ func (k *killings) watch(s *scene, a act, b boundary) (writes []string, met bool
 	return writes, met
 }
 
-// count counts what a write has changed, in whichever scene.
+// count records a successful write, in whichever scene.
 func (k *killings) count(w write) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -216,8 +214,8 @@ func (k *killings) count(w write) {
 	}
 }
 
-// finish runs a controller until all scenes have come to the same end, and checks
-// how they got there. Of statuses alone there may be more writes.
+// finish runs a controller until all scenes have reached the same final state, and checks
+// their writes. Only statuses may be written more often.
 func (k *killings) finish(a act, want string, scenes []*scene) {
 	k.t.Helper()
 	k.controller.start(func(write) fault { return none }, k.count)
@@ -225,7 +223,7 @@ func (k *killings) finish(a act, want string, scenes []*scene) {
 		var now string
 		eventually(k.t, func(context.Context) error {
 			if now = s.picture(); now != want {
-				return fmt.Errorf("%s: a scene ends otherwise than undisturbed (-want +got):\n%s", a.name, cmp.Diff(want, now))
+				return fmt.Errorf("%s: final state differs from the undisturbed one (-want +got):\n%s", a.name, cmp.Diff(want, now))
 			}
 			return nil
 		})
@@ -233,20 +231,20 @@ func (k *killings) finish(a act, want string, scenes []*scene) {
 	k.controller.kill()
 	for i, s := range scenes {
 		if now := s.users(); now != s.before {
-			k.t.Errorf("%s: what is the users' has changed (-before +after):\n%s", a.name, cmp.Diff(s.before, now))
+			k.t.Errorf("%s: objects of the users have changed (-before +after):\n%s", a.name, cmp.Diff(s.before, now))
 		}
 		for name, times := range k.done[s] {
 			if times != 1 && !strings.Contains(name, "CPS/status") {
-				k.t.Errorf("%s: scene %d had the write %s %d times, want it once", a.name, i, name, times)
+				k.t.Errorf("%s: scene %d had write %s %d times, want once", a.name, i, name, times)
 			}
 		}
 	}
 }
 
-// scenesAtOnce is how many scenes are made at a time.
+// scenesAtOnce is the number of scenes that are created concurrently.
 const scenesAtOnce = 8
 
-// scene returns the i-th scene. They are made while no controller runs.
+// scene returns the i-th scene. Scenes are created while no controller runs.
 func (k *killings) scene(i int) *scene {
 	k.t.Helper()
 	for i >= len(k.scenes) {
@@ -261,7 +259,7 @@ func (k *killings) scene(i int) *scene {
 	return k.scenes[i]
 }
 
-// regrant takes the revocation by the selector back in every scene.
+// regrant reverts the revocation by selector in every scene.
 func (k *killings) regrant() {
 	k.t.Helper()
 	for _, s := range k.scenes {
@@ -278,14 +276,13 @@ func (k *killings) regrant() {
 	k.controller.kill()
 }
 
-// A scene is a ClusterPullSecret for two Namespaces. In A there are a Service, a
-// ServiceAccount with entries of its own, and a Secret of the user's. In B there is a
-// Secret of the user's under the name of the copy.
+// scene is a ClusterPullSecret for two Namespaces. A has a Service, a ServiceAccount with
+// its own entries, and a user's Secret. B has a user's Secret with the name of the copy.
 type scene struct {
 	*platform
 	a, b  *tenant
 	roles *strings.Replacer
-	// before is what is the users'.
+	// before is the state of the users' objects.
 	before string
 }
 
@@ -312,7 +309,7 @@ func newScene(t *testing.T, shape func(int, *servingv1.Service)) *scene {
 	return s
 }
 
-// nameOf names a write in the words of the scene, if it is about this one.
+// nameOf returns the scene-independent name of a write, if it belongs to this scene.
 func (s *scene) nameOf(w write) (string, bool) {
 	path := s.roles.Replace(w.path)
 	return w.method + " " + path, path != w.path
@@ -324,7 +321,7 @@ func (s *scene) grantToAll() {
 	})
 }
 
-// hold is a tenant who does not want to let go of the copy.
+// hold adds a tenant's finalizer to the copy.
 func (s *scene) hold() {
 	s.a.patchSecret(s.name, map[string]any{"metadata": map[string]any{"finalizers": []any{"example.com/hold"}}})
 }
@@ -341,7 +338,7 @@ func (s *scene) selectNone() {
 func (s *scene) deleteGrant() {
 	s.hold()
 	if err := s.cps.PullsecretsV1alpha1().ClusterPullSecrets().Delete(s.t.Context(), s.name, metav1.DeleteOptions{}); err != nil {
-		s.t.Fatal("Deleting the ClusterPullSecret: ", err)
+		s.t.Fatal("delete the ClusterPullSecret: ", err)
 	}
 }
 
@@ -358,8 +355,8 @@ func (s *scene) find() *v1alpha1.ClusterPullSecret {
 	return found
 }
 
-// isDistributed tells what is missing until A has a copy of the source as it is now,
-// all refer to it, and the status tells that and the conflict in B, which comes last.
+// isDistributed returns what is missing until A has a copy of the current source, all
+// lists refer to it, and the status reports this and the conflict in B, which comes last.
 func (s *scene) isDistributed() error {
 	s.t.Helper()
 	source, err := s.Kube.CoreV1().Secrets(pullsecrets.SourcesNamespace).Get(s.t.Context(), s.name, metav1.GetOptions{})
@@ -369,28 +366,29 @@ func (s *scene) isDistributed() error {
 	found := s.find()
 	if n := found.Status.Namespaces; !found.IsReady() || found.Status.ObservedGeneration != found.Generation || n == nil || n.Synced != 1 || n.Conflicted != 1 ||
 		found.Status.Source == nil || found.Status.Source.ResourceVersion != source.ResourceVersion {
-		return fmt.Errorf("the status is %+v", found.Status)
+		return fmt.Errorf("status is %+v", found.Status)
 	}
 	if list := s.a.list(fleet.Name(0)); !slices.Equal(list, []string{s.name}) {
-		return fmt.Errorf("the Service has %q", list)
+		return fmt.Errorf("Service has imagePullSecrets %q", list)
 	}
 	return s.accountsHave(s.name)
 }
 
-// isRevoked tells what is missing until there are neither copy nor binding, and the
-// ClusterPullSecret says so or is gone.
+// isRevoked returns what is missing until neither copy nor binding exists and the
+// ClusterPullSecret reports it or is gone.
 func (s *scene) isRevoked() error {
 	s.t.Helper()
 	if s.a.copyOf(s.name) != nil {
-		return fmt.Errorf("there is a copy")
+		return fmt.Errorf("a copy exists")
 	}
 	if found := s.find(); found != nil && (found.Status.ObservedGeneration != found.Generation || found.Status.Namespaces.Selected != 0) {
-		return fmt.Errorf("the status is %+v", found.Status)
+		return fmt.Errorf("status is %+v", found.Status)
 	}
 	return s.accountsHave()
 }
 
-// accountsHave tells which ServiceAccount has not just its own entries and these.
+// accountsHave returns an error for a ServiceAccount that has other entries than its own
+// and these.
 func (s *scene) accountsHave(names ...string) error {
 	for _, account := range []struct {
 		*tenant
@@ -408,7 +406,7 @@ func (s *scene) accountsHave(names ...string) error {
 	return nil
 }
 
-// picture is the state of the scene, the same for all scenes that are in it.
+// picture returns the state of the scene, equal for all scenes in the same state.
 func (s *scene) picture() string {
 	s.t.Helper()
 	var all []any
@@ -446,8 +444,8 @@ func (s *scene) picture() string {
 	return strings.ReplaceAll(s.roles.Replace(string(text)), `"`+version+`"`, `"VERSION"`)
 }
 
-// secretsAndAccounts are the Secrets and ServiceAccounts of a Namespace, without
-// what differs from one to the next.
+// secretsAndAccounts returns the Secrets and ServiceAccounts of a Namespace without the
+// fields that differ between scenes.
 func (n *tenant) secretsAndAccounts() []any {
 	n.t.Helper()
 	var all []any
@@ -456,7 +454,7 @@ func (n *tenant) secretsAndAccounts() []any {
 		n.t.Fatal(err)
 	}
 	for _, s := range secrets.Items {
-		// In the data, names of the scene are encoded.
+		// The data contains names of the scene in encoded form.
 		all = append(all, s.Name, s.Labels, s.Annotations, s.Finalizers, s.OwnerReferences, s.DeletionTimestamp, s.Type, slices.Sorted(maps.Keys(s.Data)), logins(&s))
 	}
 	accounts, err := n.Kube.CoreV1().ServiceAccounts(n.ns).List(n.t.Context(), metav1.ListOptions{})
@@ -469,8 +467,8 @@ func (n *tenant) secretsAndAccounts() []any {
 	return all
 }
 
-// users is what is the users', to the byte: their Secrets, and the Service but for
-// the list of pull secrets.
+// users returns the users' Secrets byte for byte, and the Service without the list of
+// pull secrets.
 func (s *scene) users() string {
 	s.t.Helper()
 	svc, err := s.Serving.ServingV1().Services(s.a.ns).Get(s.t.Context(), fleet.Name(0), metav1.GetOptions{})

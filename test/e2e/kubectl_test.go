@@ -17,7 +17,7 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 )
 
-// row is the line of "kubectl get cps" about the platform's own, column by column.
+// row returns the platform's line of "kubectl get cps", by column.
 func (p *platform) row(alice *person) map[string]string {
 	p.t.Helper()
 	header, line, _ := strings.Cut(strings.TrimSpace(alice.run(nil, "kubectl", "get", "cps", p.name)), "\n")
@@ -36,23 +36,23 @@ func (p *platform) row(alice *person) map[string]string {
 	return row
 }
 
-// checkInOrder checks that a text has all these parts, one after the other.
+// checkInOrder checks that a text contains these parts in this order.
 func checkInOrder(t *testing.T, text string, parts ...string) {
 	t.Helper()
 	rest := text
 	for _, part := range parts {
 		_, after, found := strings.Cut(rest, part)
 		if !found {
-			t.Errorf("%q does not come after the parts before it, of %q, in\n%s", part, parts, text)
+			t.Errorf("%q does not follow the parts before it, of %q, in\n%s", part, parts, text)
 			return
 		}
 		rest = after
 	}
 }
 
-// Who looks by kubectl alone sees how each ClusterPullSecret is, and reads the story
-// of it in the order in which it happened, with what to do and never a credential.
-func TestKubectlTellsTheStoryOfAClusterPullSecret(t *testing.T) {
+// kubectl alone shows the state of each ClusterPullSecret and its history in order, with
+// remedies and never a credential.
+func TestKubectlShowsStateAndHistoryOfClusterPullSecret(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
 	n, conflicted := newTenant(t, p.granted(), optedIn(p.name)), newTenant(t, optedIn(p.name))
@@ -70,7 +70,7 @@ func TestKubectlTellsTheStoryOfAClusterPullSecret(t *testing.T) {
 	first := distributed("one")
 	row := p.row(alice)
 	if row["READY"] != "True" || row["REASON"] != "" || row["SOURCE"] != p.name || row["REGISTRIES"] != `["registry.example.com"]` || row["SYNCED"] != "1/1" || row["AGE"] == "" {
-		t.Errorf("While all is well kubectl prints %q", row)
+		t.Errorf("with a good source kubectl prints %q", row)
 	}
 	p.rotate("two")
 	second := distributed("two")
@@ -80,7 +80,7 @@ func TestKubectlTellsTheStoryOfAClusterPullSecret(t *testing.T) {
 	p.keepSource(bad)
 	p.waitForSource(v1alpha1.ReasonSourceInvalid)
 	if row := p.row(alice); row["READY"] != "False" || row["REASON"] != v1alpha1.ReasonSourceInvalid || row["SYNCED"] != "1/1" {
-		t.Errorf("While the source is broken kubectl prints %q", row)
+		t.Errorf("with a broken source kubectl prints %q", row)
 	}
 	waitForSecondAfter(t, metav1.Now())
 	p.rotate("three")
@@ -92,7 +92,7 @@ func TestKubectlTellsTheStoryOfAClusterPullSecret(t *testing.T) {
 	conflicted.labelNamespace(teamLabel, p.name)
 	p.waitForConflict(conflicted, conflicted.copyOf(p.name), 1)
 	if row := p.row(alice); row["READY"] != "True" || row["SYNCED"] != "1/2" {
-		t.Errorf("While a Secret of a user's is in the way kubectl prints %q", row)
+		t.Errorf("with a conflicting Secret kubectl prints %q", row)
 	}
 	text := alice.run(nil, "kubectl", "describe", "cps", p.name)
 	checkInOrder(t, text, "Failures:", conflicted.ns, "NameConflict",
@@ -106,9 +106,9 @@ func TestKubectlTellsTheStoryOfAClusterPullSecret(t *testing.T) {
 	}
 }
 
-// The owner of a Service reads there what came into it and why, what is missing, and
-// what has gone again.
-func TestKubectlTellsTheStoryOfAService(t *testing.T) {
+// kubectl shows the owner of a Service which entries were added and why, which are
+// missing, and which were removed.
+func TestKubectlShowsHistoryOfService(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
 	p.grant()

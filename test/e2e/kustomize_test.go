@@ -19,9 +19,9 @@ import (
 	"pullsecrets.dev/test/pages"
 )
 
-// The kustomize base has the objects of config/ and no others. The documented overlay
-// changes the images and the replicas, and the API server accepts all of it.
-func TestKustomizeBaseIsTheConfig(t *testing.T) {
+// The kustomize base has the same objects as config/. The documented overlay changes
+// images and replicas, and the API server accepts the result.
+func TestKustomizeBaseEqualsConfig(t *testing.T) {
 	e := env.Get(t)
 	root, err := filepath.Abs(filepath.Join("..", ".."))
 	if err != nil {
@@ -33,7 +33,7 @@ func TestKustomizeBaseIsTheConfig(t *testing.T) {
 	base := byKey(parse(t, "kustomize/base", render(filepath.Join(root, "kustomize", "base"))))
 	files, err := filepath.Glob(filepath.Join(root, "config", "*.yaml"))
 	if err != nil || len(files) == 0 {
-		t.Fatalf("There are no manifests (%v)", err)
+		t.Fatalf("found no manifests (%v)", err)
 	}
 	var config []*unstructured.Unstructured
 	for _, file := range files {
@@ -44,7 +44,7 @@ func TestKustomizeBaseIsTheConfig(t *testing.T) {
 		config = append(config, parse(t, file, string(text))...)
 	}
 	if diff := cmp.Diff(byKey(config), base); diff != "" {
-		t.Errorf("The base differs from config/ (-config, +base):\n%s", diff)
+		t.Errorf("base differs from config/ (-config, +base):\n%s", diff)
 	}
 
 	section, err := pages.Section(filepath.Join(root, "docs"), "operations.md", "With kustomize")
@@ -64,16 +64,16 @@ func TestKustomizeBaseIsTheConfig(t *testing.T) {
 	images := regexp.MustCompile(`image: (\S+)`).FindAllStringSubmatch(rendered, -1)
 	for _, image := range images {
 		if !strings.Contains(image[1], "@sha256:") {
-			t.Errorf("The overlay leaves the image %s", image[1])
+			t.Errorf("overlay keeps the image %s", image[1])
 		}
 	}
 	if len(images) == 0 || !strings.Contains(rendered, "replicas: 3") {
-		t.Errorf("The overlay does not change images and replicas:\n%s", rendered)
+		t.Errorf("overlay does not change images and replicas:\n%s", rendered)
 	}
 	kubectlOf(t, e, "apply", "--dry-run=server", "--server-side", "--force-conflicts", "-k", folder)
 }
 
-// relative is the way to a folder, which kustomize asks for.
+// relative returns a relative path, which kustomize requires.
 func relative(t *testing.T, from, to string) string {
 	t.Helper()
 	from, err := filepath.EvalSymlinks(from)

@@ -11,9 +11,9 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
-// An entry that the product added and that the owner writes down later is the
-// owner's from then on, and is never taken away.
-func TestEntryThatTheOwnerWritesDownIsTheirs(t *testing.T) {
+// An injected entry that the owner later writes into the manifest belongs to the owner
+// from then on and is never removed.
+func TestEntryInTheOwnersManifestBelongsToTheOwner(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, withoutAdmission)
 	n.applyAs("by-digest.yaml", "app", annotated(pullsecrets.SecretsAnnotation, "ghcr, quay"))

@@ -3,26 +3,24 @@
 
 //go:build e2e
 
-// Package e2e holds the promises of the product, one file each, shown on a real
-// API server with a real Knative Serving. It looks at the product from outside:
-// it writes what users write, and judges by what users see.
+// Package e2e tests what the documentation promises, one file per promise, on a real API
+// server with a real Knative Serving. The tests are black box: they write what users
+// write and check what users see.
 //
-// The suite runs against the cluster of KUBECONFIG or, where that is not set,
-// against a local one that it starts and ends itself. What only the local one
-// offers is asked for by Need, and told at the end where it was missing. Tests
-// whose names begin with TestPull need a node that pulls images, "make e2e-node" or
-// "make e2e-kind".
+// The suite runs against the cluster of KUBECONFIG or, if that is not set, against a
+// local cluster that it starts and stops. Tests request features that only some clusters
+// offer with Need, and a summary at the end lists tests that were not run. Tests whose
+// names begin with TestPull need nodes that pull images: "make e2e-node" or "make
+// e2e-kind".
 //
 // # How a test is written
 //
-// Each test has a namespace of its own, a [tenant], and is parallel, except
-// where it changes what is common to all: the settings of the product, or
-// Knative's installation. Manifests are in testdata, applied as by
-// "kubectl apply -n NAMESPACE --server-side".
+// Each test has its own namespace, a [tenant], and is parallel, unless it changes global
+// state: the settings of the installation or Knative itself. Manifests are in testdata
+// and applied as by "kubectl apply -n NAMESPACE --server-side".
 //
-// A test never sleeps in the hope that something has happened by then: it waits
-// for it. To show that something does not happen, it waits for a later fact
-// that it would have come before, most often by [tenant.settle].
+// A test waits for conditions and never sleeps. To show that something does not happen,
+// it waits for a later event that it would have preceded, usually with [tenant.settle].
 package e2e
 
 import (

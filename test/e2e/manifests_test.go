@@ -27,18 +27,17 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// user is the field manager of everything that the tests write.
+// user is the field manager of the tests.
 const user = "e2e"
 
-// On a local cluster no image is ever pulled, so any will do.
+// On a local cluster no image is ever pulled, so any image will do.
 const (
 	standInByTag    = "registry.example.com/app:1"
 	standInByDigest = "registry.example.com/app@sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 )
 
-// image returns what stands for ${IMAGE_BY_TAG} or ${IMAGE_BY_DIGEST} in
-// testdata. On a cluster with nodes the Services have to come up, so it must name
-// an image that can be pulled there without a secret.
+// image returns the value of ${IMAGE_BY_TAG} or ${IMAGE_BY_DIGEST} in testdata. On a
+// cluster with nodes it must name an image that Services can pull without a secret.
 func image(t *testing.T, e *env.Env, variable string) string {
 	t.Helper()
 	if value := os.Getenv(variable); value != "" {
@@ -60,7 +59,7 @@ func image(t *testing.T, e *env.Env, variable string) string {
 	case "IMAGE_BY_DIGEST":
 		return byDigest
 	}
-	t.Fatalf("testdata holds ${%s}, which means nothing", variable)
+	t.Fatalf("testdata contains the unknown variable ${%s}", variable)
 	return ""
 }
 
@@ -92,7 +91,7 @@ func parse(t *testing.T, file, text string) []*unstructured.Unstructured {
 	}
 }
 
-// mapping knows the kinds of the cluster. It asks once.
+// mapping caches the kinds of the cluster.
 var mapping struct {
 	once   sync.Once
 	mapper meta.RESTMapper
@@ -122,7 +121,7 @@ func apply(ctx context.Context, e *env.Env, object *unstructured.Unstructured) e
 		_, err = client.Apply(ctx, object.GetName(), object, metav1.ApplyOptions{FieldManager: user, Force: true})
 	}
 	if err != nil {
-		return fmt.Errorf("applying %s %s: %w", object.GetKind(), object.GetName(), err)
+		return fmt.Errorf("apply %s %s: %w", object.GetKind(), object.GetName(), err)
 	}
 	return nil
 }

@@ -23,34 +23,34 @@ import (
 )
 
 const (
-	// migrationPage and what it has in it, which is done here to the letter.
+	// migrationPage is followed literally, and these are parts of it.
 	migrationPage = "migration.md"
 	theFourSteps  = "Do [the four steps](#the-four-steps)"
-	// pageLabel is the label by which the page selects namespaces.
+	// pageLabel is the label with which the page selects namespaces.
 	pageLabel = "example.com/team"
 )
 
-// A migration goes from the copies of another tool to those of a ClusterPullSecret
-// as docs/migration.md says. The tool is imitated: it gets its turn after every
-// command, and does then what the real one does.
+// migration moves from another tool's copies to those of a ClusterPullSecret as in
+// docs/migration.md. The tool is simulated: after every command it does what the real one
+// would do.
 type migration struct {
 	*reader
 	p *platform
-	// secret is the name of the copies, home the namespace where the tool runs,
-	// left one that the tool serves and the ClusterPullSecret does not.
+	// secret is the name of the copies, home the namespace of the tool, and left a
+	// namespace that the tool serves and the ClusterPullSecret does not.
 	secret     string
 	home, left *tenant
 	tool       tool
-	// aftermath is looked at in the end.
+	// aftermath is checked at the end.
 	aftermath func()
 }
 
-// A tool does what another program does when it looks at the cluster.
+// tool simulates another program.
 type tool interface {
 	turn(ctx context.Context) error
 }
 
-// nobody keeps Secrets that were made by hand.
+// nobody simulates Secrets that were created by hand.
 type nobody struct{}
 
 func (nobody) turn(context.Context) error { return nil }
@@ -66,51 +66,50 @@ func newMigration(t *testing.T) *migration {
 	return m
 }
 
-// assignAll makes the assignments of the section, with the names of this test.
+// assignAll makes the assignments of the section with the names of this test.
 func (m *migration) assignAll(text, from string) {
 	m.t.Helper()
 	first := pages.Blocks(text, "sh")[0]
 	if !assignment.MatchString(first) || strings.Contains(first, "kubectl") {
-		m.t.Fatalf("The section begins with the commands\n%s\nwant assignments of its variables", first)
+		m.t.Fatalf("section begins with\n%s\nwant assignments of its variables", first)
 	}
 	m.assignAs(first, map[string]string{"SECRET": m.secret, "FROM": from, "TEAM": m.p.name})
 }
 
-// take lets the tool have its turn.
+// take gives the tool its turn.
 func (m *migration) take() {
 	m.t.Helper()
 	eventually(m.t, m.tool.turn)
 }
 
-// steps follows the blocks of commands in a text, and lets the tool have its turn
-// after each.
+// steps runs the blocks of commands in a text and gives the tool its turn after each.
 func (m *migration) steps(text string) {
 	m.t.Helper()
 	for _, block := range pages.Blocks(text, "sh") {
 		if assignment.MatchString(block) && !strings.Contains(block, "kubectl") {
-			continue // These are made already, see assignAll.
+			continue // Already done by assignAll.
 		}
 		m.follow(block)
 		m.take()
 	}
 }
 
-// checkSeen waits until the controller has done all that comes of the migration, and
-// tells what the witness saw.
+// checkSeen waits until the controller has handled the whole migration and reports what
+// the witness saw.
 func (m *migration) checkSeen(watching *witness) {
 	m.t.Helper()
 	list, _, err := m.accountList(m.t.Context(), "default")
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	m.settle(list...) // The marker carries along what its ServiceAccount has.
+	m.settle(list...) // The marker also gets the entries of its ServiceAccount.
 	watching.check()
 	m.waitForReady("app")
 	m.checkRevisions("app", 1)
 }
 
-// running is a Service that runs by the Secret, with one Revision. Its image is given
-// by digest, so the product may change it at any time.
+// running creates a Service with one Revision that uses the Secret. Its image is given by
+// digest, so the controller may change it at any time.
 func (m *migration) running(list ...string) {
 	m.t.Helper()
 	m.applyAs("by-digest.yaml", "app", func(service *unstructured.Unstructured) {
@@ -125,22 +124,22 @@ func (m *migration) running(list ...string) {
 	m.checkList("app", list...)
 }
 
-// goThrough does what a section of the page says, under the eyes of a witness. The
-// Service that runs meanwhile has the list.
+// goThrough follows a section of the page while a witness watches. The Service that runs
+// meanwhile has the list.
 func (m *migration) goThrough(text, from string, list ...string) {
 	m.t.Helper()
 	m.take()
 	m.running(list...)
 	before := m.copyOf(m.secret)
 	if before == nil {
-		m.t.Fatal("The tool has made no Secret")
+		m.t.Fatal("the tool created no Secret")
 	}
 	watching := m.watchOver(m.secret, credentialsKept(m.t, before))
 
 	m.assignAll(text, from)
 	first, last, found := strings.Cut(text, theFourSteps)
 	if !found {
-		m.t.Fatalf("The section does not say %q", theFourSteps)
+		m.t.Fatalf("section does not contain %q", theFourSteps)
 	}
 	m.steps(first)
 	m.steps(readSection(m.t, "The four steps"))
@@ -150,12 +149,12 @@ func (m *migration) goThrough(text, from string, list ...string) {
 	m.checkAdopted(before)
 	m.checkSeen(watching)
 
-	// And from now on it is like any other copy.
+	// From now on it is like any other copy.
 	m.p.rotate("two")
 	m.waitForCopy(m.secret, "two")
 	m.take()
 	if now := m.waitForCopy(m.secret, "two"); now.UID != before.UID {
-		m.t.Error("The Secret was made anew")
+		m.t.Error("the Secret was recreated")
 	}
 	m.waitForReady("app")
 	m.checkRevisions("app", 1)
@@ -167,43 +166,43 @@ func readSection(t *testing.T, heading string) string {
 	return section(t, migrationPage, heading)
 }
 
-// checkAdopted checks that the Secret is a copy now, and still the same Secret.
+// checkAdopted checks that the Secret is now a copy and was not recreated.
 func (m *migration) checkAdopted(before *corev1.Secret) {
 	m.t.Helper()
 	now := m.copyOf(m.secret)
 	if now == nil {
-		m.t.Fatal("The Secret is gone")
+		m.t.Fatal("the Secret was deleted")
 	}
 	if now.UID != before.UID {
-		m.t.Error("The Secret was made anew, want it taken over")
+		m.t.Error("the Secret was recreated, want it adopted")
 	}
 	if now.Labels[pullsecrets.ManagedByLabel] != pullsecrets.ManagedByValue || now.Labels[pullsecrets.ClusterPullSecretLabel] != m.secret {
-		m.t.Errorf("The Secret has the labels %v, want those of a copy", now.Labels)
+		m.t.Errorf("the Secret has the labels %v, want those of a copy", now.Labels)
 	}
 	if len(now.OwnerReferences) > 0 || now.Annotations[pullsecrets.SourceResourceVersionAnnotation] == "" {
-		m.t.Errorf("The Secret has the owners %v and the annotations %v, want none and the source's version", now.OwnerReferences, now.Annotations)
+		m.t.Errorf("the Secret has the owners %v and the annotations %v, want none and the source's version", now.OwnerReferences, now.Annotations)
 	}
 }
 
-// checkCleared checks that nothing of the tool is left on the Secret.
+// checkCleared checks that the Secret has no metadata of the tool left.
 func (m *migration) checkCleared(parts ...string) {
 	m.t.Helper()
 	now := m.copyOf(m.secret)
 	for key := range maps.Keys(now.Labels) {
 		if slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(key, part) }) {
-			m.t.Errorf("The Secret still has the label %s", key)
+			m.t.Errorf("the Secret still has the label %s", key)
 		}
 	}
 	for key := range maps.Keys(now.Annotations) {
 		if slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(key, part) }) {
-			m.t.Errorf("The Secret still has the annotation %s", key)
+			m.t.Errorf("the Secret still has the annotation %s", key)
 		}
 	}
 }
 
 const byHand = "From Secrets made by hand"
 
-// makeByHand does what riff's page says, and Knative's but for an editor in which the
+// makeByHand follows the page of riff, and of Knative except for the editor in which the
 // list is changed.
 func (m *migration) makeByHand(username, password string) {
 	m.t.Helper()
@@ -224,7 +223,7 @@ func TestMigrationFromKnativesPage(t *testing.T) {
 	m.makeByHand("robot", "one")
 	m.goThrough(readSection(t, byHand), m.ns)
 
-	// Then the entry is handed over, and goes with the grant.
+	// Then the entry is handed over and is removed with the grant.
 	m.steps(readSection(t, "Afterwards"))
 	m.waitForAccount("default", map[string]string{m.secret: "clusterpullsecret/" + m.secret}, m.secret)
 	m.waitForReady("app")
@@ -242,8 +241,8 @@ func TestMigrationFromRiffsPage(t *testing.T) {
 	m.goThrough(readSection(t, byHand), m.ns)
 }
 
-// The way back: the Secrets stay, as they were.
-func TestMigrationBack(t *testing.T) {
+// The way back: the Secrets are kept as they were.
+func TestMigrationBackKeepsSecrets(t *testing.T) {
 	t.Parallel()
 	m := newMigration(t)
 	m.makeByHand("robot", "one")
@@ -255,13 +254,13 @@ func TestMigrationBack(t *testing.T) {
 	m.steps(readSection(t, "Going back"))
 	now := m.copyOf(m.secret)
 	if now == nil || len(now.Labels) > 0 || len(now.Annotations) > 0 {
-		t.Fatalf("The Secret is %v, want it left behind without labels and annotations", now)
+		t.Fatalf("the Secret is %v, want it kept without our labels and annotations", now)
 	}
 	m.checkSeen(watching)
 }
 
-// Knative's other way: the entry stands in the template of one Service. It gives way
-// to the annotation, by kubectl apply of the two manifests.
+// Knative's other way: the entry is in the template of one Service. It is replaced by the
+// annotation, with kubectl apply of the two manifests.
 func TestMigrationFromTemplates(t *testing.T) {
 	t.Parallel()
 	m := newMigration(t)
@@ -283,7 +282,7 @@ func TestMigrationFromTemplates(t *testing.T) {
 	m.steps(readSection(t, "The four steps"))
 	said := parse(t, migrationPage, m.names.Replace(pages.Blocks(readSection(t, byHand), "yaml")[0]))[0]
 	if said.GetName() != "app" {
-		t.Fatalf("The page annotates Service %s", said.GetName())
+		t.Fatalf("the page annotates Service %s", said.GetName())
 	}
 	plain.SetAnnotations(said.GetAnnotations())
 	apply(plain)
@@ -298,7 +297,7 @@ func TestMigrationFromRegistryCreds(t *testing.T) {
 	m.makeAccount("robot", "own")
 	m.tool = newRegistryCreds(m)
 	m.aftermath = func() {
-		// What still belongs to the deleted object goes, so what is there stays.
+		// Objects that the deleted one still owns are collected, so the rest is kept.
 		m.left.waitForCollection(m.secret)
 	}
 	m.goThrough(readSection(t, "From registry-creds"), m.ns)
@@ -311,7 +310,7 @@ func TestMigrationFromImagePullSecretPatcher(t *testing.T) {
 	m.tool = newPatcher(m)
 	m.aftermath = func() {
 		if value, found := m.copyOf(m.secret).Annotations["app.kubernetes.io/managed-by"]; found {
-			t.Errorf("The Secret still has the annotation of %s", value)
+			t.Errorf("the Secret still has the annotation of %s", value)
 		}
 	}
 	m.goThrough(readSection(t, "From imagepullsecret-patcher"), m.ns)
@@ -323,7 +322,7 @@ func TestMigrationFromReflector(t *testing.T) {
 	original := newTenant(t)
 	m.tool = newReflector(m, original)
 	m.aftermath = func() {
-		m.left.waitForNoCopy(m.secret) // It has started again, and done this.
+		m.left.waitForNoCopy(m.secret) // The restarted tool does this.
 		m.checkCleared("reflector")
 	}
 	m.goThrough(readSection(t, "From reflector"), original.ns, m.secret)
@@ -338,8 +337,8 @@ func TestMigrationFromKyverno(t *testing.T) {
 	m.goThrough(readSection(t, "From Kyverno"), original.ns, m.secret)
 }
 
-// The page gives commands that list what cannot be taken over in place.
-func TestMigrationFindsWhatCannotBeTakenOver(t *testing.T) {
+// The page has commands that list the Secrets that cannot be adopted in place.
+func TestMigrationListsSecretsThatCannotBeAdopted(t *testing.T) {
 	t.Parallel()
 	m := newMigration(t)
 	m.assign("SECRET", m.secret)
@@ -353,23 +352,23 @@ func TestMigrationFindsWhatCannotBeTakenOver(t *testing.T) {
 	}
 	found := pages.Blocks(readSection(t, "Before you start"), "sh")
 	if len(found) != 1 {
-		t.Fatalf("The section has %d blocks of commands, want 1", len(found))
+		t.Fatalf("the section has %d blocks of commands, want 1", len(found))
 	}
 	listed := m.follow(found[0])
 	checkContains(t, listed, m.home.ns, m.left.ns)
 	if strings.Contains(listed, m.ns) {
-		t.Errorf("%s is listed, and could be taken over:\n%s", m.ns, listed)
+		t.Errorf("%s is listed although it can be adopted:\n%s", m.ns, listed)
 	}
 }
 
-// waitForCollection waits until the garbage collector has deleted the Secret. It looks
-// for new kinds twice a minute, so it takes longer than what is waited for otherwise.
+// waitForCollection waits until the garbage collector has deleted the Secret. The
+// collector discovers new kinds only twice a minute, so the timeout is longer.
 func (n *tenant) waitForCollection(name string) {
 	n.t.Helper()
-	err := wait.PollUntilContextTimeout(n.t.Context(), glance, 5*patience, true, func(context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(n.t.Context(), glance, 5*timeout, true, func(context.Context) (bool, error) {
 		return n.copyOf(name) == nil, nil
 	})
 	if err != nil {
-		n.t.Fatalf("Secret %s is still there although its owner is deleted: %v", name, err)
+		n.t.Fatalf("Secret %s still exists although its owner was deleted: %v", name, err)
 	}
 }

@@ -20,8 +20,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// deployment makes the Deployment of a tool, whose replicas tell whether it runs. No
-// Pod of it has to.
+// deployment creates the Deployment of a tool. Its replicas show whether the tool runs;
+// it needs no Pod.
 func (m *migration) deployment(name string) {
 	m.t.Helper()
 	labels := map[string]string{"app": name}
@@ -34,7 +34,7 @@ func (m *migration) deployment(name string) {
 	}
 }
 
-// runs tells whether a Deployment of the tool's runs.
+// runs reports whether the Deployment of a tool runs.
 func (m *migration) runs(ctx context.Context, name string) (bool, error) {
 	found, err := m.Kube.AppsV1().Deployments(m.home.ns).Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -85,8 +85,8 @@ func (n *tenant) appendToAccounts(ctx context.Context, name string, accounts ...
 	return errors.Join(errs...)
 }
 
-// kind makes a cluster-scoped kind of another tool's, with any content. It refuses to
-// touch a cluster that has the real one.
+// kind creates a cluster-scoped kind of another tool with an open schema. It fails on a
+// cluster that has the real one.
 func (m *migration) kind(group, version, kind, plural, singular string) schema.GroupVersionResource {
 	m.t.Helper()
 	crds := m.Dynamic.Resource(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"})
@@ -105,7 +105,7 @@ func (m *migration) kind(group, version, kind, plural, singular string) schema.G
 	if _, err := crds.Create(m.t.Context(), definition, metav1.CreateOptions{}); apierrors.IsAlreadyExists(err) {
 		found, err := crds.Get(m.t.Context(), name, metav1.GetOptions{})
 		if err != nil || found.GetLabels()[standInLabel] == "" {
-			m.t.Fatalf("This cluster has %s already (%v), which the test would have to replace by a stand-in: run it on another one", name, err)
+			m.t.Fatalf("This cluster has %s already (%v), which the test would have to replace: run it on another cluster", name, err)
 		}
 	} else if err != nil {
 		m.t.Fatal(err)
@@ -118,10 +118,10 @@ func (m *migration) kind(group, version, kind, plural, singular string) schema.G
 	return schema.GroupVersionResource{Group: group, Version: version, Resource: plural}
 }
 
-// standInLabel is on kinds that a test has made.
+// standInLabel is on kinds that a test created.
 const standInLabel = "e2e.test/stand-in"
 
-// makeObject makes an object of a new kind as soon as the API server serves it.
+// makeObject creates an object of a new kind as soon as the API server serves it.
 func (m *migration) makeObject(resource schema.GroupVersionResource, object map[string]any) {
 	m.t.Helper()
 	eventually(m.t, func(ctx context.Context) error {
@@ -131,8 +131,8 @@ func (m *migration) makeObject(resource schema.GroupVersionResource, object map[
 }
 
 // registryCreds is alexellis/registry-creds: a Secret in every namespace, owned by its
-// ClusterPullSecret, never updated, and in the list of every ServiceAccount. Its newer
-// versions take the entries back when the ClusterPullSecret is gone.
+// ClusterPullSecret, never updated, and listed in every ServiceAccount. Newer versions
+// remove the entries when the ClusterPullSecret is deleted.
 type registryCreds struct {
 	*migration
 	resource schema.GroupVersionResource
@@ -195,8 +195,8 @@ func (c *registryCreds) serve(ctx context.Context, n *tenant, owner *unstructure
 	return n.appendToAccounts(ctx, c.secret, accounts...)
 }
 
-// patcher is titansoft's imagepullsecret-patcher: a Secret that is not what it would
-// make, to the byte, is deleted and made anew.
+// patcher is titansoft's imagepullsecret-patcher: a Secret that differs in any byte from
+// its own is deleted and recreated.
 type patcher struct {
 	*migration
 	config []byte
@@ -235,9 +235,9 @@ func (p *patcher) turn(ctx context.Context) error {
 	return nil
 }
 
-// reflector is emberstack's reflector. Its copies are marked by annotations, and are
-// deleted when the original is gone or does not allow them any more: those that it
-// finds, and those that it remembers.
+// reflector is emberstack's reflector. Its copies are marked by annotations. It deletes
+// them when the original is deleted or no longer allows them: those that it finds and
+// those that it remembers.
 type reflector struct {
 	*migration
 	original   *tenant
@@ -313,8 +313,8 @@ func (r *reflector) reflect(ctx context.Context, n *tenant, source, found *corev
 	return n.writeSecret(ctx, found)
 }
 
-// kyverno is a generate rule that clones a Secret: what it has generated it restores
-// as long as it synchronizes, and some versions delete it with such a policy.
+// kyverno is a generate rule that clones a Secret. It restores the clone while it
+// synchronizes, and some versions delete it with the policy.
 type kyverno struct {
 	*migration
 	original     *tenant

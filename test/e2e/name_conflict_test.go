@@ -19,8 +19,8 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// waitForConflict waits until the user's Secret is shown as what it is, beside so many
-// copies elsewhere, and checks that nobody has touched it.
+// waitForConflict waits until the status reports the conflict and this number of copies
+// elsewhere, and checks that the user's Secret is unchanged.
 func (p *platform) waitForConflict(n *tenant, own *corev1.Secret, synced int32) {
 	p.t.Helper()
 	p.waitForStatus("the conflict", func(c *v1alpha1.ClusterPullSecret) bool {
@@ -30,26 +30,26 @@ func (p *platform) waitForConflict(n *tenant, own *corev1.Secret, synced int32) 
 	})
 	n.waitForEvent(n.namespace(), "NameConflict", p.name)
 	if now := n.copyOf(p.name); !equality.Semantic.DeepEqual(now, own) {
-		p.t.Errorf("The user's Secret has become %v, want %v", now, own)
+		p.t.Errorf("user's Secret is now %v, want %v", now, own)
 	}
 }
 
-// makeWay deletes the user's Secret, and waits for the copy in its place.
-func (p *platform) makeWay(n *tenant) {
+// replaceOwnByCopy deletes the user's Secret and waits for the copy.
+func (p *platform) replaceOwnByCopy(n *tenant) {
 	p.t.Helper()
 	if err := n.removeSecret(p.t.Context(), p.name); err != nil {
 		p.t.Fatal(err)
 	}
-	// That is noticed within ten minutes, or with the next event of the Namespace.
+	// The controller notices this within ten minutes, or with the next event of the
+	// Namespace.
 	n.labelNamespace("example.com/look", "again")
 	n.waitForCopy(p.name, "one")
 	p.waitForStatus("1/1", selects(1))
 }
 
-// A Secret of the user's that has the name of a copy is left alone to the byte,
-// whatever it is. When it goes, the copy comes, and nothing is said of a conflict any
-// more.
-func TestUsersSecretOfAnyTypeIsLeftAlone(t *testing.T) {
+// A user's Secret with the name of a copy stays unchanged, whatever its type. When it is
+// deleted, the copy is created and the conflict is no longer reported.
+func TestUsersSecretOfAnyTypeIsUnchanged(t *testing.T) {
 	t.Parallel()
 	for kind, data := range map[corev1.SecretType]map[string][]byte{
 		corev1.SecretTypeOpaque:           {"password": []byte("own")},
@@ -67,15 +67,15 @@ func TestUsersSecretOfAnyTypeIsLeftAlone(t *testing.T) {
 			p.grant()
 			p.waitForConflict(n, own, 0)
 			n.apply("by-digest.yaml")
-			n.waitForList("app", p.name) // The user's serves.
-			p.makeWay(n)
+			n.waitForList("app", p.name) // with the user's Secret
+			p.replaceOwnByCopy(n)
 		})
 	}
 }
 
-// A Secret with the label of a copy that names no ClusterPullSecret is the user's like any
-// other, and its namespace's affair.
-func TestLabelWithoutANameIsTheUsers(t *testing.T) {
+// A Secret with the label of a copy that names no ClusterPullSecret is an ordinary user's
+// Secret.
+func TestSecretWithEmptyLabelBelongsToTheUser(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
 	n := newTenant(t, optedIn(p.name), p.granted())
@@ -86,11 +86,11 @@ func TestLabelWithoutANameIsTheUsers(t *testing.T) {
 	}
 	p.grant()
 	p.waitForConflict(n, n.copyOf(p.name), 0)
-	p.makeWay(n)
+	p.replaceOwnByCopy(n)
 }
 
-// Who takes our labels off a copy makes it a Secret of his own.
-func TestCopyWithoutLabelsIsTheUsers(t *testing.T) {
+// A copy whose labels a user removes becomes that user's Secret.
+func TestCopyWithoutLabelsBelongsToTheUser(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
 	n := newTenant(t, optedIn(p.name), p.granted())
@@ -98,10 +98,10 @@ func TestCopyWithoutLabelsIsTheUsers(t *testing.T) {
 	n.waitForCopy(p.name, "one")
 	n.patchSecret(p.name, map[string]any{"metadata": map[string]any{"labels": nil}})
 	p.waitForConflict(n, n.copyOf(p.name), 0)
-	p.makeWay(n)
+	p.replaceOwnByCopy(n)
 }
 
-// A copy is deleted, and before it comes back there is a Secret of the user's.
+// A copy is deleted, and a user's Secret is created before it is restored.
 func TestUsersSecretTakesThePlaceOfACopy(t *testing.T) {
 	env.Get(t).Need(t, env.ProcessControl)
 	p := newPlatform(t)
@@ -121,11 +121,11 @@ func TestUsersSecretTakesThePlaceOfACopy(t *testing.T) {
 	own := n.copyOf(p.name)
 	n.start("controller")
 	p.waitForConflict(n, own, 0)
-	p.makeWay(n)
+	p.replaceOwnByCopy(n)
 }
 
-// sharing are two ClusterPullSecrets for the same Namespaces under the same name, of
-// which the first is older by their clocks.
+// sharing returns two ClusterPullSecrets with the same secretName for the same
+// Namespaces, of which the first is older.
 func sharing(t *testing.T) (older, younger *platform, n *tenant) {
 	t.Helper()
 	older, younger = newPlatform(t), newPlatform(t)
@@ -145,8 +145,8 @@ func sharing(t *testing.T) (older, younger *platform, n *tenant) {
 	return older, younger, n
 }
 
-// waitForSecondAfter waits until a later second than that of a moment has begun:
-// Kubernetes tells ages and the times of Events in whole seconds.
+// waitForSecondAfter waits until a later second than that of a moment: Kubernetes records
+// creation times and times of Events in whole seconds.
 func waitForSecondAfter(t *testing.T, moment metav1.Time) {
 	t.Helper()
 	eventually(t, func(context.Context) error {
@@ -157,8 +157,8 @@ func waitForSecondAfter(t *testing.T, moment metav1.Time) {
 	})
 }
 
-// The younger takes over what the older leaves, in place, whether that is deleted or
-// serves others; and gives it back to it.
+// The younger ClusterPullSecret takes over the copy in place when the older one is
+// deleted or selects other Namespaces, and gives it back later.
 func TestYoungerTakesOverInPlace(t *testing.T) {
 	t.Parallel()
 	older, younger, n := sharing(t)
@@ -174,24 +174,24 @@ func TestYoungerTakesOverInPlace(t *testing.T) {
 	after := n.waitForCopy(older.name, "younger")
 	checkInPlace(t, before, after)
 	if owner := after.Labels[pullsecrets.ClusterPullSecretLabel]; owner != younger.name {
-		t.Errorf("The copy is labelled as that of %s, want %s", owner, younger.name)
+		t.Errorf("the copy is labelled as that of %s, want %s", owner, younger.name)
 	}
 	younger.waitForStatus("1/1", selects(1))
 }
 
-// Where the younger has nothing to put in its place, what the older has granted is
-// revoked all the same, at once, and comes when the younger's source is good.
+// If the younger one has no valid source, the copy of the older one is still revoked
+// immediately, and is created when the source of the younger one is valid.
 func TestRevocationDoesNotWaitForTheYounger(t *testing.T) {
 	t.Parallel()
 	older, younger, n := sharing(t)
 	younger.dropSource()
 	younger.waitForSource(v1alpha1.ReasonSourceNotFound)
 	if now := n.copyOf(older.name); now == nil || now.Labels[pullsecrets.ClusterPullSecretLabel] != older.name {
-		t.Errorf("While the older serves, its copy has become %v", now)
+		t.Errorf("while the older one serves, its copy changed: %v", now)
 	}
 	older.withdraw()
 	if n.copyOf(older.name) != nil {
-		t.Error("After the older one there is still its copy")
+		t.Error("the copy of the older one still exists")
 	}
 	younger.rotate("younger")
 	n.waitForCopy(older.name, "younger")

@@ -11,15 +11,15 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
-// Knative refuses every change of a template that names its Revision and keeps
-// that name. So such a Service is left alone and told how to get its pull
-// secrets, and gets them when it no longer names its Revisions.
+// Knative rejects every change of a template under an unchanged Revision name. So the
+// controller leaves such a Service alone, reports how to get the pull secrets, and adds
+// them once the template names no Revision.
 func TestNamedTemplateIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, withoutAdmission)
 	n.apply("named.yaml")
 	n.waitForReady("app")
-	counting := n.startTally()
+	counting := n.startCounting()
 
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
 	n.waitForEvent(service("app"), "NamedRevision", "app-one", "ghcr (namespace)", "until the template has another name")
@@ -27,7 +27,7 @@ func TestNamedTemplateIsLeftAlone(t *testing.T) {
 	n.checkUntouched("app")
 	n.checkEvents(service("app"), "NamedRevision", 1)
 
-	// The owner goes on as before.
+	// The owner's workflow is not affected.
 	n.apply("named-next.yaml")
 	n.waitForReady("app")
 	n.checkRevisions("app", 2)

@@ -16,15 +16,15 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
-// An annotation on the Namespace gives every Service that is there already the
-// pull secrets, with one write and one more Revision each.
-func TestNamespaceOptIn(t *testing.T) {
+// An annotation on the Namespace adds the pull secrets to every existing Service, with
+// one write and one Revision each.
+func TestNamespaceOptInReachesExistingServices(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t)
 	n.apply("by-digest.yaml")
 	n.waitForReady("app")
 	n.checkRevisions("app", 1)
-	counting := n.startTally()
+	counting := n.startCounting()
 
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr, quay")
 
@@ -41,7 +41,7 @@ func TestNamespaceOptIn(t *testing.T) {
 	counting.checkWrites("app", 1)
 }
 
-// A Service that is made after the opt-in gets them too.
+// A Service that is created after the opt-in gets them too.
 func TestNamespaceOptInReachesNewServices(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, optedIn("ghcr"))
@@ -52,8 +52,8 @@ func TestNamespaceOptInReachesNewServices(t *testing.T) {
 	n.checkPods("ghcr")
 }
 
-// checkFieldManager checks that the list's entries and the ledger are the
-// product's to the API server, and nothing else of the Service is.
+// checkFieldManager checks that the controller's field manager owns the list's entries
+// and the ledger, and nothing else of the Service.
 func (n *tenant) checkFieldManager(service string) {
 	n.t.Helper()
 	for _, entry := range n.get(service).GetManagedFields() {
@@ -70,8 +70,8 @@ func (n *tenant) checkFieldManager(service string) {
 	n.t.Errorf("Service %s has no fields of the manager %s", service, pullsecrets.FieldManager)
 }
 
-// checkPods checks that the Pods of the newest Revision of the Service app are made
-// with these pull secrets. The Service has to be Ready.
+// checkPods checks that the Pods of the newest Revision of Service app have these pull
+// secrets. The Service must be Ready.
 func (n *tenant) checkPods(want ...string) {
 	n.t.Helper()
 	s, err := n.Serving.ServingV1().Services(n.ns).Get(n.t.Context(), "app", metav1.GetOptions{})

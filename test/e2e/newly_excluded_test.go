@@ -17,9 +17,9 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 )
 
-// A Namespace that gets the label loses its copies and nothing else: lists stay as
-// they are, nothing more is bound, and all goes on when the label goes.
-func TestNewlyExcludedByLabel(t *testing.T) {
+// A Namespace that is excluded by label loses its copies and nothing else: lists stay as
+// they are and no ServiceAccount is bound. Everything resumes when the label is removed.
+func TestNewlyExcludedNamespaceLosesOnlyCopies(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, optedIn("quay"), binds("*"))
 	checkExclusion(n, func() {
@@ -29,15 +29,15 @@ func TestNewlyExcludedByLabel(t *testing.T) {
 	})
 }
 
-// So does one whose name an operator excludes, without a restart of anything.
-func TestNewlyExcludedByName(t *testing.T) {
+// The same for exclusion by name, without a restart.
+func TestNamespaceNewlyExcludedByNameLosesOnlyCopies(t *testing.T) {
 	o := newOperator(t)
 	defer o.restore()
 	n := newTenant(t, optedIn("quay"), binds("*"))
 	checkExclusion(n, func() { o.set(map[string]string{excludedNamespaces: n.ns}) }, func() { o.set(nil) })
 }
 
-// checkExclusion excludes a Namespace that declares quay for all ServiceAccounts, and
+// checkExclusion excludes a Namespace that declares quay for all ServiceAccounts and
 // includes it again.
 func checkExclusion(n *tenant, exclude, include func()) {
 	t := n.t
@@ -58,7 +58,7 @@ func checkExclusion(n *tenant, exclude, include func()) {
 	exclude()
 	n.waitForNoCopy(p.name)
 	p.waitForStatus("0/0", selects(0))
-	n.waitUntilBound() // No more, as far as the webhook goes.
+	n.waitUntilBound() // The webhook binds no more.
 	n.makeAccount("late")
 	n.applyAs("by-digest.yaml", "late")
 	newTenant(t, optedIn("ghcr")).settle("ghcr")
@@ -78,7 +78,7 @@ func checkExclusion(n *tenant, exclude, include func()) {
 	n.checkRevisions("app", 1)
 }
 
-// waitUntilBound waits until a ServiceAccount that is made gets these at admission.
+// waitUntilBound waits until a new ServiceAccount gets these at admission.
 func (n *tenant) waitUntilBound(want ...string) {
 	n.t.Helper()
 	eventually(n.t, func(ctx context.Context) error {

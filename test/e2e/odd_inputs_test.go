@@ -20,18 +20,17 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// waitForEvent waits for an Event on the ClusterPullSecret, which lies in namespace
-// default.
+// waitForEvent waits for an Event on the ClusterPullSecret, in namespace default.
 func (p *platform) waitForEvent(reason string, parts ...string) {
 	p.t.Helper()
 	n := &tenant{Env: p.Env, t: p.t, ns: metav1.NamespaceDefault}
 	n.waitForEvent(about{"ClusterPullSecret", p.name}, reason, parts...)
 }
 
-// A source that can never pull an image is refused, with the entry and what was
-// probably meant. What is probably a mistake is used, and said. No message has a
-// credential in it.
-func TestOddSources(t *testing.T) {
+// A source that can never pull an image is rejected with the invalid entry and a
+// suggestion. A source that is probably wrong is used and reported. No message contains a
+// credential.
+func TestUnusableSourcesAreRejectedAndOddOnesReported(t *testing.T) {
 	t.Parallel()
 	const password = "hunter2"
 	for key, parts := range map[string][]string{
@@ -62,11 +61,11 @@ func TestOddSources(t *testing.T) {
 		c := p.waitForStatus("Ready", func(c *v1alpha1.ClusterPullSecret) bool { return c.IsReady() })
 		condition := c.Status.GetCondition(v1alpha1.ClusterPullSecretConditionSourceReady)
 		if condition.Reason != v1alpha1.ReasonSourceQuestionable || strings.Contains(condition.Message, password) {
-			t.Errorf("SourceReady says %s: %s", condition.Reason, condition.Message)
+			t.Errorf("SourceReady is %s: %s", condition.Reason, condition.Message)
 		}
 		p.waitForEvent(v1alpha1.ReasonSourceQuestionable, odd.parts...)
 	}
-	// What was good stays good with a useless key beside it.
+	// A good source stays good with an additional useless key.
 	p := barePlatform(t)
 	source := pullSecret(p.name, "ghcr.io", password)
 	source.Data[corev1.DockerConfigJsonKey] = []byte(strings.Replace(string(source.Data[corev1.DockerConfigJsonKey]),
@@ -79,9 +78,9 @@ func TestOddSources(t *testing.T) {
 	})
 }
 
-// A key of ours that is misspelled or misplaced is told at admission and by an Event,
-// with the spelling or the place that counts.
-func TestStrayKeys(t *testing.T) {
+// A misspelled or misplaced key of ours is reported by a warning and by an Event, with
+// the correct spelling or place.
+func TestMisspelledAndMisplacedKeysAreReported(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, env.Annotated("pullsecrets.dev/secret", "ghcr"), env.Labelled(pullsecrets.SecretsAnnotation, "ghcr"))
 	n.waitForEvent(n.namespace(), "InvalidAnnotation", "Annotation pullsecrets.dev/secret", "pullsecrets.dev/secrets?")
@@ -106,7 +105,7 @@ func TestStrayKeys(t *testing.T) {
 	}
 	n.waitForEvent(about{"ServiceAccount", "robot"}, "InvalidAnnotation", "Label pullsecrets.dev/inject: has no effect on a ServiceAccount")
 
-	// The Namespace is corrected, and what is in it is told no second time.
+	// After the Namespace is corrected, nothing is reported twice.
 	n.patchNamespace(map[string]any{"metadata": map[string]any{
 		"annotations": map[string]any{"pullsecrets.dev/secret": nil, pullsecrets.SecretsAnnotation: "ghcr"},
 		"labels":      map[string]any{pullsecrets.SecretsAnnotation: nil},
@@ -116,8 +115,8 @@ func TestStrayKeys(t *testing.T) {
 	n.checkEvents(service("app"), "InvalidAnnotation", 2)
 }
 
-// Whoever writes True or yes into the label means it: there is no copy, and one that is
-// there goes. The one value that does not exclude is false.
+// The label excludes with any value such as True or yes: no copy is created and an
+// existing one is deleted. Only false does not exclude.
 func TestExcludedByAnyValue(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
@@ -137,9 +136,9 @@ func TestExcludedByAnyValue(t *testing.T) {
 	}
 }
 
-// With inject: auto the image of a volume counts too. The node alone pulls it, so the
-// kubelet's key is enough.
-func TestAutoHeedsImageVolumes(t *testing.T) {
+// With inject: auto image volumes count too. Only the node pulls them, so a credential
+// that the kubelet finds is enough.
+func TestAutoCoversImageVolumes(t *testing.T) {
 	t.Parallel()
 	p := barePlatform(t)
 	p.keepSource(pullSecret(p.name, "docker.io/acme", "one"))
@@ -159,7 +158,7 @@ func TestAutoHeedsImageVolumes(t *testing.T) {
 			}
 		}
 	}
-	eventually(t, func(context.Context) error { // The webhooks have watches of their own.
+	eventually(t, func(context.Context) error { // The webhooks have their own watches.
 		a := n.askToCreate("by-digest.yaml", dryRun, model("acme/model:v3"))
 		if a.err == nil && len(pullSecretsOf(a.object)) != 1 {
 			return fmt.Errorf("a new Service gets %q", pullSecretsOf(a.object))

@@ -12,9 +12,9 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
-// The list is in the order of the layers: the owner's own entries as they are,
-// what the Service declares, what the Namespace declares, each name once.
-func TestOrder(t *testing.T) {
+// The list has the order of the layers: the owner's own entries as they are, those that
+// the Service declares, those that the Namespace declares, each name once.
+func TestListHasTheOrderOfTheLayers(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t)
 	n.apply("own-entries.yaml")
@@ -26,8 +26,8 @@ func TestOrder(t *testing.T) {
 	n.checkLedger("app", map[string]string{"svc-b": "service", "svc-a": "service", "ns-b": "namespace", "ns-a": "namespace"})
 }
 
-// Another order is another Revision, so it is never a reason to write: neither
-// when the annotations change their order, nor when the owner orders the list.
+// A different order would be a new Revision, so it is never a reason to write: neither
+// when the annotations change their order nor when the owner reorders the list.
 func TestOrderAloneIsNeverWritten(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, withoutAdmission, optedIn("ns-a, ns-b"))
@@ -35,7 +35,7 @@ func TestOrderAloneIsNeverWritten(t *testing.T) {
 	n.waitForList("app", "own-b", "own-a", "svc-a", "svc-b", "ns-a", "ns-b")
 	n.waitForReady("app")
 
-	counting, generation := n.startTally(), n.get("app").GetGeneration()
+	counting, generation := n.startCounting(), n.get("app").GetGeneration()
 	n.annotate("app", pullsecrets.SecretsAnnotation, "svc-b, svc-a")
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ns-b, ns-a")
 	n.settle("ns-b", "ns-a")
@@ -51,7 +51,7 @@ func TestOrderAloneIsNeverWritten(t *testing.T) {
 	for _, name := range turned {
 		refs = append(refs, map[string]any{"name": name})
 	}
-	counting = n.startTally()
+	counting = n.startCounting()
 	n.patch("app", templateSpec(map[string]any{"imagePullSecrets": refs}))
 	n.settle("ns-b", "ns-a")
 	n.checkList("app", turned...)

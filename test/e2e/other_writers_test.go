@@ -27,25 +27,25 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
-// rounds is how often a writer sends the same Service again. A writer and the
-// product that undo each other's work make a Revision or two in each.
+// rounds is how often a writer sends the same Service again. Each round would create
+// Revisions if the writer and the webhook reverted each other.
 const rounds = 20
 
-// A writer is a program, or a way to use it, that writes Services and knows
-// nothing of the product.
+// writer is a program, or a way to use one, that writes Services and does not know of
+// pull secrets that others add.
 type writer struct {
 	name string
-	// own are the pull secrets that its manifest has.
+	// own are the pull secrets in its manifest.
 	own []string
-	// create makes the Service app of this version; write, which is create
-	// where it is nil, sends it again.
+	// create creates the Service app in this version; write, which defaults to create,
+	// sends it again.
 	create, write func(p *person, version string)
-	// stamps is set where the writer itself changes the template each time it
-	// writes, so that each time it wants a Revision.
+	// stamps is set if the writer itself changes the template with each write, so that
+	// each one is a Revision.
 	stamps bool
 }
 
-// The versions of the Service app: what is written again and again, and a change.
+// The versions of the Service app: the one that is sent repeatedly, and a change.
 const first, second = "one", "two"
 
 var writers = []writer{{
@@ -116,11 +116,10 @@ var writers = []writer{{
 	write:  ownerWritesBack,
 }}
 
-// Whoever writes a Service without the pull secrets that the product has added,
-// for not knowing of them, makes no Revision by it, is never refused and does
-// not become the Service's last modifier. A real change is one, with the full
-// list, and is the writer's.
-func TestOtherWriters(t *testing.T) {
+// A writer that sends a Service without the injected pull secrets creates no Revision, is
+// never rejected, and does not become the last modifier. A real change is one Revision
+// with the full list, made by the writer.
+func TestOtherWritersCreateNoRevision(t *testing.T) {
 	t.Parallel()
 	for _, w := range writers {
 		t.Run(w.name, func(t *testing.T) {
@@ -132,15 +131,15 @@ func TestOtherWriters(t *testing.T) {
 			s := story{tenant: n, writer: w, people: [2]*person{n.person("alice"), n.person("bob")}, want: append(slices.Clone(w.own), "ghcr")}
 			w.create(s.people[0], first)
 			s.generation = n.get("app").GetGeneration()
-			s.check("after it was made")
+			s.check("after the creation")
 			n.checkUsers("alice")
 			s.writeAgain()
 			if !w.stamps {
 				n.checkUsers("alice")
 			}
 
-			// The Namespace declares more, which the controller sees to. Then all
-			// goes on as before.
+			// The Namespace declares more, which the controller adds. Then all continues
+			// as before.
 			n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr, quay")
 			s.want, s.generation = append(s.want, "quay"), s.generation+1
 			n.waitForList("app", s.want...)
@@ -156,17 +155,17 @@ func TestOtherWriters(t *testing.T) {
 	}
 }
 
-// A story is what happens to the Service app of one writer.
+// story is the history of the Service app of one writer.
 type story struct {
 	*tenant
 	writer
 	people [2]*person
-	// want is the list, and generation the generation, that the Service has.
+	// want and generation are the expected list and generation of the Service.
 	want       []string
 	generation int64
 }
 
-// writeAgain has both people write the same Service again and again.
+// writeAgain lets both people send the same Service repeatedly.
 func (s *story) writeAgain() {
 	s.t.Helper()
 	for round := range rounds {
@@ -174,7 +173,7 @@ func (s *story) writeAgain() {
 		if got := s.get("app").GetGeneration(); s.stamps && got == s.generation+1 {
 			s.generation = got
 		}
-		s.check("after the same was written again")
+		s.check("after unchanged writes")
 	}
 }
 
@@ -186,8 +185,8 @@ func (s *story) check(when string) {
 	}
 }
 
-// checkUsers checks whom Knative notes as the one who made the Service app, which
-// is always alice, and as the one who changed it last.
+// checkUsers checks the creator of Service app that Knative recorded, which is always
+// alice, and the last modifier.
 func (n *tenant) checkUsers(lastModifier string) {
 	n.t.Helper()
 	annotations := n.get("app").GetAnnotations()
@@ -198,7 +197,7 @@ func (n *tenant) checkUsers(lastModifier string) {
 	}
 }
 
-// container is the one container of the Service app.
+// container returns the container of the Service app.
 func container(p *person, version string) map[string]any {
 	return map[string]any{
 		"image": image(p.t, p.Env, "IMAGE_BY_DIGEST"),
@@ -206,7 +205,8 @@ func container(p *person, version string) map[string]any {
 	}
 }
 
-// manifest is the Service app in YAML, as it lies in Git. It has a list unless own is nil.
+// manifest returns the manifest of the Service app as kept in Git. It has a list unless
+// own is nil.
 func manifest(p *person, own []string, version string) []byte {
 	p.t.Helper()
 	spec := map[string]any{"containers": []any{container(p, version)}}
@@ -237,8 +237,8 @@ func kubectlApply(own []string, flags ...string) func(*person, string) {
 	}
 }
 
-// kubectlReplace replaces the Service by what "kubectl get" once gave, before the
-// product added to it.
+// kubectlReplace replaces the Service by the output of "kubectl get" from before the
+// injection.
 func kubectlReplace(p *person, version string) {
 	p.t.Helper()
 	object := p.get("app")
@@ -254,8 +254,8 @@ func kubectlReplace(p *person, version string) {
 	p.insist(encode(object.Object), "kubectl", "replace", "-f", "-")
 }
 
-// insist runs a program until nobody else writes while it does: some give up then, and
-// Knative's controller writes the status of a new Service again and again.
+// insist retries a program on conflicts: some give up, and Knative's controller keeps
+// updating the status of a new Service.
 func (p *person) insist(input []byte, tool string, args ...string) {
 	p.t.Helper()
 	eventually(p.t, func(context.Context) error {
@@ -274,8 +274,8 @@ func kn(verb string, flags ...string) func(*person, string) {
 	}
 }
 
-// helmUpgrade is what helm upgrade does with a custom resource: what the new chart has
-// otherwise than the old one is a merge patch, and no request where that is nothing.
+// helmUpgrade is what helm upgrade does with a custom resource: a merge patch of the
+// difference between the old and the new chart, and no request if there is none.
 func helmUpgrade(p *person, version string) {
 	p.t.Helper()
 	services := p.services()
@@ -299,9 +299,9 @@ func helmUpgrade(p *person, version string) {
 	}
 }
 
-// funcDeploy is what func deploy does: it reads the Service and writes it back, with the
-// annotations of func.yaml in the place of all that it had, on the template too, and with
-// the time of the build, and waits until it is Ready.
+// funcDeploy is what func deploy does: it reads the Service and writes it back with all
+// annotations replaced by those of func.yaml, on the template too, and with the build
+// time, and waits until it is Ready.
 func funcDeploy(p *person, version string) {
 	p.t.Helper()
 	const creator = "serving.knative.dev/creator"
@@ -335,15 +335,15 @@ func funcDeploy(p *person, version string) {
 	p.waitForReady("app")
 }
 
-// services are those of the namespace, as the person sees them.
+// services returns the person's client for Services of the namespace.
 func (p *person) services() servingclient.ServiceInterface {
 	p.t.Helper()
 	return p.client().Serving.ServingV1().Services(p.ns)
 }
 
-// ownerWritesBack is what controllers do that own a Service: have their idea of
-// it defaulted by a dry run, and write it if it is not what is there. As some do,
-// this one writes its spec back even where there is no difference.
+// ownerWritesBack is what controllers do that own a Service: default their spec in a dry
+// run and write it if it differs from the live one. Like some of them, this one writes
+// even without a difference.
 func ownerWritesBack(p *person, version string) {
 	p.t.Helper()
 	client := p.services()
@@ -351,8 +351,7 @@ func ownerWritesBack(p *person, version string) {
 	if err := yaml.Unmarshal(manifest(p, nil, version), &desired); err != nil {
 		p.t.Fatal(err)
 	}
-	// Knative defaults it when the Service is made and never again, so that an
-	// owner who does not say it takes it away.
+	// Knative defaults this field only at creation, so an owner that omits it removes it.
 	desired.Spec.Template.Spec.EnableServiceLinks = new(false)
 	err := retryOnConflict(func() error {
 		existing, err := client.Get(p.t.Context(), "app", metav1.GetOptions{})
@@ -367,7 +366,7 @@ func ownerWritesBack(p *person, version string) {
 		}
 		same := equality.Semantic.DeepEqual(dry.Spec.ConfigurationSpec, existing.Spec.ConfigurationSpec)
 		if unchanged := strings.Contains(existing.Spec.Template.Spec.Containers[0].Env[0].Value, version); same != unchanged {
-			p.t.Errorf("A dry run says that the spec stays the same: %t, want %t: %+v, %+v", same, unchanged,
+			p.t.Errorf("dry run leaves the spec unchanged: %t, want %t: %+v, %+v", same, unchanged,
 				dry.Spec.ConfigurationSpec, existing.Spec.ConfigurationSpec)
 		}
 		existing.Spec.ConfigurationSpec = *desired.Spec.ConfigurationSpec.DeepCopy()

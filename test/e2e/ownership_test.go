@@ -13,17 +13,17 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
-// accountManifest is a ServiceAccount with a list.
+// accountManifest returns a ServiceAccount with a list.
 func accountManifest(name string, list ...string) []byte {
 	return encode(map[string]any{
 		"apiVersion": "v1", "kind": "ServiceAccount", "metadata": map[string]any{"name": name}, "imagePullSecrets": refs(list),
 	})
 }
 
-// Whoever applies the list of a bound ServiceAccount on the server owns the names that
-// they apply, although the list is atomic and they were ours before: they stay when
-// the Namespace stops declaring them. What admission has put beside them goes.
-func TestAppliedAccountIsItsOwners(t *testing.T) {
+// A server-side apply of the list of a bound ServiceAccount makes the applied names the
+// applier's, although the list is atomic and they were ours before: they stay when the
+// Namespace no longer declares them. Entries that admission added are removed.
+func TestAppliedEntriesOfServiceAccountBelongToTheApplier(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, optedIn("ghcr"))
 	alice := n.person("alice")
@@ -47,8 +47,8 @@ func TestAppliedAccountIsItsOwners(t *testing.T) {
 	n.waitForAccount("robot", nil, "ghcr")
 }
 
-// So it is where admission was not asked about the apply.
-func TestAppliedAccountIsItsOwnersWithoutAdmission(t *testing.T) {
+// The same if the apply bypassed admission.
+func TestAppliedEntriesBelongToTheApplierWithoutAdmission(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, optedIn("ghcr"), withoutAdmission)
 	alice := n.person("alice")
@@ -62,10 +62,10 @@ func TestAppliedAccountIsItsOwnersWithoutAdmission(t *testing.T) {
 	n.waitForAccount("robot", nil, "ghcr")
 }
 
-// An entry that the controller added, and that its owner applied and then left out
-// again, is the controller's again, although it left the ledger in between: it stays
-// as long as it is declared, and goes with the next change after that.
-func TestEntryThatTheOwnerWithdraws(t *testing.T) {
+// An entry that the controller added, and that its owner applied and later omitted again,
+// belongs to the controller again, although the ledger lacked it in between: it stays
+// while it is declared and is removed with the next change after that.
+func TestEntryThatTheOwnerOmitsAgainIsManagedAgain(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t)
 	alice := n.person("alice")
@@ -76,7 +76,7 @@ func TestEntryThatTheOwnerWithdraws(t *testing.T) {
 	apply(nil, first)
 	n.waitForReady("app")
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
-	n.waitForList("app", "ghcr") // Owned by the controller, which wrote it.
+	n.waitForList("app", "ghcr") // written by the controller, which owns it
 	n.checkLedger("app", map[string]string{"ghcr": "namespace"})
 
 	apply([]string{"ghcr"}, second)

@@ -14,10 +14,10 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// A Revision that the product caused and that fails stops it from changing more
-// Services of the namespace, until the Namespace changes.
-func TestNamespaceIsPausedWhenItsRevisionFails(t *testing.T) {
-	env.Get(t).Need(t, env.RevisionFates)
+// A failing Revision that the controller caused pauses the backfill of its namespace
+// until the Namespace changes.
+func TestBackfillPausesWhenARevisionFails(t *testing.T) {
+	env.Get(t).Need(t, env.RevisionOutcomes)
 	o := newOperator(t)
 	defer o.restore()
 	n := newTenant(t)
@@ -30,22 +30,22 @@ func TestNamespaceIsPausedWhenItsRevisionFails(t *testing.T) {
 	elsewhere.apply("by-digest.yaml")
 	elsewhere.waitForReady("app")
 
-	// One every ten seconds: the first Revision fails long before the last Service has
-	// its turn, on a busy machine too.
+	// One Service every ten seconds, so that the first Revision fails long before the last
+	// Service has its turn, even on a busy machine.
 	o.set(map[string]string{backfillPerMinute: "6"})
 	n.labelNamespace(env.RevisionsLabel, env.RevisionsFail)
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "wrong")
 	paused := n.waitForEvent(n.namespace(), "BackfillPaused", "is not Ready")
-	// All have had their turn when this one, which came last, has had its.
+	// All others have had their turn when this one, the last in the queue, has had its.
 	elsewhere.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
 	elsewhere.waitForList("app", "ghcr")
 	if got := len(n.changed(all)); got == 0 || got == len(all) {
-		t.Errorf("%d of %d Services were changed although their Revisions fail, want the backfill to stop after the first (%s)", got, len(all), paused.Message)
+		t.Errorf("%d of %d Services were changed although their Revisions fail, want the backfill to pause after the first (%s)", got, len(all), paused.Message)
 	}
 	n.checkEvents(n.namespace(), "BackfillPaused", 1)
 
-	// The API server notes times in whole seconds, so that a correction in the
-	// very second of the mistake is not known to be later.
+	// Times are recorded in whole seconds, so a correction in the same second as the
+	// mistake is not known to be later.
 	n.waitForNextSecond(n.changed(all))
 	o.set(nil)
 	n.labelNamespace(env.RevisionsLabel, nil)
@@ -68,8 +68,8 @@ func (n *tenant) changed(names []string) []string {
 	return changed
 }
 
-// waitForNextSecond waits until the second in which the product last wrote one
-// of the Services is over.
+// waitForNextSecond waits for the second after the controller's last write to one of the
+// Services.
 func (n *tenant) waitForNextSecond(names []string) {
 	n.t.Helper()
 	var last metav1.Time

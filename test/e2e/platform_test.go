@@ -25,22 +25,22 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// teamLabel is set on Namespaces by the platform team alone.
+// teamLabel is a label that only the platform team sets on Namespaces.
 const teamLabel = "e2e.test/team"
 
-// A platform is the team that keeps credentials: of one ClusterPullSecret with a
-// source of its own, both of the same random name, for an account of that name.
+// platform is the team that manages credentials: one ClusterPullSecret with its own
+// source, both with the same random name, for a registry account of that name.
 type platform struct {
 	*env.Env
 	t    *testing.T
 	name string
 	cps  versioned.Interface
-	// host is the registry where the account is. Nothing answers there, unless
-	// covers has said otherwise.
+	// host is the registry of the account. It does not exist unless covers sets a real
+	// one.
 	host string
 }
 
-// newPlatform makes a source for a registry, and no ClusterPullSecret yet.
+// newPlatform creates a source, and no ClusterPullSecret yet.
 func newPlatform(t *testing.T) *platform {
 	t.Helper()
 	p := barePlatform(t)
@@ -48,8 +48,8 @@ func newPlatform(t *testing.T) *platform {
 	return p
 }
 
-// barePlatform has a name, and makes neither a source nor a ClusterPullSecret. It
-// deletes both after the test, whoever has made them.
+// barePlatform creates neither a source nor a ClusterPullSecret, and deletes both after
+// the test, whoever created them.
 func barePlatform(t *testing.T) *platform {
 	t.Helper()
 	e := env.Get(t)
@@ -61,10 +61,10 @@ func barePlatform(t *testing.T) *platform {
 	t.Cleanup(func() {
 		ctx := context.WithoutCancel(t.Context())
 		if err := cps.PullsecretsV1alpha1().ClusterPullSecrets().Delete(ctx, p.name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
-			t.Error("Deleting the ClusterPullSecret: ", err)
+			t.Error("delete the ClusterPullSecret: ", err)
 		}
 		if err := e.Kube.CoreV1().Secrets(pullsecrets.SourcesNamespace).Delete(ctx, p.name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
-			t.Error("Deleting the source: ", err)
+			t.Error("delete the source: ", err)
 		}
 	})
 	return p
@@ -74,22 +74,22 @@ func barePlatform(t *testing.T) *platform {
 func (p *platform) covers(image string) {
 	p.t.Helper()
 	if p.Kind == env.Existing {
-		// Services do not come up with a credential that the registry refuses, and
-		// without registries of the cluster's there is nobody to make the account.
+		// Services do not become Ready with a credential that the registry rejects, and
+		// an unknown registry cannot create the account.
 		p.Need(p.t, env.Pulls)
 	}
 	p.host, _, _ = strings.Cut(image, "/")
 	if account := p.account(); account != nil {
 		p.t.Cleanup(func() {
 			if err := account.RemoveUser(context.WithoutCancel(p.t.Context()), p.name); err != nil {
-				p.t.Error("Removing the account: ", err)
+				p.t.Error("remove the account: ", err)
 			}
 		})
 	}
 	p.rotate("one")
 }
 
-// account is the registry of the cluster's at which the account is, or nil.
+// account returns the cluster's registry that has the account, or nil.
 func (p *platform) account() *env.Registry {
 	if p.Registries == nil {
 		return nil
@@ -102,8 +102,8 @@ func (p *platform) account() *env.Registry {
 	return nil
 }
 
-// pullSecret is what "kubectl create secret docker-registry" makes, for an account
-// that is called like the Secret.
+// pullSecret returns what "kubectl create secret docker-registry" creates, for an account
+// with the name of the Secret.
 func pullSecret(name, registry, password string) *corev1.Secret {
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
@@ -114,7 +114,7 @@ func pullSecret(name, registry, password string) *corev1.Secret {
 	}
 }
 
-// keepSource makes or replaces the source.
+// keepSource creates or replaces the source.
 func (p *platform) keepSource(secret *corev1.Secret) {
 	p.t.Helper()
 	secrets := p.Kube.CoreV1().Secrets(pullsecrets.SourcesNamespace)
@@ -123,22 +123,22 @@ func (p *platform) keepSource(secret *corev1.Secret) {
 		_, err = secrets.Create(p.t.Context(), secret, metav1.CreateOptions{FieldManager: user})
 	}
 	if err != nil {
-		p.t.Fatal("Keeping the source: ", err)
+		p.t.Fatal("write the source: ", err)
 	}
 }
 
-// rotate gives the account and the source another password.
+// rotate sets another password for the account and in the source.
 func (p *platform) rotate(password string) {
 	p.t.Helper()
 	if account := p.account(); account != nil {
 		if err := account.SetUser(p.t.Context(), p.name, password, "public/"); err != nil {
-			p.t.Fatal("Setting a password: ", err)
+			p.t.Fatal("set a password: ", err)
 		}
 	}
 	p.keepSource(pullSecret(p.name, p.host, password))
 }
 
-// grant makes the ClusterPullSecret, for Namespaces of the team of its own name.
+// grant creates the ClusterPullSecret for Namespaces labelled with the team.
 func (p *platform) grant(edits ...func(*v1alpha1.ClusterPullSecretSpec)) {
 	p.t.Helper()
 	object := &v1alpha1.ClusterPullSecret{ObjectMeta: metav1.ObjectMeta{Name: p.name}}
@@ -148,7 +148,7 @@ func (p *platform) grant(edits ...func(*v1alpha1.ClusterPullSecretSpec)) {
 		edit(&object.Spec)
 	}
 	if _, err := p.cps.PullsecretsV1alpha1().ClusterPullSecrets().Create(p.t.Context(), object, metav1.CreateOptions{FieldManager: user}); err != nil {
-		p.t.Fatal("Making the ClusterPullSecret: ", err)
+		p.t.Fatal("create the ClusterPullSecret: ", err)
 	}
 }
 
@@ -158,43 +158,42 @@ func (p *platform) patchGrant(spec map[string]any) {
 	_, err := p.cps.PullsecretsV1alpha1().ClusterPullSecrets().Patch(p.t.Context(), p.name, types.MergePatchType,
 		encode(map[string]any{"spec": spec}), metav1.PatchOptions{FieldManager: user})
 	if err != nil {
-		p.t.Fatal("Changing the ClusterPullSecret: ", err)
+		p.t.Fatal("update the ClusterPullSecret: ", err)
 	}
 }
 
-// withdraw deletes the ClusterPullSecret and waits until it is gone, which is when
-// its copies are.
+// withdraw deletes the ClusterPullSecret and waits until it and its copies are gone.
 func (p *platform) withdraw() {
 	p.t.Helper()
 	client := p.cps.PullsecretsV1alpha1().ClusterPullSecrets()
 	if err := client.Delete(p.t.Context(), p.name, metav1.DeleteOptions{}); err != nil {
-		p.t.Fatal("Deleting the ClusterPullSecret: ", err)
+		p.t.Fatal("delete the ClusterPullSecret: ", err)
 	}
-	p.waitForItsEnd()
+	p.waitForDeletion()
 }
 
-// waitForItsEnd waits until the ClusterPullSecret, which was deleted, is gone.
-func (p *platform) waitForItsEnd() {
+// waitForDeletion waits until the deleted ClusterPullSecret is gone.
+func (p *platform) waitForDeletion() {
 	p.t.Helper()
 	eventually(p.t, func(ctx context.Context) error {
 		if _, err := p.cps.PullsecretsV1alpha1().ClusterPullSecrets().Get(ctx, p.name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-			return fmt.Errorf("ClusterPullSecret %s is still there (%w)", p.name, err)
+			return fmt.Errorf("ClusterPullSecret %s still exists (%w)", p.name, err)
 		}
 		return nil
 	})
 }
 
-// granted is a Namespace of the platform's team.
+// granted labels a Namespace as one of the platform's team.
 func (p *platform) granted() env.NamespaceOption { return env.Labelled(teamLabel, p.name) }
 
-// waitForStatus waits until the status says what it should.
+// waitForStatus waits until the status satisfies the condition.
 func (p *platform) waitForStatus(what string, is func(*v1alpha1.ClusterPullSecret) bool) *v1alpha1.ClusterPullSecret {
 	p.t.Helper()
 	var found *v1alpha1.ClusterPullSecret
 	eventually(p.t, func(ctx context.Context) (err error) {
 		found, err = p.cps.PullsecretsV1alpha1().ClusterPullSecrets().Get(ctx, p.name, metav1.GetOptions{})
 		if err == nil && !is(found) {
-			err = fmt.Errorf("ClusterPullSecret %s does not say %s: %+v", p.name, what, found.Status)
+			err = fmt.Errorf("ClusterPullSecret %s does not report %s: %+v", p.name, what, found.Status)
 		}
 		return err
 	})
@@ -211,7 +210,7 @@ func (p *platform) waitForSource(reason string, parts ...string) {
 	})
 }
 
-// copyOf reads a Secret of the tenant's, or nil.
+// copyOf returns a Secret of the tenant, or nil.
 func (n *tenant) copyOf(name string) *corev1.Secret {
 	n.t.Helper()
 	secret, err := n.Kube.CoreV1().Secrets(n.ns).Get(n.t.Context(), name, metav1.GetOptions{})
@@ -224,23 +223,23 @@ func (n *tenant) copyOf(name string) *corev1.Secret {
 	return secret
 }
 
-// waitForCopy waits until there is a copy with this password, and returns it.
+// waitForCopy waits for a copy with this password and returns it.
 func (n *tenant) waitForCopy(name, password string) *corev1.Secret {
 	n.t.Helper()
 	var found *corev1.Secret
 	eventually(n.t, func(context.Context) error {
 		if found = n.copyOf(name); found == nil {
-			return fmt.Errorf("there is no Secret %s", name)
+			return fmt.Errorf("Secret %s does not exist", name)
 		}
 		if !hasPassword(found, password) {
-			return fmt.Errorf("Secret %s does not hold the password %q", name, password)
+			return fmt.Errorf("Secret %s does not contain the password %q", name, password)
 		}
 		return nil
 	})
 	return found
 }
 
-// hasPassword says whether a Secret has a login with this password.
+// hasPassword reports whether a Secret has a login with this password.
 func hasPassword(secret *corev1.Secret, password string) bool {
 	for _, login := range logins(secret) {
 		if strings.HasSuffix(login, ":"+password) {
@@ -250,12 +249,12 @@ func hasPassword(secret *corev1.Secret, password string) bool {
 	return false
 }
 
-// waitForNoCopy waits until there is no such Secret.
+// waitForNoCopy waits until the Secret does not exist.
 func (n *tenant) waitForNoCopy(name string) {
 	n.t.Helper()
 	eventually(n.t, func(context.Context) error {
 		if secret := n.copyOf(name); secret != nil {
-			return fmt.Errorf("Secret %s is still there: labels %v, finalizers %v", name, secret.Labels, secret.Finalizers)
+			return fmt.Errorf("Secret %s still exists: labels %v, finalizers %v", name, secret.Labels, secret.Finalizers)
 		}
 		return nil
 	})
@@ -266,6 +265,6 @@ func (n *tenant) patchSecret(name string, change map[string]any) {
 	n.t.Helper()
 	_, err := n.Kube.CoreV1().Secrets(n.ns).Patch(n.t.Context(), name, types.MergePatchType, encode(change), metav1.PatchOptions{FieldManager: user})
 	if err != nil {
-		n.t.Fatalf("Changing Secret %s: %v", name, err)
+		n.t.Fatalf("update Secret %s: %v", name, err)
 	}
 }

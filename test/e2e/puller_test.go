@@ -20,15 +20,14 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// A puller is a platform team whose tenants pull images from a private registry,
-// and the account that it has there: of its own name, for repositories below
-// that name.
+// puller is a platform team whose tenants pull images from a private registry, with its
+// account: of its own name, for repositories below that name.
 type puller struct {
 	*platform
 	registry *env.Registry
 }
 
-// newPuller has an account and a source with its password.
+// newPuller creates an account and a source with its password.
 func newPuller(t *testing.T, choose func(*env.Registries) *env.Registry) *puller {
 	t.Helper()
 	e := env.Get(t)
@@ -37,7 +36,7 @@ func newPuller(t *testing.T, choose func(*env.Registries) *env.Registry) *puller
 	p.setPassword("first")
 	t.Cleanup(func() {
 		if err := p.registry.RemoveUser(context.WithoutCancel(t.Context()), p.name); err != nil {
-			t.Error("Removing the account: ", err)
+			t.Error("remove the account: ", err)
 		}
 	})
 	p.keepSource(p.secret(p.name, "first"))
@@ -48,15 +47,15 @@ func mainRegistry(r *env.Registries) *env.Registry  { return r.Main }
 func otherRegistry(r *env.Registries) *env.Registry { return r.Other }
 func dockerHub(r *env.Registries) *env.Registry     { return r.Hub }
 
-// setPassword is what the registry's own administrator does.
+// setPassword changes the password at the registry.
 func (p *puller) setPassword(password string) {
 	p.t.Helper()
 	if err := p.registry.SetUser(p.t.Context(), p.name, password, p.name+"/"); err != nil {
-		p.t.Fatal("Setting a password: ", err)
+		p.t.Fatal("set a password: ", err)
 	}
 }
 
-// secret is a pull secret for the account.
+// secret returns a pull secret for the account.
 func (p *puller) secret(name, password string) *corev1.Secret {
 	return &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
@@ -67,7 +66,7 @@ func (p *puller) secret(name, password string) *corev1.Secret {
 	}
 }
 
-// A pushed image is one that only its puller may read.
+// pushed is an image that only its puller may read.
 type pushed struct {
 	*puller
 	repository, digest string
@@ -78,7 +77,7 @@ func (p *puller) push(name string) pushed {
 	i := pushed{puller: p, repository: p.name + "/" + name}
 	var err error
 	if i.digest, err = p.registry.Push(p.t.Context(), i.repository, "v1"); err != nil {
-		p.t.Fatal("Pushing an image: ", err)
+		p.t.Fatal("push an image: ", err)
 	}
 	return i
 }
@@ -87,7 +86,7 @@ func (i pushed) byTag() string { return i.registry.Host + "/" + i.repository + "
 
 func (i pushed) byDigest() string { return i.registry.Host + "/" + i.repository + "@" + i.digest }
 
-// requests returns what was asked about the image after the first of them.
+// requests returns the requests for the image after the first ones.
 func (i pushed) requests(after int) []env.RegistryRequest {
 	i.t.Helper()
 	all, err := i.registry.Requests(i.t.Context(), i.repository)
@@ -97,19 +96,19 @@ func (i pushed) requests(after int) []env.RegistryRequest {
 	return all[after:]
 }
 
-// tagRead says whether the request is one that resolves the tag, which only
-// Knative's controller does; nodes are told digests.
+// tagRead reports whether the request resolves the tag, which only Knative's controller
+// does; nodes get digests.
 func (i pushed) tagRead(r env.RegistryRequest) bool {
 	return strings.HasSuffix(r.Path, "/manifests/v1")
 }
 
-// digestRead says whether it is one of a node.
+// digestRead reports whether the request is a node's.
 func (i pushed) digestRead(r env.RegistryRequest) bool {
 	return strings.HasSuffix(r.Path, "/manifests/"+i.digest)
 }
 
-// checkReads checks in the registry's log that the account, and nobody else,
-// was let read what the filter says.
+// checkReads checks in the registry's log that it let the account, and nobody else, read
+// what the filter matches.
 func (i pushed) checkReads(after int, what string, is func(env.RegistryRequest) bool) {
 	i.t.Helper()
 	granted := 0
@@ -117,42 +116,42 @@ func (i pushed) checkReads(after int, what string, is func(env.RegistryRequest) 
 		if r.Granted() && is(r) {
 			granted++
 			if r.User != i.name {
-				i.t.Errorf("The registry let %q read %s, want nobody but %s: %s", r.User, what, i.name, r)
+				i.t.Errorf("registry let %q read %s, want only %s: %s", r.User, what, i.name, r)
 			}
 		}
 	}
 	if granted == 0 {
-		i.t.Errorf("The registry has not let %s read %s of %s: %v", i.name, what, i.repository, i.requests(after))
+		i.t.Errorf("registry did not let %s read %s of %s: %v", i.name, what, i.repository, i.requests(after))
 	}
 }
 
-// waitForRefusal waits until the registry has refused somebody what the filter
-// says; the name is empty for who shows no credential.
-func (i pushed) waitForRefusal(after int, user string, is func(env.RegistryRequest) bool) {
+// waitForRejection waits until the registry has rejected a request that matches the
+// filter; an empty user means no credential.
+func (i pushed) waitForRejection(after int, user string, is func(env.RegistryRequest) bool) {
 	i.t.Helper()
 	eventually(i.t, func(context.Context) error {
 		if slices.ContainsFunc(i.requests(after), func(r env.RegistryRequest) bool { return r.Status == 401 && r.User == user && is(r) }) {
 			return nil
 		}
-		return fmt.Errorf("the registry has not refused %q: %v", user, i.requests(after))
+		return fmt.Errorf("registry has not rejected %q: %v", user, i.requests(after))
 	})
 }
 
-// checkNoReads checks that nobody was let read the image.
+// checkNoReads checks that the registry let nobody read the image.
 func (i pushed) checkNoReads(after int) {
 	i.t.Helper()
 	for _, r := range i.requests(after) {
 		if r.Granted() {
-			i.t.Errorf("The registry let %q read the image: %s", r.User, r)
+			i.t.Errorf("registry let %q read the image: %s", r.User, r)
 		}
 	}
 }
 
-// keepOwn makes a Secret that is the tenant's own.
+// keepOwn creates the tenant's own Secret.
 func (n *tenant) keepOwn(secret *corev1.Secret) {
 	n.t.Helper()
 	if err := n.makeSecret(n.t.Context(), secret); err != nil {
-		n.t.Fatal("Making a Secret: ", err)
+		n.t.Fatal("create a Secret: ", err)
 	}
 }
 
@@ -160,12 +159,12 @@ func (n *tenant) keepOwn(secret *corev1.Secret) {
 func (n *tenant) dropOwn(name string) {
 	n.t.Helper()
 	if err := n.removeSecret(n.t.Context(), name); err != nil {
-		n.t.Fatal("Deleting a Secret: ", err)
+		n.t.Fatal("delete a Secret: ", err)
 	}
 }
 
-// setAccountSecrets is "kubectl patch serviceaccount default", as Knative's
-// documentation has it: it replaces the list.
+// setAccountSecrets is "kubectl patch serviceaccount default" as in Knative's
+// documentation: it replaces the list.
 func (n *tenant) setAccountSecrets(names ...string) {
 	n.t.Helper()
 	err := n.changeAccount("default", func([]corev1.LocalObjectReference) (list []corev1.LocalObjectReference) {
@@ -175,11 +174,11 @@ func (n *tenant) setAccountSecrets(names ...string) {
 		return list
 	})
 	if err != nil {
-		n.t.Fatal("Changing the ServiceAccount: ", err)
+		n.t.Fatal("update the ServiceAccount: ", err)
 	}
 }
 
-// serve makes a Service of the images, the first of which gets the requests.
+// serve creates a Service of the images, the first of which serves requests.
 func (n *tenant) serve(name string, images []string, edits ...func(*unstructured.Unstructured)) {
 	n.t.Helper()
 	var containers []any
@@ -187,7 +186,7 @@ func (n *tenant) serve(name string, images []string, edits ...func(*unstructured
 		container := map[string]any{"name": fmt.Sprintf("container-%d", i), "image": image}
 		if i == 0 {
 			container["ports"] = []any{map[string]any{"containerPort": int64(8080)}}
-			// As often as possible, so that a Pod is Ready when it could be.
+			// As often as possible, so that a Pod becomes Ready early.
 			container["readinessProbe"] = map[string]any{"tcpSocket": map[string]any{"port": int64(0)}, "periodSeconds": int64(1)}
 		}
 		containers = append(containers, container)
@@ -216,20 +215,20 @@ func naming(secrets ...string) func(*unstructured.Unstructured) {
 	}
 }
 
-// soonZero is an edit that lets the Revision go to zero after seconds without
+// scalesToZeroSoon is an edit that lets the Revision scale to zero after seconds without
 // requests.
-func soonZero(service *unstructured.Unstructured) {
+func scalesToZeroSoon(service *unstructured.Unstructured) {
 	set(service, map[string]any{"autoscaling.knative.dev/window": "6s"}, "spec", "template", "metadata", "annotations")
 }
 
 func set(object *unstructured.Unstructured, value any, fields ...string) {
 	if err := unstructured.SetNestedField(object.Object, value, fields...); err != nil {
-		panic(err) // The tests made the object just now.
+		panic(err) // The tests created the object.
 	}
 }
 
-// waitForRevision waits until the first Revision of the Service says why it is
-// not Ready: the reason of a condition, and parts of its message.
+// waitForRevision waits until a condition of the Service's first Revision has this reason
+// and these parts in its message.
 func (n *tenant) waitForRevision(service, reason string, parts ...string) {
 	n.t.Helper()
 	eventually(n.t, func(ctx context.Context) error {
@@ -242,11 +241,11 @@ func (n *tenant) waitForRevision(service, reason string, parts ...string) {
 				return nil
 			}
 		}
-		return fmt.Errorf("Revision %s does not say %s with %q: %v", revision.Name, reason, parts, revision.Status.Conditions)
+		return fmt.Errorf("Revision %s has no condition with reason %s and %q: %v", revision.Name, reason, parts, revision.Status.Conditions)
 	})
 }
 
-// pods returns the Pods of the Service that are not on their way out.
+// pods returns the Pods of the Service that are not being deleted.
 func (n *tenant) pods(service string) []corev1.Pod {
 	n.t.Helper()
 	pods, err := n.Kube.CoreV1().Pods(n.ns).List(n.t.Context(), metav1.ListOptions{LabelSelector: "serving.knative.dev/service=" + service})
@@ -256,7 +255,7 @@ func (n *tenant) pods(service string) []corev1.Pod {
 	return slices.DeleteFunc(pods.Items, func(p corev1.Pod) bool { return p.DeletionTimestamp != nil })
 }
 
-// waitForPod waits until the Service has one Pod, which is of the kind.
+// waitForPod waits until the Service has exactly one Pod and it satisfies the condition.
 func (n *tenant) waitForPod(service, kind string, is func(corev1.Pod) bool) {
 	n.t.Helper()
 	eventually(n.t, func(context.Context) error {
@@ -280,7 +279,7 @@ func isReady(pod corev1.Pod) bool {
 	})
 }
 
-// cannotPull says whether the Pod waits for an image that it may not pull.
+// cannotPull reports whether the Pod waits for an image that it may not pull.
 func cannotPull(pod corev1.Pod) bool {
 	return slices.ContainsFunc(pod.Status.ContainerStatuses, func(c corev1.ContainerStatus) bool {
 		return c.State.Waiting != nil && slices.Contains([]string{"ErrImagePull", "ImagePullBackOff"}, c.State.Waiting.Reason)
@@ -298,24 +297,24 @@ func (n *tenant) waitForZero(service string) {
 	})
 }
 
-// scaleFromZero has the autoscaler start a Pod of the Service's first Revision.
-// There is no request that could: that takes an ingress.
+// scaleFromZero makes the autoscaler start a Pod of the Service's first Revision. A
+// request cannot do this without an ingress.
 func (n *tenant) scaleFromZero(service string) {
 	n.t.Helper()
 	_, err := n.Serving.ServingV1().Revisions(n.ns).Patch(n.t.Context(), service+"-00001", types.MergePatchType,
 		encode(annotations("autoscaling.knative.dev/min-scale", "1")), metav1.PatchOptions{FieldManager: user})
 	if err != nil {
-		n.t.Fatal("Scaling from zero: ", err)
+		n.t.Fatal("scale from zero: ", err)
 	}
 }
 
-// waitForAnyCopy waits until there is a copy, whatever is in it.
+// waitForAnyCopy waits for a copy with any content.
 func (n *tenant) waitForAnyCopy(name string) *corev1.Secret {
 	n.t.Helper()
 	var found *corev1.Secret
 	eventually(n.t, func(context.Context) error {
 		if found = n.copyOf(name); found == nil {
-			return fmt.Errorf("there is no Secret %s", name)
+			return fmt.Errorf("Secret %s does not exist", name)
 		}
 		return nil
 	})
@@ -327,7 +326,7 @@ func (n *tenant) deletePods(service string) {
 	n.t.Helper()
 	for _, pod := range n.pods(service) {
 		if err := n.Kube.CoreV1().Pods(n.ns).Delete(n.t.Context(), pod.Name, metav1.DeleteOptions{}); err != nil {
-			n.t.Fatal("Deleting a Pod: ", err)
+			n.t.Fatal("delete a Pod: ", err)
 		}
 	}
 }

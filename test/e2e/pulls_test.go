@@ -15,9 +15,9 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// A private image becomes a Ready Revision, the first and only one: its tag is
-// resolved and its layers are pulled with the one credential of the platform.
-func TestPullOfAPrivateImageIsOneRevision(t *testing.T) {
+// A Service with a private image becomes Ready with its first and only Revision: its tag
+// is resolved and its layers are pulled with the platform's credential.
+func TestPullOfPrivateImageIsOneRevision(t *testing.T) {
 	t.Parallel()
 	p := newPuller(t, mainRegistry)
 	p.grant()
@@ -35,24 +35,24 @@ func TestPullOfAPrivateImageIsOneRevision(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := revision.Status.ContainerStatuses; len(got) != 1 || got[0].ImageDigest != app.byDigest() {
-		t.Errorf("The tag was resolved to %+v, want %s", got, app.byDigest())
+		t.Errorf("tag was resolved to %+v, want %s", got, app.byDigest())
 	}
 	app.checkReads(0, "the tag", app.tagRead)
 	app.checkReads(0, "the digest", app.digestRead)
 }
 
-// With a wrong password users see the registry's refusal in their Revision. When
-// the platform corrects the source, the same Revision comes up.
+// With a wrong password users see the registry's error in their Revision. After the
+// platform corrects the source, the same Revision becomes Ready.
 func TestPullAfterRotationAtTheSource(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		reference func(pushed) string
 		seen      func(*tenant)
 	}{
-		// Knative's controller is refused, before there is any Pod.
+		// Knative's controller is rejected before there is a Pod.
 		"tag": {pushed.byTag, func(n *tenant) { n.waitForRevision("app", "ContainerMissing", "401 Unauthorized") }},
-		// The node is. Knative does not call that a failure before its
-		// progress deadline has passed, so users find it in the Pod.
+		// The node is rejected. Knative does not report a failure before its progress
+		// deadline, so users find it in the Pod.
 		"digest": {pushed.byDigest, func(n *tenant) { n.waitForPod("app", "cannot pull", cannotPull) }},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -66,7 +66,7 @@ func TestPullAfterRotationAtTheSource(t *testing.T) {
 
 			n.serve("app", []string{test.reference(app)})
 			test.seen(n)
-			app.waitForRefusal(0, p.name, func(env.RegistryRequest) bool { return true })
+			app.waitForRejection(0, p.name, func(env.RegistryRequest) bool { return true })
 			app.checkNoReads(0)
 
 			p.keepSource(p.secret(p.name, "second"))
@@ -74,34 +74,35 @@ func TestPullAfterRotationAtTheSource(t *testing.T) {
 			n.checkRevisions("app", 1)
 			n.waitForPod("app", "is Ready", isReady)
 			if after := n.waitForAnyCopy(p.name); after.UID != before.UID {
-				t.Error("The copy was made anew, want it rotated in place")
+				t.Error("the copy was recreated, want it rotated in place")
 			}
 			app.checkReads(0, "the digest", app.digestRead)
 		})
 	}
 }
 
-// A Revision of before the opt-in is immutable and names no pull secret. Scaled
-// from zero, its Pod pulls through the ServiceAccount that the product has bound.
+// A Revision from before the opt-in is immutable and names no pull secret. When it scales
+// from zero, its Pod pulls with the entries that the controller added to its
+// ServiceAccount.
 func TestPullOfAnOldRevisionThroughItsServiceAccount(t *testing.T) {
 	t.Parallel()
 	p := newPuller(t, mainRegistry)
 	n := newTenant(t, p.granted())
 	app := p.push("app")
-	// Somebody's own credential, by hand in the ServiceAccount.
+	// A user's own credential in the ServiceAccount.
 	n.keepOwn(p.secret("by-hand", "first"))
 	n.setAccountSecrets("by-hand")
-	n.serve("app", []string{app.byTag()}, soonZero)
+	n.serve("app", []string{app.byTag()}, scalesToZeroSoon)
 	n.waitForReady("app")
 	n.waitForZero("app")
 
-	// It goes, and at the registry its password, too.
+	// It is deleted, and so is its password at the registry.
 	n.setAccountSecrets()
 	n.dropOwn("by-hand")
 	p.setPassword("second")
 	p.keepSource(p.secret(p.name, "second"))
 	p.grant()
-	// The mode that concerns ServiceAccounts alone and makes no Revision.
+	// This mode concerns only ServiceAccounts and creates no Revision.
 	n.annotateNamespace(pullsecrets.InjectAnnotation, "disabled")
 	n.annotateNamespace(pullsecrets.ServiceAccountsAnnotation, "default")
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, p.name)
@@ -116,15 +117,15 @@ func TestPullOfAnOldRevisionThroughItsServiceAccount(t *testing.T) {
 	n.checkList("app")
 }
 
-// A Revision of before the opt-in that names a Secret pulls through the copy of
-// that name, which has taken the place of the Secret.
+// A Revision from before the opt-in that names a Secret pulls with the copy that replaced
+// this Secret.
 func TestPullOfAnOldRevisionThroughTheCopyOfTheSameName(t *testing.T) {
 	t.Parallel()
 	p := newPuller(t, mainRegistry)
 	n := newTenant(t, p.granted())
 	app := p.push("app")
 	n.keepOwn(p.secret(p.name, "first"))
-	n.serve("app", []string{app.byTag()}, soonZero, naming(p.name))
+	n.serve("app", []string{app.byTag()}, scalesToZeroSoon, naming(p.name))
 	n.waitForReady("app")
 	n.waitForZero("app")
 
@@ -142,15 +143,15 @@ func TestPullOfAnOldRevisionThroughTheCopyOfTheSameName(t *testing.T) {
 	n.checkRevisions("app", 1)
 }
 
-// Kubernetes lets a Pod use the pull secrets of its ServiceAccount only if the
-// Pod names none. So the first one that is named for the app takes the
-// sidecar's away, and Knative does not notice: it resolves tags with both.
+// A Pod gets the pull secrets of its ServiceAccount only if it names none. So the first
+// one for the app hides the sidecar's, and Knative does not notice: it resolves tags with
+// both.
 func TestPullFromTwoRegistriesAvoidsTheServiceAccountTrap(t *testing.T) {
 	t.Parallel()
 	apps, sidecars := newPuller(t, mainRegistry), newPuller(t, otherRegistry)
 	apps.grant()
 
-	t.Run("without the product", func(t *testing.T) {
+	t.Run("without injection", func(t *testing.T) {
 		n := newTenant(t, env.Labelled(pullsecrets.ExcludeLabel, "true"))
 		n.keepOwn(apps.secret("apps", "first"))
 		n.keepOwn(sidecars.secret("sidecars", "first"))
@@ -161,10 +162,10 @@ func TestPullFromTwoRegistriesAvoidsTheServiceAccountTrap(t *testing.T) {
 		n.waitForPod("two", "cannot pull", cannotPull)
 		n.checkList("two", "apps")
 		sidecar.checkReads(0, "the tag", sidecar.tagRead)
-		sidecar.waitForRefusal(0, "", sidecar.digestRead)
+		sidecar.waitForRejection(0, "", sidecar.digestRead)
 		for _, r := range sidecar.requests(0) {
 			if r.Granted() && sidecar.digestRead(r) {
-				t.Errorf("The node has pulled the sidecar: %s; then this shows no trap", r)
+				t.Errorf("node pulled the sidecar: %s; so this test shows nothing", r)
 			}
 		}
 	})
@@ -184,21 +185,21 @@ func TestPullFromTwoRegistriesAvoidsTheServiceAccountTrap(t *testing.T) {
 	})
 }
 
-// A credential for "docker.io" is one that a node uses for Docker Hub, and that
-// Knative's tag resolution never finds: it asks index.docker.io.
+// The kubelet uses a credential for "docker.io" for Docker Hub, but Knative's tag
+// resolution does not find it: it uses index.docker.io.
 func TestPullFromDockerHubByItsAlias(t *testing.T) {
 	t.Parallel()
 	env.Get(t).Need(t, env.DockerHub)
 	p := newPuller(t, dockerHub)
 	p.grant()
 
-	t.Run("without the product", func(t *testing.T) {
+	t.Run("without injection", func(t *testing.T) {
 		n := newTenant(t, env.Labelled(pullsecrets.ExcludeLabel, "true"))
 		n.keepOwn(p.secret("hub", "first"))
 		app := p.push("without")
 		n.serve("app", []string{app.byTag()}, naming("hub"))
 		n.waitForRevision("app", "ContainerMissing", "401 Unauthorized")
-		app.waitForRefusal(0, "", app.tagRead)
+		app.waitForRejection(0, "", app.tagRead)
 		app.checkNoReads(0)
 	})
 	t.Run("with it", func(t *testing.T) {
@@ -213,13 +214,13 @@ func TestPullFromDockerHubByItsAlias(t *testing.T) {
 	})
 }
 
-// After a revocation no new pull succeeds: not of a Revision that was Ready
-// before and whose image is on the node, and not of a new one.
-func TestPullAfterRevocationIsRefused(t *testing.T) {
+// After a revocation no new pull succeeds: neither of a Revision that was Ready and whose
+// image is on the node, nor of a new one.
+func TestPullAfterRevocationIsRejected(t *testing.T) {
 	t.Parallel()
 	for name, revoke := range map[string]func(*puller, *tenant){
 		"the ClusterPullSecret is deleted": func(p *puller, _ *tenant) { p.withdraw() },
-		"the namespace is not selected any more": func(p *puller, _ *tenant) {
+		"the namespace is no longer selected": func(p *puller, _ *tenant) {
 			p.patchGrant(map[string]any{"namespaceSelector": map[string]any{"matchLabels": map[string]any{teamLabel: "others"}}})
 		},
 	} {
@@ -239,7 +240,7 @@ func TestPullAfterRevocationIsRefused(t *testing.T) {
 			n.serve("new", []string{fresh.byTag()})
 			n.waitForPod("old", "cannot pull", cannotPull)
 			n.waitForRevision("new", "ContainerMissing", "401 Unauthorized")
-			old.waitForRefusal(beforeOld, "", old.digestRead)
+			old.waitForRejection(beforeOld, "", old.digestRead)
 			old.checkNoReads(beforeOld)
 			fresh.checkNoReads(beforeNew)
 		})

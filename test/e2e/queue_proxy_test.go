@@ -26,7 +26,7 @@ func setQueueProxy(t *testing.T, e *env.Env, image string) {
 		_, err := e.Kube.CoreV1().ConfigMaps("knative-serving").Patch(ctx, "config-deployment", types.MergePatchType,
 			encode(map[string]any{"data": map[string]any{"queue-sidecar-image": image}}), metav1.PatchOptions{FieldManager: user})
 		if err != nil {
-			t.Error("Changing Knative's settings: ", err)
+			t.Error("update Knative's settings: ", err)
 		}
 	}
 	before := queueProxy(t, e)
@@ -43,11 +43,11 @@ func queueProxy(t *testing.T, e *env.Env) string {
 	return settings.Data["queue-sidecar-image"]
 }
 
-// With inject: auto the image of the queue-proxy counts, which no template has. Where the
-// platform team moves it to another registry, new and changed Services get the credential
-// for it, those that do not work get it too, and those that work are left alone. The test
-// does not run beside others, which have Revisions of their own.
-func TestAutoHeedsTheQueueProxy(t *testing.T) {
+// With inject: auto the image of the queue-proxy counts, which no template contains. If
+// the platform team moves it to another registry, new and changed Services get the
+// credential for it, failing ones too, and working ones are left alone. The test is not
+// parallel, because the change affects the Revisions of others.
+func TestAutoCoversTheQueueProxy(t *testing.T) {
 	e := env.Get(t)
 	elsewhere, auto := imageElsewhere(t), annotated(pullsecrets.InjectAnnotation, "auto")
 	const mirror = "mirror.example.net/knative/queue"
@@ -60,7 +60,7 @@ func TestAutoHeedsTheQueueProxy(t *testing.T) {
 	n.checkLedger("app", map[string]string{before: "clusterpullsecret/" + before})
 	n.waitForReady("app")
 	if e.Registries != nil || e.Kind == env.Existing {
-		return // A node would need that image.
+		return // A node would need this image.
 	}
 	broken := newTenant(t, platforms[0].granted(), env.Labelled(env.RevisionsLabel, env.RevisionsFail))
 	broken.applyAs("by-digest.yaml", "app", running(elsewhere, "", ""), auto)
@@ -69,7 +69,7 @@ func TestAutoHeedsTheQueueProxy(t *testing.T) {
 
 	setQueueProxy(t, e, mirror)
 	broken.waitForCopy(after, "one")
-	broken.waitForList("app", after, before) // What is not declared any more stays.
+	broken.waitForList("app", after, before) // Entries that are no longer declared stay.
 	n.waitForCopy(after, "one")
 	eventually(t, func(context.Context) error {
 		a := n.askToCreate("by-digest.yaml", dryRun, named("new"), running(elsewhere, "", ""), auto).succeeded(t)
@@ -85,7 +85,7 @@ func TestAutoHeedsTheQueueProxy(t *testing.T) {
 	n.checkList("app", after)
 }
 
-// The controller reads of Knative's settings what it goes by, and nothing else.
+// The controller can read only the settings of Knative that it needs.
 func TestControllerReadsKnativesImages(t *testing.T) {
 	t.Parallel()
 	e := env.Get(t)
@@ -98,15 +98,15 @@ func TestControllerReadsKnativesImages(t *testing.T) {
 		return metav1.ListOptions{FieldSelector: "metadata.name=" + name}
 	}
 	if found, err := settings.List(t.Context(), only("config-deployment")); err != nil || len(found.Items) != 1 {
-		t.Errorf("Listing config-deployment: %v", err)
+		t.Errorf("list config-deployment: %v", err)
 	}
 	for what, options := range map[string]metav1.ListOptions{"all": {}, "config-defaults": only("config-defaults")} {
 		if _, err := settings.List(t.Context(), options); !apierrors.IsForbidden(err) {
-			t.Errorf("Listing %s of Knative's settings: %v, want it forbidden", what, err)
+			t.Errorf("list %s of Knative's settings: %v, want it forbidden", what, err)
 		}
 	}
 	_, err = settings.Patch(t.Context(), "config-deployment", types.MergePatchType, encode(labelled("x")), metav1.PatchOptions{DryRun: dryRun})
 	if !apierrors.IsForbidden(err) {
-		t.Errorf("Changing Knative's settings: %v, want it forbidden", err)
+		t.Errorf("update Knative's settings: %v, want it forbidden", err)
 	}
 }

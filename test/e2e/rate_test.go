@@ -18,28 +18,28 @@ import (
 )
 
 const (
-	// fastRate is ten times the rate as shipped, so that the test ends soon.
+	// fastRate is ten times the default rate, to keep the test short.
 	fastRate, perSecond = "600", 10
-	// slowRate is one that hardly lets anything pass: one Service each minute.
+	// slowRate is one Service per minute, which nearly stops the backfill.
 	slowRate = "1"
-	// notReady is how many of the Services are not Ready.
+	// notReady is the number of Services that are not Ready.
 	notReady = 20
-	// head is how many Services may go before those that are not Ready once the
-	// line moves: one whose turn had come already.
+	// head is the number of Services that may precede those that are not Ready once the
+	// rate is raised: one whose turn had already come.
 	head = 1
-	// window is how long the rate is looked at, and lag how much longer than
-	// another one a write may take on a busy machine.
+	// window is the period over which the rate is checked, and lag the additional latency
+	// of a write on a busy machine.
 	window, lag = 10 * time.Second, 2 * time.Second
 )
 
-// TestBackfillKeepsTheRate opts a namespace of 200 Services in, and looks when
-// each was written: never faster than backfill-per-minute says, those first
-// that are not Ready, and in the end all of them.
+// TestBackfillKeepsTheRate opts in a namespace of 200 Services and checks when each was
+// written: never faster than backfill-per-minute, Services that are not Ready first, and
+// all of them in the end.
 func TestBackfillKeepsTheRate(t *testing.T) {
-	env.Get(t).Need(t, env.RequestCounts, env.RevisionFates)
+	env.Get(t).Need(t, env.RequestCounts, env.RevisionOutcomes)
 	n := newTenant(t)
 	shape := withoutPods(t, n.Env)
-	// The last ones are made when nothing becomes Ready any more.
+	// The last Services are created when no Service becomes Ready.
 	ready := func(i int) bool { return i < fleetSize-notReady }
 	n.makeFleet(fleetSize-notReady, shape)
 	n.labelNamespace(env.RevisionsLabel, env.RevisionsWait)
@@ -49,11 +49,11 @@ func TestBackfillKeepsTheRate(t *testing.T) {
 	n.waitForFleet("are known to Knative", func(svc *servingv1.Service) bool { return svc.Status.ObservedGeneration == svc.Generation })
 	o := newOperator(t)
 	defer o.restore()
-	counting := n.startTally()
+	counting := n.startCounting()
 
-	// All get in line before the line moves: the controller has come to all of
-	// them when it comes to one that is made later. How long that takes is the
-	// machine's affair, and so is how many have passed by then.
+	// All Services queue before the rate is raised: the controller has reconciled all of
+	// them when it reconciles one that is created later. How many are written meanwhile
+	// depends on the machine.
 	forming := time.Now()
 	o.set(map[string]string{backfillPerMinute: slowRate})
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
@@ -66,11 +66,11 @@ func TestBackfillKeepsTheRate(t *testing.T) {
 	writes := counting.fleetWrites()
 	slices.SortFunc(writes, func(a, b env.Request) int { return a.At.Compare(b.At) })
 	if len(writes) != fleetSize {
-		t.Errorf("The controller has written %d times, want once for each of %d Services", len(writes), fleetSize)
+		t.Errorf("controller wrote %d times, want once for each of %d Services", len(writes), fleetSize)
 	}
 	moving := slices.IndexFunc(writes, func(r env.Request) bool { return !r.At.Before(start) })
 	if moving < 0 {
-		t.Fatalf("All %d Services were written while the line was forming", len(writes))
+		t.Fatalf("all %d Services were written while they queued", len(writes))
 	}
 	if allowed := 2 + int(start.Sub(forming)/time.Minute); moving > allowed {
 		t.Errorf("%d Services were written in %s, want %d at most at %s per minute", moving, start.Sub(forming), allowed, slowRate)
@@ -82,27 +82,27 @@ func TestBackfillKeepsTheRate(t *testing.T) {
 		place[r.Name] = i + 1
 	}
 	for i := range fleetSize {
-		// Those that passed before have no place.
+		// Those written before have no place.
 		if name := fleet.Name(i); !ready(i) && place[name] > notReady+head {
-			t.Errorf("Service %s, which was not Ready, was written as number %d, want it among the first %d", name, place[name], notReady+head)
+			t.Errorf("Service %s, which was not Ready, was written as number %d, want among the first %d", name, place[name], notReady+head)
 		}
 	}
 	t.Logf("%d Services were written within %s", len(writes), writes[len(writes)-1].At.Sub(writes[0].At).Round(time.Millisecond))
 }
 
-// checkRate checks that neither since the start nor in any window there were
-// more writes than the rate allows, and one.
+// checkRate checks that there were at most one more writes than the rate allows, both
+// since the start and in any window.
 func checkRate(t *testing.T, writes env.Requests, start time.Time) {
 	t.Helper()
 	allowed := func(d time.Duration) int { return int(d.Seconds()*perSecond) + 1 }
 	first := 0
 	for last, r := range writes {
-		// No write comes before its turn, so this holds however long it takes.
+		// No write precedes its turn, so this holds however long writes take.
 		if got, since := last+1, max(0, r.At.Sub(start)); got > head+allowed(since) {
 			t.Errorf("%d Services were written in the first %s, want %d at most", got, since, head+allowed(since))
 			return
 		}
-		// Some writes take longer than others, which can bring them together.
+		// Differences in latency can bring writes closer together.
 		for r.At.Sub(writes[first].At) >= window {
 			first++
 		}

@@ -19,24 +19,25 @@ import (
 func (p *platform) dropSource() {
 	p.t.Helper()
 	if err := p.Kube.CoreV1().Secrets(pullsecrets.SourcesNamespace).Delete(p.t.Context(), p.name, metav1.DeleteOptions{}); err != nil {
-		p.t.Fatal("Deleting the source: ", err)
+		p.t.Fatal("delete the source: ", err)
 	}
 }
 
-// makeSource makes the source anew, of a kind that can be changed in no other way.
+// makeSource recreates the source as an immutable Secret.
 func (p *platform) makeSource(password string) {
 	p.t.Helper()
 	source := pullSecret(p.name, "registry.example.com", password)
 	source.Immutable = new(true)
 	if _, err := p.Kube.CoreV1().Secrets(pullsecrets.SourcesNamespace).Create(p.t.Context(), source, metav1.CreateOptions{FieldManager: user}); err != nil {
-		p.t.Fatal("Making the source: ", err)
+		p.t.Fatal("create the source: ", err)
 	}
 }
 
-// An immutable source is rotated by deleting and making it again. While it is gone the
-// last good copies stay and the status says so; the same credential costs no write,
-// and another one reaches the copies in place, with a pause between or without.
-func TestSourceIsMadeAnew(t *testing.T) {
+// An immutable source is rotated by deleting and recreating it. While it is missing, the
+// last good copies are kept and the status reports it. The same credential causes no
+// write, and a new one is written to the copies in place, with and without a pause in
+// between.
+func TestRecreatedSourceUpdatesCopiesInPlace(t *testing.T) {
 	t.Parallel()
 	p := barePlatform(t)
 	p.makeSource("one")
@@ -44,16 +45,17 @@ func TestSourceIsMadeAnew(t *testing.T) {
 	p.grant()
 	before := n.waitForCopy(p.name, "one")
 	if before.Immutable != nil {
-		t.Error("The copy is immutable too, want it written in place later")
+		t.Error("copy is immutable too, so it cannot be updated in place")
 	}
 	p.waitForStatus("1/1", selects(1))
 	unwritten := func(when string) {
 		t.Helper()
-		// The controller tells of a later mistake, so it has come to the Namespace again.
+		// The controller has reported a later mistake, so it has reconciled the Namespace
+		// again.
 		n.annotateNamespace(pullsecrets.SecretsAnnotation, p.name+", Not-"+when)
 		n.waitForEvent(n.namespace(), "InvalidAnnotation", "Not-"+when)
 		if now := n.copyOf(p.name); now == nil || now.ResourceVersion != before.ResourceVersion {
-			t.Errorf("The copy has become %v, want it left alone", now)
+			t.Errorf("copy has changed: %v", now)
 		}
 	}
 
@@ -77,6 +79,6 @@ func TestSourceIsMadeAnew(t *testing.T) {
 func checkInPlace(t *testing.T, before, after *corev1.Secret) {
 	t.Helper()
 	if after.UID != before.UID || after.Immutable != nil {
-		t.Errorf("The copy has become %v, want it written in place", after.ObjectMeta)
+		t.Errorf("copy is %v, want it updated in place", after.ObjectMeta)
 	}
 }

@@ -26,15 +26,15 @@ import (
 	"pullsecrets.dev/test/pages"
 )
 
-// registriesPage is followed to the letter.
+// registriesPage is followed literally.
 const registriesPage = "registries.md"
 
-// Each recipe makes a source that is accepted, and copies that hold the login.
+// Each recipe creates an accepted source, and copies with the login.
 func TestRegistryRecipes(t *testing.T) {
 	t.Parallel()
 	const key = `{"type": "service_account", "private_key": "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n"}`
 	for heading, recipe := range map[string]struct {
-		// name is that of the source on the page.
+		// name is the name of the source on the page.
 		name  string
 		files map[string]string
 		want  map[string]string
@@ -64,7 +64,7 @@ func TestRegistryRecipes(t *testing.T) {
 			}
 			commands := pages.Blocks(section(t, registriesPage, heading), "sh")
 			if len(commands) != 1 {
-				t.Fatalf("The recipe has %d blocks of commands, want 1", len(commands))
+				t.Fatalf("recipe has %d blocks of commands, want 1", len(commands))
 			}
 			r.follow(commands[0])
 			p.grant()
@@ -74,13 +74,13 @@ func TestRegistryRecipes(t *testing.T) {
 	}
 }
 
-// waitForLogins waits for a copy that holds exactly these.
+// waitForLogins waits for a copy with exactly these logins.
 func (n *tenant) waitForLogins(name string, want map[string]string) {
 	n.t.Helper()
 	eventually(n.t, func(context.Context) error {
 		copied := n.copyOf(name)
 		if copied == nil {
-			return fmt.Errorf("there is no Secret %s", name)
+			return fmt.Errorf("Secret %s does not exist", name)
 		}
 		if got := logins(copied); !maps.Equal(got, want) {
 			return fmt.Errorf("Secret %s has the logins %q, want %q", name, got, want)
@@ -89,9 +89,9 @@ func (n *tenant) waitForLogins(name string, want map[string]string) {
 	})
 }
 
-// External Secrets Operator makes the source from the manifests of the page. Its kinds
-// are not there; what it does with them is: it fills in the template with what the
-// generator gives, again and again, and every new token reaches the copies in place.
+// External Secrets Operator creates the source from the manifests of the page. The test
+// simulates the operator: it repeatedly fills the template with the output of the
+// generator, and every new token is written to the copies in place.
 func TestSourceRefreshedByExternalSecrets(t *testing.T) {
 	t.Parallel()
 	var manifests []*unstructured.Unstructured
@@ -99,13 +99,13 @@ func TestSourceRefreshedByExternalSecrets(t *testing.T) {
 		manifests = append(manifests, parse(t, registriesPage, text)...)
 	}
 	if len(manifests) == 0 {
-		t.Fatal("The page has no manifests")
+		t.Fatal("the page has no manifests")
 	}
 	for _, manifest := range manifests {
 		t.Run(manifest.GetName(), func(t *testing.T) {
 			t.Parallel()
 			if manifest.GetKind() != "ExternalSecret" || manifest.GetNamespace() != pullsecrets.SourcesNamespace {
-				t.Fatalf("It is a %s in namespace %s, want an ExternalSecret where sources lie", manifest.GetKind(), manifest.GetNamespace())
+				t.Fatalf("manifest is a %s in namespace %s, want an ExternalSecret in the namespace of sources", manifest.GetKind(), manifest.GetNamespace())
 			}
 			p := barePlatform(t)
 			n := newTenant(t, optedIn(p.name), p.granted())
@@ -113,7 +113,7 @@ func TestSourceRefreshedByExternalSecrets(t *testing.T) {
 			p.grant()
 			registry := p.waitForStatus("Ready", (*v1alpha1.ClusterPullSecret).IsReady).Status.Registries
 			if len(registry) != 1 {
-				t.Fatalf("The source is for %q, want one registry", registry)
+				t.Fatalf("source is for %q, want one registry", registry)
 			}
 			n.waitForToken(p.name, "first")
 			before := n.copyOf(p.name)
@@ -123,7 +123,7 @@ func TestSourceRefreshedByExternalSecrets(t *testing.T) {
 			p.keepSource(externalSecret(t, p.name, manifest, "second"))
 			n.waitForToken(p.name, "second")
 			if now := n.copyOf(p.name); now.UID != before.UID || slices.ContainsFunc(slices.Collect(maps.Keys(now.Labels)), ofTheOperator) {
-				t.Errorf("The copy has become %v, want it written in place and without labels of the source", now.ObjectMeta)
+				t.Errorf("copy is %v, want it updated in place, without labels of the source", now.ObjectMeta)
 			}
 			n.waitForReady("app")
 			n.checkRevisions("app", 1)
@@ -138,7 +138,7 @@ func (n *tenant) waitForToken(name, token string) {
 	eventually(n.t, func(context.Context) error {
 		copied := n.copyOf(name)
 		if copied == nil {
-			return fmt.Errorf("there is no Secret %s", name)
+			return fmt.Errorf("Secret %s does not exist", name)
 		}
 		for _, login := range logins(copied) {
 			if !strings.HasSuffix(login, ":"+token) {
@@ -149,7 +149,8 @@ func (n *tenant) waitForToken(name, token string) {
 	})
 }
 
-// externalSecret is what the operator makes of an ExternalSecret, under another name.
+// externalSecret returns the Secret that the operator creates from an ExternalSecret,
+// under another name.
 func externalSecret(t *testing.T, name string, manifest *unstructured.Unstructured, token string) *corev1.Secret {
 	t.Helper()
 	kind, _, _ := unstructured.NestedString(manifest.Object, "spec", "target", "template", "type")
@@ -175,8 +176,8 @@ func externalSecret(t *testing.T, name string, manifest *unstructured.Unstructur
 	return secret
 }
 
-// The commands that rotate a credential return when every copy has it, and those that
-// revoke it when the copies are gone.
+// The documented commands to rotate a credential return when every copy has it, and those
+// to revoke it when the copies are gone.
 func TestRotatingAndRevokingAsDocumented(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
@@ -194,21 +195,21 @@ func TestRotatingAndRevokingAsDocumented(t *testing.T) {
 	}
 	now := n.copyOf(p.name)
 	if got, want := logins(now), map[string]string{"ghcr.io": "robot:new"}; now.UID != before.UID || !maps.Equal(got, want) {
-		t.Errorf("The copy has the logins %q, want %q, in place", got, want)
+		t.Errorf("the copy has the logins %q, want %q, in place", got, want)
 	}
 	n.waitForReady("app")
 	n.checkRevisions("app", 1)
 
 	revoking := pages.Blocks(section(t, "credentials.md", "Revoking"), "sh")
 	if len(revoking) != 2 {
-		t.Fatalf("There are %d ways to revoke, want 2", len(revoking))
+		t.Fatalf("page has %d ways to revoke, want 2", len(revoking))
 	}
 	for _, commands := range revoking {
 		n.labelNamespace(teamLabel, p.name)
 		n.waitForLogins(p.name, map[string]string{"ghcr.io": "robot:new"})
 		r.follow(commands)
 		if n.copyOf(p.name) != nil {
-			t.Errorf("The copy is still there after\n%s", commands)
+			t.Errorf("copy still exists after\n%s", commands)
 		}
 	}
 	n.checkList("app", p.name)

@@ -22,7 +22,7 @@ import (
 	"pullsecrets.dev/test/fleet"
 )
 
-// makeNamespaces makes many namespaces that the platform grants to.
+// makeNamespaces creates many namespaces that the platform grants the credential to.
 func (p *platform) makeNamespaces(count int) []string {
 	p.t.Helper()
 	names := make([]string, count)
@@ -39,14 +39,14 @@ func (p *platform) makeNamespaces(count int) []string {
 		})
 	})
 	if err != nil {
-		p.t.Fatal("Making namespaces: ", err)
+		p.t.Fatal("create namespaces: ", err)
 	}
 	return names
 }
 
-// TestLeaderIsKilledDuringDistribution runs two replicas, as they are shipped, and
-// kills the one that leads when half of the copies are there. The other one takes
-// over when the leases have run out, and makes the other half.
+// TestLeaderIsKilledDuringDistribution runs two replicas with the default configuration
+// and kills the leader when half of the copies exist. The other one takes over when the
+// leases expire and creates the other half.
 func TestLeaderIsKilledDuringDistribution(t *testing.T) {
 	env.Get(t).Need(t, env.ProcessControl, env.RequestCounts)
 	const many, half = 60, 30
@@ -66,11 +66,11 @@ func TestLeaderIsKilledDuringDistribution(t *testing.T) {
 	holders := leader.waitForHolders(nil)
 	t.Cleanup(func() {
 		if err := p.Processes.Scale(context.WithoutCancel(t.Context()), "controller", 1); err != nil {
-			t.Error("Ending the second replica: ", err)
+			t.Error("end the second replica: ", err)
 		}
 	})
 	if err := p.Processes.Scale(t.Context(), "controller", 2); err != nil {
-		t.Fatal("Starting a second replica: ", err)
+		t.Fatal("start a second replica: ", err)
 	}
 	mark, err := p.Audit.Mark()
 	if err != nil {
@@ -80,7 +80,7 @@ func TestLeaderIsKilledDuringDistribution(t *testing.T) {
 	p.grant(func(spec *v1alpha1.ClusterPullSecretSpec) { spec.Always = &v1alpha1.Always{} })
 	eventually(t, func(context.Context) error {
 		if !leader.proxy.stopped() {
-			return fmt.Errorf("the leader has not made %d copies", half)
+			return fmt.Errorf("leader has not created %d copies", half)
 		}
 		return nil
 	})
@@ -89,7 +89,7 @@ func TestLeaderIsKilledDuringDistribution(t *testing.T) {
 	}
 	copies, err := p.Kube.CoreV1().Secrets(metav1.NamespaceAll).List(t.Context(), metav1.ListOptions{LabelSelector: pullsecrets.ClusterPullSecretLabel + "=" + p.name})
 	if err != nil || len(copies.Items) != half {
-		t.Errorf("The leader has left %d copies, want %d (%v)", len(copies.Items), half, err)
+		t.Errorf("leader left %d copies, want %d (%v)", len(copies.Items), half, err)
 	}
 	leader.waitForHolders(holders)
 	p.waitForStatus("60/60", func(c *v1alpha1.ClusterPullSecret) bool {
@@ -104,13 +104,13 @@ func TestLeaderIsKilledDuringDistribution(t *testing.T) {
 	writes := slices.DeleteFunc(all.By(pullsecrets.ControllerUser).Of("secrets").Writes(), func(r env.Request) bool { return r.Code >= http.StatusBadRequest })
 	for _, namespace := range namespaces {
 		if here := writes.In(namespace); len(here) != 1 || len(here.Verbs("create")) != 1 {
-			t.Errorf("In namespace %s Secrets were written %d times, want one that was created:\n%s", namespace, len(here), here)
+			t.Errorf("Secrets in namespace %s were written %d times, want one create:\n%s", namespace, len(here), here)
 		}
 	}
 }
 
-// waitForHolders waits until each of the controller's leases is held, and by somebody
-// else than before. It returns who holds which.
+// waitForHolders waits until each of the controller's leases has a holder, and another
+// one than before. It returns the holders.
 func (c *faultyController) waitForHolders(before map[string]string) map[string]string {
 	c.t.Helper()
 	const reconcilers = 3

@@ -13,12 +13,12 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// atRest is how long nothing happens.
+// atRest is how long nothing may happen.
 const atRest = 30 * time.Second
 
-// Where nothing changes, the controller writes nothing, whatever state Services
-// are in. It is not parallel, because other tests make things happen.
-func TestNothingIsWrittenAtRest(t *testing.T) {
+// While nothing changes, the controller writes nothing, whatever the state of Services.
+// The test is not parallel, because other tests cause changes.
+func TestControllerWritesNothingAtRest(t *testing.T) {
 	env.Get(t).Need(t, env.RequestCounts)
 	n := newTenant(t)
 	n.applyAs("by-digest.yaml", "converged")
@@ -39,7 +39,7 @@ func TestNothingIsWrittenAtRest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Time is what this is about: that nothing happens in it.
+	// The passage of time is what is tested here.
 	select {
 	case <-time.After(atRest):
 	case <-t.Context().Done():
@@ -49,6 +49,6 @@ func TestNothingIsWrittenAtRest(t *testing.T) {
 		t.Fatal(err)
 	}
 	if writes := requests.By(pullsecrets.ControllerUser).Writes(); len(writes) > 0 {
-		t.Errorf("In %s at rest the controller has written:\n%s\nwant nothing but leases", atRest, writes)
+		t.Errorf("in %s at rest the controller wrote:\n%s\nwant only leases", atRest, writes)
 	}
 }

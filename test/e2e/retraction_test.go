@@ -11,9 +11,9 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
-// What a Service no longer declares is taken away at once, because its owner
-// asked; and nothing but that.
-func TestServiceRetraction(t *testing.T) {
+// Entries that a Service no longer declares are removed immediately, because its owner
+// asked for it, and no others.
+func TestEntriesThatServiceNoLongerDeclaresAreRemoved(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, withoutAdmission)
 	n.apply("own-entries.yaml")
@@ -22,7 +22,7 @@ func TestServiceRetraction(t *testing.T) {
 	n.waitForList("app", "own-b", "own-a", "ghcr", "quay")
 	n.waitForReady("app")
 
-	counting := n.startTally()
+	counting := n.startCounting()
 	n.annotate("app", pullsecrets.SecretsAnnotation, "quay")
 	n.waitForList("app", "own-b", "own-a", "quay")
 	n.checkLedger("app", map[string]string{"quay": "service"})
@@ -34,15 +34,15 @@ func TestServiceRetraction(t *testing.T) {
 	n.checkLedger("app", nil)
 }
 
-// What a Namespace no longer declares stays in the Services that are there: to
-// take it away would roll out a Revision of each for no one's benefit.
-func TestNamespaceRetractionTakesNothingAway(t *testing.T) {
+// Entries that a Namespace no longer declares stay in existing Services: removing them
+// would create Revisions without a benefit.
+func TestEntriesThatNamespaceNoLongerDeclaresStay(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, withoutAdmission, optedIn("ghcr, quay"))
 	n.apply("by-digest.yaml")
 	n.waitForList("app", "ghcr", "quay")
 	n.waitForReady("app")
-	counting, generation := n.startTally(), n.get("app").GetGeneration()
+	counting, generation := n.startCounting(), n.get("app").GetGeneration()
 
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "quay")
 	n.settle("quay")

@@ -15,16 +15,16 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// A Secret that does not exist or is of the wrong type is reported, and its name
-// is injected all the same: Kubernetes ignores it, and when the Secret comes or
-// is corrected, that must not cost a Revision.
+// A Secret that does not exist or has the wrong type is reported, and its name is still
+// injected: Kubernetes ignores it, and creating or correcting the Secret must not cause a
+// Revision.
 func TestMissingAndWrongSecretsAreReported(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, withoutAdmission)
 	n.apply("secrets.yaml")
 	n.apply("by-digest.yaml")
 	n.waitForReady("app")
-	counting := n.startTally()
+	counting := n.startCounting()
 
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "good, absent, opaque")
 
@@ -37,14 +37,14 @@ func TestMissingAndWrongSecretsAreReported(t *testing.T) {
 	if requests, known := counting.requests(); known {
 		secrets := requests.Of("secrets")
 		if len(secrets) == 0 || len(secrets) != len(secrets.In(n.ns).Verbs("list")) {
-			t.Errorf("The controller asked this of Secrets:\n%s\nwant nothing but tables of this namespace", secrets)
+			t.Errorf("controller sent these requests for Secrets:\n%s\nwant only tables of this namespace", secrets)
 		}
 	}
 }
 
-// The controller keeps copies of credentials, so its rights to Secrets are wide. It
-// has none by which they would become wider, or by which it could run anything.
-func TestControllerRightsEndSomewhere(t *testing.T) {
+// The controller manages copies of credentials, so it has wide rights to Secrets. It has
+// no right with which it could widen its rights or run workloads.
+func TestControllerCannotWidenItsRights(t *testing.T) {
 	t.Parallel()
 	e := env.Get(t)
 	for _, right := range []authorizationv1.ResourceAttributes{
@@ -74,7 +74,7 @@ func TestControllerRightsEndSomewhere(t *testing.T) {
 			t.Fatal(err)
 		}
 		if answer.Status.Allowed {
-			t.Errorf("The controller may %s %s/%s (%s), want it to have no such right", right.Verb, right.Resource, right.Subresource, answer.Status.Reason)
+			t.Errorf("controller may %s %s/%s (%s)", right.Verb, right.Resource, right.Subresource, answer.Status.Reason)
 		}
 	}
 }

@@ -17,14 +17,14 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// Kubernetes gives a ServiceAccount's pull secrets only to Pods that name none.
-// So they come along with the first entry, or that would take them away.
-func TestServiceAccountEntriesAreCarried(t *testing.T) {
+// Kubernetes adds a ServiceAccount's pull secrets only to Pods that name none. So they
+// are added with the first entry, which would otherwise hide them.
+func TestServiceAccountEntriesAreAddedWithTheFirst(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, withoutAdmission)
 	n.apply("service-accounts.yaml")
 	n.waitForReady("on-default", "on-robot", "with-own")
-	counting := n.startTally()
+	counting := n.startCounting()
 
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr, of-robot-a")
 
@@ -35,7 +35,7 @@ func TestServiceAccountEntriesAreCarried(t *testing.T) {
 	n.waitForList("on-robot", "ghcr", "of-robot-a", "of-robot-b")
 	n.checkLedger("on-robot", map[string]string{"ghcr": "namespace", "of-robot-a": "namespace", "of-robot-b": "serviceaccount/robot"})
 
-	// Its Pods never had the ServiceAccount's.
+	// Its Pods never got the ServiceAccount's.
 	n.waitForList("with-own", "own", "ghcr", "of-robot-a")
 	n.checkLedger("with-own", map[string]string{"ghcr": "namespace", "of-robot-a": "namespace"})
 	for _, name := range []string{"on-default", "on-robot", "with-own"} {
@@ -43,9 +43,9 @@ func TestServiceAccountEntriesAreCarried(t *testing.T) {
 	}
 }
 
-// They leave with the last entry for whose sake they came: Kubernetes gives them
-// to the Pods again.
-func TestServiceAccountEntriesLeaveWithTheLast(t *testing.T) {
+// They are removed with the last injected entry: then Kubernetes adds them to the Pods
+// again.
+func TestServiceAccountEntriesAreRemovedWithTheLast(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, withoutAdmission)
 	n.apply("service-accounts.yaml")
@@ -62,9 +62,9 @@ func TestServiceAccountEntriesLeaveWithTheLast(t *testing.T) {
 	n.checkLedger("on-robot", nil)
 }
 
-// A ServiceAccount that enforces mountable secrets refuses Pods that name
-// anything else than it lists. So nothing else is injected, and that is told.
-func TestEnforcedServiceAccount(t *testing.T) {
+// A ServiceAccount that enforces mountable secrets rejects Pods that name a Secret it
+// does not list. So no other Secret is injected, which is reported.
+func TestServiceAccountThatEnforcesSecretsLimitsInjection(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, withoutAdmission)
 	n.apply("enforced-account.yaml")
@@ -78,9 +78,9 @@ func TestEnforcedServiceAccount(t *testing.T) {
 	n.waitForReady("app")
 }
 
-// So it is with what ClusterPullSecrets grant to every Service, and with what covers
-// an image. What is bound to the ServiceAccount may be named, and is injected.
-func TestEnforcedServiceAccountAndGrants(t *testing.T) {
+// The same for credentials of ClusterPullSecrets, by always and by auto. A Secret that is
+// bound to the ServiceAccount may be named, and is injected.
+func TestServiceAccountThatEnforcesSecretsLimitsGrants(t *testing.T) {
 	t.Parallel()
 	platforms := covering(t, imageHere(t), imageHere(t))
 	always, auto := platforms[0], platforms[1]
@@ -89,7 +89,7 @@ func TestEnforcedServiceAccountAndGrants(t *testing.T) {
 	n.apply("enforced-account.yaml")
 	n.waitForCopy(always.name, "one")
 	n.waitForCopy(auto.name, "one")
-	n.waitUntilDeclared(always.name, auto.name) // For those of another ServiceAccount.
+	n.waitUntilDeclared(always.name, auto.name) // for Services with another ServiceAccount
 
 	a := n.askToCreate("by-digest.yaml", nil, named("new"), strict).succeeded(t)
 	a.checkList(t)
@@ -120,7 +120,7 @@ func TestEnforcedServiceAccountAndGrants(t *testing.T) {
 	n.checkPodSecrets("strict", "allowed", always.name, auto.name)
 }
 
-// strict is an edit that has a Service run as the ServiceAccount of that name.
+// strict is an edit that runs a Service as the ServiceAccount of that name.
 func strict(object *unstructured.Unstructured) {
 	if err := unstructured.SetNestedField(object.Object, "strict", "spec", "template", "spec", "serviceAccountName"); err != nil {
 		panic(err)

@@ -11,15 +11,15 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
-// An annotation on a Service gives this one the pull secrets, although its image
-// is given by tag: its owner asks for the Revision.
+// An annotation on a Service adds the pull secrets although its image is given by tag:
+// its owner asked for the Revision.
 func TestServiceOptIn(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, withoutAdmission)
 	n.apply("by-tag.yaml")
 	n.applyAs("by-tag.yaml", "neighbour")
 	n.waitForReady("app", "neighbour")
-	counting := n.startTally()
+	counting := n.startCounting()
 
 	n.annotate("app", pullsecrets.SecretsAnnotation, "ghcr")
 

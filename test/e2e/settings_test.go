@@ -20,7 +20,7 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// The settings of the product that tests change.
+// Settings that tests change.
 const (
 	settingsName = "config-pullsecrets"
 
@@ -29,15 +29,15 @@ const (
 	backfillPerMinute  = "backfill-per-minute"
 )
 
-// whileWanted is something that is done for as long as any test wants it.
-type whileWanted struct {
+// whileNeeded is a change that lasts as long as any test needs it.
+type whileNeeded struct {
 	mu    sync.Mutex
 	tests int
 	undo  func(context.Context, *testing.T)
 }
 
-// want does it, unless another test has had it done, until the test ends.
-func (w *whileWanted) want(t *testing.T, do func() (undo func(context.Context, *testing.T))) {
+// want makes the change until the test ends, unless another test has already made it.
+func (w *whileNeeded) want(t *testing.T, do func() (undo func(context.Context, *testing.T))) {
 	t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -54,11 +54,11 @@ func (w *whileWanted) want(t *testing.T, do func() (undo func(context.Context, *
 	})
 }
 
-var lifted whileWanted
+var lifted whileNeeded
 
-// liftRate takes the limit of the backfill away for as long as any test wants
-// that: one Service a second would be what the suite waits for most. A Service
-// that comes before the controller knows is late by a second and nothing else.
+// liftRate removes the limit of the backfill for as long as any test needs it: at one
+// Service per second, the suite would mostly wait. A Service that is created before the
+// controller observes the change is late by a second.
 func liftRate(t *testing.T, e *env.Env) {
 	t.Helper()
 	lifted.want(t, func() func(context.Context, *testing.T) {
@@ -88,35 +88,35 @@ func writeSettings(ctx context.Context, t *testing.T, e *env.Env, data map[strin
 	_, err := e.Kube.CoreV1().ConfigMaps(pullsecrets.SystemNamespace).Patch(ctx, settingsName, types.MergePatchType,
 		encode(map[string]any{"data": data}), metav1.PatchOptions{FieldManager: user})
 	if err != nil {
-		t.Errorf("Changing the settings: %v", err)
+		t.Errorf("update the settings: %v", err)
 	}
 }
 
-// An operator changes the settings of the product, which is felt everywhere, so
-// a test with one is never parallel.
+// operator changes the settings of the installation, which affects all namespaces, so a
+// test with one is never parallel.
 type operator struct {
 	*env.Env
 	t *testing.T
-	// witness is the name of a namespace that does not exist and that the
-	// settings in force exclude.
+	// witness is the name of a namespace that does not exist and that the current
+	// settings exclude.
 	witness string
 	before  map[string]string
 }
 
-// newOperator returns an operator, who has to restore the settings in the end.
+// newOperator returns an operator, which restores the settings at the end.
 func newOperator(t *testing.T) *operator {
 	t.Helper()
 	e := env.Get(t)
 	liftRate(t, e)
 	o := &operator{Env: e, t: t, witness: "openshift-witness-" + rand.String(5), before: readSettings(t.Context(), t, e)}
 	if value, found := o.before[excludedNamespaces]; found {
-		t.Fatalf("%s has %s: %q; the test starts from the settings as shipped", settingsName, excludedNamespaces, value)
+		t.Fatalf("%s has %s: %q; the test needs the default settings", settingsName, excludedNamespaces, value)
 	}
 	return o
 }
 
-// set changes these settings, puts all others back, and returns when the
-// controller follows them. It follows no exclusion of openshift-*.
+// set changes these settings, restores all others, and returns when the controller has
+// observed them. The controller then does not exclude openshift-*.
 func (o *operator) set(settings map[string]string) {
 	o.t.Helper()
 	data := make(map[string]any)
@@ -129,17 +129,16 @@ func (o *operator) set(settings map[string]string) {
 	o.witness = next
 }
 
-// restore puts all settings back, and returns when the controller follows them.
-// It is to be deferred.
+// restore restores all settings and returns when the controller has observed them.
+// Callers defer it.
 func (o *operator) restore() {
 	o.t.Helper()
 	o.change(nil)
 }
 
-// change writes the settings and waits until they are in force. That is seen by
-// a witness: a Service in a namespace that was excluded up to now and is not
-// any more, of which the controller therefore has something to say for the
-// first time.
+// change writes the settings and waits until they are in force. A witness shows this: a
+// Service in a namespace that was excluded before and no longer is, so the controller
+// reports something about it for the first time.
 func (o *operator) change(settings map[string]any) {
 	o.t.Helper()
 	witness := &tenant{Env: o.Env, t: o.t, ns: o.witness}

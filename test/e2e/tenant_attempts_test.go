@@ -22,8 +22,8 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// An intruder has the role "edit" in one Namespace, to which ours is granted and
-// theirs is not, and tries to get at theirs.
+// intruder is a user with the role "edit" in one Namespace, which is granted the
+// credential ours and not theirs, and who tries to get theirs.
 type intruder struct {
 	*tenant
 	as           *env.Env
@@ -31,9 +31,8 @@ type intruder struct {
 	ours, theirs *platform
 }
 
-// Whatever a tenant writes, a credential that the platform team has not granted to
-// the Namespace never gets there, and one that it has granted elsewhere is not
-// harmed.
+// Whatever a tenant writes, a credential that is not granted to its Namespace never gets
+// there, and credentials granted elsewhere are not affected.
 func TestTenantGetsNoForeignCredential(t *testing.T) {
 	t.Parallel()
 	ours, theirs := newPlatform(t), newPlatform(t)
@@ -43,7 +42,7 @@ func TestTenantGetsNoForeignCredential(t *testing.T) {
 	owner := newTenant(t, optedIn(theirs.name), theirs.granted())
 	kept := owner.waitForCopy(theirs.name, "foreign")
 	if !isForeign(kept) {
-		t.Fatal("The foreign credential is not recognized")
+		t.Fatal("the foreign credential is not recognized")
 	}
 
 	for what, try := range map[string]func(*intruder){
@@ -67,7 +66,7 @@ func TestTenantGetsNoForeignCredential(t *testing.T) {
 			_, err := secrets.Patch(t.Context(), theirs.name, types.MergePatchType, []byte(`{"data":null}`), metav1.PatchOptions{})
 			i.forbidden(err)
 		},
-		"makes a ClusterPullSecret": func(i *intruder) {
+		"creates a ClusterPullSecret": func(i *intruder) {
 			object := &v1alpha1.ClusterPullSecret{ObjectMeta: metav1.ObjectMeta{Name: i.ns}}
 			object.Spec.SecretRef = v1alpha1.SecretReference{Namespace: pullsecrets.SourcesNamespace, Name: theirs.name}
 			object.Spec.NamespaceSelector = &metav1.LabelSelector{}
@@ -89,7 +88,7 @@ func TestTenantGetsNoForeignCredential(t *testing.T) {
 		"forges a ledger": func(i *intruder) {
 			i.applyAs("by-digest.yaml", "app", annotated(pullsecrets.AddedAnnotation, fmt.Sprintf(`{%q:"clusterpullsecret/%s"}`, theirs.name, theirs.name)))
 		},
-		"makes a Secret that looks like the copy": func(i *intruder) {
+		"creates a Secret that looks like the copy": func(i *intruder) {
 			i.makeLabelled(theirs.name, theirs.name)
 			i.waitForNoCopy(theirs.name)
 		},
@@ -105,7 +104,7 @@ func TestTenantGetsNoForeignCredential(t *testing.T) {
 			i.patchOwn(ours.name, map[string]any{"metadata": map[string]any{"labels": map[string]any{pullsecrets.ClusterPullSecretLabel: theirs.name}}})
 			eventually(t, func(context.Context) error {
 				if now := i.copyOf(ours.name); now == nil || now.Labels[pullsecrets.ClusterPullSecretLabel] != ours.name {
-					return fmt.Errorf("the copy is not mended")
+					return fmt.Errorf("the copy is not restored")
 				}
 				return nil
 			})
@@ -125,7 +124,7 @@ func TestTenantGetsNoForeignCredential(t *testing.T) {
 			i.settled()
 			i.checkNothingForeign()
 			if now := owner.copyOf(theirs.name); now == nil || now.ResourceVersion != kept.ResourceVersion {
-				t.Errorf("The copy of Namespace %s has become %v, want it left alone", owner.ns, now)
+				t.Errorf("copy of Namespace %s has changed: %v", owner.ns, now)
 			}
 		})
 	}
@@ -152,7 +151,7 @@ func newIntruder(t *testing.T, ours, theirs *platform) *intruder {
 		t.Fatal(err)
 	}
 	i := &intruder{tenant: &tenant{Env: as, t: t, ns: n.ns}, as: as, cps: cps, ours: ours, theirs: theirs}
-	// The role works here as soon as the API server knows of it.
+	// The binding takes effect once the API server has observed it.
 	eventually(t, func(context.Context) error { return i.read(n.ns, ours.name) })
 	return i
 }
@@ -165,11 +164,11 @@ func (i *intruder) read(namespace, name string) error {
 func (i *intruder) forbidden(err error) {
 	i.t.Helper()
 	if !apierrors.IsForbidden(err) {
-		i.t.Errorf("The attempt ended with %v, want it forbidden", err)
+		i.t.Errorf("attempt returned %v, want Forbidden", err)
 	}
 }
 
-// makeLabelled makes a Secret that claims to be a copy.
+// makeLabelled creates a Secret that claims to be a copy.
 func (i *intruder) makeLabelled(name, clusterPullSecret string) {
 	i.t.Helper()
 	secret := pullSecret(name, "registry.example.com", "forged")
@@ -186,8 +185,8 @@ func (i *intruder) patchOwn(name string, change map[string]any) {
 	}
 }
 
-// settled waits until the controller has come to the Namespace once more: it mends
-// the copy, which is deleted for that.
+// settled waits until the controller has reconciled the Namespace again: it restores the
+// copy, which is deleted for this.
 func (i *intruder) settled() {
 	i.t.Helper()
 	if err := i.as.Kube.CoreV1().Secrets(i.ns).Delete(i.t.Context(), i.ours.name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
@@ -206,7 +205,7 @@ func (i *intruder) checkNothingForeign() {
 	}
 	for _, secret := range all.Items {
 		if isForeign(&secret) {
-			i.t.Errorf("Secret %s/%s holds the foreign credential", i.ns, secret.Name)
+			i.t.Errorf("Secret %s/%s contains the foreign credential", i.ns, secret.Name)
 		}
 	}
 }

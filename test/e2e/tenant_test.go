@@ -33,29 +33,28 @@ import (
 )
 
 const (
-	// patience is how long a test waits for what should happen. It is long,
-	// because it costs time only where the test fails.
-	patience = time.Minute
-	// glance is how often it looks.
+	// timeout is how long a test waits for a condition. It is long, because it costs time
+	// only if the test fails.
+	timeout = time.Minute
+	// glance is the polling interval.
 	glance = 50 * time.Millisecond
 )
 
 var services = schema.GroupVersionResource{Group: "serving.knative.dev", Version: "v1", Resource: "services"}
 
-// servicesResource names the same to env.Requests.
+// servicesResource is the same for env.Requests.
 const servicesResource = "services.serving.knative.dev"
 
-// A tenant is a namespace of the cluster for one test, and the person who works
-// there: most methods are what that person writes, waits for or looks at. A
-// method whose name begins with "check" looks once, one that begins with "wait"
-// until it is so.
+// tenant is a namespace of the cluster for one test and its user: most methods are what
+// the user writes, waits for or checks. Methods named check... check once; methods named
+// wait... poll.
 type tenant struct {
 	*env.Env
 	t  *testing.T
 	ns string
 }
 
-// newTenant makes a namespace in which the backfill goes at any speed.
+// newTenant creates a namespace without a rate limit of the backfill.
 func newTenant(t *testing.T, options ...env.NamespaceOption) *tenant {
 	t.Helper()
 	e := env.Get(t)
@@ -69,25 +68,24 @@ func optedIn(secrets string) env.NamespaceOption {
 	return env.Annotated(pullsecrets.SecretsAnnotation, secrets)
 }
 
-// eventually waits until it holds; the error says what is missing.
+// eventually waits until holds returns nil; its error says what is missing.
 func eventually(t *testing.T, holds func(ctx context.Context) error) {
 	t.Helper()
 	var missing error
-	err := wait.PollUntilContextTimeout(t.Context(), glance, patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), glance, timeout, true, func(ctx context.Context) (bool, error) {
 		err := holds(ctx)
 		if err == nil || ctx.Err() == nil {
-			missing = err // At the deadline it would only say that there is one.
+			missing = err // After the deadline the error would only be the deadline.
 		}
 		return err == nil, nil
 	})
 	if err != nil {
-		t.Fatalf("After %s still: %v", patience, missing)
+		t.Fatalf("After %s still: %v", timeout, missing)
 	}
 }
 
-// retryOnConflict makes a change that reads, changes and writes back, until nobody
-// else has written in between: Knative's controller writes the status of a new
-// Service again and again.
+// retryOnConflict retries a read-modify-write on conflicts: Knative's controller keeps
+// updating the status of a new Service.
 func retryOnConflict(change func() error) error {
 	return retry.RetryOnConflict(wait.Backoff{Steps: 40, Duration: 10 * time.Millisecond, Factor: 1.2, Jitter: 0.2, Cap: time.Second}, change)
 }
@@ -103,7 +101,7 @@ func (n *tenant) apply(file string) {
 	}
 }
 
-// applyAs applies the one Service of a file under another name.
+// applyAs applies the Service of a file under another name.
 func (n *tenant) applyAs(file, name string, edits ...func(*unstructured.Unstructured)) {
 	n.t.Helper()
 	service := manifests(n.t, n.Env, file)[0]
@@ -133,7 +131,7 @@ func annotated(key, value string) func(*unstructured.Unstructured) {
 func (n *tenant) patch(service string, change map[string]any) {
 	n.t.Helper()
 	if err := n.tryPatch(n.t.Context(), service, change); err != nil {
-		n.t.Fatalf("Changing Service %s: %v", service, err)
+		n.t.Fatalf("update Service %s: %v", service, err)
 	}
 }
 
@@ -167,7 +165,7 @@ func (n *tenant) patchNamespace(change map[string]any) {
 	n.t.Helper()
 	_, err := n.Kube.CoreV1().Namespaces().Patch(n.t.Context(), n.ns, types.MergePatchType, encode(change), metav1.PatchOptions{FieldManager: user})
 	if err != nil {
-		n.t.Fatalf("Changing Namespace %s: %v", n.ns, err)
+		n.t.Fatalf("update Namespace %s: %v", n.ns, err)
 	}
 }
 
@@ -183,12 +181,12 @@ func templateSpec(change map[string]any) map[string]any {
 func encode(value any) []byte {
 	raw, err := json.Marshal(value)
 	if err != nil {
-		panic(err) // The tests write nothing that JSON does not know.
+		panic(err) // The tests marshal only JSON types.
 	}
 	return raw
 }
 
-// get reads a Service as it is stored, whatever our compiled types know.
+// get returns a Service as stored, with fields that our compiled types do not know.
 func (n *tenant) get(service string) *unstructured.Unstructured {
 	n.t.Helper()
 	object, err := n.Dynamic.Resource(services).Namespace(n.ns).Get(n.t.Context(), service, metav1.GetOptions{})
@@ -214,8 +212,7 @@ func pullSecretsOf(service *unstructured.Unstructured) []string {
 	return names
 }
 
-// waitForList waits until the Service names exactly these pull secrets, in this
-// order.
+// waitForList waits until the Service has exactly these pull secrets in this order.
 func (n *tenant) waitForList(service string, want ...string) {
 	n.t.Helper()
 	eventually(n.t, func(context.Context) error {
@@ -226,8 +223,7 @@ func (n *tenant) waitForList(service string, want ...string) {
 	})
 }
 
-// checkList checks that the Service names exactly these pull secrets, in this
-// order.
+// checkList checks that the Service has exactly these pull secrets in this order.
 func (n *tenant) checkList(service string, want ...string) {
 	n.t.Helper()
 	if got := n.list(service); !slices.Equal(got, want) {
@@ -235,7 +231,7 @@ func (n *tenant) checkList(service string, want ...string) {
 	}
 }
 
-// checkLedger checks which entries the product says it added, and why.
+// checkLedger checks the ledger of a Service.
 func (n *tenant) checkLedger(service string, want map[string]string) {
 	n.t.Helper()
 	text, found := n.get(service).GetAnnotations()[pullsecrets.AddedAnnotation]
@@ -248,22 +244,22 @@ func (n *tenant) checkLedger(service string, want map[string]string) {
 	}
 }
 
-// checkUntouched checks that the product has never written the Service, and
-// that the Service has therefore no Revision but its first.
+// checkUntouched checks that the controller never wrote the Service, and that it has only
+// its first generation.
 func (n *tenant) checkUntouched(service string) {
 	n.t.Helper()
 	object := n.get(service)
 	for _, entry := range object.GetManagedFields() {
 		if entry.Manager == pullsecrets.FieldManager {
-			n.t.Errorf("Service %s was written by %s at %s: %s; want it left alone", service, entry.Manager, entry.Time, entry.FieldsV1)
+			n.t.Errorf("Service %s was written by %s at %s: %s; want no write", service, entry.Manager, entry.Time, entry.FieldsV1)
 		}
 	}
 	if got := object.GetGeneration(); got != 1 {
-		n.t.Errorf("Service %s has generation %d, want it left alone at 1", service, got)
+		n.t.Errorf("Service %s has generation %d, want 1", service, got)
 	}
 }
 
-// waitForReady waits until each Service is Ready with its newest template.
+// waitForReady waits until each Service is Ready with its latest template.
 func (n *tenant) waitForReady(names ...string) {
 	n.t.Helper()
 	for _, name := range names {
@@ -271,7 +267,7 @@ func (n *tenant) waitForReady(names ...string) {
 	}
 }
 
-// waitForFailed waits until the Service's newest Revision has failed.
+// waitForFailed waits until the Service's latest Revision has failed.
 func (n *tenant) waitForFailed(name string) {
 	n.t.Helper()
 	n.waitFor(name, "failed", func(s *servingv1.Service) bool {
@@ -291,8 +287,8 @@ func (n *tenant) waitFor(name, state string, is func(*servingv1.Service) bool) {
 	})
 }
 
-// checkRevisions checks how many Revisions the Service has made. The Service
-// has to be Ready: only then has Knative made all of them.
+// checkRevisions checks the number of Revisions of a Service. The Service must be Ready:
+// only then has Knative created all of them.
 func (n *tenant) checkRevisions(service string, want int) {
 	n.t.Helper()
 	revisions, err := n.Serving.ServingV1().Revisions(n.ns).List(n.t.Context(), metav1.ListOptions{LabelSelector: "serving.knative.dev/service=" + service})
@@ -304,7 +300,7 @@ func (n *tenant) checkRevisions(service string, want int) {
 	}
 }
 
-// An about names what an Event is about.
+// about identifies the object of an Event.
 type about struct{ kind, name string }
 
 func service(name string) about { return about{"Service", name} }
@@ -323,7 +319,7 @@ func (n *tenant) events(object about, reason string) []corev1.Event {
 	return list.Items
 }
 
-// waitForEvent waits for an Event whose message has all these parts.
+// waitForEvent waits for an Event whose message contains all parts.
 func (n *tenant) waitForEvent(object about, reason string, parts ...string) corev1.Event {
 	n.t.Helper()
 	var found corev1.Event
@@ -334,15 +330,15 @@ func (n *tenant) waitForEvent(object about, reason string, parts ...string) core
 			if len(missing) == 0 {
 				return nil
 			}
-			missed = append(missed, fmt.Errorf("one says %q and lacks %q", found.Message, missing))
+			missed = append(missed, fmt.Errorf("found %q, which lacks %q", found.Message, missing))
 		}
 		return errors.Join(missed...)
 	})
 	return found
 }
 
-// checkEvents checks how often Events with this reason were written. Equal ones
-// are counted in one object.
+// checkEvents checks how often Events with this reason were written. Equal Events are
+// counted in one object.
 func (n *tenant) checkEvents(object about, reason string, want int) {
 	n.t.Helper()
 	events := n.events(object, reason)
@@ -357,10 +353,10 @@ func (n *tenant) checkEvents(object about, reason string, want int) {
 	}
 }
 
-// settle waits until the controller has handled everything that the tenant has
-// written up to now: it makes one more Service, which has to get the pull
-// secrets that the Namespace declares, by the controller alone. Whatever else should have happened in
-// the namespace has happened before.
+// settle waits until the controller has handled everything that the tenant has written so
+// far: it creates one more Service, which must get the pull secrets that the Namespace
+// declares, from the controller alone. Everything else in the namespace is handled before
+// it.
 func (n *tenant) settle(declared ...string) {
 	n.t.Helper()
 	name := "marker-" + rand.String(5)
@@ -368,16 +364,16 @@ func (n *tenant) settle(declared ...string) {
 	n.waitForList(name, append([]string{name}, declared...)...)
 }
 
-// A tally counts what the controller writes to the Services of the namespace
-// from a moment on, where the cluster lets requests be counted.
-type tally struct {
+// writeCounter counts the controller's writes to the Services of the namespace since its
+// start, if the cluster has an audit log.
+type writeCounter struct {
 	*tenant
 	mark env.Mark
 }
 
-func (n *tenant) startTally() tally {
+func (n *tenant) startCounting() writeCounter {
 	n.t.Helper()
-	counting := tally{tenant: n}
+	counting := writeCounter{tenant: n}
 	if n.Audit == nil {
 		return counting
 	}
@@ -388,9 +384,9 @@ func (n *tenant) startTally() tally {
 	return counting
 }
 
-// requests returns what the controller has asked of the API server since, or
-// nothing and false where that is not known.
-func (c tally) requests() (env.Requests, bool) {
+// requests returns the controller's requests since the start, or false if they are
+// unknown.
+func (c writeCounter) requests() (env.Requests, bool) {
 	c.t.Helper()
 	if c.Audit == nil {
 		return nil, false
@@ -402,10 +398,9 @@ func (c tally) requests() (env.Requests, bool) {
 	return all.By(pullsecrets.ControllerUser).In(c.ns), true
 }
 
-// checkWrites checks how often the controller has written the Service, or was
-// denied that. It has to be patches, all of them. One that came too late, after
-// somebody else's write, has changed nothing and does not count.
-func (c tally) checkWrites(service string, want int) {
+// checkWrites checks how often the controller wrote the Service or was denied. All writes
+// must be patches. Conflicts do not count.
+func (c writeCounter) checkWrites(service string, want int) {
 	c.t.Helper()
 	requests, known := c.requests()
 	if !known {
@@ -415,16 +410,16 @@ func (c tally) checkWrites(service string, want int) {
 		return r.Name != service || r.Code == http.StatusConflict
 	})
 	if len(writes) != want || len(writes.Verbs("patch")) != want {
-		c.t.Errorf("The controller has written Service %s %d times, want %d patches:\n%s", service, len(writes), want, writes)
+		c.t.Errorf("controller wrote Service %s %d times, want %d patches:\n%s", service, len(writes), want, writes)
 	}
 }
 
-// checkContains checks that a text has all these parts.
+// checkContains checks that a text contains all parts.
 func checkContains(t *testing.T, text string, parts ...string) {
 	t.Helper()
 	for _, part := range parts {
 		if !strings.Contains(text, part) {
-			t.Errorf("%q does not say %q", text, part)
+			t.Errorf("%q does not contain %q", text, part)
 		}
 	}
 }

@@ -16,10 +16,10 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 )
 
-// always is for every Namespace that is selected, whether or not it asks.
+// always grants the copy to every selected Namespace, whether or not it asks.
 func always(spec *v1alpha1.ClusterPullSecretSpec) { spec.Always = &v1alpha1.Always{} }
 
-// hold keeps a copy from going, and with it the Namespace when that is deleted.
+// hold adds a finalizer to a copy, which also delays the deletion of its Namespace.
 func (n *tenant) hold(copied string) {
 	n.t.Helper()
 	n.patchSecret(copied, map[string]any{"metadata": map[string]any{"finalizers": []any{"e2e.test/hold"}}})
@@ -27,7 +27,7 @@ func (n *tenant) hold(copied string) {
 		_, err := n.Kube.CoreV1().Secrets(n.ns).Patch(context.WithoutCancel(n.t.Context()), copied, "application/merge-patch+json",
 			[]byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{FieldManager: user})
 		if err != nil {
-			n.t.Error("Letting go of the copy: ", err)
+			n.t.Error("release the copy: ", err)
 		}
 	})
 }
@@ -40,7 +40,7 @@ func (n *tenant) deleteNamespace() {
 	}
 }
 
-// selects is a status that counts so many Namespaces, and copies in all of them.
+// selects reports whether the status counts this number of Namespaces, all with copies.
 func selects(count int32) func(*v1alpha1.ClusterPullSecret) bool {
 	return func(c *v1alpha1.ClusterPullSecret) bool {
 		n := c.Status.Namespaces
@@ -48,9 +48,8 @@ func selects(count int32) func(*v1alpha1.ClusterPullSecret) bool {
 	}
 }
 
-// A Namespace that is being deleted takes along what is in it, however long that
-// takes. Nothing is written there any more, and nobody waits for it: neither a
-// rotation nor the end of the grant, although a copy is still there.
+// A Namespace that is being deleted takes its objects with it. Nothing is written there,
+// and neither a rotation nor a revocation waits for it, although it still has a copy.
 func TestTerminatingNamespaceIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
@@ -61,7 +60,7 @@ func TestTerminatingNamespaceIsNotWaitedFor(t *testing.T) {
 	going.deleteNamespace()
 	p.waitForStatus("2/2", selects(2))
 	left := going.copyOf(p.name)
-	counting := going.startTally()
+	counting := going.startCounting()
 
 	p.rotate("two")
 	staying.waitForCopy(p.name, "two")
@@ -75,20 +74,20 @@ func TestTerminatingNamespaceIsNotWaitedFor(t *testing.T) {
 	p.withdraw()
 	for _, n := range []*tenant{staying, other, late} {
 		if n.copyOf(p.name) != nil {
-			t.Errorf("After the ClusterPullSecret there is a copy in Namespace %s", n.ns)
+			t.Errorf("copy in Namespace %s outlives the ClusterPullSecret", n.ns)
 		}
 	}
 
 	if now := going.copyOf(p.name); now == nil || now.UID != left.UID || string(now.Data[".dockerconfigjson"]) != string(left.Data[".dockerconfigjson"]) {
-		t.Errorf("In the Namespace that is being deleted the copy has become %v, want it left to the end", now)
+		t.Errorf("copy in the Namespace that is being deleted has changed: %v", now)
 	}
 	if requests, known := counting.requests(); known && len(requests.Writes()) > 0 {
-		t.Errorf("In the Namespace that is being deleted the controller has written:\n%s", requests.Writes())
+		t.Errorf("controller wrote to the Namespace that is being deleted:\n%s", requests.Writes())
 	}
 }
 
-// A Namespace is deleted before its copy was made, and stays for a while: the others
-// get theirs, the status counts on these alone, and nothing fails.
+// A Namespace is deleted before its copy is created, and is held by a finalizer: the
+// others get their copies, the status counts only these, and nothing fails.
 func TestNamespaceIsDeletedBeforeTheGrant(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
@@ -98,14 +97,14 @@ func TestNamespaceIsDeletedBeforeTheGrant(t *testing.T) {
 	}
 	going.hold("own")
 	going.deleteNamespace()
-	counting := going.startTally()
+	counting := going.startCounting()
 	p.grant(always)
 	staying.waitForCopy(p.name, "one")
 	p.waitForStatus("1/1", selects(1))
 	if requests, known := counting.requests(); known && len(requests.Writes()) > 0 {
-		t.Errorf("In the Namespace that is being deleted the controller has written:\n%s", requests.Writes())
+		t.Errorf("controller wrote to the Namespace that is being deleted:\n%s", requests.Writes())
 	}
-	eventually(t, func(ctx context.Context) error { // That was the Namespace's state all along.
+	eventually(t, func(ctx context.Context) error { // It has been terminating all along.
 		found, err := going.Kube.CoreV1().Namespaces().Get(ctx, going.ns, metav1.GetOptions{})
 		if err == nil && found.DeletionTimestamp == nil {
 			err = fmt.Errorf("Namespace %s is not being deleted", going.ns)

@@ -18,8 +18,8 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
-// normalized are specs with values that Knative does not store: what it fills in, an
-// absent field and these are the same to it.
+// normalized are specs with values that Knative does not store: to Knative they equal an
+// absent field and its default.
 var normalized = map[string]string{
 	"value":    `{containers: [{image: %s, env: [{name: A, value: ""}]}]}`,
 	"delay":    `{containers: [{image: %s, livenessProbe: {httpGet: {path: /}, initialDelaySeconds: 0}}]}`,
@@ -27,7 +27,7 @@ var normalized = map[string]string{
 	"readonly": `{containers: [{image: %s, volumeMounts: [{name: t, mountPath: /t, readOnly: false}]}], volumes: [{name: t, emptyDir: {}}]}`,
 }
 
-// specOf is a manifest of the Service of that name with a spec of its template.
+// specOf returns a manifest of a Service with this template spec.
 func (p *person) specOf(name, spec string) []byte {
 	p.t.Helper()
 	var template map[string]any
@@ -40,8 +40,8 @@ func (p *person) specOf(name, spec string) []byte {
 	return encode(object)
 }
 
-// A manifest that is applied once more, by somebody else, is no change, whatever is due
-// by then: Knative alone accepts it, makes no Revision and notes nobody.
+// An unchanged apply by another user is no change, whatever is due: as without the
+// webhook it is accepted, creates no Revision, and changes no last modifier.
 func TestUnchangedApplyWhileSomethingIsDue(t *testing.T) {
 	t.Parallel()
 	for _, due := range []struct {
@@ -99,7 +99,7 @@ func TestUnchangedApplyWhileSomethingIsDue(t *testing.T) {
 	}
 }
 
-// A change that only removes something is a change: its Revision has what is due.
+// A change that only removes fields is a change: its Revision gets what is due.
 func TestRemovalIsAChange(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t)

@@ -19,16 +19,15 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// exemptFromKnative is a label on a Namespace by which Knative's own webhooks
-// pass it over.
+// exemptFromKnative is a Namespace label that exempts it from Knative's own webhooks.
 const exemptFromKnative = "webhooks.knative.dev/exclude"
 
-// A field that a newer Knative added, and that the product was not compiled
-// with, survives its writes.
+// A field of a newer Knative, which our compiled types do not know, survives the
+// controller's writes.
 func TestUnknownFieldsSurvive(t *testing.T) {
 	e := env.Get(t)
-	// It changes Knative's installation, which nobody wants on a cluster that
-	// they need, and everybody's watches of Services start anew.
+	// The test changes Knative's CRD, which is unwanted on a user's cluster and restarts
+	// all watches of Services.
 	e.Need(t, env.ProcessControl)
 	n := newTenant(t, env.Labelled(exemptFromKnative, "true"))
 	defer teachField(t, e, "fieldOfTomorrow")()
@@ -36,7 +35,7 @@ func TestUnknownFieldsSurvive(t *testing.T) {
 	want := map[string]any{"mode": "careful"}
 	app := manifests(t, e, "newer-field.yaml")[0]
 	app.SetNamespace(n.ns)
-	// The API server learns what it was taught in its own time, too.
+	// The API server applies a changed CRD asynchronously.
 	eventually(t, func(ctx context.Context) error {
 		if err := apply(ctx, e, app); err != nil {
 			return err
@@ -48,12 +47,12 @@ func TestUnknownFieldsSurvive(t *testing.T) {
 	n.annotate("app", pullsecrets.SecretsAnnotation, "ghcr")
 	n.waitForList("app", "ghcr")
 	if err := fieldIs(n.get("app"), want); err != nil {
-		t.Error("After the product's write:", err)
+		t.Error("after the controller's write:", err)
 	}
 	n.annotate("app", pullsecrets.SecretsAnnotation, nil)
 	n.waitForList("app")
 	if err := fieldIs(n.get("app"), want); err != nil {
-		t.Error("After the product's second write:", err)
+		t.Error("after the controller's second write:", err)
 	}
 }
 
@@ -65,8 +64,8 @@ func fieldIs(service *unstructured.Unstructured, want map[string]any) error {
 	return nil
 }
 
-// teachField lets the API server keep one more field in the template's spec. The
-// returned function ends that.
+// teachField adds a field to the template's spec in the CRD. The returned function
+// removes it.
 func teachField(t *testing.T, e *env.Env, field string) (forget func()) {
 	t.Helper()
 	definitions := e.Dynamic.Resource(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"})
@@ -74,7 +73,7 @@ func teachField(t *testing.T, e *env.Env, field string) (forget func()) {
 		operation["path"] = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/template/properties/spec/properties/" + field
 		_, err := definitions.Patch(t.Context(), servicesResource, types.JSONPatchType, encode([]any{operation}), metav1.PatchOptions{FieldManager: user})
 		if err != nil {
-			t.Errorf("Changing the definition of Knative Services: %v", err)
+			t.Errorf("update the definition of Knative Services: %v", err)
 		}
 	}
 	change(map[string]any{"op": "add", "value": map[string]any{"type": "object", "x-kubernetes-preserve-unknown-fields": true}})

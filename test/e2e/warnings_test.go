@@ -13,9 +13,9 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// Who makes a mistake, or asks for what cannot be, reads about it in the answer
-// to the request, as kubectl and kn print it: short enough to be shown whole.
-func TestWarnings(t *testing.T) {
+// A mistake, or a request for something impossible, causes a warning in the response, as
+// kubectl and kn print it: short enough to be shown in full.
+func TestMistakesCauseWarnings(t *testing.T) {
 	t.Parallel()
 	t.Run("an invalid item", func(t *testing.T) {
 		t.Parallel()

@@ -21,10 +21,10 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// The webhook hears of every Service of the cluster and is reached by the API
-// server, so it has next to no rights: whoever took it over would get its own
-// certificate, and not one credential, and could write nothing of anybody's.
-func TestWebhookRights(t *testing.T) {
+// The webhook receives every Service of the cluster, so it has minimal rights: a
+// compromised webhook could read its own certificate but no credential, and could write
+// no user's object.
+func TestWebhookHasMinimalRights(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t)
 	n.apply("secrets.yaml")
@@ -37,10 +37,10 @@ func TestWebhookRights(t *testing.T) {
 	ctx, secrets := t.Context(), webhook.Kube.CoreV1().Secrets
 	only := metav1.ListOptions{FieldSelector: "metadata.name=" + certificate}
 	if _, err := secrets(pullsecrets.SystemNamespace).Get(ctx, certificate, metav1.GetOptions{}); err != nil {
-		t.Errorf("Reading its own certificate: %v", err)
+		t.Errorf("read its own certificate: %v", err)
 	}
 	if _, err := secrets(pullsecrets.SystemNamespace).List(ctx, only); err != nil {
-		t.Errorf("Listing its own certificate: %v", err)
+		t.Errorf("list its own certificate: %v", err)
 	}
 	forbidden := func(what string, err error) {
 		t.Helper()
@@ -65,8 +65,8 @@ func TestWebhookRights(t *testing.T) {
 	n.checkWritesForbidden(webhook, forbidden)
 }
 
-// checkWritesForbidden tries to write what is not the webhook's. Every attempt
-// is a dry run, lest a right that is there does any harm.
+// checkWritesForbidden tries to write objects of others. All attempts are dry runs, so
+// that one that succeeds does no harm.
 func (n *tenant) checkWritesForbidden(webhook *env.Env, forbidden func(string, error)) {
 	n.t.Helper()
 	patch := metav1.PatchOptions{DryRun: dryRun}
@@ -107,7 +107,7 @@ func (n *tenant) checkWritesForbidden(webhook *env.Env, forbidden func(string, e
 	_, err := webhook.Kube.CoreV1().ServiceAccounts(pullsecrets.SystemNamespace).
 		Patch(n.t.Context(), "webhook", types.MergePatchType, encode(labelled("x")), patch, "token")
 	forbidden("making a token of its own", err)
-	// Of its own it may write the bundle, and no more than that.
+	// It may write only the CA bundle of its own configurations.
 	own := webhook.Kube.AdmissionregistrationV1().MutatingWebhookConfigurations()
 	patchOwn := func(fields string) error {
 		_, err := own.Patch(n.t.Context(), injectWebhook, types.StrategicMergePatchType,
@@ -115,7 +115,7 @@ func (n *tenant) checkWritesForbidden(webhook *env.Env, forbidden func(string, e
 		return err
 	}
 	if err := patchOwn(`"clientConfig":{"caBundle":null}`); err != nil {
-		n.t.Errorf("Writing the bundle of its own configuration: %v", err)
+		n.t.Errorf("write the bundle of its own configuration: %v", err)
 	}
 	for _, fields := range []string{
 		`"clientConfig":{"service":{"name":"another"}}`,
@@ -128,7 +128,7 @@ func (n *tenant) checkWritesForbidden(webhook *env.Env, forbidden func(string, e
 	for name, allowed := range map[string]bool{"controller.x": false, "x": false, "pullsecrets-webhook.x": true} {
 		_, err := leases.Create(n.t.Context(), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{DryRun: dryRun})
 		if allowed && err != nil {
-			n.t.Errorf("Creating a lease of its own: %v", err)
+			n.t.Errorf("create a lease of its own: %v", err)
 		}
 		if !allowed {
 			forbidden("creating the lease "+name, err)

@@ -24,27 +24,27 @@ import (
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 )
 
-// endLabel is set on what a witness watches when it has seen enough.
+// endLabel is set on the watched objects when the witness has seen enough.
 const endLabel = "e2e.test/end"
 
-// A witness watches every change of a pull Secret, of the ServiceAccounts and of the
-// Revisions of the Service app, and notes what must not happen while Services run: that
-// the Secret is gone or another one or without its credential, that a list loses an
-// entry, that there is one more Revision.
+// witness watches all changes of a pull Secret, of the ServiceAccounts and of the
+// Revisions of Service app, and records what must not happen while Services run: that the
+// Secret is deleted, recreated or loses its credential, that a list loses an entry, or
+// that there is one more Revision.
 type witness struct {
 	*tenant
 	secret *corev1.Secret
-	// usable tells whether a node could still pull with the Secret.
+	// usable returns an error unless a node could still pull with the Secret.
 	usable func(*corev1.Secret) error
 	lists  map[string][]string
 
 	mu     sync.Mutex
 	faults []string
-	// ended are the kinds whose watch has come to the end.
+	// ended are the kinds whose watch has received the end label.
 	ended map[string]bool
 }
 
-// watchOver starts to watch. It has seen everything from here on.
+// watchOver starts a witness, which sees all changes from here on.
 func (n *tenant) watchOver(secret string, usable func(*corev1.Secret) error) *witness {
 	n.t.Helper()
 	w := &witness{tenant: n, usable: usable, lists: map[string][]string{}, ended: map[string]bool{}}
@@ -60,7 +60,7 @@ func (n *tenant) watchOver(secret string, usable func(*corev1.Secret) error) *wi
 	for _, account := range all.Items {
 		w.lists[account.Name] = namesOf(account.ImagePullSecrets)
 	}
-	// Those of the markers of settle are not looked at.
+	// Objects of the Services of settle are not watched.
 	ofApp := "serving.knative.dev/service=app"
 	made, err := revisions.List(n.t.Context(), metav1.ListOptions{LabelSelector: ofApp})
 	if err != nil {
@@ -83,7 +83,7 @@ func (n *tenant) watchOver(secret string, usable func(*corev1.Secret) error) *wi
 
 func (w *witness) start(version string, open func(context.Context, metav1.ListOptions) (watch.Interface, error)) {
 	w.t.Helper()
-	// It takes up the watch where it was broken off, and says so where it cannot.
+	// It resumes a broken watch, and reports if it cannot.
 	watcher, err := toolswatch.NewRetryWatcherWithContext(w.t.Context(), version, &cache.ListWatch{WatchFuncWithContext: open})
 	if err != nil {
 		w.t.Fatal(err)
@@ -104,10 +104,10 @@ func (w *witness) see(event watch.Event) {
 		w.seeAccount(event.Type, object)
 	case *servingv1.Revision:
 		if event.Type == watch.Added {
-			w.note("Revision %s was made", object.Name)
+			w.note("Revision %s was created", object.Name)
 		}
 	default:
-		w.note("the watch broke off: %s %v", event.Type, describe(event.Object))
+		w.note("watch failed: %s %v", event.Type, describe(event.Object))
 	}
 }
 
@@ -124,10 +124,10 @@ func (w *witness) seeSecret(kind watch.EventType, secret *corev1.Secret) {
 		return
 	}
 	if secret.UID != w.secret.UID {
-		w.note("Secret %s was made anew", secret.Name)
+		w.note("Secret %s was recreated", secret.Name)
 	}
 	if err := w.usable(secret); err != nil {
-		w.note("Secret %s has become useless: %v", secret.Name, err)
+		w.note("Secret %s became unusable: %v", secret.Name, err)
 	}
 	if secret.Labels[endLabel] != "" {
 		w.end("Secret")
@@ -141,7 +141,7 @@ func (w *witness) seeAccount(kind watch.EventType, account *corev1.ServiceAccoun
 	list := namesOf(account.ImagePullSecrets)
 	for _, name := range w.lists[account.Name] {
 		if !slices.Contains(list, name) {
-			w.note("ServiceAccount %s has lost %s and has %q", account.Name, name, list)
+			w.note("ServiceAccount %s lost %s and has %q", account.Name, name, list)
 		}
 	}
 	if account.Labels[endLabel] != "" {
@@ -161,7 +161,7 @@ func (w *witness) end(kind string) {
 	w.ended[kind] = true
 }
 
-// check waits until the watches have come to this moment, and tells what was seen.
+// check waits until the watches have reached this moment and reports what they saw.
 func (w *witness) check() {
 	w.t.Helper()
 	mark := encode(map[string]any{"metadata": map[string]any{"labels": map[string]any{endLabel: "seen"}}})
@@ -171,14 +171,14 @@ func (w *witness) check() {
 		_, err = w.Kube.CoreV1().ServiceAccounts(w.ns).Patch(w.t.Context(), "default", types.MergePatchType, mark, options)
 	}
 	if err != nil {
-		w.t.Errorf("%v, after the watch has seen %q", err, w.seen())
+		w.t.Errorf("%v, after the watch saw %q", err, w.seen())
 		return
 	}
 	eventually(w.t, func(context.Context) error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if !w.ended["Secret"] || !w.ended["ServiceAccount"] {
-			return fmt.Errorf("only the watches of %v have come to the end, after %q", w.ended, w.faults)
+			return fmt.Errorf("only the watches of %v have ended, after %q", w.ended, w.faults)
 		}
 		return nil
 	})
@@ -201,7 +201,7 @@ func namesOf(refs []corev1.LocalObjectReference) []string {
 	return names
 }
 
-// logins are the credentials of a pull Secret by registry, as user:password.
+// logins returns the credentials of a pull Secret by registry, as user:password.
 func logins(secret *corev1.Secret) map[string]string {
 	var config struct {
 		Auths map[string]struct{ Username, Password, Auth string }
@@ -219,19 +219,19 @@ func logins(secret *corev1.Secret) map[string]string {
 	return found
 }
 
-// credentialsKept returns a judge for a witness: the Secret has to hold what it held,
-// in whatever form.
+// credentialsKept returns a check for a witness: the Secret must keep its credentials, in
+// any form.
 func credentialsKept(t *testing.T, from *corev1.Secret) func(*corev1.Secret) error {
 	t.Helper()
 	want := logins(from)
 	if len(want) == 0 {
-		t.Fatalf("Secret %s holds no credential", from.Name)
+		t.Fatalf("Secret %s contains no credential", from.Name)
 	}
 	return func(secret *corev1.Secret) error {
 		got := logins(secret)
 		for registry, login := range want {
 			if got[registry] != login {
-				return fmt.Errorf("for %s it has the login %q, want %q", registry, got[registry], login)
+				return fmt.Errorf("login for %s is %q, want %q", registry, got[registry], login)
 			}
 		}
 		return nil

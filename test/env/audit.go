@@ -16,20 +16,19 @@ import (
 	"time"
 )
 
-// An AuditLog tells which requests the API server of a local cluster has
-// answered: the measure of promises such as "exactly one write". Watches show
-// up when they end.
+// AuditLog reads which requests the API server of a local cluster has answered. Tests use
+// it for promises such as "exactly one write". A watch appears when it ends.
 type AuditLog struct {
 	path string
 }
 
-// A Mark is a moment in the audit log.
+// Mark is a position in the audit log.
 type Mark int64
 
-// Requests are answered requests, in the order of their ends.
+// Requests are answered requests in the order in which they ended.
 type Requests []Request
 
-// A Request is one line of the audit log.
+// Request is one line of the audit log.
 type Request struct {
 	User        string
 	UserAgent   string
@@ -43,11 +42,10 @@ type Request struct {
 	At          time.Time
 }
 
-// auditLag is more than the time between the API server's response and the
-// line about it.
+// auditLag is more than the delay between a response and its line in the log.
 const auditLag = 200 * time.Millisecond
 
-// Mark returns this moment. What has been answered before lies before it.
+// Mark returns the current position. All requests answered so far are before it.
 func (a *AuditLog) Mark() (Mark, error) {
 	time.Sleep(auditLag)
 	info, err := os.Stat(a.path)
@@ -57,14 +55,14 @@ func (a *AuditLog) Mark() (Mark, error) {
 	return Mark(info.Size()), nil
 }
 
-// Since returns what has been answered since the mark.
+// Since returns the requests answered since the mark.
 func (a *AuditLog) Since(mark Mark) (Requests, error) {
 	requests, _, err := a.Next(mark)
 	return requests, err
 }
 
-// Next is Since, and returns the mark from which to go on, for whoever follows the log
-// and need not read all of it again and again.
+// Next is Since and also returns the mark to continue from, for callers that follow the
+// log.
 func (a *AuditLog) Next(mark Mark) (Requests, Mark, error) {
 	time.Sleep(auditLag)
 	f, err := os.Open(a.path)
@@ -74,8 +72,8 @@ func (a *AuditLog) Next(mark Mark) (Requests, Mark, error) {
 	defer f.Close()
 	lines := bufio.NewReader(f)
 	if mark > 0 {
-		// At the mark a line may have been half written: what it tells of was
-		// answered before.
+		// The line at the mark may have been incomplete. Its request was answered before
+		// the mark.
 		if _, err := f.Seek(int64(mark)-1, io.SeekStart); err != nil {
 			return nil, mark, err
 		}
@@ -89,7 +87,7 @@ func (a *AuditLog) Next(mark Mark) (Requests, Mark, error) {
 	for {
 		line, err := lines.ReadBytes('\n')
 		if err != nil {
-			return requests, mark, ignoreEOF(err) // A line without its end is still being written.
+			return requests, mark, ignoreEOF(err) // An incomplete line is still being written.
 		}
 		var event auditEvent
 		if err := json.Unmarshal(line, &event); err != nil {
@@ -107,7 +105,7 @@ func ignoreEOF(err error) error {
 	return err
 }
 
-// auditEvent is the part of audit.k8s.io/v1 Event that is of use here.
+// auditEvent is the needed part of an Event of audit.k8s.io/v1.
 type auditEvent struct {
 	RequestURI       string    `json:"requestURI"`
 	Verb             string    `json:"verb"`
@@ -149,29 +147,29 @@ func (e auditEvent) request() Request {
 	}
 }
 
-// By returns those of the user.
+// By returns the requests of the user.
 func (r Requests) By(user string) Requests {
 	return r.where(func(q Request) bool { return q.User == user })
 }
 
-// Of returns those about one of the resources, as "secrets" or
+// Of returns the requests for one of the resources, as "secrets" or
 // "services.serving.knative.dev".
 func (r Requests) Of(resources ...string) Requests {
 	return r.where(func(q Request) bool { return slices.Contains(resources, q.Resource) })
 }
 
-// In returns those about one of the namespaces.
+// In returns the requests in one of the namespaces.
 func (r Requests) In(namespaces ...string) Requests {
 	return r.where(func(q Request) bool { return slices.Contains(namespaces, q.Namespace) })
 }
 
-// Verbs returns those with one of the verbs.
+// Verbs returns the requests with one of the verbs.
 func (r Requests) Verbs(verbs ...string) Requests {
 	return r.where(func(q Request) bool { return slices.Contains(verbs, q.Verb) })
 }
 
-// Writes returns those that changed something or tried to, leaving out leases,
-// by which programs only agree on who works.
+// Writes returns the requests that changed something or tried to, without leases, which
+// are only leader election.
 func (r Requests) Writes() Requests {
 	return r.Verbs("create", "update", "patch", "delete", "deletecollection").where(func(q Request) bool {
 		return q.Resource != "leases.coordination.k8s.io" && !q.DryRun
@@ -182,7 +180,7 @@ func (r Requests) where(keep func(Request) bool) Requests {
 	return slices.DeleteFunc(slices.Clone(r), func(q Request) bool { return !keep(q) })
 }
 
-// String counts equal requests, for the messages of failing tests.
+// String lists the requests with counts, for messages of failing tests.
 func (r Requests) String() string {
 	counts := map[string]int{}
 	for _, q := range r {

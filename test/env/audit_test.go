@@ -43,14 +43,14 @@ func TestAuditLog(t *testing.T) {
 		t.Errorf("the controller's writes are %q, want %q: neither leases nor dry runs count", got, want)
 	}
 	if got := requests.By("bob").Of("secrets").In("a").Verbs("get"); len(got) != 1 || got[0].Code != 403 {
-		t.Errorf("bob's requests are %+v, want the one that was made in his name", got)
+		t.Errorf("bob's requests are %+v, want the impersonated one", got)
 	}
 
-	// The line that was still being written comes next, and nothing twice.
+	// The line that was incomplete comes next, and nothing is returned twice.
 	if err := os.WriteFile(log.path, []byte("{}\n"+auditLines+"\"}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if requests, err = log.Since(next); err != nil || len(requests) != 1 {
-		t.Errorf("After these there are %v, %v, want one more", requests, err)
+		t.Errorf("next requests are %v, %v, want one more", requests, err)
 	}
 }

@@ -15,22 +15,22 @@ import (
 	"time"
 )
 
-// A program is one executable of the local cluster and where it is built.
+// program is an executable of the local cluster and its source.
 type program struct {
-	name   string // of the file in the bin directory
+	name   string // file name in the bin directory
 	module string // directory of its Go module, relative to the repository
 	pkg    string
-	title  string // for people who wait for it
-	// loopback programs contain knative.dev/pkg, see loopbackEdits.
+	title  string // for progress messages
+	// loopback is set for programs that contain knative.dev/pkg, see loopbackEdits.
 	loopback bool
-	// versionOf names the module whose version a Kubernetes program tells.
+	// versionOf is the module whose version a Kubernetes program reports.
 	versionOf string
 }
 
 const (
 	binCluster    = "cluster"
 	binKubernetes = "kubernetes"
-	// binKubectl is another name of the former, by which it is kubectl.
+	// binKubectl is a second name of the former, under which it is kubectl.
 	binKubectl = "kubectl"
 
 	binNode       = "node"
@@ -43,8 +43,8 @@ const (
 
 const toolsModule = "test/tools"
 
-// standing lists what every local cluster runs; the product's own programs
-// are found in config/.
+// standing lists the programs of every local cluster, except those of the Deployments in
+// config/.
 var standing = []program{
 	{name: binCluster, module: ".", pkg: "./test/env/cmd/cluster", title: "the cluster's supervisor"},
 	{name: binKubernetes, module: "test/controlplane", pkg: ".", title: "Kubernetes", versionOf: "k8s.io/kubernetes"},
@@ -52,8 +52,8 @@ var standing = []program{
 	{name: "knative-webhook", module: knativeModule, pkg: "knative.dev/serving/cmd/webhook", title: "Knative's webhook", loopback: true},
 }
 
-// nodeStanding lists what a cluster with a node needs besides: the programs of
-// the node, and those that run in Pods.
+// nodeStanding lists the additional programs of a cluster with a node, including those
+// that run in Pods.
 var nodeStanding = []program{
 	{name: binNode, module: "test/controlplane", pkg: "./node", title: "the kubelet", versionOf: "k8s.io/kubernetes"},
 	{name: binAutoscaler, module: knativeModule, pkg: "knative.dev/serving/cmd/autoscaler", title: "Knative's autoscaler"},
@@ -63,8 +63,8 @@ var nodeStanding = []program{
 	{name: binApp, module: ".", pkg: "./test/env/images/app", title: "the test images"},
 }
 
-// writers are programs by which people write to clusters. Tests use them, so
-// they are built when one asks, see Tool.
+// writers are programs with which users write to clusters. They are built when a test
+// requests one, see Tool.
 var writers = map[string]program{
 	binKubectl:   {name: binKubernetes, module: "test/controlplane", pkg: ".", title: "kubectl", versionOf: "k8s.io/kubernetes"},
 	"kn":         {name: "kn", module: "test/writers/kn", pkg: "knative.dev/client/cmd/kn", title: "kn"},
@@ -72,11 +72,11 @@ var writers = map[string]program{
 	"argocd-app": {name: "argocd-app", module: "test/writers/argocd", pkg: ".", title: "Argo CD's engine"},
 }
 
-// buildDirPattern names the directories in which builds are under way.
+// buildDirPattern matches the directories of builds in progress.
 const buildDirPattern = ".build-*"
 
-// builder builds programs of the repository into its bin directory, which all
-// local clusters of a checkout share.
+// builder builds programs of the repository into its bin directory, which all local
+// clusters of a checkout share.
 type builder struct {
 	repo     string
 	progress func(format string, args ...any)
@@ -84,8 +84,8 @@ type builder struct {
 
 func (b builder) binDir() string { return filepath.Join(b.repo, ".cluster", "bin") }
 
-// findRepository looks for the repository's root from the working directory
-// upwards, since a test runs in its package's directory.
+// findRepository finds the root of the repository from the working directory upwards,
+// because a test runs in the directory of its package.
 func findRepository() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -101,19 +101,18 @@ func findRepository() (string, error) {
 	}
 }
 
-// build brings the programs up to date, one after the other because each
-// build uses every processor by itself.
+// build builds the programs sequentially, because each build uses all processors.
 func (b builder) build(ctx context.Context, programs []program) error {
 	if _, err := exec.LookPath("go"); err != nil {
-		return errors.New("a local cluster is built from source and needs Go: see https://go.dev/dl")
+		return errors.New("a local cluster is built from source and requires Go: see https://go.dev/dl")
 	}
 	if err := os.MkdirAll(b.binDir(), 0o755); err != nil {
 		return err
 	}
-	b.removeRemains()
+	b.removeLeftovers()
 	for _, p := range programs {
 		if err := b.buildOne(ctx, p); err != nil {
-			return fmt.Errorf("building %s: %w", p.title, err)
+			return fmt.Errorf("build %s: %w", p.title, err)
 		}
 	}
 	if err := os.Symlink(binKubernetes, filepath.Join(b.binDir(), binKubectl)); err != nil && !errors.Is(err, os.ErrExist) {
@@ -122,8 +121,8 @@ func (b builder) build(ctx context.Context, programs []program) error {
 	return nil
 }
 
-// removeRemains removes what builds that were killed have left.
-func (b builder) removeRemains() {
+// removeLeftovers removes the files of builds that were killed.
+func (b builder) removeLeftovers() {
 	remains, _ := filepath.Glob(filepath.Join(b.binDir(), buildDirPattern))
 	for _, dir := range remains {
 		if info, err := os.Stat(dir); err == nil && time.Since(info.ModTime()) > time.Hour {
@@ -135,16 +134,16 @@ func (b builder) removeRemains() {
 func (b builder) buildOne(ctx context.Context, p program) error {
 	ldflags := "-s -w"
 	if p.versionOf != "" {
-		// Kubernetes' own build stamps its version so; without it the API
-		// server tells its clients v0.0.0, and Knative refuses to work with that.
+		// Kubernetes' own build sets its version like this. Otherwise the API server
+		// reports v0.0.0, which Knative rejects.
 		version, err := b.goCommand(ctx, p.module, "list", "-m", "-f", "{{.Version}}", p.versionOf)
 		if err != nil {
 			return err
 		}
 		ldflags += " -X k8s.io/component-base/version.gitVersion=" + version
 	}
-	// With the commit stamped into it, a program would be another one after
-	// each commit; and where git does not answer there would be none.
+	// Without VCS stamping: a program would change with each commit, and the build would
+	// fail where git does.
 	args := []string{"build", "-buildvcs=false", "-trimpath", "-ldflags=" + ldflags}
 	if p.loopback {
 		modfile, err := b.loopbackModfile(ctx, p.module)
@@ -154,10 +153,9 @@ func (b builder) buildOne(ctx context.Context, p program) error {
 		args = append(args, "-modfile="+modfile)
 	}
 
-	// Go does not link again what is up to date at its destination, but it
-	// overwrites what is not, and a program of a running cluster must never
-	// be half written. So it works on a second name of the same file: left
-	// alone if up to date, a new file otherwise.
+	// The go command leaves an up-to-date destination alone but overwrites any other, and
+	// the program of a running cluster must never be half written. So it builds to a
+	// second link of the same file: unchanged if up to date, a new file otherwise.
 	target := filepath.Join(b.binDir(), p.name)
 	next, err := os.MkdirTemp(b.binDir(), buildDirPattern)
 	if err != nil {
@@ -176,8 +174,8 @@ func (b builder) buildOne(ctx context.Context, p program) error {
 	return os.Rename(output, target)
 }
 
-// runWithProgress runs the go command and, since a first build takes minutes,
-// says every few seconds that it is still at it.
+// runWithProgress runs the go command and reports progress every few seconds, because a
+// first build takes minutes.
 func (b builder) runWithProgress(ctx context.Context, p program, args []string) error {
 	note := ""
 	if p.module != "." {
@@ -200,8 +198,8 @@ func (b builder) runWithProgress(ctx context.Context, p program, args []string) 
 	return err
 }
 
-// moduleDir says where the module cache holds a dependency of the module,
-// downloading it where need be.
+// moduleDir returns the directory of a dependency in the module cache, downloading it if
+// necessary.
 func (b builder) moduleDir(ctx context.Context, module, dependency string) (string, error) {
 	if out, err := b.goCommand(ctx, module, "list", "-m", "-f", "{{.Dir}}", dependency); err == nil && out != "" {
 		return out, nil
@@ -215,7 +213,7 @@ func (b builder) moduleDir(ctx context.Context, module, dependency string) (stri
 func (b builder) goCommand(ctx context.Context, module string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = filepath.Join(b.repo, module)
-	// A workspace or flags of the caller's shell must not change what is built.
+	// A workspace or flags of the caller must not change the build.
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=")
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

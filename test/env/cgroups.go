@@ -15,9 +15,8 @@ import (
 	"time"
 )
 
-// cgroupMounts lists where the machine's cgroups are mounted. How that is done
-// is the machine's business; here nothing is ever mounted or changed but
-// the groups of one's own.
+// cgroupMounts lists the mounts of the machine's cgroups. They are never changed; this
+// package only creates its own groups below them.
 func cgroupMounts() ([]string, error) {
 	f, err := os.Open("/proc/self/mountinfo")
 	if errors.Is(err, fs.ErrNotExist) {
@@ -39,8 +38,8 @@ func cgroupMounts() ([]string, error) {
 	return mounts, lines.Err()
 }
 
-// makeCgroups makes the group below which a kubelet makes all others: in
-// each hierarchy, because kubelets look for it in each.
+// makeCgroups creates the parent group of a kubelet's groups in each hierarchy, because
+// kubelets expect it in each.
 func makeCgroups(name string) error {
 	mounts, err := cgroupMounts()
 	if err != nil {
@@ -51,14 +50,13 @@ func makeCgroups(name string) error {
 		if err := os.Mkdir(group, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
-		// In the first version of cgroups these begin empty, and then no
-		// process can enter.
+		// In cgroup v1 these are initially empty, and no process can enter.
 		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
 			content, err := os.ReadFile(filepath.Join(mount, file))
 			if err != nil {
-				continue // It is another hierarchy.
+				continue // not in this hierarchy
 			}
-			if err := os.WriteFile(filepath.Join(group, file), content, 0o644); err != nil { //nolint:gosec // It is no file.
+			if err := os.WriteFile(filepath.Join(group, file), content, 0o644); err != nil { //nolint:gosec // not a regular file
 				return err
 			}
 		}
@@ -66,17 +64,16 @@ func makeCgroups(name string) error {
 	return nil
 }
 
-// unified is where the second version of cgroups is mounted on a machine that has no
-// other. Kubelets use it there alone.
+// unified is the mount of cgroup v2 on a machine without v1. Kubelets use v2 only there.
 const unified = "/sys/fs/cgroup"
 
-// kubeletControllers are what a kubelet wants in its group then, as far as the machine
+// kubeletControllers are the controllers that a kubelet uses in its group, if the machine
 // has them.
 var kubeletControllers = []string{"cpu", "cpuset", "memory", "hugetlb", "pids"}
 
-// notHandedDown lists those of them that a group below the mount does not have. There
-// are none where the mount is none of that version.
-func notHandedDown(mount, group string) []string {
+// notDelegated lists the controllers that a group below the mount lacks. It is empty if
+// the mount is not cgroup v2.
+func notDelegated(mount, group string) []string {
 	has, err := os.ReadFile(filepath.Join(mount, "cgroup.controllers"))
 	if err != nil {
 		return nil
@@ -90,8 +87,8 @@ func notHandedDown(mount, group string) []string {
 	})
 }
 
-// removeCgroups removes that group with all below it. Their processes have
-// ended, but the system may take a moment longer to know.
+// removeCgroups removes that group and all below it. Their processes have ended, but the
+// kernel may take a moment to notice.
 func removeCgroups(name string) error {
 	mounts, err := cgroupMounts()
 	if err != nil {

@@ -10,14 +10,14 @@ import (
 	"testing"
 )
 
-func TestControllersThatAreNotHandedDown(t *testing.T) {
+func TestControllersThatAreNotDelegated(t *testing.T) {
 	for _, test := range []struct {
 		reason   string
 		has, got string
 		want     []string
 	}{
 		{"all are", "cpuset cpu io memory hugetlb pids", "cpuset cpu memory hugetlb pids", nil},
-		{"what no kubelet needs is not", "cpu io", "cpu", nil},
+		{"an unneeded one is not", "cpu io", "cpu", nil},
 		{"some are not", "cpuset cpu memory pids", "cpu pids", []string{"cpuset", "memory"}},
 	} {
 		mount := t.TempDir()
@@ -30,11 +30,11 @@ func TestControllersThatAreNotHandedDown(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if got := notHandedDown(mount, group); !slices.Equal(got, test.want) {
+		if got := notDelegated(mount, group); !slices.Equal(got, test.want) {
 			t.Errorf("%s: missing are %q, want %q", test.reason, got, test.want)
 		}
 	}
-	if got := notHandedDown(t.TempDir(), t.TempDir()); got != nil {
-		t.Errorf("Of the first version of cgroups %q are missing, want none", got)
+	if got := notDelegated(t.TempDir(), t.TempDir()); got != nil {
+		t.Errorf("with cgroup v1 %q are missing, want none", got)
 	}
 }

@@ -18,59 +18,57 @@ import (
 	"time"
 )
 
-// A childSpec says how to run one process of the cluster.
+// childSpec specifies how to run one process of the cluster.
 type childSpec struct {
 	name    string
 	program string
 	args    []string
 	env     []string
-	ports   map[string]int // for those who ask the process something
-	// prepare, where set, is called before every start, for what must be
-	// fresh then.
+	ports   map[string]int // by name, for clients of the process
+	// prepare, if set, is called before every start.
 	prepare func(ctx context.Context) error
-	// ready answers nil once the process does its work.
+	// ready returns nil once the process is ready.
 	ready func(ctx context.Context) error
-	// grace is how long the process may take to end by itself.
+	// grace is the grace period of the process.
 	grace time.Duration
 }
 
-// A child is a process that the supervisor keeps running: like a kubelet it
-// starts it again when it ends by itself, but not when it was told to end.
+// child is a process that the supervisor keeps running: like a kubelet, it restarts the
+// process unless it was stopped.
 type child struct {
 	childSpec
 	logs   string // directory
 	spawn  func(*exec.Cmd) error
-	note   func(string)    // tells people
-	record func()          // is called when another process runs
+	note   func(string)    // reports to the user
+	record func()          // called when the process changes
 	life   context.Context // of the supervisor
 
 	run atomic.Pointer[childRun] // nil while no process runs
 
-	mu        sync.Mutex // is held while run changes
+	mu        sync.Mutex // held while run changes
 	wanted    bool
-	restarts  int // times that it ended by itself
+	restarts  int // number of crashes
 	overrides map[string]string
 }
 
-// A childRun is one life of a child.
+// childRun is one run of a child.
 type childRun struct {
 	process *os.Process
-	id      identity // for those who find it after the supervisor is gone
+	id      identity // to find it after a crash of the supervisor
 	program os.FileInfo
 	started time.Time
 	ended   chan struct{}
 }
 
 const (
-	// quickEnd is how soon after its start a process must end to be started
-	// again only after a pause.
-	quickEnd, restartPause = 10 * time.Second, 2 * time.Second
-	// hopeless is how often a process may end while somebody waits for it.
-	hopeless = 3
+	// minUptime is the run time below which a process is restarted only after a pause.
+	minUptime, restartPause = 10 * time.Second, 2 * time.Second
+	// maxCrashes is the number of crashes after which waiting for a process fails.
+	maxCrashes = 3
 )
 
-// start runs the process, with the variables on top of its usual environment
-// until it is next started explicitly. It does not wait until it is ready.
+// start runs the process, with the variables added to its environment until the next
+// explicit start. It does not wait for readiness.
 func (c *child) start(overrides map[string]string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -87,14 +85,14 @@ func (c *child) start(overrides map[string]string) error {
 
 func (c *child) launch() error {
 	environment := append([]string{
-		// Nothing else of the caller's environment may change what is tested.
+		// The rest of the caller's environment must not affect tests.
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TMPDIR=" + os.TempDir(),
 	}, c.env...)
 	if c.prepare != nil {
 		ctx, cancel := context.WithTimeout(c.life, 30*time.Second)
 		defer cancel()
 		if err := c.prepare(ctx); err != nil {
-			return fmt.Errorf("preparing %s: %w", c.name, err)
+			return fmt.Errorf("prepare %s: %w", c.name, err)
 		}
 	}
 	for name, value := range c.overrides {
@@ -117,8 +115,8 @@ func (c *child) launch() error {
 	}
 	id, err := identify(cmd.Process.Pid)
 	if err != nil {
-		_ = cmd.Wait() // How it ended is in its state.
-		return fmt.Errorf("%s ended at once (%s); %s", c.name, cmd.ProcessState, c.lastWords())
+		_ = cmd.Wait() // The result is in ProcessState.
+		return fmt.Errorf("%s exited immediately (%s); %s", c.name, cmd.ProcessState, c.logTail())
 	}
 	run := &childRun{process: cmd.Process, id: id, program: program, started: time.Now(), ended: make(chan struct{})}
 	c.run.Store(run)
@@ -127,10 +125,9 @@ func (c *child) launch() error {
 	return nil
 }
 
-// watch waits for the end of the run and brings the child back where nobody
-// asked for that end.
+// watch waits for the end of the run and restarts the process unless it was stopped.
 func (c *child) watch(cmd *exec.Cmd, run *childRun) {
-	_ = cmd.Wait() // How it ended is in its state.
+	_ = cmd.Wait() // The result is in ProcessState.
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.run.Store(nil)
@@ -139,9 +136,9 @@ func (c *child) watch(cmd *exec.Cmd, run *childRun) {
 		return
 	}
 	c.restarts++
-	c.note(fmt.Sprintf("%s ended by itself (%s), starting it again; its log is %s", c.name, cmd.ProcessState, c.logFile()))
+	c.note(fmt.Sprintf("%s exited (%s), restarting it; its log is %s", c.name, cmd.ProcessState, c.logFile()))
 	var pause time.Duration
-	if time.Since(run.started) < quickEnd {
+	if time.Since(run.started) < minUptime {
 		pause = restartPause
 	}
 	time.AfterFunc(pause, c.relaunch)
@@ -159,8 +156,8 @@ func (c *child) relaunch() {
 	}
 }
 
-// end sends the signal and waits until the process is gone, at the latest by
-// force after its grace.
+// end sends the signal and waits for the process to exit; after the grace period it kills
+// it.
 func (c *child) end(signal syscall.Signal) error {
 	c.mu.Lock()
 	c.wanted = false
@@ -191,7 +188,7 @@ func (r *childRun) signal(s syscall.Signal) error {
 	return nil
 }
 
-// waitReady waits until the process does its work, or ends again and again.
+// waitReady waits until the process is ready, and fails if it keeps crashing.
 func (c *child) waitReady(ctx context.Context) error {
 	before := c.status().Restarts
 	for {
@@ -201,19 +198,19 @@ func (c *child) waitReady(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		if c.status().Restarts-before >= hopeless {
-			return fmt.Errorf("%s ends again and again; %s", c.name, c.lastWords())
+		if c.status().Restarts-before >= maxCrashes {
+			return fmt.Errorf("%s keeps crashing; %s", c.name, c.logTail())
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s is not ready: %w; %s", c.name, err, c.lastWords())
+			return fmt.Errorf("%s is not ready: %w; %s", c.name, err, c.logTail())
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
 }
 
-// lastWords is where the child's log lies and how it ends.
-func (c *child) lastWords() string {
+// logTail returns the path of the child's log and its last lines.
+func (c *child) logTail() string {
 	const lines, width = 5, 300
 	content, err := os.ReadFile(c.logFile())
 	if err != nil {
@@ -229,11 +226,10 @@ func (c *child) lastWords() string {
 
 func (c *child) logFile() string { return filepath.Join(c.logs, c.name+".log") }
 
-// current returns the running life of the child, or nil.
+// current returns the current run of the child, or nil.
 func (c *child) current() *childRun { return c.run.Load() }
 
-// runsAs says whether the child runs as the spec says, with the program that
-// is there now.
+// runsAs reports whether the child runs as specified, with the current binary.
 func (c *child) runsAs(spec childSpec) bool {
 	run := c.current()
 	if run == nil || c.program != spec.program || !slices.Equal(c.args, spec.args) || !slices.Equal(c.env, spec.env) {

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// newTestChild runs a shell that writes what $SAY says and stays.
+// newTestChild returns a child that prints $SAY and sleeps.
 func newTestChild(t *testing.T) *child {
 	t.Helper()
 	life, end := context.WithCancel(context.Background())
@@ -43,7 +43,7 @@ func newTestChild(t *testing.T) *child {
 // waitSaid waits until the child's log has that many lines, and returns them.
 func waitSaid(t *testing.T, c *child, n int) []string {
 	t.Helper()
-	for deadline := time.Now().Add(farTooLong); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(longTimeout); ; time.Sleep(20 * time.Millisecond) {
 		content, _ := os.ReadFile(filepath.Join(c.logs, "shell.log"))
 		if lines := strings.Fields(strings.ReplaceAll(string(content), "said ", "")); len(lines) >= n {
 			return lines
@@ -54,7 +54,7 @@ func waitSaid(t *testing.T, c *child, n int) []string {
 	}
 }
 
-func TestChildComesBackByItself(t *testing.T) {
+func TestChildIsRestartedAfterACrash(t *testing.T) {
 	c := newTestChild(t)
 	if err := c.start(map[string]string{"SAY": "override"}); err != nil {
 		t.Fatal(err)
@@ -65,45 +65,45 @@ func TestChildComesBackByItself(t *testing.T) {
 	}
 
 	if got := waitSaid(t, c, 2); got[1] != "override" {
-		t.Errorf("it came back with %q, want what it was started with", got[1])
+		t.Errorf("it was restarted with %q, want the variables of its start", got[1])
 	}
 	if got := c.status().Restarts; got != 1 {
-		t.Errorf("it tells of %d restarts, want 1", got)
+		t.Errorf("got %d restarts, want 1", got)
 	}
 }
 
-func TestChildStaysAwayWhenToldTo(t *testing.T) {
+func TestStoppedChildIsNotRestarted(t *testing.T) {
 	c := newTestChild(t)
 	if err := c.start(map[string]string{"SAY": "override"}); err != nil {
 		t.Fatal(err)
 	}
 	waitSaid(t, c, 1)
 	if err := c.start(nil); err == nil {
-		t.Error("a second start made a second process")
+		t.Error("a second start created a second process")
 	}
 	if err := c.end(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	if c.current() != nil || c.status().PID != 0 {
-		t.Error("it is still there when end returns")
+		t.Error("it still runs when end returns")
 	}
-	c.relaunch() // As if its end and the order to end had crossed.
+	c.relaunch() // As if it crashed while it was being stopped.
 	if c.current() != nil {
-		t.Error("it came back although it was told to end")
+		t.Error("it was restarted although it was stopped")
 	}
 
 	if err := c.start(nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := waitSaid(t, c, 2); got[1] != "shipped" {
-		t.Errorf("it was started with %q, want no override any more", got[1])
+		t.Errorf("it was started with %q, want no override", got[1])
 	}
 	if got := c.status().Restarts; got != 0 {
-		t.Errorf("it tells of %d restarts, want none: it never ended by itself", got)
+		t.Errorf("got %d restarts, want none: it never crashed", got)
 	}
 }
 
-func TestChildIsEndedByForceAfterItsGrace(t *testing.T) {
+func TestChildIsKilledAfterItsGracePeriod(t *testing.T) {
 	c := newTestChild(t)
 	c.args = []string{"-c", `trap "" TERM; echo "said $SAY"; sleep 60 & wait; sleep 60`}
 	c.grace = 100 * time.Millisecond
@@ -115,7 +115,7 @@ func TestChildIsEndedByForceAfterItsGrace(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.current() != nil {
-		t.Error("it is still there when end returns")
+		t.Error("it still runs when end returns")
 	}
 }
 
@@ -135,21 +135,21 @@ func TestRunsAs(t *testing.T) {
 	c.program = program
 	same := c.childSpec
 	if c.runsAs(same) {
-		t.Error("what does not run runs as told")
+		t.Error("runsAs is true for a child that does not run")
 	}
 	if err := c.start(nil); err != nil {
 		t.Fatal(err)
 	}
 	if !c.runsAs(same) {
-		t.Error("it does not run as it was told")
+		t.Error("runsAs is false for a child that runs as specified")
 	}
 	other := same
 	other.env = []string{"SAY=other"}
 	if c.runsAs(other) {
-		t.Error("another environment is not noticed")
+		t.Error("runsAs ignores a changed environment")
 	}
 	copyProgram()
 	if c.runsAs(same) {
-		t.Error("a program that was built anew is not noticed")
+		t.Error("runsAs ignores a rebuilt program")
 	}
 }

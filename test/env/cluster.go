@@ -16,17 +16,17 @@ import (
 	"time"
 )
 
-// Options say which local cluster is meant and how it is started.
+// Options select a local cluster and configure its start.
 type Options struct {
 	Dir      string        // default .cluster in the repository
-	Lifetime time.Duration // default 12 h: a forgotten cluster ends by itself
+	Lifetime time.Duration // default 12 h, after which a forgotten cluster ends
 	Node     bool          // with a node that runs Pods, see doc.go; needs root
-	Output   io.Writer     // progress, for people; default os.Stderr
+	Output   io.Writer     // progress messages; default os.Stderr
 }
 
 const defaultLifetime = 12 * time.Hour
 
-// A local is a local cluster seen from outside of its supervisor.
+// local is a local cluster seen from outside its supervisor.
 type local struct {
 	layout
 	options Options
@@ -57,8 +57,8 @@ func newLocal(options Options) (*local, error) {
 
 func (l *local) sayf(format string, args ...any) { fmt.Fprintf(l.options.Output, format+"\n", args...) }
 
-// Up makes sure that the cluster runs, with the product as the working tree
-// has it, and returns when all is ready. It goes on after the program ends.
+// Up starts the cluster if it does not run, with config/ and the programs of the working
+// tree, and returns when all is ready. The cluster outlives the program.
 func Up(ctx context.Context, options Options) error {
 	l, err := newLocal(options)
 	if err != nil {
@@ -72,16 +72,16 @@ func Up(ctx context.Context, options Options) error {
 
 	if processes := l.running(); processes != nil {
 		if s, err := loadState(l.layout); err == nil && s.Node != l.options.Node {
-			return fmt.Errorf("the cluster in %s was started otherwise, with node=%t: end it first", l.dir, s.Node)
+			return fmt.Errorf("cluster in %s was started with node=%t: stop it first", l.dir, s.Node)
 		}
 		if err := processes.startAll(ctx); err != nil {
 			return err
 		}
-		// Kubernetes and Knative stay as they are: only the product changes
-		// while one works on it.
-		l.sayf("the cluster in %s is up, bringing the product up to date", l.dir)
-		if !l.options.Node { // There, ko builds.
-			programs, err := productPrograms(l.builder.repo)
+		// Kubernetes and Knative stay as they are; only the project's own programs are
+		// updated.
+		l.sayf("the cluster in %s is up, updating the controller and the webhook", l.dir)
+		if !l.options.Node { // With a node, ko builds.
+			programs, err := projectPrograms(l.builder.repo)
 			if err != nil {
 				return err
 			}
@@ -89,7 +89,7 @@ func Up(ctx context.Context, options Options) error {
 				return err
 			}
 		}
-		return processes.InstallProduct(ctx)
+		return processes.InstallProject(ctx)
 	}
 	if err := l.buildAll(ctx); err != nil {
 		return err
@@ -97,8 +97,8 @@ func Up(ctx context.Context, options Options) error {
 	return l.start(ctx, nil)
 }
 
-// Check says what the machine lacks for a cluster with these options, which is more
-// where it has a node.
+// Check returns an error if the machine lacks something that a cluster with these options
+// needs.
 func Check(ctx context.Context, options Options) error {
 	l, err := newLocal(options)
 	if err != nil || !options.Node {
@@ -111,7 +111,7 @@ func Check(ctx context.Context, options Options) error {
 	return err
 }
 
-// Down ends the cluster and returns when no process of it is left.
+// Down stops the cluster and returns when all its processes have exited.
 func Down(ctx context.Context, options Options) error {
 	l, err := newLocal(options)
 	if err != nil {
@@ -125,8 +125,7 @@ func Down(ctx context.Context, options Options) error {
 	return l.end(ctx)
 }
 
-// Status tells about the processes of the cluster; there are none when it is
-// not up.
+// Status returns the processes of the cluster, none if it is not up.
 func Status(ctx context.Context, options Options) ([]ProcessStatus, error) {
 	l, err := newLocal(options)
 	if err != nil {
@@ -142,25 +141,25 @@ func Status(ctx context.Context, options Options) ([]ProcessStatus, error) {
 func (l *local) buildAll(ctx context.Context) error {
 	programs := standing
 	if l.options.Node {
-		// What is missing is told before people wait for a build.
+		// Report what is missing before the user waits for a build.
 		if err := Check(ctx, l.options); err != nil {
 			return err
 		}
 		programs = append(slices.Clone(nodeStanding), programs...)
 	} else {
-		product, err := productPrograms(l.builder.repo)
+		own, err := projectPrograms(l.builder.repo)
 		if err != nil {
 			return err
 		}
-		programs = append(product, programs...) // A mistake of one's own shows first.
+		programs = append(own, programs...) // Show compile errors of our own code first.
 	}
 	return l.builder.build(ctx, programs)
 }
 
-// start starts a supervisor and follows what it says until its cluster is
-// ready. With an input, the supervisor ends when that does, however it ends.
+// start starts a supervisor and prints its output until the cluster is ready. With an
+// input, the supervisor stops when the input is closed.
 func (l *local) start(ctx context.Context, input *os.File) error {
-	// What an earlier cluster left, above all when it was killed.
+	// Clean up what an earlier cluster left, for example after a kill.
 	if err := l.end(ctx); err != nil {
 		return err
 	}
@@ -189,7 +188,7 @@ func (l *local) start(ctx context.Context, input *os.File) error {
 	if input != nil {
 		cmd.Stdin = input
 	}
-	// A session of its own: neither the terminal's signals nor its end reach it.
+	// A separate session, which signals of the terminal do not reach.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return err
@@ -208,7 +207,7 @@ func (l *local) start(ctx context.Context, input *os.File) error {
 		select {
 		case <-ended:
 			_, _ = io.Copy(l.options.Output, said)
-			return fmt.Errorf("the cluster did not come up (%s); its logs are in %s", cmd.ProcessState, l.logs())
+			return fmt.Errorf("cluster failed to start (%s); its logs are in %s", cmd.ProcessState, l.logs())
 		case <-ctx.Done():
 			return errors.Join(context.Cause(ctx), l.end(context.WithoutCancel(ctx)))
 		case <-time.After(100 * time.Millisecond):
@@ -216,7 +215,7 @@ func (l *local) start(ctx context.Context, input *os.File) error {
 	}
 }
 
-// running returns the means to control the cluster if it is up and ready.
+// running returns the Processes of the cluster if it is up and ready.
 func (l *local) running() *Processes {
 	s, err := loadState(l.layout)
 	if err != nil || !s.Ready || !s.Supervisor.alive() {
@@ -225,12 +224,12 @@ func (l *local) running() *Processes {
 	return &Processes{url: s.ControlURL, token: s.Token}
 }
 
-// endPatience is how long a supervisor may take to end its cluster.
-const endPatience = 30 * time.Second
+// endTimeout is how long a supervisor may take to stop its cluster.
+const endTimeout = 30 * time.Second
 
-// end ends the cluster, also one that was killed halfway, makes sure that none
-// of its processes is left, and removes its state. Only processes that the
-// supervisor recorded are touched, and only while they are what it recorded.
+// end stops the cluster, even one that was killed halfway, makes sure that all its
+// processes have exited, and removes its state. It signals only processes that the
+// supervisor recorded, and only while their identity matches.
 func (l *local) end(ctx context.Context) error {
 	s, err := loadState(l.layout)
 	if errors.Is(err, os.ErrNotExist) {
@@ -240,20 +239,20 @@ func (l *local) end(ctx context.Context) error {
 		return err
 	}
 	if s.Supervisor.alive() {
-		l.sayf("ending the cluster in %s", l.dir)
+		l.sayf("stopping the cluster in %s", l.dir)
 		if err := s.Supervisor.signal(syscall.SIGTERM); err != nil {
 			return err
 		}
-		if !s.Supervisor.waitGone(ctx, endPatience) {
+		if !s.Supervisor.waitGone(ctx, endTimeout) {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			l.sayf("its supervisor (process %d) does not end by itself and is killed", s.Supervisor.PID)
+			l.sayf("its supervisor (process %d) does not stop and is killed", s.Supervisor.PID)
 			if err := s.Supervisor.signal(syscall.SIGKILL); err != nil {
 				return err
 			}
 		}
-		// It may have started processes since.
+		// It may have started more processes meanwhile.
 		if later, err := loadState(l.layout); err == nil {
 			s = later
 		}
@@ -262,15 +261,15 @@ func (l *local) end(ctx context.Context) error {
 		if err := process.signal(syscall.SIGKILL); err != nil {
 			return err
 		}
-		if !process.waitGone(ctx, endPatience) {
-			return fmt.Errorf("%s (process %d) does not end", name, process.PID)
+		if !process.waitGone(ctx, endTimeout) {
+			return fmt.Errorf("%s (process %d) does not exit", name, process.PID)
 		}
 	}
 	return l.remove()
 }
 
-// lock keeps other commands for the same cluster waiting. The system lets go
-// of it when the program ends, however it ends.
+// lock blocks other commands for the same cluster. The kernel releases it when the
+// program exits.
 func (l *local) lock(ctx context.Context) (unlock func(), err error) {
 	if err := os.MkdirAll(l.dir, 0o755); err != nil {
 		return nil, err
@@ -286,10 +285,10 @@ func (l *local) lock(ctx context.Context) (unlock func(), err error) {
 		}
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			f.Close()
-			return nil, fmt.Errorf("locking %s: %w", f.Name(), err)
+			return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
 		}
 		if !waiting {
-			l.sayf("waiting for another command that works on the cluster in %s", l.dir)
+			l.sayf("waiting for another command on the cluster in %s", l.dir)
 		}
 		select {
 		case <-ctx.Done():

@@ -21,9 +21,8 @@ import (
 	"time"
 )
 
-// serveControl answers the clients of the supervisor, see Processes. Whoever
-// can read the state file has the token, and that is the user who started the
-// cluster.
+// serveControl serves the clients of the supervisor, see Processes. The token is in the
+// state file, which only the user who started the cluster can read.
 func (s *supervisor) serveControl() (stop func(), err error) {
 	listener, err := net.Listen("tcp", net.JoinHostPort(loopback, "0"))
 	if err != nil {
@@ -62,7 +61,7 @@ func (s *supervisor) serveControl() (stop func(), err error) {
 		}
 		return nil, s.scale(ctx, r.PathValue("name"), count)
 	})
-	handle("POST /product/install", func(ctx context.Context, _ *http.Request) (any, error) { return nil, s.installProduct(ctx) })
+	handle("POST /project/install", func(ctx context.Context, _ *http.Request) (any, error) { return nil, s.installProject(ctx) })
 
 	authorization := "Bearer " + s.state.Token
 	server := &http.Server{
@@ -75,7 +74,7 @@ func (s *supervisor) serveControl() (stop func(), err error) {
 			mux.ServeHTTP(w, r)
 		}),
 	}
-	go server.Serve(listener) //nolint:errcheck // It ends with Close.
+	go server.Serve(listener) //nolint:errcheck // Returns after Close.
 	return func() { server.Close() }, s.saveState()
 }
 
@@ -97,7 +96,7 @@ func (s *supervisor) act(ctx context.Context, name, action string, environment m
 		}
 		return s.startReady(ctx, c, environment)
 	}
-	return fmt.Errorf("%q is nothing that can be done to a process", action)
+	return fmt.Errorf("%q is not an action on a process", action)
 }
 
 func (s *supervisor) statuses() []ProcessStatus {
@@ -111,33 +110,33 @@ func (s *supervisor) statuses() []ProcessStatus {
 	return all
 }
 
-// ProcessStatus tells about one process of a local cluster.
+// ProcessStatus is the status of one process of a local cluster.
 type ProcessStatus struct {
 	Name     string    `json:"name"`
-	PID      int       `json:"pid"` // 0 while it does not run
+	PID      int       `json:"pid"` // 0 if it does not run
 	Started  time.Time `json:"started"`
-	Restarts int       `json:"restarts"` // how often it ended by itself and was started again
+	Restarts int       `json:"restarts"` // restarts after a crash
 	Log      string    `json:"log"`
-	// Ports are on loopback, by the names that the Deployment's container
-	// gives them: probes, metrics, profiling.
+	// Ports are on loopback, by the names of the container's ports: probes, metrics,
+	// profiling.
 	Ports map[string]int `json:"ports"`
 }
 
-// Processes controls the processes of a local cluster. Their names are etcd,
-// kube-apiserver, kube-controller-manager, knative-controller,
-// knative-webhook, and those of the product's Deployments: controller.
+// Processes controls the processes of a local cluster: etcd, kube-apiserver,
+// kube-controller-manager, knative-controller, knative-webhook, and those of the
+// Deployments in config/.
 type Processes struct {
 	url, token string
 }
 
-// List tells about all processes.
+// List returns the status of all processes.
 func (p *Processes) List(ctx context.Context) ([]ProcessStatus, error) {
 	var all []ProcessStatus
 	err := p.call(ctx, http.MethodGet, "/processes", nil, &all)
 	return all, err
 }
 
-// Get tells about one process.
+// Get returns the status of one process.
 func (p *Processes) Get(ctx context.Context, name string) (ProcessStatus, error) {
 	all, err := p.List(ctx)
 	if err != nil {
@@ -148,23 +147,23 @@ func (p *Processes) Get(ctx context.Context, name string) (ProcessStatus, error)
 			return status, nil
 		}
 	}
-	return ProcessStatus{}, fmt.Errorf("the cluster has no process %q", name)
+	return ProcessStatus{}, fmt.Errorf("cluster has no process %q", name)
 }
 
-// Stop ends the process as a cluster does, by SIGTERM, and returns when it is
-// gone. It stays away until Start.
+// Stop stops the process with SIGTERM and returns when it has exited. It is not restarted
+// until Start.
 func (p *Processes) Stop(ctx context.Context, name string) error {
 	return p.act(ctx, name, "stop", nil)
 }
 
-// Kill ends the process by SIGKILL, so that it has no time for anything, and
-// returns when it is gone. It stays away until Start.
+// Kill kills the process with SIGKILL and returns when it has exited. It is not restarted
+// until Start.
 func (p *Processes) Kill(ctx context.Context, name string) error {
 	return p.act(ctx, name, "kill", nil)
 }
 
-// Start starts the process, with the variables added to its environment until
-// it is next started by this method or Restart, and returns when it is ready.
+// Start starts the process, with the variables added to its environment until the next
+// Start or Restart, and returns when it is ready.
 func (p *Processes) Start(ctx context.Context, name string, environment map[string]string) error {
 	return p.act(ctx, name, "start", environment)
 }
@@ -174,15 +173,14 @@ func (p *Processes) Restart(ctx context.Context, name string, environment map[st
 	return p.act(ctx, name, "restart", environment)
 }
 
-// Scale runs that many processes, one at least, in the place of one of the
-// product's Deployments, and returns when they are ready. The second one of
-// "controller" is "controller-1". They end with the next installation of the
-// product, at the latest.
+// Scale runs this many processes, at least one, for one of the Deployments in config/,
+// and returns when they are ready. The second one of "controller" is named
+// "controller-1". The next installation ends them.
 func (p *Processes) Scale(ctx context.Context, name string, replicas int) error {
 	return p.call(ctx, http.MethodPost, fmt.Sprintf("/processes/%s/replicas/%d", name, replicas), nil, nil)
 }
 
-// startAll starts what somebody has stopped and not started again.
+// startAll starts all stopped processes.
 func (p *Processes) startAll(ctx context.Context) error {
 	all, err := p.List(ctx)
 	if err != nil {
@@ -199,10 +197,10 @@ func (p *Processes) startAll(ctx context.Context) error {
 	return nil
 }
 
-// InstallProduct applies config/ and starts the product where it does not run
-// or has been built anew.
-func (p *Processes) InstallProduct(ctx context.Context) error {
-	return p.call(ctx, http.MethodPost, "/product/install", nil, nil)
+// InstallProject applies config/ and starts the controller and the webhook if they do not
+// run or were rebuilt.
+func (p *Processes) InstallProject(ctx context.Context) error {
+	return p.call(ctx, http.MethodPost, "/project/install", nil, nil)
 }
 
 func (p *Processes) act(ctx context.Context, name, action string, environment map[string]string) error {
@@ -219,11 +217,11 @@ func (p *Processes) call(ctx context.Context, method, path string, body, answer 
 		return err
 	}
 	request.Header.Set("Authorization", "Bearer "+p.token)
-	// The caller's environment may name a proxy, which must not see this.
+	// Ignore proxies of the caller's environment.
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Do(request)
 	if err != nil {
-		return fmt.Errorf("asking the cluster's supervisor: %w", err)
+		return fmt.Errorf("call the cluster's supervisor: %w", err)
 	}
 	defer response.Body.Close()
 	content, err = io.ReadAll(response.Body)

@@ -30,26 +30,22 @@ import (
 	autoscalinglisters "knative.dev/serving/pkg/client/listers/autoscaling/v1alpha1"
 )
 
-// RevisionsLabel on a Namespace tells the stand-in data plane of a local
-// cluster what becomes of the Revisions there that are not Ready yet.
+// RevisionsLabel on a Namespace tells the simulated data plane of a local cluster what to
+// do with Revisions there that are not Ready yet.
 const RevisionsLabel = "env.test/revisions"
 
-// The values of RevisionsLabel. Without it Revisions become Ready.
+// The values of RevisionsLabel. Without the label Revisions become Ready.
 const (
-	// RevisionsFail is a Namespace whose Pods never come up: Revisions get
-	// Ready=False with reason ProgressDeadlineExceeded, without the ten minutes
-	// that Knative gives them.
+	// RevisionsFail makes Pods never start: Revisions get Ready=False with reason
+	// ProgressDeadlineExceeded, without the ten minutes that Knative allows.
 	RevisionsFail = "fail"
-	// RevisionsWait is a Namespace in which nothing moves on: Revisions stay
-	// Ready=Unknown for as long as the label is there.
+	// RevisionsWait makes Revisions stay Ready=Unknown while the label is set.
 	RevisionsWait = "wait"
 )
 
-// A dataPlane stands in for what a local cluster lacks: the kubelet that runs
-// Pods, Knative's autoscaler that watches over their number, and the ingress
-// that routes to them. It writes into their status what these would write
-// once all is well, and so Knative's own controller makes Revisions, Routes
-// and Services Ready by its own rules.
+// dataPlane simulates what a local cluster lacks: the kubelet, Knative's autoscaler and
+// an ingress. It writes the status that these would write, so Knative's own controller
+// makes Revisions, Routes and Services Ready by its own rules.
 type dataPlane struct {
 	kube       kubernetes.Interface
 	serving    servingclient.Interface
@@ -61,18 +57,18 @@ type dataPlane struct {
 	ingresses   networkinglisters.IngressLister
 
 	queue workqueue.TypedRateLimitingInterface[item]
-	// routesOnly leaves Pods and their number to those who really look after them.
+	// routesOnly is set on a cluster with a node, where Pods and their scale are real.
 	routesOnly bool
 }
 
-// An item of the queue is an object to look at.
+// item is a queued object.
 type item struct{ kind, namespace, name string }
 
 const dataPlaneWorkers = 8
 
-// startDataPlane runs the data plane until the supervisor ends.
+// startDataPlane runs the data plane until the supervisor stops.
 func (s *supervisor) startDataPlane(ctx context.Context) error {
-	// A user of its own keeps it apart from the tests in the audit log.
+	// A separate user distinguishes it from the tests in the audit log.
 	kubeconfig, err := s.keys.kubeconfig(s.config.Host, "stand-in-data-plane", "system:masters")
 	if err != nil {
 		return err
@@ -106,13 +102,13 @@ func newDataPlane(kube kubernetes.Interface, serving servingclient.Interface, ne
 	return &dataPlane{
 		kube: kube, serving: serving, networking: networking,
 		queue: workqueue.NewTypedRateLimitingQueue(
-			// Conflicts are all that ever goes wrong, so trying again soon helps.
+			// Conflicts are the only expected errors, so retry soon.
 			workqueue.NewTypedItemExponentialFailureRateLimiter[item](10*time.Millisecond, 2*time.Second),
 		),
 	}
 }
 
-// start returns once the caches are filled; the work goes on for life.
+// start returns once the caches are synced; the workers run until life ends.
 func (d *dataPlane) start(ctx, life context.Context) error {
 	core := informers.NewSharedInformerFactory(d.kube, 0)
 	knativePods := informers.NewSharedInformerFactoryWithOptions(d.kube, 0, informers.WithTweakListOptions(func(o *metav1.ListOptions) {
@@ -128,7 +124,7 @@ func (d *dataPlane) start(ctx, life context.Context) error {
 
 	var synced []cache.InformerSynced
 	for kind, informer := range map[string]cache.SharedIndexInformer{
-		// A Namespace whose label changes wakes all that waits or failed in it.
+		// A change of a Namespace's label enqueues everything in it that waits or failed.
 		"Namespace":     core.Core().V1().Namespaces().Informer(),
 		"Pod":           knativePods.Core().V1().Pods().Informer(),
 		"PodAutoscaler": knative.Autoscaling().V1alpha1().PodAutoscalers().Informer(),
@@ -148,7 +144,7 @@ func (d *dataPlane) start(ctx, life context.Context) error {
 	knative.Start(life.Done())
 	networking.Start(life.Done())
 	if !cache.WaitForCacheSync(ctx.Done(), synced...) {
-		return fmt.Errorf("filling the stand-in data plane's caches: %w", context.Cause(ctx))
+		return fmt.Errorf("fill the caches of the simulated data plane: %w", context.Cause(ctx))
 	}
 
 	for range dataPlaneWorkers {
@@ -173,8 +169,8 @@ func (d *dataPlane) work(ctx context.Context) {
 		if shutdown {
 			return
 		}
-		// What is gone needs nothing more; all else is tried until it works,
-		// over any absence of the API server.
+		// Nothing to do for deleted objects; all other errors are retried, across any
+		// outage of the API server.
 		if err := d.reconcile(ctx, i); err != nil && !apierrors.IsNotFound(err) {
 			d.queue.AddRateLimited(i)
 		} else {
@@ -187,7 +183,7 @@ func (d *dataPlane) work(ctx context.Context) {
 func (d *dataPlane) reconcile(ctx context.Context, i item) error {
 	switch i.kind {
 	case "Namespace":
-		return d.wake(i.name)
+		return d.enqueueAll(i.name)
 	case "Pod":
 		return d.runPod(ctx, i.namespace, i.name)
 	case "PodAutoscaler":
@@ -197,8 +193,8 @@ func (d *dataPlane) reconcile(ctx context.Context, i item) error {
 	}
 }
 
-// wake looks again at all Pods and PodAutoscalers of the Namespace.
-func (d *dataPlane) wake(namespace string) error {
+// enqueueAll enqueues all Pods and PodAutoscalers of the Namespace.
+func (d *dataPlane) enqueueAll(namespace string) error {
 	pods, err := d.pods.Pods(namespace).List(labels.Everything())
 	if err != nil {
 		return err
@@ -216,7 +212,7 @@ func (d *dataPlane) wake(namespace string) error {
 	return nil
 }
 
-// fate is the Namespace's RevisionsLabel.
+// fate returns the Namespace's RevisionsLabel.
 func (d *dataPlane) fate(namespace string) (string, error) {
 	ns, err := d.namespaces.Get(namespace)
 	if err != nil {
@@ -225,9 +221,8 @@ func (d *dataPlane) fate(namespace string) (string, error) {
 	return ns.Labels[RevisionsLabel], nil
 }
 
-// runPod reports the Pod running, as its kubelet would. Without that its
-// Deployment would fail after its progress deadline, and with it a Revision
-// that had been Ready.
+// runPod reports the Pod as running, as its kubelet would. Otherwise its Deployment would
+// exceed its progress deadline and fail a Revision that had been Ready.
 func (d *dataPlane) runPod(ctx context.Context, namespace, name string) error {
 	fate, err := d.fate(namespace)
 	if err != nil || fate != "" {
@@ -256,7 +251,7 @@ func (d *dataPlane) runPod(ctx context.Context, namespace, name string) error {
 	return err
 }
 
-// scale reports the scale that Knative's autoscaler would.
+// scale reports the scale as Knative's autoscaler would.
 func (d *dataPlane) scale(ctx context.Context, namespace, name string) error {
 	fate, err := d.fate(namespace)
 	if err != nil || fate == RevisionsWait {
@@ -272,9 +267,8 @@ func (d *dataPlane) scale(ctx context.Context, namespace, name string) error {
 	status.ServiceName, status.MetricsServiceName = pa.Name, pa.Name+"-private"
 	status.MarkSKSReady()
 	if fate == RevisionsFail {
-		// What the autoscaler writes when it gives up after the progress
-		// deadline. Knative's controller takes an inactive target that never
-		// was initialized for a failed Revision.
+		// The autoscaler's status after the progress deadline. Knative's controller takes
+		// an inactive, never initialized target for a failed Revision.
 		scaledTo(status, 0)
 		status.MarkInactive("TimedOut", "The target could not be activated.")
 	} else {
@@ -294,7 +288,7 @@ func scaledTo(status *autoscalingv1alpha1.PodAutoscalerStatus, n int32) {
 	status.DesiredScale, status.ActualScale = &n, &n
 }
 
-// route reports the Ingress programmed, as an ingress controller would.
+// route reports the Ingress as programmed, as an ingress controller would.
 func (d *dataPlane) route(ctx context.Context, namespace, name string) error {
 	ingress, err := d.ingresses.Ingresses(namespace).Get(name)
 	if err != nil || ingress.IsReady() {

@@ -21,8 +21,8 @@ import (
 	servingfake "knative.dev/serving/pkg/client/clientset/versioned/fake"
 )
 
-// startTestDataPlane runs a data plane over one Namespace with that label and
-// one unfinished object of each kind in it.
+// startTestDataPlane runs a data plane with one Namespace with this label and one
+// unfinished object of each kind.
 func startTestDataPlane(t *testing.T, fate string) *dataPlane {
 	t.Helper()
 	at := metav1.ObjectMeta{Namespace: "ns", Name: "app", Labels: map[string]string{serving.RevisionLabelKey: "app"}}
@@ -40,7 +40,8 @@ func startTestDataPlane(t *testing.T, fate string) *dataPlane {
 	return d
 }
 
-// revision is what Knative's controller makes of the PodAutoscaler's status.
+// revision returns the Revision's condition that Knative's controller derives from the
+// PodAutoscaler's status.
 func (d *dataPlane) revision(ctx context.Context) (*apis.Condition, error) {
 	pa, err := d.serving.AutoscalingV1alpha1().PodAutoscalers("ns").Get(ctx, "app", metav1.GetOptions{})
 	if err != nil {
@@ -52,8 +53,8 @@ func (d *dataPlane) revision(ctx context.Context) (*apis.Condition, error) {
 	return status.GetCondition(servingv1.RevisionConditionReady), nil
 }
 
-// settle waits until nothing moves any more, repetitions after an error included: in a
-// synctest bubble, that is at once.
+// settle waits until all goroutines are idle, including retries. In a synctest bubble
+// this takes no time.
 func settle() {
 	time.Sleep(time.Minute)
 	synctest.Wait()
@@ -112,7 +113,7 @@ func testDataPlaneLetsRevisionsWait(t *testing.T) {
 	d := startTestDataPlane(t, RevisionsWait)
 	d.checkRevision(t, corev1.ConditionUnknown, servingv1.ReasonDeploying)
 	if !d.ingressReady(t) {
-		t.Error("the Ingress, which comes to its end in every Namespace, is not ready")
+		t.Error("the Ingress is not ready, although the label does not affect it")
 	}
 
 	ns, err := d.kube.CoreV1().Namespaces().Get(t.Context(), "ns", metav1.GetOptions{})

@@ -25,22 +25,20 @@ import (
 	"k8s.io/client-go/tools/clientcmd/api"
 )
 
-// A deployment is a Deployment that a process of this machine stands in for.
-// There is no node, so its Pods could never run; all else that it says holds
-// for the process: environment, arguments, ServiceAccount, probe. What is
-// tested is what is shipped.
+// deployment is a Deployment that a local process replaces. Without a node its Pods could
+// not run; the rest of its spec applies to the process: environment, arguments,
+// ServiceAccount, probe. So tests run what is released.
 type deployment struct {
 	*appsv1.Deployment
 	manifest *unstructured.Unstructured
 	name     string // of the process
-	program  string // of its file in the bin directory
+	program  string // file name in the bin directory
 	extra    map[string]string
-	ports    map[string]int // by the name of the container's port
+	ports    map[string]int // by name of the container's port
 }
 
-// portVariables are how programs made with knative.dev/pkg, ours included,
-// learn what their container's ports are. A process shares its machine with
-// others, so it gets free ports in place of the usual ones.
+// portVariables are the variables from which programs that use knative.dev/pkg read their
+// ports. Processes share the machine with others, so they get free ports.
 var portVariables = map[string]string{
 	"probes":        "PROBES_PORT",
 	"metrics":       "METRICS_PROMETHEUS_PORT",
@@ -48,31 +46,30 @@ var portVariables = map[string]string{
 	"https-webhook": "WEBHOOK_PORT",
 }
 
-// tokenLifetime outlives every cluster.
+// tokenLifetime is longer than the lifetime of any cluster.
 const tokenLifetime = certificateLifetime
 
-// An installation is a set of manifests divided into what is applied to the
-// cluster and what runs as processes.
+// installation is a set of manifests, split into objects to apply and processes to run.
 type installation struct {
-	// The names of Deployments with these prefixes name the processes and,
-	// in the bin directory, their programs.
+	// Prefixes that turn names of Deployments into names of processes and of files in the
+	// bin directory.
 	processPrefix, programPrefix string
-	// pods are Deployments that are applied like other objects, with the image
-	// that their Pods run.
+	// pods are Deployments that are applied like other objects, by the image that their
+	// Pods run.
 	pods map[string]string
-	// extra is added to the environment that the Deployments say.
+	// extra is added to the environment of the Deployments.
 	extra map[string]string
 
 	objects     []*unstructured.Unstructured
 	deployments []*deployment
 }
 
-// divide adds the manifests.
+// divide adds manifests to the installation.
 func (in *installation) divide(manifests []*unstructured.Unstructured, ports portBook) error {
 	for _, object := range manifests {
 		switch object.GetKind() {
 		case "HorizontalPodAutoscaler":
-			// It would complain for ever that there are no Pods to measure.
+			// It would keep reporting that there are no Pods.
 		case "Deployment":
 			if image, found := in.pods[object.GetName()]; found {
 				if err := setImage(object, image); err != nil {
@@ -92,7 +89,7 @@ func (in *installation) divide(manifests []*unstructured.Unstructured, ports por
 				return err
 			}
 			if len(d.Spec.Template.Spec.Containers) != 1 {
-				return fmt.Errorf("a process cannot stand in for Deployment %s: it has %d containers", d.Name, len(d.Spec.Template.Spec.Containers))
+				return fmt.Errorf("cannot run Deployment %s as a process: it has %d containers", d.Name, len(d.Spec.Template.Spec.Containers))
 			}
 			if err := d.takePorts(ports); err != nil {
 				return err
@@ -105,7 +102,7 @@ func (in *installation) divide(manifests []*unstructured.Unstructured, ports por
 	return in.redirectWebhooks()
 }
 
-// setImage sets the image of a Deployment's only container.
+// setImage sets the image of a Deployment with a single container.
 func setImage(object *unstructured.Unstructured, image string) error {
 	containers, _, err := unstructured.NestedSlice(object.Object, "spec", "template", "spec", "containers")
 	if err != nil {
@@ -129,8 +126,8 @@ func (d *deployment) takePorts(ports portBook) error {
 	return nil
 }
 
-// replica is what a further Pod of the Deployment is: the same with a name and
-// ports of its own.
+// replica returns a further replica of the Deployment: the same with its own name and
+// ports.
 func (d *deployment) replica(i int, ports portBook) (*deployment, error) {
 	other := *d
 	other.name = d.replicaName(i)
@@ -139,11 +136,10 @@ func (d *deployment) replica(i int, ports portBook) (*deployment, error) {
 
 func (d *deployment) replicaName(i int) string { return fmt.Sprintf("%s-%d", d.name, i) }
 
-// redirectWebhooks leads the API server's calls of webhooks to the processes.
-// A Service of type ExternalName leads to this host, and the port is told in
-// the webhook configuration. The server's certificate is still checked against
-// the Service's name, and knative.dev/pkg, which insists on a Service
-// reference, keeps the port. clientConfig.url would satisfy neither.
+// redirectWebhooks redirects webhook calls to the processes, with a Service of type
+// ExternalName for this host and the port in the webhook configuration. The server's
+// certificate is still verified for the Service's name, and knative.dev/pkg, which
+// requires a Service reference, keeps the port. clientConfig.url would allow neither.
 func (in *installation) redirectWebhooks() error {
 	var called []*unstructured.Unstructured
 	for _, configuration := range in.objects {
@@ -160,7 +156,7 @@ func (in *installation) redirectWebhooks() error {
 			namespace, _, _ := unstructured.NestedString(webhook, "clientConfig", "service", "namespace")
 			service, d := in.behind(namespace, name)
 			if service == nil {
-				return fmt.Errorf("%s %s: the manifests hold no Service %s/%s with a Deployment behind it",
+				return fmt.Errorf("%s %s: manifests have no Service %s/%s with a Deployment behind it",
 					configuration.GetKind(), configuration.GetName(), namespace, name)
 			}
 			called = append(called, service)
@@ -178,7 +174,7 @@ func (in *installation) redirectWebhooks() error {
 	return nil
 }
 
-// behind finds the Service and the Deployment that serves it.
+// behind returns the Service and the Deployment that it selects.
 func (in *installation) behind(namespace, name string) (*unstructured.Unstructured, *deployment) {
 	for _, object := range in.objects {
 		if object.GetKind() != "Service" || object.GetAPIVersion() != "v1" || object.GetNamespace() != namespace || object.GetName() != name {
@@ -198,7 +194,7 @@ func isWebhookConfiguration(object *unstructured.Unstructured) bool {
 	return object.GetKind() == "MutatingWebhookConfiguration" || object.GetKind() == "ValidatingWebhookConfiguration"
 }
 
-// process describes the process that stands in for the Deployment.
+// process returns the spec of the process that replaces the Deployment.
 func (d *deployment) process(c *connection, binDir string) childSpec {
 	container := d.Spec.Template.Spec.Containers[0]
 	environment := map[string]string{}
@@ -210,8 +206,8 @@ func (d *deployment) process(c *connection, binDir string) childSpec {
 	}
 	maps.Copy(environment, d.extra)
 	environment["KUBECONFIG"] = c.layout.kubeconfigOf(d.name)
-	// For programs of this project; those of Knative are built to listen on
-	// loopback, see loopbackEdits.
+	// For programs of this project; Knative's are built to listen on loopback, see
+	// loopbackEdits.
 	environment["PROBES_HOST"] = loopback
 	environment["METRICS_PROMETHEUS_HOST"] = loopback
 
@@ -223,14 +219,13 @@ func (d *deployment) process(c *connection, binDir string) childSpec {
 		ports:   d.ports,
 		prepare: func(ctx context.Context) error { return d.writeToken(ctx, c) },
 		ready:   d.ready,
-		// Kubernetes grants at least 30 s, and webhooks drain for 45 s so that
-		// load balancers can follow. Here nobody waits for that.
+		// Kubernetes grants at least 30 s, and webhooks drain for 45 s so that load
+		// balancers can follow. Nothing needs this here.
 		grace: 3 * time.Second,
 	}
 }
 
-// assignments is the form in which a process gets its environment, in an order
-// that is always the same.
+// assignments returns the environment as sorted NAME=VALUE pairs.
 func assignments(environment map[string]string) []string {
 	var all []string
 	for name, value := range environment {
@@ -240,7 +235,7 @@ func assignments(environment map[string]string) []string {
 	return all
 }
 
-// value is what the downward API would make of the variable.
+// value returns the value of the variable, with the downward API resolved.
 func (d *deployment) value(v corev1.EnvVar) string {
 	if v.ValueFrom == nil || v.ValueFrom.FieldRef == nil {
 		return v.Value
@@ -255,9 +250,9 @@ func (d *deployment) value(v corev1.EnvVar) string {
 	}
 }
 
-// writeToken lets the process be its ServiceAccount and nobody else, so that
-// the real rights are in force. Tokens are bound to the ServiceAccount's UID,
-// which is another one after a new installation, so each start needs its own.
+// writeToken writes a token of the ServiceAccount, so that the process has exactly its
+// rights. Tokens are bound to the ServiceAccount's UID, which a new installation changes,
+// so each start gets its own.
 func (d *deployment) writeToken(ctx context.Context, c *connection) error {
 	seconds := int64(tokenLifetime.Seconds())
 	account := d.Spec.Template.Spec.ServiceAccountName
@@ -269,11 +264,11 @@ func (d *deployment) writeToken(ctx context.Context, c *connection) error {
 	return writeKubeconfig(c.layout.kubeconfigOf(d.name), c.keys.kubeconfigFor(c.config.Host, &api.AuthInfo{Token: request.Status.Token}))
 }
 
-// ready asks the Deployment's own readiness probe.
+// ready calls the Deployment's readiness probe.
 func (d *deployment) ready(ctx context.Context) error {
 	container := d.Spec.Template.Spec.Containers[0]
 	if container.ReadinessProbe == nil || container.ReadinessProbe.HTTPGet == nil {
-		return fmt.Errorf("Deployment %s has no readinessProbe with httpGet to ask", d.Name)
+		return fmt.Errorf("Deployment %s has no readinessProbe with httpGet", d.Name)
 	}
 	action := container.ReadinessProbe.HTTPGet
 	for _, port := range container.Ports {
@@ -288,10 +283,9 @@ func (d *deployment) ready(ctx context.Context) error {
 	return fmt.Errorf("the readinessProbe of Deployment %s names none of its ports", d.Name)
 }
 
-// waitAuthorized waits until the ServiceAccount may read its ConfigMaps, the
-// first thing that these programs do and the reason why they would end. Roles
-// reach the API server's authorizer a moment after they are applied, and
-// aggregated ones have to be filled by the controller manager first.
+// waitAuthorized waits until the ServiceAccount may read its ConfigMaps, which these
+// programs do first and without which they exit. The authorizer observes Roles with a
+// delay, and the controller manager must fill aggregated ones.
 func (d *deployment) waitAuthorized(ctx context.Context, c *connection) error {
 	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
 		User:   "system:serviceaccount:" + d.Namespace + ":" + d.Spec.Template.Spec.ServiceAccountName,
@@ -313,8 +307,8 @@ func (d *deployment) waitAuthorized(ctx context.Context, c *connection) error {
 	}
 }
 
-// waitWebhooks waits until the programs behind the webhook configurations have
-// entered their certificates there.
+// waitWebhooks waits until the programs behind the webhook configurations have written
+// their CA bundles.
 func (in *installation) waitWebhooks(ctx context.Context, i *installer) error {
 	for _, object := range in.objects {
 		if !isWebhookConfiguration(object) {

@@ -97,7 +97,7 @@ func TestInstallation(t *testing.T) {
 	}
 	d := in.deployments[0]
 
-	// Calls of both webhooks lead to the process.
+	// Both webhooks are redirected to the process.
 	webhooks, _, _ := unstructured.NestedSlice(in.objects[2].Object, "webhooks")
 	for _, w := range webhooks {
 		port, _, _ := unstructured.NestedInt64(w.(map[string]any), "clientConfig", "service", "port")
@@ -107,7 +107,7 @@ func TestInstallation(t *testing.T) {
 	}
 	for i, want := range []string{"ExternalName", ""} {
 		if got, _, _ := unstructured.NestedString(in.objects[i].Object, "spec", "type"); got != want {
-			t.Errorf("Service %s has type %q, want %q: only Services of webhooks lead to this host", in.objects[i].GetName(), got, want)
+			t.Errorf("Service %s has type %q, want %q: only Services of webhooks are redirected", in.objects[i].GetName(), got, want)
 		}
 	}
 
@@ -158,7 +158,7 @@ func TestReplica(t *testing.T) {
 	}
 }
 
-func TestInstallationRefusesAWebhookWithNothingBehindIt(t *testing.T) {
+func TestInstallationRejectsWebhookWithoutDeployment(t *testing.T) {
 	manifests := readWebhookManifests(t)
 	manifests = slices.DeleteFunc(manifests, func(o *unstructured.Unstructured) bool { return o.GetKind() == "Deployment" })
 	in := &installation{}
@@ -167,11 +167,11 @@ func TestInstallationRefusesAWebhookWithNothingBehindIt(t *testing.T) {
 	}
 }
 
-func TestReadyAsksTheReadinessProbe(t *testing.T) {
+func TestReadyCallsTheReadinessProbe(t *testing.T) {
 	status := http.StatusServiceUnavailable
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/readiness" {
-			t.Errorf("asked for %s", r.URL)
+			t.Errorf("got a request for %s", r.URL)
 		}
 		w.WriteHeader(status)
 	}))
@@ -190,7 +190,7 @@ func TestReadyAsksTheReadinessProbe(t *testing.T) {
 	}
 
 	if err := in.deployments[0].ready(t.Context()); err == nil {
-		t.Error("a process that answers 503 is taken for ready")
+		t.Error("a process that returns 503 counts as ready")
 	}
 	status = http.StatusOK
 	if err := in.deployments[0].ready(t.Context()); err != nil {

@@ -2,107 +2,105 @@
 // SPDX-License-Identifier: Apache-2.0
 
 /*
-Package env gives tests and demos a cluster with the product on it: one that
-KUBECONFIG names, or a local one that it makes itself.
+Package env provides a cluster with the project installed for tests and demos:
+the cluster of KUBECONFIG, or a local one that it starts itself.
 
-# What a local cluster is
+# Local clusters
 
-Processes of one machine, on loopback, without containers, images or root: a
-real etcd, API server and controller manager, Knative Serving's real webhook
-and controller, and the product's programs. Nothing of admission or
-authorization is switched off, and Knative's programs and ours run with tokens
-of the ServiceAccounts that their manifests name, so the real rights are in
-force. What is missing is everything below: nodes, Knative's autoscaler and an
-ingress. A small data plane stands in for these and writes what they would
-write, so that Revisions, Routes and Services become Ready, or fail where a
-namespace asks for that, see [RevisionsLabel].
+A local cluster consists of processes on loopback, without containers, images
+or root: a real etcd, API server and controller manager, Knative Serving's real
+webhook and controller, and the project's own programs. Admission and
+authorization are fully enabled, and the programs of Knative and of the project
+use tokens of the ServiceAccounts in their manifests, so their real rights
+apply. Nodes, Knative's autoscaler and an ingress are missing. A small simulated
+data plane writes the status that these would write, so that Revisions, Routes
+and Services become Ready, or fail if a namespace asks for it, see
+[RevisionsLabel].
 
-Manifests come from where they are published: Knative's out of the Go module
-cache, ours from config/. A Deployment is not applied, since its Pods could
-never run. It is checked by the API server in a dry run, and a process stands
-in for it with the environment, arguments, ServiceAccount and readiness probe
-that it says. So a new program of the product needs a Deployment in config/ and
-nothing here. Three things are set differently than shipped: ports and
-addresses; the leases of leader election, which are short (six seconds), so
-that a program that was killed and started again leads again soon; and, for
-Knative alone, the limits of its clients and the registries in
-[UnreachableRegistries], whose tags it does not resolve.
+Manifests come from their original places: Knative's from the Go module cache,
+the project's from config/. Deployments are only applied in a dry run, because
+their Pods could not run. A process replaces each Deployment, with its
+environment, arguments, ServiceAccount and readiness probe. So a new program
+needs a Deployment in config/ and nothing here. Three things differ from a
+release: ports and addresses; leases of leader election, which are short (six
+seconds) so that a restarted program soon leads again; and, for Knative only,
+the limits of its clients and the registries in [UnreachableRegistries], for
+which it skips tag resolution.
 
-# What a node adds
+# Clusters with a node
 
-A cluster can be started with a node (as root, on Linux), and then Pods run: a
-scheduler, a kubelet, containerd and kube-proxy, private registries, Knative's
-autoscaler and queue-proxy. The product is installed there as its users do it, by
-"ko apply -f config/", and its programs are Pods, reached through ClusterIPs.
-Still missing are DNS, an ingress and Knative's activator, so no request makes a
-Revision start from zero. Nothing of the outside can be reached; Docker Hub is a
-registry of the cluster that answers under its names.
+A cluster can be started with a node (as root, on Linux), which runs Pods. It
+adds a scheduler, a kubelet, containerd and kube-proxy, private registries, and
+Knative's autoscaler and queue-proxy. The project is installed as by users, with
+"ko apply -f config/"; its programs are Pods and are reached through ClusterIPs.
+DNS, an ingress and Knative's activator are still missing, so no request scales
+a Revision from zero. The cluster has no access to the internet; one of its
+registries serves under the names of Docker Hub.
 
-All processes of such a cluster live in an [enclave]: namespaces of their own
-for network, mounts and processes. They end with their first process, and the
-kernel takes everything with them, containers, mounts and firewall rules, also after
-a crash. Servers inside are reached from the machine on loopback, by the same
-port as inside. A kubelet sets tunables of the kernel for the whole machine; this
-one finds them set in files that only it sees. Cgroups cannot be enclosed: Pods
-have one group below the machine's own mounts, named after the cluster's directory
-and removed with it, by the next command at the latest.
+All processes of such a cluster run in an [enclave]: separate namespaces for
+network, mounts and processes. They end with their first process, and the kernel
+then removes all containers, mounts and firewall rules, even after a crash.
+Servers inside are reachable on the machine's loopback under the same ports. A
+kubelet changes kernel settings of the whole machine; this one finds them already
+set, in files that only it sees. Cgroups cannot be enclosed: Pods have one group
+below the machine's own mounts, named after the cluster's directory. It is removed
+with the cluster, by the next command at the latest.
 
-# Using it in tests
+# Use in tests
 
 A suite has
 
 	func TestMain(m *testing.M) { env.Main(m) }
 
-and each test takes the cluster from [Get] and a namespace of its own from
-[Env.Namespace]. A test that stops processes, counts requests or lets Revisions
-fail says so with [Env.Need]; on a cluster that cannot do that it is not run,
-and [Main] says so at the end. [Env.Processes] stops, kills and starts the
-cluster's processes, also with other variables in their environment or more than
-one in the place of a Deployment, and [Env.Audit] tells what the API server was
-asked.
+and each test gets the cluster from [Get] and its own namespace from
+[Env.Namespace]. A test that stops processes, counts requests or makes Revisions
+fail declares this with [Env.Need]; on a cluster without the capability it is
+skipped, and [Main] reports it at the end. [Env.Processes] stops, kills and
+starts the cluster's processes, also with other environment variables or several
+replicas, and [Env.Audit] returns the requests to the API server.
 
-Of a cluster that KUBECONFIG names nothing is known but what lies beside that file:
-registries.json tells of private registries from which its nodes pull, see
-[Registries]. test/e2e-kind.sh makes such a cluster.
+For the cluster of KUBECONFIG, only the files beside the kubeconfig are known:
+registries.json lists private registries from which its nodes pull, see
+[Registries]. test/e2e-kind.sh creates such a cluster.
 
-# Using it by hand
+# Use by hand
 
-The command in cmd/cluster starts a cluster that stays until it is ended:
+The command in cmd/cluster starts a cluster that runs until it is stopped:
 
 	go run ./test/env/cmd/cluster up
 	export KUBECONFIG=.cluster/kubeconfig
 	go run ./test/env/cmd/cluster down
 
-With -node it has one; the two belong in different directories.
+With -node the cluster has a node. Use separate directories for clusters with
+and without a node.
 
-A second "up" brings the product up to date with the working tree and leaves
-the rest as it is. The files of a cluster lie in its directory, which is
-.cluster unless told otherwise: kubeconfig, logs/ (the API server's audit.log
-among them) and what only the processes need. Programs are built into
-.cluster/bin, which all clusters of a checkout share; any number of clusters
-can run side by side, each with a directory and ports of its own.
+A second "up" updates the project's programs to the working tree and leaves the
+rest as it is. The files of a cluster are in its directory, by default .cluster:
+kubeconfig, logs/ (including the API server's audit.log) and internal files of
+the processes. Programs are built into .cluster/bin, which all clusters of a
+checkout share. Any number of clusters can run side by side, each with its own
+directory and ports.
 
-# How it holds together
+# Design
 
-A supervisor process owns all other processes of its cluster. It starts again
-what ends by itself, like a kubelet, and ends when it is told to, when its
-lifetime has passed or, for a test's cluster, when the test program is gone,
-however that ended. Its children die with it. It records who they are, and
-whatever a crash leaves is ended by the next command, which never touches a
-process that is not exactly the recorded one.
+A supervisor process owns all other processes of its cluster. Like a kubelet, it
+restarts processes that crash. It stops when it is told to, when its lifetime has
+passed, or, for a test's cluster, when the test program exits for any reason. Its
+children die with it. It records their identities, and the next command ends
+whatever a crash left, but only processes that match a recorded identity exactly.
 
-	build.go, loopback.go     from source to programs
+	build.go, loopback.go     builds of programs from source
 	kubernetes.go, pki.go     the control plane
-	knative.go, product.go    what is installed on it
-	deployment.go             processes in place of Deployments
-	dataplane.go              what nodes, autoscaler and ingress would do
-	supervisor.go, child.go   who runs what
-	node.go, machine.go       what runs Pods, and what it needs of the machine
-	enclave*.go, cgroups.go   where that lives
-	forward.go                how it is reached from the machine
-	registry.go, ko.go        where images come from, and how the product gets there
-	control.go                the supervisor's clients
-	cluster.go                up and down, seen from outside
-	setup.go, testing.go      what tests see
+	knative.go, project.go    the installations
+	deployment.go             processes instead of Deployments
+	dataplane.go              simulation of nodes, autoscaler and ingress
+	supervisor.go, child.go   process supervision
+	node.go, machine.go       the node and its requirements
+	enclave*.go, cgroups.go   isolation of the node
+	forward.go                access to the node from the machine
+	registry.go, ko.go        images, and installation by ko
+	control.go                the supervisor's API
+	cluster.go                up and down, from outside the supervisor
+	setup.go, testing.go      the API for tests
 */
 package env

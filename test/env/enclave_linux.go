@@ -19,37 +19,34 @@ import (
 	"time"
 )
 
-// An enclave is where the processes of a cluster with a node live: namespaces of
-// their own for network, mounts and processes. Nothing that a kubelet, a
-// container runtime or kube-proxy does there reaches the machine, and all of
-// it, containers and mounts and rules of the firewall, is gone when the first
-// process of the enclave is, however that ended. There is no name of it
-// anywhere that could be left behind.
+// enclave is the set of namespaces for network, mounts and processes in which a cluster
+// with a node runs. A kubelet, a container runtime or kube-proxy in it cannot affect the
+// machine. When its first process exits, for whatever reason, the kernel removes
+// everything in it: containers, mounts and firewall rules.
 //
-// What cannot be enclosed so are cgroups, see makeCgroups.
+// Cgroups cannot be enclosed, see makeCgroups.
 type enclave struct {
-	work     chan func() // to be done by the thread that lives in the enclave
+	work     chan func() // functions for the thread in the enclave
 	first    *exec.Cmd
 	id       identity
 	lifeline *os.File
 	ended    chan struct{}
 }
 
-// newEnclave opens the namespaces and starts the first process in them, which is
-// this program as "cluster enclave", see Enclose. It ends when the pipe does,
-// and with that when this program is gone.
+// newEnclave creates the namespaces and starts their first process, this program as
+// "cluster enclave", see Enclose. That process exits when the pipe is closed, and so when
+// this program exits.
 func newEnclave(program, dir string, environment []string, log *os.File) (*enclave, error) {
 	e := &enclave{work: make(chan func()), ended: make(chan struct{})}
-	// Go tries out with a child of its own what the system can, and remembers.
-	// It must not do so within: that child would be the first process there,
-	// and the end of the enclave.
+	// Go probes kernel features with a child process once. This must not happen inside:
+	// that child would be the first process there, and its exit would end the enclave.
 	if _, err := os.FindProcess(os.Getpid()); err != nil {
 		return nil, err
 	}
 	opened := make(chan error)
 	go func() {
-		// This thread is of another world than the rest of the program, and
-		// is never given back.
+		// This thread is in other namespaces than the rest of the program and is never
+		// reused.
 		runtime.LockOSThread()
 		opened <- openNamespaces()
 		for f := range e.work {
@@ -82,27 +79,27 @@ func newEnclave(program, dir string, environment []string, log *os.File) (*encla
 	first, err := bufio.NewReader(said).ReadString('\n')
 	go func() {
 		defer close(e.ended)
-		_ = e.first.Wait() // It is ended by closing its input.
+		_ = e.first.Wait() // It exits when its input is closed.
 	}()
 	if err != nil || strings.TrimSpace(first) != enclosed {
 		e.close()
-		return nil, fmt.Errorf("the node's namespaces could not be furnished; see %s", log.Name())
+		return nil, fmt.Errorf("set up the node's namespaces: see %s", log.Name())
 	}
 	return e, nil
 }
 
-// enclosing are the namespaces of an enclave.
+// enclosing are the kinds of namespaces of an enclave.
 const enclosing = syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID
 
-// openNamespaces moves the thread. The namespace of processes is that of
-// its children.
+// openNamespaces moves the thread into new namespaces. The PID namespace applies to its
+// children.
 func openNamespaces() error {
 	if err := syscall.Unshare(enclosing); err != nil {
-		return fmt.Errorf("opening namespaces for a node: %w", err)
+		return fmt.Errorf("open namespaces for a node: %w", err)
 	}
-	// Neither may a mount of the enclave appear outside.
+	// Mounts of the enclave must not propagate to the machine.
 	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("keeping the node's mounts to itself: %w", err)
+		return fmt.Errorf("keep the node's mounts to itself: %w", err)
 	}
 	return nil
 }
@@ -113,9 +110,9 @@ func (e *enclave) do(f func() error) error {
 	return <-done
 }
 
-// spawn starts the command within the enclave. It is the end of the enclave
-// that ends it: the signal at the death of its parent would come at
-// once, because within the enclave its parent cannot be seen.
+// spawn starts the command in the enclave. It is not set to die with its parent: inside
+// the enclave the parent is invisible, so the kernel would send the signal immediately.
+// The end of the enclave ends it.
 func (e *enclave) spawn(cmd *exec.Cmd) error {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -123,8 +120,8 @@ func (e *enclave) spawn(cmd *exec.Cmd) error {
 	return e.do(cmd.Start)
 }
 
-// dial connects to an address within the enclave. A socket belongs to the
-// namespace in which it was made, whoever uses it then.
+// dial connects to an address in the enclave. A socket belongs to the namespace in which
+// it was created.
 func (e *enclave) dial(ctx context.Context, address string) (net.Conn, error) {
 	var connection net.Conn
 	err := e.do(func() (err error) {
@@ -134,21 +131,21 @@ func (e *enclave) dial(ctx context.Context, address string) (net.Conn, error) {
 	return connection, err
 }
 
-// path is where a file of the enclave is seen from outside.
+// path returns the path of an enclave's file as seen from outside.
 func (e *enclave) path(file string) string { return fmt.Sprintf("/proc/%d/root%s", e.id.PID, file) }
 
-// close ends all that lives in the enclave and returns when it is gone: the
-// system ends the first process of a namespace last.
+// close ends all processes in the enclave and returns when they have exited: the first
+// process of a PID namespace exits last.
 func (e *enclave) close() {
 	e.lifeline.Close()
 	<-e.ended
 }
 
-// enclosed is what the first process says when the others may come.
+// enclosed is the line that the first process prints when the namespaces are ready.
 const enclosed = "enclosed"
 
-// Enclose is the life of an enclave's first process: it furnishes the
-// namespaces and then lives on its standard input.
+// Enclose runs as an enclave's first process: it sets up the namespaces and waits until
+// its standard input is closed.
 func Enclose(dir string) error {
 	l := layout{dir: dir}
 	for _, step := range []func(layout) error{mountProc, hideTunables, hideDirectories, connectNode} {
@@ -163,14 +160,14 @@ func Enclose(dir string) error {
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
-		_, _ = os.Stdin.Read(make([]byte, 1)) // Nothing is ever said: it ends.
+		_, _ = os.Stdin.Read(make([]byte, 1)) // Blocks until the input is closed.
 	}()
 	for {
 		select {
 		case <-over:
 			return nil
 		case <-children:
-			// Those whose own parent has gone, as shims of containers do.
+			// Reap orphans, such as shims of containers.
 			for {
 				if pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil); pid <= 0 || err != nil {
 					break
@@ -180,16 +177,16 @@ func Enclose(dir string) error {
 	}
 }
 
-// mountProc shows the processes of the enclave in the place of the machine's.
+// mountProc replaces /proc of the machine by that of the enclave.
 func mountProc(layout) error {
 	if err := syscall.Mount("proc", "/proc", "proc", syscall.MS_NOSUID|syscall.MS_NODEV|syscall.MS_NOEXEC, ""); err != nil {
-		return fmt.Errorf("mounting /proc: %w", err)
+		return fmt.Errorf("mount /proc: %w", err)
 	}
 	return nil
 }
 
-// tunables are what a kubelet sets for the whole machine. There it finds them
-// set already, in files that only it sees.
+// tunables are kernel settings that a kubelet changes for the whole machine. It finds
+// them already set, in files that only it sees.
 var tunables = map[string]string{
 	"vm/overcommit_memory": "1", "vm/panic_on_oom": "0", "kernel/panic": "10", "kernel/panic_on_oops": "1",
 	"kernel/keys/root_maxkeys": "1000000", "kernel/keys/root_maxbytes": "25000000",
@@ -211,7 +208,7 @@ func hideTunables(l layout) error {
 	return nil
 }
 
-// hidden are directories in which the node's programs leave files.
+// hidden are directories in which the node's programs store files.
 var hidden = []string{"/run", "/var/lib", "/var/log"}
 
 func hideDirectories(l layout) error {
@@ -234,14 +231,14 @@ func hideDirectories(l layout) error {
 
 func bind(from, to string) error {
 	if err := syscall.Mount(from, to, "", syscall.MS_BIND, ""); err != nil {
-		return fmt.Errorf("putting %s in the place of %s: %w", from, to, err)
+		return fmt.Errorf("bind %s to %s: %w", from, to, err)
 	}
 	return nil
 }
 
-// connectNode gives the namespace its network: loopback and one address by
-// which Pods reach the node. There is no way out. The other end of the wire
-// lies in the same namespace.
+// connectNode configures the network of the namespace: loopback and one address on which
+// Pods reach the node. There is no route out. The other end of the link is in the same
+// namespace.
 func connectNode(layout) error {
 	for _, command := range []string{
 		"ip link set lo up",
@@ -249,8 +246,7 @@ func connectNode(layout) error {
 		"ip link set wire up",
 		"ip link set eth0 up",
 		"ip address add " + nodeAddress + "/24 dev eth0",
-		// Without a route there would be no packet that kube-proxy could lead
-		// elsewhere.
+		// Without a route no packet would reach kube-proxy's rules.
 		"ip route add " + serviceRange + " dev eth0",
 	} {
 		words := strings.Fields(command)
@@ -261,31 +257,31 @@ func connectNode(layout) error {
 	return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644) //nolint:gosec // It is no file.
 }
 
-// checkEnclave says what is missing for one.
+// checkEnclave returns an error if the machine cannot run an enclave.
 func checkEnclave(repo, dir string) error {
 	if os.Geteuid() != 0 {
-		return errors.New("a node runs containers and needs root: call this with sudo, or do without the node")
+		return errors.New("a node requires root: run this with sudo, or start a cluster without a node")
 	}
-	// In many containers, root may do neither of these.
+	// In many containers root can do neither.
 	attempt := exec.Command("true")
 	attempt.SysProcAttr = &syscall.SysProcAttr{Cloneflags: enclosing}
 	if err := attempt.Run(); err != nil {
-		return fmt.Errorf("a node lives in namespaces of its own, and this machine lets root make none: %w", err)
+		return fmt.Errorf("a node requires its own namespaces, and root cannot create them on this machine: %w", err)
 	}
 	cgroup := layout{dir: dir}.cgroup() + "-check"
 	err := makeCgroups(cgroup)
-	missing := notHandedDown(unified, filepath.Join(unified, cgroup))
+	missing := notDelegated(unified, filepath.Join(unified, cgroup))
 	if err := errors.Join(err, removeCgroups(cgroup)); err != nil {
-		return fmt.Errorf("a node has a cgroup of its own, and this machine lets root make none: %w", err)
+		return fmt.Errorf("a node requires its own cgroup, and root cannot create one on this machine: %w", err)
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("a kubelet needs the cgroup controllers %s, which this machine does not hand down: write +NAME of each to cgroup.subtree_control where cgroups are mounted",
+		return fmt.Errorf("a kubelet requires the cgroup controllers %s, which this machine does not delegate: write +NAME of each to cgroup.subtree_control where cgroups are mounted",
 			strings.Join(missing, ", "))
 	}
 	for _, place := range hidden {
 		for _, path := range []string{repo, dir} {
 			if path == place || strings.HasPrefix(path, place+"/") {
-				return fmt.Errorf("%s cannot be used for a node, which has a %s of its own: put the checkout elsewhere", path, place)
+				return fmt.Errorf("%s cannot be used for a node, which has its own %s: move the checkout elsewhere", path, place)
 			}
 		}
 	}

@@ -13,9 +13,9 @@ import (
 	"os/exec"
 )
 
-var errNoEnclave = errors.New("a node runs containers and needs Linux")
+var errNoEnclave = errors.New("a node requires Linux")
 
-// An enclave exists on Linux alone.
+// enclave exists only on Linux.
 type enclave struct{ id identity }
 
 func newEnclave(string, string, []string, *os.File) (*enclave, error) { return nil, errNoEnclave }
@@ -28,7 +28,7 @@ func (e *enclave) path(file string) string { return file }
 
 func (e *enclave) close() {}
 
-// Enclose is the life of an enclave's first process.
+// Enclose runs as an enclave's first process.
 func Enclose(string) error { return errNoEnclave }
 
 func checkEnclave(string, string) error { return errNoEnclave }

@@ -8,9 +8,9 @@ import (
 	"net"
 )
 
-// forward makes the servers of an enclave reachable from the machine, each on
-// loopback and under the same port as inside: so one kubeconfig, one name of a
-// registry and one probe are right on both sides.
+// forward makes the servers of an enclave reachable on the machine's loopback under the
+// same ports, so that kubeconfigs, registry names and probes are valid inside and
+// outside.
 func (s *supervisor) forward() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -35,13 +35,13 @@ func (s *supervisor) accept(listener net.Listener) {
 	for {
 		outside, err := listener.Accept()
 		if err != nil {
-			return // It was closed: the cluster ends.
+			return // The listener was closed: the cluster stops.
 		}
 		go func() {
 			defer outside.Close()
 			inside, err := s.enclave.dial(s.life, listener.Addr().String())
 			if err != nil {
-				return // The caller finds the connection closed, as if nothing listened.
+				return // The client sees a closed connection, as if nothing listened.
 			}
 			defer inside.Close()
 			go pass(inside, outside)
@@ -50,9 +50,9 @@ func (s *supervisor) accept(listener net.Listener) {
 	}
 }
 
-// pass copies one direction to its end, and tells the other side of that end.
+// pass copies one direction until its end and closes the write side.
 func pass(to, from net.Conn) {
-	_, _ = io.Copy(to, from) // However it ended, it has.
+	_, _ = io.Copy(to, from) // Any error ends the connection.
 	if c, ok := to.(*net.TCPConn); ok {
 		_ = c.CloseWrite()
 	}

@@ -13,16 +13,16 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// An identity tells one process from every other, also from a later one that
-// the system gave the same number. Nothing here ever ends a process that it
-// cannot identify: clusters share the machine with other work.
+// identity identifies a process, also if its number is reused later. No process is ever
+// signalled that does not match its identity, because clusters share the machine with
+// other work.
 type identity struct {
 	PID     int    `json:"pid"`
-	Started string `json:"started"` // as the system tells it, never interpreted
+	Started string `json:"started"` // as the system reports it, never parsed
 	Program string `json:"program"`
 }
 
-// alive says whether exactly this process still runs.
+// alive reports whether this process still runs.
 func (i identity) alive() bool {
 	if i.PID <= 0 {
 		return false
@@ -31,8 +31,7 @@ func (i identity) alive() bool {
 	return err == nil && now == i
 }
 
-// signal sends the signal to exactly this process. One that is gone is no
-// error: that is what signals are sent for here.
+// signal sends the signal to this process. A process that has exited is not an error.
 func (i identity) signal(s syscall.Signal) error {
 	if !i.alive() {
 		return nil
@@ -43,13 +42,13 @@ func (i identity) signal(s syscall.Signal) error {
 	return nil
 }
 
-// waitGone waits until the process has ended, and says whether it has.
-func (i identity) waitGone(ctx context.Context, patience time.Duration) bool {
-	err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, patience, true, func(context.Context) (bool, error) {
+// waitGone waits for the process to exit and reports whether it has.
+func (i identity) waitGone(ctx context.Context, timeout time.Duration) bool {
+	err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, timeout, true, func(context.Context) (bool, error) {
 		return !i.alive(), nil
 	})
 	return err == nil
 }
 
-// self identifies the running process.
+// self returns the identity of this process.
 func self() (identity, error) { return identify(os.Getpid()) }

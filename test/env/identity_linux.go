@@ -15,21 +15,21 @@ func identify(pid int) (identity, error) {
 	if err != nil {
 		return identity{}, err
 	}
-	// The second field, the command's name, is in parentheses and may itself
-	// hold spaces and parentheses. State is field 3 and the start time, in
-	// clock ticks since the machine's, is field 22.
+	// Field 2, the command's name, is in parentheses and may contain spaces and
+	// parentheses. Field 3 is the state and field 22 the start time in clock ticks since
+	// boot.
 	_, rest, found := strings.Cut(string(stat[strings.LastIndexByte(string(stat), ')')+1:]), " ")
 	fields := strings.Fields(rest)
 	if !found || len(fields) < 20 {
-		return identity{}, fmt.Errorf("/proc/%d/stat is not as expected: %q", pid, stat)
+		return identity{}, fmt.Errorf("/proc/%d/stat has an unexpected format: %q", pid, stat)
 	}
 	if fields[0] == "Z" {
-		return identity{}, fmt.Errorf("process %d has ended", pid)
+		return identity{}, fmt.Errorf("process %d has exited", pid)
 	}
 	program, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
 	if err != nil {
 		return identity{}, err
 	}
-	// A newer build may have taken the file's place since.
+	// A newer build may have replaced the file.
 	return identity{PID: pid, Started: fields[19], Program: strings.TrimSuffix(program, " (deleted)")}, nil
 }

@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// identify asks ps, the one way that all other Unix systems share.
+// identify calls ps, which all other Unix systems have.
 func identify(pid int) (identity, error) {
 	out, err := exec.Command("ps", "-o", "stat=,lstart=,comm=", "-p", strconv.Itoa(pid)).Output()
 	if err != nil {
@@ -21,7 +21,7 @@ func identify(pid int) (identity, error) {
 	// lstart is five words: "Mon Jan  2 15:04:05 2006".
 	fields := strings.Fields(string(out))
 	if len(fields) < 7 || strings.HasPrefix(fields[0], "Z") {
-		return identity{}, fmt.Errorf("process %d has ended", pid)
+		return identity{}, fmt.Errorf("process %d has exited", pid)
 	}
 	return identity{PID: pid, Started: strings.Join(fields[1:6], " "), Program: strings.Join(fields[6:], " ")}, nil
 }

@@ -18,17 +18,17 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// The repository's root, seen from here.
+// root is the root of the repository, relative to this package.
 const root = "../.."
 
-// What test/e2e-kind.sh and its workflow run is what local clusters run, has a node
-// image, and covers what the README promises.
-func TestVersionsOfKind(t *testing.T) {
+// The versions in test/e2e-kind.sh and its workflow include those of local clusters and
+// those that the README promises, and each has a node image.
+func TestKindVersionsMatchThePromisedOnes(t *testing.T) {
 	var images map[string]string
 	readYAML(t, "test/kind/nodes.yaml", &images)
 	for minor, image := range images {
 		if want := `^kindest/node:v` + regexp.QuoteMeta(minor) + `\.[0-9]+@sha256:[0-9a-f]{64}$`; !regexp.MustCompile(want).MatchString(image) {
-			t.Errorf("The node image for Kubernetes %s is %s, want one of that version by digest", minor, image)
+			t.Errorf("the node image for Kubernetes %s is %s, want one of that version by digest", minor, image)
 		}
 	}
 
@@ -47,13 +47,13 @@ func TestVersionsOfKind(t *testing.T) {
 	readYAML(t, ".github/workflows/kind.yaml", &workflow)
 	matrix := workflow.Jobs.E2E.Strategy.Matrix
 	if got, want := matrix.Kubernetes, slices.Sorted(maps.Keys(images)); !slices.Equal(got, want) {
-		t.Errorf("The workflow runs Kubernetes %q, and there are node images for %q", got, want)
+		t.Errorf("the workflow runs Kubernetes %q, and there are node images for %q", got, want)
 	}
 	knatives := slices.Clone(matrix.Knative)
 	for _, one := range matrix.Include {
 		knatives = append(knatives, one.Knative)
 		if images[one.Kubernetes] == "" {
-			t.Errorf("The workflow runs Kubernetes %s, for which there is no node image", one.Kubernetes)
+			t.Errorf("the workflow runs Kubernetes %s, for which there is no node image", one.Kubernetes)
 		}
 	}
 
@@ -68,10 +68,10 @@ func TestVersionsOfKind(t *testing.T) {
 	if _, err := fmt.Sscanf(versionIn(t, "go.mod", "knative.dev/serving"), "v%d.%d.%d", &major, &minor, &patch); err != nil {
 		t.Fatal(err)
 	}
-	// Knative's modules count from 27 below its releases.
+	// Knative's module version v0.(27+n) is release 1.n.
 	knative := fmt.Sprintf("%d.%d", major+1, minor-27)
 	if !slices.ContainsFunc(matrix.Knative, func(release string) bool { return strings.HasPrefix(release, knative+".") }) {
-		t.Errorf("The product is built with Knative %s, and the workflow runs %q", knative, matrix.Knative)
+		t.Errorf("the programs are built with Knative %s, and the workflow runs %q", knative, matrix.Knative)
 	}
 	help, err := exec.CommandContext(t.Context(), "bash", filepath.Join(root, "test/e2e-kind.sh"), "help").CombinedOutput()
 	if err != nil {
@@ -79,28 +79,29 @@ func TestVersionsOfKind(t *testing.T) {
 	}
 	for _, want := range []string{"KUBERNETES=" + kubernetes + " ", fmt.Sprintf("KNATIVE=%s.%d ", knative, patch)} {
 		if !strings.Contains(string(help), want) {
-			t.Errorf("The defaults of the script are without %q:\n%s", want, help)
+			t.Errorf("script's help lacks the default %q:\n%s", want, help)
 		}
 	}
 
 	promise := regexp.MustCompile(`Knative Serving ([0-9.]+) or later, Kubernetes ([0-9.]+) or later`).FindStringSubmatch(readFile(t, "README.md"))
 	if promise == nil {
-		t.Fatal("The README does not say which versions it takes")
+		t.Fatal("README does not state the supported versions")
 	}
 	if !slices.ContainsFunc(knatives, func(release string) bool { return strings.HasPrefix(release, promise[1]+".") }) {
-		t.Errorf("The README promises Knative %s, and the workflow runs %q", promise[1], knatives)
+		t.Errorf("the README promises Knative %s, and the workflow runs %q", promise[1], knatives)
 	}
 	if images[promise[2]] == "" {
-		t.Errorf("The README promises Kubernetes %s, for which there is no node image", promise[2])
+		t.Errorf("the README promises Kubernetes %s, for which there is no node image", promise[2])
 	}
 }
 
-// Where kind cannot start, the script says all that is missing before it does anything.
-func TestKindSaysWhatIsMissing(t *testing.T) {
+// Where kind cannot run, the script reports everything that is missing before it does
+// anything.
+func TestKindReportsEverythingThatIsMissing(t *testing.T) {
 	const good = "2 16777216000 Ubuntu 24.04.3 LTS [name=apparmor name=seccomp,profile=builtin name=cgroupns]"
 	for name, test := range map[string]struct {
 		without []string          // programs
-		env     map[string]string // for the script and the docker that stands in
+		env     map[string]string // for the script and the fake docker
 		want    []string
 	}{
 		"nothing is": {},
@@ -167,20 +168,20 @@ esac`,
 			for name, value := range variables {
 				cmd.Env = append(cmd.Env, name+"="+value)
 			}
-			output, _ := cmd.CombinedOutput() // Its status is judged below.
+			output, _ := cmd.CombinedOutput() // The exit status is checked below.
 			var lines []string
 			for line := range strings.Lines(string(output)) {
-				// What the machine of this test delegates is not the test's affair.
+				// The machine that runs this test may not delegate all controllers.
 				if !strings.Contains(line, "the cgroup controller") {
 					lines = append(lines, line)
 				}
 			}
 			if len(lines) != len(test.want) {
-				t.Errorf("It says\n%s\nwant %d lines", strings.Join(lines, ""), len(test.want))
+				t.Errorf("script printed\n%s\nwant %d lines", strings.Join(lines, ""), len(test.want))
 			}
 			for _, want := range test.want {
 				if !slices.ContainsFunc(lines, func(line string) bool { return strings.HasPrefix(line, "e2e-kind: "+want) }) {
-					t.Errorf("It does not say %q:\n%s", want, strings.Join(lines, ""))
+					t.Errorf("script did not print %q:\n%s", want, strings.Join(lines, ""))
 				}
 			}
 			want := 0
@@ -188,13 +189,14 @@ esac`,
 				want = 2
 			}
 			if got := cmd.ProcessState.ExitCode(); got != want {
-				t.Errorf("It ends with %d, want %d, and says:\n%s", got, want, output)
+				t.Errorf("script exited with %d, want %d, and printed:\n%s", got, want, output)
 			}
 		})
 	}
 }
 
-// A kindStandIn plays docker, kind and all else that the script calls, and notes it.
+// kindStandIn is a fake for docker, kind and all other programs that the script calls. It
+// records the calls.
 const kindStandIn = `#!/bin/sh
 self="${0##*/}"
 echo "$self $*" >> "$NOTES"
@@ -218,11 +220,11 @@ case "$self $1 $2" in
 esac
 `
 
-// The script does its steps in order and deletes what it has made however the suite
-// ended, but no cluster that was there before.
-func TestKindIsDeleted(t *testing.T) {
+// The script runs its steps in order and deletes what it created, even if the suite
+// fails, but never a cluster that existed before.
+func TestKindDeletesOnlyWhatItCreated(t *testing.T) {
 	if runtime.GOOS != "linux" {
-		t.Skip("NOT RUN: the script refuses to work elsewhere")
+		t.Skip("NOT RUN: the script requires Linux")
 	}
 	for name, test := range map[string]struct {
 		env     []string
@@ -277,7 +279,7 @@ func TestKindIsDeleted(t *testing.T) {
 			cmd.Env = append(cmd.Env, test.env...)
 			output, err := cmd.CombinedOutput()
 			if strings.Contains(string(output), "the cgroup controller") {
-				t.Skip("NOT RUN: this machine does not delegate what the script looks for")
+				t.Skip("NOT RUN: this machine does not delegate the required cgroup controllers")
 			}
 			if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != test.status {
 				t.Fatalf("%v, want status %d:\n%s", err, test.status, output)
@@ -289,14 +291,14 @@ func TestKindIsDeleted(t *testing.T) {
 			calls := string(content)
 			for _, call := range test.wantNot {
 				if strings.Contains(calls, call) {
-					t.Errorf("It calls %q:\n%s", call, calls)
+					t.Errorf("script called %q:\n%s", call, calls)
 				}
 			}
 			rest := calls
 			for _, call := range test.want {
 				_, after, found := strings.Cut(rest, "\n"+call)
 				if !found {
-					t.Errorf("It does not call %q in its turn:\n%s", call, calls)
+					t.Errorf("script did not call %q in order:\n%s", call, calls)
 				}
 				rest = after
 			}

@@ -20,29 +20,27 @@ import (
 
 const knativeModule = "test/knative"
 
-// UnreachableRegistries are the hosts whose images tests and demos may name by
-// tag: Knative does not try to resolve these, since nothing answers there. They lie
-// in a file because test/e2e-kind.sh needs them too.
+// UnreachableRegistries are hosts whose images tests and demos may name by tag: nothing
+// answers there, so Knative is configured to skip their tag resolution. They are in a
+// file because test/e2e-kind.sh needs them too.
 var UnreachableRegistries = strings.Join(strings.Fields(unreachableRegistries), ",")
 
 //go:embed unreachable-registries
 var unreachableRegistries string
 
-// quickLeases make a program that was killed and started again the leader in
-// seconds instead of a minute. Usually one process stands in for all replicas, so
-// that there is no other one to hand over to.
+// quickLeases make a restarted program the leader in seconds instead of a minute. Usually
+// one process replaces all replicas, so there is no standby.
 var quickLeases = map[string]string{"lease-duration": "6s", "renew-deadline": "4s", "retry-period": "1s"}
 
-// knativeEnvironment lifts the limits of Knative's clients and workers, which
-// are made for clusters where many share the API server. Here they would be
-// what tests of hundreds of Services wait for.
+// knativeEnvironment raises the limits of Knative's clients and workers, which are meant
+// for shared clusters. Tests with hundreds of Services would wait for them.
 var knativeEnvironment = map[string]string{
 	"KUBE_API_QPS": "200", "KUBE_API_BURST": "400", "K_THREADS_PER_CONTROLLER": "8",
 }
 
-// knativeManifests says where the module cache holds Knative's manifests. In
-// Knative's repository all of them are in config/core, some by symbolic links
-// into the other two modules, which a module's archive does not hold.
+// knativeManifests returns the paths of Knative's manifests in the module cache. In
+// Knative's repository all of them are in config/core, some by symbolic links into the
+// other two modules, which module archives do not contain.
 func knativeManifests(ctx context.Context, b builder) ([]string, error) {
 	dirs := map[string]string{}
 	for _, module := range []string{"knative.dev/serving", "knative.dev/networking", "knative.dev/caching"} {
@@ -65,8 +63,8 @@ func knativeManifests(ctx context.Context, b builder) ([]string, error) {
 	}, nil
 }
 
-// newKnative reads Knative Serving's installation and makes it fit a cluster
-// without ingress and, unless there is a node, without registries.
+// newKnative reads the installation of Knative Serving and adapts it to a cluster without
+// an ingress and, unless there is a node, without registries.
 func (s *supervisor) newKnative(manifestPaths []string) (*installation, error) {
 	manifests, err := readManifests(manifestPaths...)
 	if err != nil {
@@ -74,17 +72,17 @@ func (s *supervisor) newKnative(manifestPaths []string) (*installation, error) {
 	}
 	manifests = slices.DeleteFunc(manifests, func(o *unstructured.Unstructured) bool {
 		switch o.GetKind() {
-		case "Image": // Asks nodes to cache an image.
+		case "Image": // Makes nodes cache an image.
 			return true
-		case "Deployment": // The others look after Pods and their traffic.
+		case "Deployment": // The others handle Pods and their traffic.
 			return o.GetName() != "controller" && o.GetName() != "webhook" && (!s.options.Node || o.GetName() != binAutoscaler)
 		}
 		return false
 	})
 	deployment := map[string]string{
-		// Where the manifests have a reference for ko.
+		// The manifests have a reference for ko here.
 		"queue-sidecar-image": "knative.example.com/queue-proxy",
-		// There are no nodes, so Pods stay unscheduled, and that is fine.
+		// There are no nodes, so Pods stay unscheduled, as expected.
 		"pod-is-always-schedulable":         "true",
 		"registries-skipping-tag-resolving": UnreachableRegistries,
 	}
@@ -100,7 +98,7 @@ func (s *supervisor) newKnative(manifestPaths []string) (*installation, error) {
 		settings["config-autoscaler"] = nodeAutoscaling
 		in.pods = map[string]string{binAutoscaler: s.registry.image(binAutoscaler)}
 		in.extra = maps.Clone(knativeEnvironment)
-		// It signs for Docker Hub.
+		// This certificate is for Docker Hub.
 		in.extra["SSL_CERT_FILE"] = s.keys.path("ca.crt")
 	}
 	for name, data := range settings {
@@ -111,14 +109,14 @@ func (s *supervisor) newKnative(manifestPaths []string) (*installation, error) {
 	return in, in.divide(manifests, s.ports)
 }
 
-// nodeAutoscaling makes up for the activator, which is not there: no request
-// goes through it. Whoever lets a Revision go to zero wants to see that soon.
+// nodeAutoscaling compensates for the missing activator: no request passes through it.
+// Tests that scale a Revision to zero should see it soon.
 var nodeAutoscaling = map[string]string{
 	"target-burst-capacity": "-1", "allow-zero-initial-scale": "true", "scale-to-zero-grace-period": "6s",
 }
 
-// knativeServes is nil once Knative's webhooks answer: nothing tells that as
-// truly as a Service that passes through them. It is made in a dry run.
+// knativeServes returns nil once Knative's webhooks answer, which the dry run of a
+// Service shows best.
 func knativeServes(ctx context.Context, i *installer) error {
 	services := i.dynamic.Resource(schema.GroupVersionResource{Group: "serving.knative.dev", Version: "v1", Resource: "services"})
 	service := &unstructured.Unstructured{Object: map[string]any{
@@ -131,7 +129,7 @@ func knativeServes(ctx context.Context, i *installer) error {
 	}}
 	for {
 		made, err := services.Namespace(metav1.NamespaceDefault).Create(ctx, service, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-		// The annotation is what Knative's defaulting adds.
+		// Knative's defaulting adds the annotation.
 		if err == nil && made.GetAnnotations()["serving.knative.dev/creator"] != "" {
 			return nil
 		}

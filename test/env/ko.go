@@ -19,9 +19,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// koApply installs the product as its users do, and returns when it works.
+// koApply installs config/ as users do and returns when the programs are ready.
 func (s *supervisor) koApply(ctx context.Context) error {
-	s.sayf("installing the product: ko apply -f config/")
+	s.sayf("installing with ko apply -f config/")
 	if err := s.ko(ctx, "apply", "-f", "config/"); err != nil {
 		return err
 	}
@@ -44,26 +44,26 @@ func (s *supervisor) koApply(ctx context.Context) error {
 	return s.waitReachable(ctx, manifests)
 }
 
-// waitReachable waits until the API server accepts the settings, about which it asks the
-// webhook: that Pods are ready comes before kube-proxy knows the way to them.
+// waitReachable waits until the API server accepts the settings, which the webhook
+// validates: Pods become Ready before kube-proxy has programmed their addresses.
 func (s *supervisor) waitReachable(ctx context.Context, manifests []*unstructured.Unstructured) error {
 	for _, object := range manifests {
 		if object.GetKind() != "ConfigMap" {
 			continue
 		}
-		var refused error
+		var rejected error
 		err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
-			refused = s.installer.validate(ctx, object)
-			return refused == nil, nil
+			rejected = s.installer.validate(ctx, object)
+			return rejected == nil, nil
 		})
 		if err != nil {
-			return fmt.Errorf("waiting until the webhook is reached: %w", errors.Join(err, refused))
+			return fmt.Errorf("wait until the webhook is reachable: %w", errors.Join(err, rejected))
 		}
 	}
 	return nil
 }
 
-// koEnvironment is what "ko apply" needs to build for the cluster.
+// koEnvironment returns the variables that "ko apply" needs to build for the cluster.
 func koEnvironment(l layout, registry *Registry) []string {
 	return []string{
 		"KUBECONFIG=" + l.kubeconfig(),
@@ -73,7 +73,7 @@ func koEnvironment(l layout, registry *Registry) []string {
 	}
 }
 
-// writeKoSettings writes the same for the shell of whoever works on the cluster.
+// writeKoSettings writes the same for users' shells.
 func writeKoSettings(l layout, registry *Registry) error {
 	var settings strings.Builder
 	for _, assignment := range koEnvironment(l, registry) {
@@ -87,11 +87,10 @@ func (s *supervisor) ko(ctx context.Context, args ...string) error {
 	bin := s.builder.binDir()
 	cmd := exec.CommandContext(ctx, filepath.Join(bin, binKo), args...)
 	cmd.Dir = s.builder.repo
-	// ko calls kubectl, and go, whose work a flag of the caller's shell must
-	// not change.
+	// ko calls kubectl and go; flags of the caller must not change the build.
 	cmd.Env = append(os.Environ(), koEnvironment(s.layout, s.registry)...)
 	cmd.Env = append(cmd.Env, "PATH="+bin+string(filepath.ListSeparator)+os.Getenv("PATH"), "GOFLAGS=-buildvcs=false", "GOWORK=off",
-		// kubectl would keep what it learns in the home directory.
+		// Otherwise kubectl would write its cache to the home directory.
 		"KUBECACHEDIR="+filepath.Join(s.layout.machine(), "kubectl"))
 	log, err := os.OpenFile(filepath.Join(s.layout.logs(), "ko.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -105,8 +104,7 @@ func (s *supervisor) ko(ctx context.Context, args ...string) error {
 	return nil
 }
 
-// rolledOut says whether all Pods of a Deployment are those that it asks for
-// now, and are there.
+// rolledOut reports whether all Pods of a Deployment are current and available.
 func rolledOut(object *unstructured.Unstructured) bool {
 	var d appsv1.Deployment
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &d); err != nil {

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// auditPolicy makes the API server note every finished request, because tests
-// count who asked for what. Watches are noted when they end.
+// auditPolicy makes the API server log every finished request, because tests count
+// requests by user. Watches are logged when they end.
 const auditPolicy = `apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived, ResponseStarted]
@@ -18,9 +18,8 @@ rules:
 - level: Metadata
 `
 
-// controlPlane describes etcd, the API server and the controller manager, in
-// the order in which they start. Nothing of admission or authorization is
-// switched off: what a cluster would refuse, this one refuses.
+// controlPlane returns the specs of etcd, the API server and the controller manager in
+// the order of their start. Admission and authorization are those of a real cluster.
 func controlPlane(l layout, program string, keys *pki, ports portBook) ([]childSpec, error) {
 	var chosen [4]int
 	for i, server := range []string{"etcd", "etcd peer", "kube-apiserver", "kube-controller-manager"} {
@@ -69,9 +68,10 @@ func controlPlane(l layout, program string, keys *pki, ports portBook) ([]childS
 			"--cert-file", keys.path("server.crt"), "--key-file", keys.path("server.key"),
 			"--peer-client-cert-auth", "--peer-trusted-ca-file", keys.path("ca.crt"),
 			"--peer-cert-file", keys.path("server.crt"), "--peer-key-file", keys.path("server.key"),
-			// The data dies with the cluster, so it need not survive the machine.
+			// The data is deleted with the cluster, so it need not survive a crash of the
+			// machine.
 			"--unsafe-no-fsync",
-			// Benchmarks keep thousands of Services with all that Knative makes of them.
+			// Benchmarks store thousands of Services with all their Knative objects.
 			"--quota-backend-bytes", "8589934592",
 			"--warning-unary-request-duration", "1s",
 			"--log-level", "warn",
@@ -84,9 +84,9 @@ func controlPlane(l layout, program string, keys *pki, ports portBook) ([]childS
 		args: []string{
 			"kube-apiserver",
 			"--bind-address", loopback, "--secure-port", fmt.Sprint(apiServer),
-			// Clients inside of a cluster would be told this address, but there
-			// is no inside. The API server refuses a loopback address here; this
-			// one is reserved for documentation and never dialled.
+			// This address is advertised to clients inside the cluster, of which there
+			// are none. The API server rejects a loopback address here; this one is
+			// reserved for documentation.
 			"--advertise-address", "192.0.2.1", "--endpoint-reconciler-type", "none",
 			"--etcd-servers", etcdURL, "--etcd-cafile", keys.path("ca.crt"),
 			"--etcd-certfile", keys.path("etcd-client.crt"), "--etcd-keyfile", keys.path("etcd-client.key"),
@@ -106,11 +106,11 @@ func controlPlane(l layout, program string, keys *pki, ports portBook) ([]childS
 			"--proxy-client-key-file", keys.path("front-proxy-client.key"),
 			"--audit-policy-file", policy,
 			"--audit-log-path", l.audit(),
-			// One file, as whoever counts requests starts from an offset in it.
+			// A single file, because marks are offsets in it.
 			"--audit-log-maxsize", "100000",
 		},
 		ready: func(ctx context.Context) error { return probeAPIServer(ctx, restConfig) },
-		// It lets requests in flight finish, and watches never do.
+		// It waits for requests in flight, and watches never finish.
 		grace: 5 * time.Second,
 	}, {
 		name:    "kube-controller-manager",
@@ -120,11 +120,12 @@ func controlPlane(l layout, program string, keys *pki, ports portBook) ([]childS
 			"--bind-address", loopback, "--secure-port", fmt.Sprint(manager),
 			"--tls-cert-file", keys.path("server.crt"), "--tls-private-key-file", keys.path("server.key"),
 			"--kubeconfig", l.kubeconfigOf("kube-controller-manager"),
-			// Without kubeconfigs for these two it tells only its health, and only that is asked.
+			// Without kubeconfigs for these two it serves only its health, which is all
+			// that is needed.
 			"--service-account-private-key-file", keys.path("service-accounts.key"),
 			"--root-ca-file", keys.path("ca.crt"),
 			"--use-service-account-credentials",
-			// The only one of its kind need not wait for a lease to expire after it was killed.
+			// Without replicas it need not wait for a lease to expire after a kill.
 			"--leader-elect=false",
 			"--flex-volume-plugin-dir", l.volumePlugins(),
 			"--kube-api-qps", "200", "--kube-api-burst", "400",

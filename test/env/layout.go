@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 )
 
-// A layout knows where the files of a cluster lie below its directory.
+// layout returns the paths of a cluster's files in its directory.
 type layout struct{ dir string }
 
 func (l layout) state() string      { return filepath.Join(l.dir, "state.json") }
@@ -22,33 +22,32 @@ func (l layout) logs() string       { return filepath.Join(l.dir, "logs") }
 func (l layout) audit() string      { return filepath.Join(l.logs(), "audit.log") }
 func (l layout) ownLog() string     { return filepath.Join(l.logs(), "cluster.log") }
 
-// volumePlugins is a directory that the controller manager searches, and
-// creates. By default it lies where only root may write.
+// volumePlugins is a directory that the controller manager searches and creates. Only
+// root can write to the default.
 func (l layout) volumePlugins() string { return filepath.Join(l.dir, "volume-plugins") }
 
-// What a cluster with a node has besides: what its programs leave on their
-// machine, the layers of the registries' images, which registries there are, and
-// how to push there.
+// Files of a cluster with a node: the data of its programs, the layers of the registries'
+// images, the list of registries, and credentials to push.
 func (l layout) machine() string      { return filepath.Join(l.dir, "machine") }
 func (l layout) blobs() string        { return filepath.Join(l.dir, "blobs") }
 func (l layout) dockerConfig() string { return filepath.Join(l.dir, "docker") }
 func (l layout) registries() string   { return filepath.Join(l.dir, "registries.json") }
 func (l layout) koSettings() string   { return filepath.Join(l.dir, "ko.env") }
 
-// cgroup is the name of the group in which all Pods are. Cgroups are the one
-// thing of a cluster that is not in its directory, so they are named after it.
+// cgroup returns the name of the cgroup of all Pods, derived from the cluster's
+// directory.
 func (l layout) cgroup() string {
 	sum := sha256.Sum256([]byte(l.dir))
 	return fmt.Sprintf("pullsecrets-%x", sum[:6])
 }
 
-// kubeconfigOf is the kubeconfig of one of the cluster's processes.
+// kubeconfigOf returns the path of the kubeconfig of a process.
 func (l layout) kubeconfigOf(process string) string {
 	return filepath.Join(l.dir, "kubeconfigs", process)
 }
 
-// remove takes away all that a cluster leaves but its logs. The state goes
-// last: as long as it is there, somebody can try again.
+// remove removes all files of a cluster but its logs. The state is removed last, so that
+// a failed removal can be retried.
 func (l layout) remove() error {
 	if err := removeCgroups(l.cgroup()); err != nil {
 		return err

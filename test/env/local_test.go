@@ -23,13 +23,12 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
-// TestLocalCluster goes through the life of a cluster that people start by
-// hand: a second "up", another cluster beside it, a supervisor that is killed,
-// and the end.
+// TestLocalCluster tests the lifecycle of a cluster that users start: a second "up",
+// another cluster beside it, a killed supervisor, and "down".
 func TestLocalCluster(t *testing.T) {
 	options := Options{Dir: t.TempDir(), Output: testWriter{t}}
 	t.Cleanup(func() {
-		// The test's own context has ended by now.
+		// The test's context is already cancelled.
 		if err := Down(context.Background(), options); err != nil {
 			t.Error(err)
 		}
@@ -40,7 +39,7 @@ func TestLocalCluster(t *testing.T) {
 
 	up(t, options)
 	if again := stateOf(t, options); !maps.Equal(first.Processes, again.Processes) {
-		t.Errorf("a second up changed the processes from %v to %v", first.Processes, again.Processes)
+		t.Errorf("second up changed the processes from %v to %v", first.Processes, again.Processes)
 	}
 
 	other := Options{Dir: t.TempDir(), Output: testWriter{t}}
@@ -57,14 +56,14 @@ func TestLocalCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := e.Kube.CoreV1().Namespaces().Get(t.Context(), pullsecrets.SystemNamespace, metav1.GetOptions{}); err != nil {
-		t.Error("after another cluster has come and gone:", err)
+		t.Error("after another cluster was started and stopped:", err)
 	}
 
 	if err := first.Supervisor.signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	if !first.Supervisor.waitGone(t.Context(), 10*time.Second) {
-		t.Fatal("a killed supervisor still runs")
+		t.Fatal("killed supervisor still runs")
 	}
 	up(t, options)
 	for name, process := range first.Processes {
@@ -101,8 +100,7 @@ func stateOf(t *testing.T, options Options) *state {
 	return s
 }
 
-// checkGone checks that no process is left, and no file but those that tell
-// people what happened.
+// checkGone checks that no process is left, and no file but the logs.
 func checkGone(t *testing.T, options Options, s *state) {
 	t.Helper()
 	for name, process := range s.Processes {
@@ -124,12 +122,11 @@ func checkGone(t *testing.T, options Options, s *state) {
 	}
 }
 
-// checkListeners checks that no process of the cluster can be reached from
-// another host.
+// checkListeners checks that no process of the cluster listens beyond loopback.
 func checkListeners(t *testing.T, s *state) {
 	t.Helper()
 	if runtime.GOOS != "linux" {
-		t.Log("which addresses are listened on is known on Linux alone")
+		t.Log("listening addresses can be read only on Linux")
 		return
 	}
 	for name, process := range s.Processes {
@@ -147,7 +144,7 @@ func checkListeners(t *testing.T, s *state) {
 			}
 		}
 		if listeners == 0 {
-			t.Errorf("%s listens nowhere: then this test looks at the wrong thing", name)
+			t.Errorf("%s does not listen, so this test shows nothing", name)
 		}
 	}
 }
@@ -158,8 +155,8 @@ type socket struct {
 	loopback bool
 }
 
-// listening reads a table of the kernel, in which addresses are hexadecimal
-// and, on all machines that Go tests run on, least significant byte first.
+// listening parses a table of the kernel, in which addresses are hexadecimal and, on all
+// machines that run Go tests, little-endian.
 func listening(t *testing.T, pid int, table string) []socket {
 	t.Helper()
 	f, err := os.Open(fmt.Sprintf("/proc/%d/net/%s", pid, table))
@@ -193,7 +190,7 @@ func socketsOf(t *testing.T, pid int) map[string]bool {
 	}
 	inodes := map[string]bool{}
 	for _, file := range files {
-		// It may have been closed since.
+		// It may have been closed meanwhile.
 		target, _ := os.Readlink(filepath.Join(dir, file.Name()))
 		if inode, found := strings.CutPrefix(target, "socket:["); found {
 			inodes[strings.TrimSuffix(inode, "]")] = true
@@ -202,7 +199,7 @@ func socketsOf(t *testing.T, pid int) map[string]bool {
 	return inodes
 }
 
-// testWriter shows progress as the test's log.
+// testWriter writes progress to the test's log.
 type testWriter struct{ t *testing.T }
 
 func (w testWriter) Write(p []byte) (int, error) {

@@ -14,20 +14,18 @@ import (
 
 const knativePkg = "knative.dev/pkg"
 
-// An edit replaces one piece of a source file.
+// edit replaces one piece of a source file.
 type edit struct{ old, new string }
 
-// loopbackEdits are the three places where knative.dev/pkg listens. Its
-// programs take most ports from the environment but listen on all addresses,
-// and serve their probes on the one fixed port 8080. In a Pod that is right.
-// On a shared machine it would open a test's webhook and profiler to the
-// network, and no two of these programs could run side by side.
+// loopbackEdits are the three places where knative.dev/pkg listens. Its programs read
+// most ports from the environment but listen on all addresses, and serve their probes on
+// the fixed port 8080. On a shared machine this would expose a test's webhook and
+// profiler to the network and allow only one such program.
 //
-// So they are built with a copy of knative.dev/pkg in which these lines are
-// changed (the go command's -overlay would need no copy, but refuses files of
-// the module cache). What runs are Knative's own main programs and ours, not
-// imitations that would have to follow them, and nothing but the addresses
-// they listen on differs. PROBES_PORT is a variable that our own read, too.
+// So they are built with a copy of knative.dev/pkg with these lines changed. (The go
+// command's -overlay rejects files of the module cache.) The programs are Knative's and
+// our own unchanged main packages; only the listen addresses differ. Our own also read
+// PROBES_PORT.
 var loopbackEdits = map[string][]edit{
 	"injection/health_check.go": {
 		{old: `Addr: ":" + strconv.Itoa(port)`, new: `Addr: "127.0.0.1:" + os.Getenv("PROBES_PORT")`},
@@ -41,15 +39,15 @@ var loopbackEdits = map[string][]edit{
 	},
 }
 
-// loopbackModfile prepares a build of the module's programs with the changed
-// copy and returns the argument of "go build -modfile" for it: the module's
-// own go.mod with one more replace line.
+// loopbackModfile prepares a build of the module's programs with the changed copy and
+// returns the argument of "go build -modfile": the module's go.mod with one more replace
+// line.
 func (b builder) loopbackModfile(ctx context.Context, module string) (string, error) {
 	original, err := b.moduleDir(ctx, module, knativePkg)
 	if err != nil {
 		return "", err
 	}
-	// Named by version, so that modules which pin different ones can differ.
+	// Named by version, because modules may pin different ones.
 	changed := filepath.Join(b.repo, ".cluster", "loopback", filepath.Base(original))
 	if err := copyEdited(original, changed, loopbackEdits); err != nil {
 		return "", err
@@ -74,13 +72,13 @@ func (b builder) loopbackModfile(ctx context.Context, module string) (string, er
 	return modfile, nil
 }
 
-// copyEdited copies a module with the edits made. What already is as it should
-// be is not written again, so the go command finds nothing to do either.
+// copyEdited copies a module and applies the edits. It does not rewrite unchanged files,
+// so the go command does not rebuild.
 func copyEdited(from, to string, edits map[string][]edit) error {
 	source := os.DirFS(from)
 	for name := range edits {
 		if _, err := fs.Stat(source, name); err != nil {
-			return fmt.Errorf("looking for the file whose listen address must change: %w", err)
+			return fmt.Errorf("find the file whose listen address must change: %w", err)
 		}
 	}
 	return fs.WalkDir(source, ".", func(name string, entry fs.DirEntry, err error) error {
@@ -99,20 +97,19 @@ func copyEdited(from, to string, edits map[string][]edit) error {
 	})
 }
 
-// apply makes the edits, each of which must match exactly once: a version of
-// the file that reads differently must be looked at by a person, not built
-// with its listeners wide open.
+// apply applies the edits, each of which must match exactly once: another version of the
+// file needs a review, and must not be built with open listeners.
 func apply(source string, edits []edit) (string, error) {
 	for _, e := range edits {
 		if n := strings.Count(source, e.old); n != 1 {
-			return "", fmt.Errorf("found %q %d times instead of once: this is not the version that loopbackEdits was written for", e.old, n)
+			return "", fmt.Errorf("found %q %d times, want once: loopbackEdits does not fit this version", e.old, n)
 		}
 		source = strings.Replace(source, e.old, e.new, 1)
 	}
 	return source, nil
 }
 
-// writeIfChanged leaves an equal file alone.
+// writeIfChanged does not write an equal file.
 func writeIfChanged(name string, content []byte) error {
 	if old, err := os.ReadFile(name); err == nil && string(old) == string(content) {
 		return nil
@@ -123,14 +120,14 @@ func writeIfChanged(name string, content []byte) error {
 	return writeFile(name, content, 0o644)
 }
 
-// writeFile is os.WriteFile in a single step: whoever reads at the same time
-// sees the old content or the new, never half of it.
+// writeFile is an atomic os.WriteFile: concurrent readers see the old or the new content,
+// never a part.
 func writeFile(name string, content []byte, mode os.FileMode) error {
 	tmp, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*")
 	if err != nil {
 		return err
 	}
-	defer os.Remove(tmp.Name()) // Finds nothing once the file has its name.
+	defer os.Remove(tmp.Name()) // No effect after the rename.
 	_, err = tmp.Write(content)
 	if err == nil {
 		err = tmp.Chmod(mode)

@@ -20,11 +20,11 @@ func TestApply(t *testing.T) {
 		source: `s := http.Server{Addr: ":" + port}`,
 		want:   `s := http.Server{Addr: "127.0.0.1:" + port}`,
 	}, {
-		name:    "a version that reads differently must not be built with its listener wide open",
+		name:    "a changed version is not built with an open listener",
 		source:  `s := http.Server{Addr: net.JoinHostPort("", port)}`,
 		wantErr: "0 times",
 	}, {
-		name:    "a second listener must not be overlooked",
+		name:    "a second listener is not overlooked",
 		source:  `a(Addr: ":" + port); b(Addr: ":" + port)`,
 		wantErr: "2 times",
 	}}
@@ -51,8 +51,8 @@ func TestCopyEditedRefusesAMissingFile(t *testing.T) {
 	}
 }
 
-// The edits must fit the version of knative.dev/pkg that each of the two
-// modules pins: better to learn that here than in the middle of a build.
+// The edits must fit the version of knative.dev/pkg that each module pins. Better to fail
+// here than in a build.
 func TestLoopbackEditsFitThePinnedVersions(t *testing.T) {
 	repo, err := findRepository()
 	if err != nil {

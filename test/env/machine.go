@@ -13,17 +13,16 @@ import (
 	"strings"
 )
 
-// machinePrograms are what a node needs that is not built from Go modules: the
-// container runtime and the tools by which it and kube-proxy talk to
-// the kernel.
+// machinePrograms are the programs of a node that are not built from Go modules: the
+// container runtime, and the tools with which it and kube-proxy configure the kernel.
 type machinePrograms struct {
 	containerd     string
 	networkPlugins string // a directory
-	path           string // where all else is found
-	libraries      string // further ones, where the programs were not installed
+	path           string // search path of all other programs
+	libraries      string // library path, if the programs are not installed
 }
 
-// debianPackages hold all of them, with those libraries that not every Debian has.
+// debianPackages contain all of them, and the libraries that not every Debian has.
 var debianPackages = []string{
 	"containerd", "runc", "containernetworking-plugins", "nftables",
 	"libnftables1", "libnftnl11", "libmnl0", "libxtables12", "libjansson4", "libgmp10", "libedit2", "libbsd0", "libmd0",
@@ -35,9 +34,9 @@ var (
 	usualLibs    = []string{"usr/lib/*-linux-gnu*", "lib/*-linux-gnu*"}
 )
 
-// findMachinePrograms finds the programs on the machine. Where one is missing and the
-// machine is a Debian, its packages are fetched and unpacked in the
-// directory of the checkout: nothing is installed, and no service started.
+// findMachinePrograms finds the programs on the machine. If one is missing on a Debian,
+// it downloads the packages and unpacks them in the checkout; it installs nothing and
+// starts no service.
 func findMachinePrograms(ctx context.Context, b builder) (*machinePrograms, error) {
 	path := append(filepath.SplitList(os.Getenv("PATH")), usualPath...)
 	found, missing := lookForPrograms(path, usualPlugins)
@@ -48,7 +47,7 @@ func findMachinePrograms(ctx context.Context, b builder) (*machinePrograms, erro
 	if _, err := os.Stat(unpacked); errors.Is(err, os.ErrNotExist) {
 		b.progress("fetching Debian packages with %s", strings.Join(missing, ", "))
 		if err := unpackPackages(ctx, unpacked); err != nil {
-			return nil, fmt.Errorf("this machine has no %s, and Debian's packages with them could not be had: %w", strings.Join(missing, ", "), err)
+			return nil, fmt.Errorf("this machine has no %s; download Debian's packages: %w", strings.Join(missing, ", "), err)
 		}
 	}
 	for _, dir := range usualPath {
@@ -56,18 +55,19 @@ func findMachinePrograms(ctx context.Context, b builder) (*machinePrograms, erro
 	}
 	found, missing = lookForPrograms(path, append(usualPlugins, filepath.Join(unpacked, usualPlugins[0])))
 	if len(missing) > 0 {
-		return nil, fmt.Errorf("a node needs %s: install them, or remove %s to have Debian's packages fetched anew", strings.Join(missing, ", "), unpacked)
+		return nil, fmt.Errorf("a node needs %s: install them, or remove %s to download Debian's packages again", strings.Join(missing, ", "), unpacked)
 	}
 	var libraries []string
 	for _, pattern := range usualLibs {
-		dirs, _ := filepath.Glob(filepath.Join(unpacked, pattern)) // The patterns are good.
+		dirs, _ := filepath.Glob(filepath.Join(unpacked, pattern)) // The patterns are valid.
 		libraries = append(libraries, dirs...)
 	}
 	found.libraries = strings.Join(libraries, ":")
 	return found, nil
 }
 
-// lookForPrograms tells what is there and what is missing.
+// lookForPrograms returns the programs that it finds and the names of those that are
+// missing.
 func lookForPrograms(path, plugins []string) (*machinePrograms, []string) {
 	found := &machinePrograms{path: strings.Join(path, string(filepath.ListSeparator))}
 	var missing []string
@@ -98,7 +98,7 @@ func lookFor(program string, path []string) string {
 	return ""
 }
 
-// environment is what the programs of the node get besides their own.
+// environment returns additional variables for the programs of the node.
 func (m *machinePrograms) environment() []string {
 	environment := []string{"PATH=" + m.path}
 	if m.libraries != "" {
@@ -107,10 +107,10 @@ func (m *machinePrograms) environment() []string {
 	return environment
 }
 
-// unpackPackages leaves a directory that is complete, or none.
+// unpackPackages creates a complete directory or none.
 func unpackPackages(ctx context.Context, dir string) error {
 	if _, err := exec.LookPath("apt-get"); err != nil {
-		return errors.New("there is no apt-get: install them in the way of your system")
+		return errors.New("apt-get not found: install them with your package manager")
 	}
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return err
@@ -119,7 +119,7 @@ func unpackPackages(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(next) // Finds nothing once it has its name.
+	defer os.RemoveAll(next) // No effect after the rename.
 	if err := os.Chmod(next, 0o755); err != nil {
 		return err
 	}
@@ -134,7 +134,7 @@ func unpackPackages(ctx context.Context, dir string) error {
 	}
 	for _, file := range packages {
 		if output, err := exec.CommandContext(ctx, "dpkg-deb", "--extract", file, next).CombinedOutput(); err != nil {
-			return fmt.Errorf("unpacking %s: %w\n%s", filepath.Base(file), err, output)
+			return fmt.Errorf("unpack %s: %w\n%s", filepath.Base(file), err, output)
 		}
 		if err := os.Remove(file); err != nil {
 			return err

@@ -28,11 +28,11 @@ import (
 	"k8s.io/client-go/restmapper"
 )
 
-// fieldManager owns what is applied here, as "ko apply" or kubectl would.
+// fieldManager is the field manager of the objects applied here.
 const fieldManager = "cluster-installer"
 
-// readManifests reads all objects of the YAML files, in order; a directory
-// stands for the files in it, not for those in directories below.
+// readManifests reads all objects of the YAML files in order; a directory stands for its
+// files, without subdirectories.
 func readManifests(paths ...string) ([]*unstructured.Unstructured, error) {
 	var objects []*unstructured.Unstructured
 	for _, path := range paths {
@@ -70,13 +70,13 @@ func readManifest(file string) ([]*unstructured.Unstructured, error) {
 		} else if err != nil {
 			return nil, err
 		}
-		if len(object.Object) > 0 { // A document of comments alone.
+		if len(object.Object) > 0 { // Skip documents with only comments.
 			objects = append(objects, object)
 		}
 	}
 }
 
-// An installer applies and deletes objects of any kind.
+// installer applies and deletes objects of any kind.
 type installer struct {
 	dynamic dynamic.Interface
 	mapper  *restmapper.DeferredDiscoveryRESTMapper
@@ -85,7 +85,7 @@ type installer struct {
 func newInstaller(config *rest.Config) (*installer, error) {
 	config = rest.CopyConfig(config)
 	config.QPS, config.Burst = 200, 400
-	// Warnings about Knative's own manifests are no news to anybody here.
+	// Warnings about Knative's own manifests are of no use here.
 	config.WarningHandler = rest.NoWarnings{}
 	dynamicClient, err := dynamic.NewForConfig(config)
 	if err != nil {
@@ -101,9 +101,9 @@ func newInstaller(config *rest.Config) (*installer, error) {
 	}, nil
 }
 
-// apply brings the objects to the cluster. Namespaces and definitions come
-// before what needs them, and webhooks, which would be called for all the
-// rest, come last; otherwise the order stays.
+// apply applies the objects. Namespaces and CRDs come before objects that need them, and
+// webhook configurations, which affect all others, come last; otherwise the order is
+// kept.
 func (i *installer) apply(ctx context.Context, objects []*unstructured.Unstructured) error {
 	rank := func(o *unstructured.Unstructured) int {
 		switch {
@@ -125,13 +125,13 @@ func (i *installer) apply(ctx context.Context, objects []*unstructured.Unstructu
 			return err
 		})
 		if err != nil {
-			return fmt.Errorf("applying %s %s: %w", object.GetKind(), object.GetName(), err)
+			return fmt.Errorf("apply %s %s: %w", object.GetKind(), object.GetName(), err)
 		}
 	}
 	return i.waitEstablished(ctx, objects)
 }
 
-// validate has the API server judge an object that is not going to be there.
+// validate applies an object in a dry run.
 func (i *installer) validate(ctx context.Context, object *unstructured.Unstructured) error {
 	err := i.each(object, func(client dynamic.ResourceInterface) error {
 		_, err := client.Apply(ctx, object.GetName(), object,
@@ -139,7 +139,7 @@ func (i *installer) validate(ctx context.Context, object *unstructured.Unstructu
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("applying %s %s in a dry run: %w", object.GetKind(), object.GetName(), err)
+		return fmt.Errorf("apply %s %s in a dry run: %w", object.GetKind(), object.GetName(), err)
 	}
 	return nil
 }
@@ -157,8 +157,8 @@ func (i *installer) each(object *unstructured.Unstructured, f func(dynamic.Resou
 	return f(i.dynamic.Resource(mapping.Resource))
 }
 
-// mapping finds the resource of a kind. Discovery can lack for a moment a kind that it
-// had already, while the API server takes in other kinds of the same group.
+// mapping returns the resource of a kind. Discovery can temporarily lose a kind while the
+// API server adds others to the same group.
 func (i *installer) mapping(gvk schema.GroupVersionKind) (mapping *meta.RESTMapping, err error) {
 	for range 40 {
 		if mapping, err = i.mapper.RESTMapping(gvk.GroupKind(), gvk.Version); !meta.IsNoMatchError(err) {
@@ -187,8 +187,8 @@ func (i *installer) waitEstablished(ctx context.Context, objects []*unstructured
 	return nil
 }
 
-// waitServed waits until discovery knows the kind that a CRD defines, which may
-// be a moment after the CRD is established.
+// waitServed waits until discovery has the kind of a CRD, which may be later than its
+// condition Established.
 func (i *installer) waitServed(ctx context.Context, crd *unstructured.Unstructured) error {
 	group, _, _ := unstructured.NestedString(crd.Object, "spec", "group")
 	name, _, _ := unstructured.NestedString(crd.Object, "spec", "names", "kind")
@@ -202,12 +202,12 @@ func (i *installer) waitServed(ctx context.Context, crd *unstructured.Unstructur
 		return err == nil, err
 	})
 	if err != nil {
-		return fmt.Errorf("waiting until %s is served: %w", kind, err)
+		return fmt.Errorf("wait until %s is served: %w", kind, err)
 	}
 	return nil
 }
 
-// waitFor waits until the object on the cluster satisfies the condition.
+// waitFor waits until the live object satisfies the condition.
 func (i *installer) waitFor(ctx context.Context, object *unstructured.Unstructured, what string, condition func(*unstructured.Unstructured) bool) error {
 	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
 		satisfied := false
@@ -221,7 +221,7 @@ func (i *installer) waitFor(ctx context.Context, object *unstructured.Unstructur
 		return satisfied, err
 	})
 	if err != nil {
-		return fmt.Errorf("waiting until %s %s %s: %w", object.GetKind(), object.GetName(), what, err)
+		return fmt.Errorf("wait until %s %s %s: %w", object.GetKind(), object.GetName(), what, err)
 	}
 	return nil
 }
@@ -247,7 +247,7 @@ func setConfigMapData(objects []*unstructured.Unstructured, name string, data ma
 		}
 		return nil
 	}
-	return fmt.Errorf("the manifests hold no ConfigMap %s (they hold %s)", name, strings.Join(names(objects), ", "))
+	return fmt.Errorf("manifests have no ConfigMap %s (they have %s)", name, strings.Join(names(objects), ", "))
 }
 
 func names(objects []*unstructured.Unstructured) []string {

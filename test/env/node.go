@@ -18,35 +18,34 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// The network of a cluster with a node. It exists in the node's own namespace
-// alone, so any number of clusters can have the same.
+// The network of a cluster with a node. It exists only in the node's namespace, so all
+// clusters can use the same addresses.
 const (
 	nodeName     = "node"
 	nodeAddress  = "10.95.0.1"
 	serviceRange = "10.96.0.0/16"
 	podRange     = "10.97.0.0/16"
-	// apiService is the address of the Service "kubernetes", the first of the range.
+	// apiService is the address of Service "kubernetes", the first of the range.
 	apiService = "10.96.0.1"
 )
 
-// containerdSocket lies in the node's own /run.
+// containerdSocket is in the node's own /run.
 const containerdSocket = "/run/containerd/containerd.sock"
 
-// withNode changes the API server's flags for a cluster in which something
-// is inside: Pods reach it by the node's address, and it reaches the kubelet.
-// What it listens on is the node's namespace and nothing else.
+// withNode adapts the API server's flags to a cluster with a node: Pods reach it at the
+// node's address, and it reaches the kubelet. It listens only inside the node's
+// namespace.
 func withNode(controlPlane []childSpec, keys *pki) error {
 	i := slices.IndexFunc(controlPlane, func(s childSpec) bool { return s.name == "kube-apiserver" })
 	apiServer := &controlPlane[i]
 	if err := keys.writeClient("kubelet-client", "kube-apiserver", "system:masters"); err != nil {
 		return err
 	}
-	// Of two flags of one name the later counts, and modes of authorization
-	// are added to those before.
+	// A later flag overrides an earlier one, and authorization modes are appended.
 	apiServer.args = append(apiServer.args,
 		"--bind-address", "0.0.0.0",
 		"--advertise-address", nodeAddress, "--endpoint-reconciler-type", "lease",
-		// A kubelet may read the Secrets of its own Pods, and no others.
+		// The kubelet may read only the Secrets of its own Pods.
 		"--authorization-mode", "Node", "--enable-admission-plugins", "NodeRestriction",
 		"--kubelet-client-certificate", keys.path("kubelet-client.crt"), "--kubelet-client-key", keys.path("kubelet-client.key"),
 		"--kubelet-preferred-address-types", "InternalIP",
@@ -54,14 +53,13 @@ func withNode(controlPlane []childSpec, keys *pki) error {
 	return nil
 }
 
-// nodeHosts are the names and addresses by which servers of a cluster with a
-// node are called besides loopback.
+// nodeHosts returns the names and addresses of servers on a cluster with a node, besides
+// loopback.
 func nodeHosts() []string {
 	return append([]string{nodeAddress, apiService, "kubernetes", "kubernetes.default"}, hubHosts...)
 }
 
-// openEnclave looks for all that a node needs of the machine, and makes the
-// place where it is going to live.
+// openEnclave finds everything that a node needs on the machine and creates its enclave.
 func (s *supervisor) openEnclave(ctx context.Context) error {
 	if err := checkEnclave(s.builder.repo, s.layout.dir); err != nil {
 		return err
@@ -81,11 +79,11 @@ func (s *supervisor) openEnclave(ctx context.Context) error {
 	return s.saveState()
 }
 
-// startNode starts what runs Pods, and returns when the node is ready.
+// startNode starts the programs that run Pods and returns when the node is Ready.
 func (s *supervisor) startNode(ctx context.Context) error {
 	s.sayf("starting a node")
 	if err := makeCgroups(s.layout.cgroup()); err != nil {
-		return fmt.Errorf("making cgroups for Pods: %w", err)
+		return fmt.Errorf("create cgroups for Pods: %w", err)
 	}
 	for _, describe := range []func() (childSpec, error){
 		s.schedulerProcess, s.containerdProcess, s.kubeletProcess, s.proxyProcess,
@@ -137,8 +135,8 @@ func (s *supervisor) schedulerProcess() (childSpec, error) {
 	}, nil
 }
 
-// containerdProcess describes the container runtime. It is told every place in
-// which it would otherwise write outside of its namespaces.
+// containerdProcess returns the spec of the container runtime, with every path that would
+// otherwise be outside its namespaces.
 func (s *supervisor) containerdProcess() (childSpec, error) {
 	dir := filepath.Join(s.layout.machine(), "containerd")
 	network := filepath.Join(dir, "network")
@@ -159,8 +157,8 @@ root = %[1]q
 	if err := os.MkdirAll(network, 0o755); err != nil {
 		return childSpec{}, err
 	}
-	// Each Pod has a wire of its own to the node, which routes between them: so
-	// every packet passes kube-proxy's rules, without the help of a bridge.
+	// Each Pod has its own link to the node, which routes between them, so every packet
+	// passes kube-proxy's rules without a bridge.
 	plugin := map[string]any{"cniVersion": "0.4.0", "name": "pods", "plugins": []any{map[string]any{
 		"type": "ptp",
 		"ipam": map[string]any{
@@ -212,14 +210,13 @@ func (s *supervisor) kubeletProcess() (childSpec, error) {
 		"containerRuntimeEndpoint": "unix://" + containerdSocket,
 		"resolvConf":               resolver,
 		"volumePluginDir":          s.layout.volumePlugins(),
-		// Both versions of cgroups will do, without a systemd, and
-		// below a group of one's own.
+		// Works with cgroup v1 and v2, without systemd, below the cluster's own group.
 		"failCgroupV1": false, "cgroupDriver": "cgroupfs", "cgroupRoot": "/" + s.layout.cgroup(),
 		"enforceNodeAllocatable": []string{},
 		"failSwapOn":             false,
 		"makeIPTablesUtilChains": false,
-		// The disk is shared with other work, whose files are no reason to evict
-		// a Pod or to remove an image.
+		// The disk is shared with other work, so its usage must not evict Pods or remove
+		// images.
 		"localStorageCapacityIsolation": false,
 		"imageGCHighThresholdPercent":   100, "imageGCLowThresholdPercent": 99,
 		"evictionHard": map[string]string{
@@ -242,7 +239,7 @@ func (s *supervisor) kubeletProcess() (childSpec, error) {
 	}, err
 }
 
-// nodeReady is nil once the API server knows that Pods can run.
+// nodeReady returns nil once the node is Ready.
 func (s *supervisor) nodeReady(ctx context.Context) error {
 	node, err := s.kube.CoreV1().Nodes().Get(ctx, nodeName, metav1.GetOptions{})
 	if err != nil {
@@ -253,10 +250,10 @@ func (s *supervisor) nodeReady(ctx context.Context) error {
 			if condition.Status == corev1.ConditionTrue {
 				return nil
 			}
-			return fmt.Errorf("the node is not ready: %s", condition.Message)
+			return fmt.Errorf("node is not Ready: %s", condition.Message)
 		}
 	}
-	return errors.New("the node does not say yet whether it is ready")
+	return errors.New("node has no condition Ready yet")
 }
 
 func (s *supervisor) proxyProcess() (childSpec, error) {
@@ -278,7 +275,7 @@ func (s *supervisor) proxyProcess() (childSpec, error) {
 		"mode":             "nftables",
 		"clusterCIDR":      podRange,
 		"hostnameOverride": nodeName,
-		// These are limits of the whole machine.
+		// These limits apply to the whole machine.
 		"conntrack":          map[string]any{"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
 		"healthzBindAddress": address(port),
 		"metricsBindAddress": address(metrics),
@@ -293,8 +290,8 @@ func (s *supervisor) proxyProcess() (childSpec, error) {
 	}, err
 }
 
-// writeComponentConfig writes a configuration as JSON, which is YAML as well,
-// and returns its path.
+// writeComponentConfig writes a configuration as JSON, which is valid YAML, and returns
+// its path.
 func (s *supervisor) writeComponentConfig(component string, config map[string]any) (string, error) {
 	content, err := json.MarshalIndent(config, "", "  ")
 	if err != nil {

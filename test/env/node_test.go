@@ -16,15 +16,15 @@ import (
 	"time"
 )
 
-// TestNodeLeavesNothing starts a cluster with a node twice and ends it in the two
-// ways there are: by "down", and by the death of its supervisor.
+// TestNodeLeavesNothing starts a cluster with a node twice and ends it in both ways: with
+// "down" and by killing its supervisor.
 func TestNodeLeavesNothing(t *testing.T) {
 	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
-		t.Skip("NOT RUN: a node needs Linux and root")
+		t.Skip("NOT RUN: a node requires Linux and root")
 	}
 	options := Options{Dir: t.TempDir(), Node: true, Output: testWriter{t}}
 	t.Cleanup(func() {
-		// The test's own context has ended by now.
+		// The test's context is already cancelled.
 		if err := Down(context.Background(), options); err != nil {
 			t.Error(err)
 		}
@@ -47,7 +47,7 @@ func TestNodeLeavesNothing(t *testing.T) {
 	}
 	for name, process := range second.Processes {
 		if !process.waitGone(t.Context(), 10*time.Second) {
-			t.Errorf("%s goes on after its supervisor was killed", name)
+			t.Errorf("%s still runs after its supervisor was killed", name)
 		}
 	}
 	if err := Down(t.Context(), options); err != nil {
@@ -57,8 +57,8 @@ func TestNodeLeavesNothing(t *testing.T) {
 	checkMachine(t, before)
 }
 
-// checkSeenFromElsewhere checks that a kubeconfig and what lies beside it are all that
-// tests need to pull images on a cluster of which they know nothing else.
+// checkSeenFromElsewhere checks that the kubeconfig and the files beside it are enough
+// for tests to pull images on an unknown cluster.
 func checkSeenFromElsewhere(t *testing.T, options Options) {
 	t.Helper()
 	here, elsewhere := layout{dir: options.Dir}, layout{dir: t.TempDir()}
@@ -77,19 +77,19 @@ func checkSeenFromElsewhere(t *testing.T, options Options) {
 		t.Fatal(err)
 	}
 	if e.Kind != Existing || !e.offers(Pulls) || !e.offers(DockerHub) || e.offers(RequestCounts) || e.offers(ProcessControl) {
-		t.Errorf("Seen from elsewhere it is a cluster that is %s, with the registries %v", e.Kind, e.Registries)
+		t.Errorf("opened by kubeconfig it is of kind %s, with the registries %v", e.Kind, e.Registries)
 	}
 	if _, err := e.Registries.Main.Push(t.Context(), "seen/from-elsewhere", "v1"); err != nil {
 		t.Fatal(err)
 	}
 	requests, err := e.Registries.Main.Requests(t.Context(), "seen/from-elsewhere")
 	if err != nil || len(requests) == 0 || requests[0].User != registryAdministrator {
-		t.Errorf("The registry tells of the requests %v, %v", requests, err)
+		t.Errorf("registry returned the requests %v, %v", requests, err)
 	}
 }
 
-// machineState is what a kubelet and its helpers would change on a machine that
-// is not protected from them.
+// machineState returns the state that a kubelet and its helpers would change on an
+// unprotected machine.
 func machineState(t *testing.T) map[string]string {
 	t.Helper()
 	found := map[string]string{}
@@ -107,7 +107,7 @@ func machineState(t *testing.T) map[string]string {
 		found[file] = string(content)
 	}
 	for _, dir := range []string{"/run/netns", "/run/containerd", "/var/lib/kubelet", "/var/lib/cni", "/var/log/pods", "/opt/containerd", "/etc/cni"} {
-		files, _ := filepath.Glob(filepath.Join(dir, "*")) // The pattern is good.
+		files, _ := filepath.Glob(filepath.Join(dir, "*")) // The pattern is valid.
 		found[dir] = strings.Join(files, " ")
 	}
 	mounts, err := cgroupMounts()
@@ -121,7 +121,7 @@ func machineState(t *testing.T) map[string]string {
 	return found
 }
 
-// interfaces leaves out how much traffic each of them had.
+// interfaces returns the table of interfaces without traffic counters.
 func interfaces(table string) string {
 	var names []string
 	for line := range strings.Lines(table) {

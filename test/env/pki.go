@@ -23,23 +23,21 @@ import (
 	"k8s.io/client-go/util/keyutil"
 )
 
-// certificateLifetime outlives every cluster.
+// certificateLifetime is longer than the lifetime of any cluster.
 const certificateLifetime = 365 * 24 * time.Hour
 
-// pki holds the keys of one cluster, all made for it and gone with it.
+// pki holds the keys of one cluster, created for it and deleted with it.
 type pki struct {
 	dir string
 	ca  *authority
-	// frontProxy signs only what the API server shows to aggregated APIs. It
-	// is a second authority because whoever holds one of its certificates may
-	// name any user it likes.
+	// frontProxy signs only the API server's client certificate for aggregated APIs. It
+	// is a separate CA because its certificates allow impersonating any user.
 	frontProxy *authority
 }
 
-// newPKI makes the keys of a cluster in dir: both authorities, the
-// certificates of the servers and of the API server as a client, and the key
-// that signs ServiceAccounts' tokens. Servers are called by the hosts besides
-// loopback.
+// newPKI creates the keys of a cluster in dir: both CAs, the certificates of the servers
+// and of the API server as a client, and the key that signs ServiceAccount tokens.
+// Servers are valid for the hosts and loopback.
 func newPKI(dir string, hosts ...string) (*pki, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -71,8 +69,8 @@ func newPKI(dir string, hosts ...string) (*pki, error) {
 		signer *authority
 		user   string
 	}{
-		// One certificate for all servers, which all live on this host; etcd
-		// also shows it to itself as a peer.
+		// One certificate for all servers, which share this host; etcd also uses it as a
+		// peer.
 		{"server", p.ca, "server"},
 		{"etcd-client", p.ca, "kube-apiserver"},
 		{"front-proxy-client", p.frontProxy, "front-proxy-client"},
@@ -84,7 +82,7 @@ func newPKI(dir string, hosts ...string) (*pki, error) {
 	return p, nil
 }
 
-// writeClient makes one more certificate of a client, with its key.
+// writeClient creates a client certificate with its key.
 func (p *pki) writeClient(file, user string, groups ...string) error {
 	return p.writeIssued(p.ca, file, user, groups...)
 }
@@ -100,11 +98,10 @@ func (p *pki) writeIssued(signer *authority, file, user string, groups ...string
 	return p.writeKey(file+".key", key)
 }
 
-// path is where a file of the PKI lies.
+// path returns the path of a file of the PKI.
 func (p *pki) path(name string) string { return filepath.Join(p.dir, name) }
 
-// kubeconfig returns the means to call the API server as the user with a
-// certificate of its own.
+// kubeconfig returns a kubeconfig for the user with a new certificate.
 func (p *pki) kubeconfig(server, user string, groups ...string) (*clientcmdapi.Config, error) {
 	certificate, key, err := p.ca.issue(user, groups...)
 	if err != nil {
@@ -120,7 +117,7 @@ func (p *pki) kubeconfig(server, user string, groups ...string) (*clientcmdapi.C
 	}), nil
 }
 
-// kubeconfigFor returns the means to call the API server with the credential.
+// kubeconfigFor returns a kubeconfig with the credential.
 func (p *pki) kubeconfigFor(server string, credential *clientcmdapi.AuthInfo) *clientcmdapi.Config {
 	const name = "pullsecrets-local"
 	config := clientcmdapi.NewConfig()
@@ -131,7 +128,7 @@ func (p *pki) kubeconfigFor(server string, credential *clientcmdapi.AuthInfo) *c
 	return config
 }
 
-// writeKubeconfig writes it so that nobody else on the machine can read it.
+// writeKubeconfig writes a kubeconfig that only its owner can read.
 func writeKubeconfig(path string, config *clientcmdapi.Config) error {
 	content, err := clientcmd.Write(*config)
 	if err != nil {
@@ -159,7 +156,7 @@ func encodeCertificate(c *x509.Certificate) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: cert.CertificateBlockType, Bytes: c.Raw})
 }
 
-// An authority signs certificates.
+// authority is a CA.
 type authority struct {
 	certificate *x509.Certificate
 	key         crypto.Signer
@@ -178,8 +175,8 @@ func newAuthority(name string) (*authority, error) {
 	return &authority{certificate: certificate, key: key}, nil
 }
 
-// issue makes a certificate that serves on loopback and its hosts, and that shows its holder
-// to be the user in the groups.
+// issue creates a certificate that is valid for a server on loopback and the hosts, and
+// for a client as the user in the groups.
 func (a *authority) issue(user string, groups ...string) (*x509.Certificate, crypto.Signer, error) {
 	key, err := newKey()
 	if err != nil {
@@ -189,7 +186,7 @@ func (a *authority) issue(user string, groups ...string) (*x509.Certificate, cry
 	if err != nil {
 		return nil, nil, err
 	}
-	// Dated back a little, as clocks of a host and its guests differ.
+	// Backdated, because clocks of a host and its guests differ.
 	from := time.Now().Add(-5 * time.Minute)
 	template := &x509.Certificate{
 		SerialNumber: serial,

@@ -12,17 +12,15 @@ import (
 
 const loopback = "127.0.0.1"
 
-// The range that ports are taken from lies below those that systems give to
-// outgoing connections. From those a port would not be safe while its server
-// restarts: the very clients that wait for the server could get it as the
-// local end of their connection, even of one to itself.
+// Ports are below the range of ephemeral ports. Otherwise a client that waits for a
+// restarting server could get the server's port as its own local port, even for a
+// connection to itself.
 const firstPort, lastPort = 20000, 29999
 
-// A portBook remembers which port each of a cluster's servers has, so that one
-// that starts again is found where it was.
+// portBook assigns each server of a cluster a port, which it keeps when it restarts.
 type portBook map[string]int
 
-// of returns the server's port, a free one where the server is new.
+// of returns the server's port, a free one for a new server.
 func (b portBook) of(server string) (int, error) {
 	if port, found := b[server]; found {
 		return port, nil
@@ -34,7 +32,7 @@ func (b portBook) of(server string) (int, error) {
 			return port, nil
 		}
 	}
-	return 0, fmt.Errorf("found no free port between %d and %d for %s: end some of the programs that listen there", firstPort, lastPort, server)
+	return 0, fmt.Errorf("no free port between %d and %d for %s: stop some of the programs that listen there", firstPort, lastPort, server)
 }
 
 func (b portBook) taken(port int) bool {

@@ -36,10 +36,10 @@ func TestFree(t *testing.T) {
 	}
 	port := l.Addr().(*net.TCPAddr).Port
 	if free(port) {
-		t.Error("a port on which somebody listens is taken for free")
+		t.Error("a port in use counts as free")
 	}
 	l.Close()
 	if !free(port) {
-		t.Error("a port on which nobody listens any more is not taken for free")
+		t.Error("a released port does not count as free")
 	}
 }

@@ -29,8 +29,8 @@ func (p *pki) probeEtcd(ctx context.Context, url string) error {
 	return get(ctx, url+"/health", &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{certificate}})
 }
 
-// probe asks as a kubelet asks: it checks no certificate, and its name lets
-// webhooks tell its requests from admission reviews.
+// probe sends a request like a kubelet's: it verifies no certificate, and its user agent
+// lets webhooks distinguish it from admission reviews.
 func probe(ctx context.Context, url string) error {
 	return get(ctx, url, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // As kubelets do, and on loopback.
 }
@@ -48,7 +48,7 @@ func get(ctx context.Context, url string, config *tls.Config) error {
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answered %s", url, response.Status)
+		return fmt.Errorf("%s returned %s", url, response.Status)
 	}
 	return nil
 }

@@ -19,42 +19,41 @@ import (
 	"time"
 )
 
-// A Registry is a private registry that comes with a cluster. It asks for basic
-// auth, and nobody but its administrator may read an image that does not lie below
-// public/, until a test says who may.
+// Registry is a private registry of a cluster, with basic auth. Until a test creates
+// users, only its administrator may read images outside public/.
 type Registry struct {
-	// Host is what images begin with, and what a pull secret has to name.
+	// Host is the prefix of its images, and the key in pull secrets.
 	Host string `json:"host"`
-	// URL is where it is reached from here.
+	// URL is its address for this program.
 	URL string `json:"url"`
-	// Password is that of the administrator.
+	// Password is the administrator's.
 	Password string `json:"password"`
 }
 
-// Registries are the private registries that come with a cluster.
+// Registries are the private registries of a cluster.
 type Registries struct {
 	Main  *Registry `json:"main"`
 	Other *Registry `json:"other"`
-	// Hub answers for Docker Hub, under its names and with a certificate that
-	// the cluster trusts. It is nil where the real one would answer.
+	// Hub serves under the names of Docker Hub, with a certificate that the cluster
+	// trusts. It is nil on a cluster that uses the real one.
 	Hub *Registry `json:"hub,omitempty"`
 }
 
 const (
 	registryAdministrator = "admin"
-	// appRepository holds an image that serves on its $PORT.
+	// appRepository has an image that serves on its $PORT.
 	appRepository = "public/app"
 )
 
-// hubHosts are the names of Docker Hub: the first is what a Knative controller
-// asks when it resolves a tag, the second what a container runtime pulls from.
+// hubHosts are the names of Docker Hub: the first is used for tag resolution by Knative's
+// controller, the second for pulls by container runtimes.
 var hubHosts = []string{"index.docker.io", "registry-1.docker.io"}
 
-// image names one of the images that each registry has from the start.
+// image returns the name of one of the initial images of each registry.
 func (r *Registry) image(name string) string { return r.Host + "/public/" + name + ":1" }
 
-// readRegistries reads which registries come with a cluster: whoever has made it
-// has written that beside its kubeconfig. It is nil where there are none.
+// readRegistries reads the registries of a cluster from the file beside its kubeconfig.
+// It returns nil if there is none.
 func readRegistries(l layout) (*Registries, error) {
 	content, err := os.ReadFile(l.registries())
 	if errors.Is(err, os.ErrNotExist) {
@@ -68,7 +67,7 @@ func readRegistries(l layout) (*Registries, error) {
 		return nil, fmt.Errorf("%s: %w", l.registries(), err)
 	}
 	if found.Main == nil || found.Other == nil {
-		return nil, fmt.Errorf("%s does not name the registries main and other", l.registries())
+		return nil, fmt.Errorf("%s does not contain the registries main and other", l.registries())
 	}
 	return found, nil
 }
@@ -81,8 +80,7 @@ func (r *Registries) write(l layout) error {
 	return writeFile(l.registries(), content, 0o600)
 }
 
-// startRegistries starts the registries, filled with the images that all
-// clusters need.
+// startRegistries starts the registries with the initial images.
 func (s *supervisor) startRegistries(ctx context.Context) error {
 	s.sayf("starting registries")
 	if err := os.MkdirAll(s.layout.blobs(), 0o755); err != nil {
@@ -134,7 +132,7 @@ func (s *supervisor) startRegistries(ctx context.Context) error {
 	return all.write(s.layout)
 }
 
-// writeDockerConfig writes what lets ko, and whoever works on the cluster, push.
+// writeDockerConfig writes the credentials with which ko and users can push.
 func (r *Registries) writeDockerConfig(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -150,8 +148,8 @@ func (r *Registries) writeDockerConfig(dir string) error {
 	return writeFile(filepath.Join(dir, "config.json"), content, 0o600)
 }
 
-// Push puts an image that serves on its $PORT into the repository, with each call
-// one that no node has, and returns its digest.
+// Push pushes an image that serves on its $PORT, different with each call so that no node
+// has it, and returns its digest.
 func (r *Registry) Push(ctx context.Context, repository, tag string) (string, error) {
 	var manifest struct {
 		SchemaVersion int          `json:"schemaVersion"`
@@ -173,7 +171,7 @@ func (r *Registry) Push(ctx context.Context, repository, tag string) (string, er
 	if err := json.Unmarshal(content, &config); err != nil {
 		return "", err
 	}
-	// A node knows images by the digest of this part.
+	// A node identifies images by the digest of this part.
 	config["author"] = rand.Text()
 	if content, err = json.Marshal(config); err != nil {
 		return "", err
@@ -189,15 +187,15 @@ func (r *Registry) Push(ctx context.Context, repository, tag string) (string, er
 	return digestOf(content), err
 }
 
-// A descriptor is how a manifest refers to a part of an image.
+// descriptor is a reference in a manifest to a part of an image.
 type descriptor struct {
 	MediaType string `json:"mediaType"`
 	Digest    string `json:"digest"`
 	Size      int    `json:"size"`
 }
 
-// PublicImage names an image that serves on its $PORT and that everybody may
-// pull, by tag and by digest.
+// PublicImage returns the names of an image that serves on its $PORT and can be pulled
+// anonymously, by tag and by digest.
 func (r *Registry) PublicImage(ctx context.Context) (byTag, byDigest string, err error) {
 	content, err := r.call(ctx, http.MethodGet, "/v2/"+appRepository+"/manifests/1", "", nil)
 	return r.Host + "/" + appRepository + ":1", r.Host + "/" + appRepository + "@" + digestOf(content), err
@@ -205,8 +203,7 @@ func (r *Registry) PublicImage(ctx context.Context) (byTag, byDigest string, err
 
 func digestOf(manifest []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(manifest)) }
 
-// SetUser lets somebody read the repositories with the prefix, with this
-// password and no earlier one.
+// SetUser lets a user read the repositories with the prefix, with this password only.
 func (r *Registry) SetUser(ctx context.Context, name, password, repositories string) error {
 	content, err := json.Marshal(map[string]string{"password": password, "repositories": repositories})
 	if err != nil {
@@ -216,7 +213,7 @@ func (r *Registry) SetUser(ctx context.Context, name, password, repositories str
 	return err
 }
 
-// RemoveUser makes the registry forget somebody.
+// RemoveUser removes a user.
 func (r *Registry) RemoveUser(ctx context.Context, name string) error {
 	_, err := r.call(ctx, http.MethodDelete, "/users/"+name, "", nil)
 	return err
@@ -229,31 +226,31 @@ func (r *Registry) call(ctx context.Context, method, path, contentType string, b
 	}
 	request.SetBasicAuth(registryAdministrator, r.Password)
 	request.Header.Set("Content-Type", contentType)
-	// The caller's environment may name a proxy, which must not see this.
+	// Ignore proxies of the caller's environment.
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Do(request)
 	if err != nil {
-		return nil, fmt.Errorf("asking the registry %s: %w", r.Host, err)
+		return nil, fmt.Errorf("call the registry %s: %w", r.Host, err)
 	}
 	defer response.Body.Close()
 	content, err := io.ReadAll(response.Body)
 	if err == nil && response.StatusCode >= http.StatusBadRequest {
-		err = fmt.Errorf("the registry %s answers %s to %s %s: %s", r.Host, response.Status, method, path, content)
+		err = fmt.Errorf("registry %s returned %s for %s %s: %s", r.Host, response.Status, method, path, content)
 	}
 	return content, err
 }
 
-// A RegistryRequest is what somebody asked of a registry, and the answer.
+// RegistryRequest is a request to a registry and its result.
 type RegistryRequest struct {
 	Time       time.Time `json:"time"`
-	User       string    `json:"user"` // empty where none was named
+	User       string    `json:"user"` // empty for an anonymous request
 	Method     string    `json:"method"`
 	Repository string    `json:"repository"`
 	Path       string    `json:"path"`
 	Status     int       `json:"status"`
 }
 
-// Granted says whether this request read a manifest: no pull does without.
+// Granted reports whether this request read a manifest, which every pull does.
 func (r RegistryRequest) Granted() bool {
 	return r.Status == http.StatusOK && strings.Contains(r.Path, "/manifests/")
 }
@@ -262,7 +259,7 @@ func (r RegistryRequest) String() string {
 	return fmt.Sprintf("%s as %q: %d", r.Method+" "+r.Path, r.User, r.Status)
 }
 
-// Requests returns what was asked about the repository up to now, in order.
+// Requests returns the requests for the repository so far, in order.
 func (r *Registry) Requests(ctx context.Context, repository string) ([]RegistryRequest, error) {
 	content, err := r.call(ctx, http.MethodGet, "/requests/"+repository, "", nil)
 	if err != nil {

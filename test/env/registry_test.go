@@ -11,7 +11,7 @@ import (
 func TestRegistriesBesideAKubeconfig(t *testing.T) {
 	l := layout{dir: t.TempDir()}
 	if found, err := readRegistries(l); found != nil || err != nil {
-		t.Errorf("Where there is no file there are the registries %v, %v", found, err)
+		t.Errorf("without a file got %v, %v, want none", found, err)
 	}
 	written := &Registries{
 		Main:  &Registry{Host: "172.18.0.3:5000", URL: "http://172.18.0.3:5000", Password: "one"},
@@ -21,14 +21,14 @@ func TestRegistriesBesideAKubeconfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	if found, err := readRegistries(l); err != nil || !reflect.DeepEqual(found, written) {
-		t.Errorf("The registries are %v, %v, want %v", found, err, written)
+		t.Errorf("registries are %v, %v, want %v", found, err, written)
 	}
 	for _, mistake := range []string{"{", "{}", `{"main": {"host": "172.18.0.3:5000"}}`} {
 		if err := writeFile(l.registries(), []byte(mistake), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if found, err := readRegistries(l); err == nil {
-			t.Errorf("%s is taken for %v", mistake, found)
+			t.Errorf("%s parsed as %v, want an error", mistake, found)
 		}
 	}
 }
@@ -42,7 +42,7 @@ func TestWhatClustersOffer(t *testing.T) {
 	}{
 		"local": {
 			Env{Kind: Local, Processes: &Processes{}, Audit: &AuditLog{}},
-			map[Capability]bool{ProcessControl: true, RequestCounts: true, RevisionFates: true},
+			map[Capability]bool{ProcessControl: true, RequestCounts: true, RevisionOutcomes: true},
 		},
 		"with a node": {
 			Env{Kind: Node, Audit: &AuditLog{}, Registries: withHub},
@@ -51,9 +51,9 @@ func TestWhatClustersOffer(t *testing.T) {
 		"another one":              {Env{Kind: Existing}, nil},
 		"another, with registries": {Env{Kind: Existing, Registries: private}, map[Capability]bool{Pulls: true}},
 	} {
-		for _, c := range []Capability{ProcessControl, RequestCounts, RevisionFates, Pulls, DockerHub} {
+		for _, c := range []Capability{ProcessControl, RequestCounts, RevisionOutcomes, Pulls, DockerHub} {
 			if got := test.env.offers(c); got != test.want[c] {
-				t.Errorf("A cluster that is %s offers %s: %t", name, c, got)
+				t.Errorf("cluster of kind %s offers %s: %t", name, c, got)
 			}
 		}
 	}

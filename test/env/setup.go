@@ -21,30 +21,30 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
-// A Kind of cluster.
+// Kind is a kind of cluster.
 type Kind string
 
 const (
-	// Local is a cluster of this package.
+	// Local is a cluster of this package without a node.
 	Local Kind = "local"
-	// Node is a local one that runs Pods, the product's own among them.
+	// Node is a local cluster that runs Pods, those of config/ among them.
 	Node Kind = "node"
-	// Existing is any other one, with Knative Serving and the product on it, and
-	// with registries where registries.json lies beside its kubeconfig.
+	// Existing is any other cluster with Knative Serving and config/ installed, and with
+	// registries if registries.json is beside its kubeconfig.
 	Existing Kind = "existing"
 )
 
-// An Env is a cluster with the product on it, seen by its administrator.
+// Env is a cluster with config/ installed, accessed as its administrator.
 type Env struct {
 	Kind       Kind
-	Kubeconfig string // its path
+	Kubeconfig string // path
 
 	Config  *rest.Config
 	Kube    kubernetes.Interface
 	Serving servingclient.Interface
 	Dynamic dynamic.Interface
 
-	// These are nil where the cluster does not offer them, see Need.
+	// These are nil if the cluster does not offer them, see Need.
 	Processes  *Processes
 	Audit      *AuditLog
 	Registries *Registries
@@ -52,8 +52,8 @@ type Env struct {
 	close func(context.Context) error
 }
 
-// Setup returns the cluster that KUBECONFIG names or, where that is not set, a
-// new local one that ends with Close and, at the latest, with this program.
+// Setup returns the cluster of KUBECONFIG or, if that is not set, starts a local one that
+// ends with Close or with this program.
 func Setup(ctx context.Context, options Options) (*Env, error) {
 	if kubeconfig := os.Getenv("KUBECONFIG"); kubeconfig != "" {
 		return existing(ctx, kubeconfig)
@@ -62,7 +62,7 @@ func Setup(ctx context.Context, options Options) (*Env, error) {
 	if err != nil {
 		return nil, err
 	}
-	// It is held until Close: two test programs at the same time take turns.
+	// Held until Close: concurrent test programs take turns.
 	unlock, err := l.lock(ctx)
 	if err != nil {
 		return nil, err
@@ -71,8 +71,8 @@ func Setup(ctx context.Context, options Options) (*Env, error) {
 		unlock()
 		return nil, err
 	}
-	// The supervisor ends when its end of the pipe does. This end closes with
-	// this program, however that ends.
+	// The supervisor stops when its end of the pipe is closed. This end is closed when
+	// this program exits.
 	input, lifeline, err := os.Pipe()
 	if err != nil {
 		unlock()
@@ -96,7 +96,7 @@ func Setup(ctx context.Context, options Options) (*Env, error) {
 	return e, nil
 }
 
-// Open returns the local cluster that Up has started. Close leaves it alone.
+// Open returns the local cluster that Up started. Close does not stop it.
 func Open(options Options) (*Env, error) {
 	l, err := newLocal(options)
 	if err != nil {
@@ -108,7 +108,7 @@ func Open(options Options) (*Env, error) {
 func (l *local) open() (*Env, error) {
 	processes := l.running()
 	if processes == nil {
-		return nil, fmt.Errorf("no cluster is up in %s: start it with \"make cluster\"", l.dir)
+		return nil, fmt.Errorf("no cluster is up in %s: start one with \"make cluster\"", l.dir)
 	}
 	e, err := newEnv(Local, l.kubeconfig())
 	if err != nil {
@@ -120,7 +120,7 @@ func (l *local) open() (*Env, error) {
 		return nil, err
 	}
 	if s.Node {
-		// The product's programs are Pods, and not for a supervisor to stop.
+		// The controller and the webhook are Pods, which the supervisor cannot stop.
 		e.Kind, e.Processes = Node, nil
 	}
 	e.Registries, err = readRegistries(l.layout)
@@ -128,8 +128,8 @@ func (l *local) open() (*Env, error) {
 }
 
 func existing(ctx context.Context, kubeconfig string) (*Env, error) {
-	// It may well be that of a cluster that Up has started. What controls that
-	// one lies beside it, so the tests can do all that they can on their own.
+	// The kubeconfig may belong to a cluster that Up started. Its control files are
+	// beside it, so tests can do everything that they can on their own.
 	if e, err := Open(Options{Dir: filepath.Dir(kubeconfig)}); err == nil && filepath.Base(e.Kubeconfig) == filepath.Base(kubeconfig) {
 		return e, nil
 	}
@@ -138,7 +138,7 @@ func existing(ctx context.Context, kubeconfig string) (*Env, error) {
 		return nil, err
 	}
 	if _, err := e.Kube.AppsV1().Deployments(pullsecrets.SystemNamespace).Get(ctx, "controller", metav1.GetOptions{}); err != nil {
-		return nil, fmt.Errorf("looking for the product on the cluster of KUBECONFIG=%s (install it with \"ko apply -f config/\", or unset KUBECONFIG to use a local cluster): %w", kubeconfig, err)
+		return nil, fmt.Errorf("find the installation on the cluster of KUBECONFIG=%s (install it with \"ko apply -f config/\", or unset KUBECONFIG to use a local cluster): %w", kubeconfig, err)
 	}
 	e.Registries, err = readRegistries(layout{dir: filepath.Dir(kubeconfig)})
 	return e, err
@@ -153,8 +153,8 @@ func newEnv(kind Kind, kubeconfig string) (*Env, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Tests wait for the product, not for the limits of their own client, and
-	// warnings are for those who ask for them.
+	// No client-side rate limits: tests wait for the controller and the webhook. Warnings
+	// are shown only to tests that handle them.
 	config.WarningHandler = rest.NoWarnings{}
 	config.QPS, config.Burst = 500, 1000
 	e := &Env{Kind: kind, Kubeconfig: kubeconfig}
@@ -173,8 +173,8 @@ func (e *Env) connect(config *rest.Config) (err error) {
 	return err
 }
 
-// As returns the same cluster seen by another user. It has no rights but what
-// the user or the groups are given.
+// As returns the same cluster as another user, with only the rights of the user and the
+// groups.
 func (e *Env) As(user string, groups ...string) (*Env, error) {
 	other := *e
 	other.close = nil
@@ -183,12 +183,11 @@ func (e *Env) As(user string, groups ...string) (*Env, error) {
 	return &other, other.connect(config)
 }
 
-// AsServiceAccount is the cluster as a program in it sees it that runs under this
-// ServiceAccount: with a token of its own.
+// AsServiceAccount returns the same cluster as this ServiceAccount, with a new token.
 func (e *Env) AsServiceAccount(ctx context.Context, namespace, name string) (*Env, error) {
 	request, err := e.Kube.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, name, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("failed to make a token of ServiceAccount %s/%s: %w", namespace, name, err)
+		return nil, fmt.Errorf("create a token of ServiceAccount %s/%s: %w", namespace, name, err)
 	}
 	other := *e
 	other.close = nil
@@ -197,7 +196,7 @@ func (e *Env) AsServiceAccount(ctx context.Context, namespace, name string) (*En
 	return &other, other.connect(config)
 }
 
-// Close ends the cluster if Setup has started it.
+// Close stops the cluster if Setup started it.
 func (e *Env) Close(ctx context.Context) error {
 	if e.close == nil {
 		return nil

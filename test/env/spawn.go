@@ -9,9 +9,9 @@ import (
 	"sync"
 )
 
-// spawner starts all children from one thread that lives as long as the
-// program. On Linux a child is told to die when its parent's *thread* ends,
-// and the Go runtime ends threads when it likes.
+// spawner starts all children from one thread that lives as long as the program. On Linux
+// a child is signalled when its parent *thread* exits, and the Go runtime may end threads
+// at any time.
 var spawner = sync.OnceValue(func() chan<- func() {
 	work := make(chan func())
 	go func() {
@@ -23,9 +23,9 @@ var spawner = sync.OnceValue(func() chan<- func() {
 	return work
 })
 
-// spawn starts the command as a child that dies with this program, even where
-// this program is killed, and that signals from a terminal do not reach:
-// in which order children end is for their parent to say.
+// spawn starts the command as a child that dies with this program, even if this program
+// is killed. Signals of a terminal do not reach it, because the parent decides the order
+// in which children stop.
 func spawn(cmd *exec.Cmd) error {
 	cmd.SysProcAttr = childAttributes()
 	failed := make(chan error)

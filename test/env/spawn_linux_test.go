@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// TestChildrenDieWithTheirParent kills a parent, this test program called
-// again, and expects that nothing of it is left.
+// TestChildrenDieWithTheirParent kills a parent, which is this test program again, and
+// checks that its children die.
 func TestChildrenDieWithTheirParent(t *testing.T) {
 	const asParent = "ENV_TEST_AS_PARENT"
 	if os.Getenv(asParent) != "" {
@@ -31,7 +31,7 @@ func TestChildrenDieWithTheirParent(t *testing.T) {
 			t.Fatal(err)
 		}
 		fmt.Println(string(content))
-		time.Sleep(time.Hour) // It is killed.
+		time.Sleep(time.Hour) // until it is killed
 		return
 	}
 
@@ -59,7 +59,7 @@ func TestChildrenDieWithTheirParent(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = parent.Wait() // It was killed.
-	if !grandchild.waitGone(t.Context(), farTooLong) {
-		t.Error("the child of a killed parent goes on")
+	if !grandchild.waitGone(t.Context(), longTimeout) {
+		t.Error("child of a killed parent still runs")
 	}
 }

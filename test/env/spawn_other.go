@@ -7,9 +7,8 @@ package env
 
 import "syscall"
 
-// childAttributes cannot ask other systems to end a child with its parent.
-// What a killed supervisor leaves behind there is ended by the next "up" or
-// "down", from the identities that the supervisor recorded.
+// childAttributes returns no attributes: only Linux can end a child with its parent. The
+// next "up" or "down" ends the processes that a killed supervisor recorded.
 func childAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true}
 }

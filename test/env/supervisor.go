@@ -21,11 +21,10 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// startPatience is how long any one thing may take to come up on a slow and
-// busy machine.
-const startPatience = 3 * time.Minute
+// startTimeout is how long one step of the start may take on a slow and busy machine.
+const startTimeout = 3 * time.Minute
 
-// A connection is what it takes to act on the cluster as its administrator.
+// connection is the access to the cluster as its administrator.
 type connection struct {
 	layout layout
 	keys   *pki
@@ -33,7 +32,7 @@ type connection struct {
 	kube   kubernetes.Interface
 }
 
-// A supervisor owns all processes of one cluster.
+// supervisor owns all processes of one cluster.
 type supervisor struct {
 	*connection
 	options   Options
@@ -41,24 +40,24 @@ type supervisor struct {
 	builder   builder
 	ports     portBook
 	installer *installer
-	product   *installation // as it was last applied; nil when it is not installed
+	project   *installation // as last applied; nil if not installed
 
-	// What only a cluster with a node has.
+	// Only on a cluster with a node:
 	enclave   *enclave
 	machine   *machinePrograms
-	registry  *Registry // the one that holds the cluster's own images
+	registry  *Registry // with the cluster's own images
 	forwarded map[string]net.Listener
 
-	// productMu is held while the product is installed, removed or replaced.
-	productMu sync.Mutex
+	// projectMu is held while the project is installed, removed or replaced.
+	projectMu sync.Mutex
 
 	mu       sync.Mutex
 	state    state
 	children []*child // in the order of their start
 }
 
-// Serve runs a cluster until the context ends or its lifetime has passed, and
-// returns when no process is left.
+// Serve runs a cluster until the context ends or its lifetime has passed, and returns
+// when all its processes have exited.
 func Serve(ctx context.Context, options Options) error {
 	l, err := newLocal(options)
 	if err != nil {
@@ -100,12 +99,11 @@ func Serve(ctx context.Context, options Options) error {
 	}
 	s.sayf("the cluster is ready")
 	<-ctx.Done()
-	s.sayf("ending the cluster: %v", context.Cause(ctx))
+	s.sayf("stopping the cluster: %v", context.Cause(ctx))
 	return nil
 }
 
-// bringUp starts and installs everything, each step once the one before is
-// known to work.
+// bringUp starts and installs everything, each step after the one before is ready.
 func (s *supervisor) bringUp(ctx context.Context) error {
 	if err := s.startControlPlane(ctx); err != nil {
 		return err
@@ -137,10 +135,10 @@ func (s *supervisor) bringUp(ctx context.Context) error {
 	if err := s.startDataPlane(ctx); err != nil {
 		return err
 	}
-	return s.installProduct(ctx)
+	return s.installProject(ctx)
 }
 
-// startControlPlane starts Kubernetes, in an enclave where there is to be a node.
+// startControlPlane starts Kubernetes, in an enclave if the cluster has a node.
 func (s *supervisor) startControlPlane(ctx context.Context) error {
 	var hosts []string
 	if s.options.Node {
@@ -205,42 +203,42 @@ func (s *supervisor) install(ctx context.Context, in *installation) error {
 	return in.waitWebhooks(ctx, s.installer)
 }
 
-// installProduct applies config/ and starts the product's programs.
-func (s *supervisor) installProduct(ctx context.Context) error {
-	s.productMu.Lock()
-	defer s.productMu.Unlock()
+// installProject applies config/ and starts its programs.
+func (s *supervisor) installProject(ctx context.Context) error {
+	s.projectMu.Lock()
+	defer s.projectMu.Unlock()
 	if s.options.Node {
 		return s.koApply(ctx)
 	}
-	s.sayf("installing config/ and starting the product")
-	product, err := newProduct(s.builder.repo, s.ports)
+	s.sayf("installing config/ and starting its programs")
+	project, err := newProject(s.builder.repo, s.ports)
 	if err != nil {
 		return err
 	}
-	if s.product != nil {
-		for _, d := range s.product.deployments {
+	if s.project != nil {
+		for _, d := range s.project.deployments {
 			if err := s.setReplicas(ctx, d, 1); err != nil {
 				return err
 			}
 		}
 	}
-	s.product = product
-	return s.install(ctx, product)
+	s.project = project
+	return s.install(ctx, project)
 }
 
-// scale runs a number of processes in the place of one of the product's
-// Deployments. The first of them is left alone.
+// scale runs a number of processes for one of the Deployments in config/. The first
+// process is not restarted.
 func (s *supervisor) scale(ctx context.Context, name string, count int) error {
-	s.productMu.Lock()
-	defer s.productMu.Unlock()
-	if s.product != nil {
-		for _, d := range s.product.deployments {
+	s.projectMu.Lock()
+	defer s.projectMu.Unlock()
+	if s.project != nil {
+		for _, d := range s.project.deployments {
 			if d.name == name {
 				return s.setReplicas(ctx, d, count)
 			}
 		}
 	}
-	return fmt.Errorf("the product has no Deployment %q", name)
+	return fmt.Errorf("config/ has no Deployment %q", name)
 }
 
 func (s *supervisor) setReplicas(ctx context.Context, d *deployment, count int) error {
@@ -261,7 +259,7 @@ func (s *supervisor) setReplicas(ctx context.Context, d *deployment, count int) 
 		}
 		c, err := s.find(name)
 		if err != nil {
-			return nil //nolint:nilerr // There are no more of them.
+			return nil //nolint:nilerr // No more replicas.
 		}
 		if err := c.end(syscall.SIGTERM); err != nil {
 			return err
@@ -270,14 +268,14 @@ func (s *supervisor) setReplicas(ctx context.Context, d *deployment, count int) 
 	}
 }
 
-// run makes sure that the process runs as the spec says: one that runs
-// otherwise, or whose program has been built anew, is replaced.
+// run makes sure that the process runs as specified: a process with another spec or an
+// old binary is replaced.
 func (s *supervisor) run(spec childSpec) error {
 	if err := s.forward(); err != nil {
 		return err
 	}
 	if s.enclave != nil {
-		// A container runtime that is killed leaves what it had there.
+		// A killed container runtime would leave its state.
 		spec.env = append(spec.env, "TMPDIR="+s.layout.machine())
 	}
 	if old, err := s.find(spec.name); err == nil {
@@ -320,7 +318,7 @@ func (s *supervisor) find(name string) (*child, error) {
 		}
 		known = append(known, c.name)
 	}
-	return nil, fmt.Errorf("the cluster has no process %q; it has %q", name, known)
+	return nil, fmt.Errorf("cluster has no process %q; it has %q", name, known)
 }
 
 func (s *supervisor) forget(forgotten *child) {
@@ -341,22 +339,22 @@ func (s *supervisor) waitReady(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	return c.waitReady(ctx)
 }
 
-// endAll ends all processes, the last one to start first, and removes what
-// only a running cluster needs. Above all the API server goes before etcd: one
-// that has lost its etcd can hang for half an hour.
+// endAll stops all processes in the reverse order of their start, and removes the files
+// of the running cluster. The API server must stop before etcd: without etcd it can hang
+// for half an hour.
 func (s *supervisor) endAll() {
 	s.mu.Lock()
 	children := slices.Clone(s.children)
 	s.mu.Unlock()
 	for _, c := range slices.Backward(children) {
 		if err := c.end(syscall.SIGTERM); err != nil {
-			s.sayf("ending %s: %v", c.name, err)
-			return // The state is what finds it again.
+			s.sayf("stop %s: %v", c.name, err)
+			return // The next command finds it by the state.
 		}
 	}
 	if s.enclave != nil {
@@ -364,12 +362,12 @@ func (s *supervisor) endAll() {
 		s.stopForwarding()
 	}
 	if err := s.layout.remove(); err != nil {
-		s.sayf("removing the cluster's files: %v", err)
+		s.sayf("remove the cluster's files: %v", err)
 	}
 }
 
-// A state is what a supervisor leaves for others to find: how to reach it,
-// and which processes are its own.
+// state is the record of a supervisor for other commands: how to reach it, and its
+// processes.
 type state struct {
 	Supervisor identity            `json:"supervisor"`
 	Ready      bool                `json:"ready"`
@@ -396,7 +394,7 @@ func (s *supervisor) saveState() error {
 	if err != nil {
 		return err
 	}
-	// It holds the token.
+	// The file contains the token.
 	return writeFile(s.layout.state(), content, 0o600)
 }
 

@@ -25,7 +25,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// shared is the one cluster of a test program.
+// shared is the cluster of this test program.
 var shared struct {
 	env *Env
 
@@ -33,9 +33,9 @@ var shared struct {
 	notRun []string
 }
 
-// Main is what TestMain of a suite calls: it sets up the one cluster of the
-// program, in a directory of its own so that "make cluster" can stay up, runs
-// the tests, ends the cluster, tells what was not run, and exits.
+// Main is called by TestMain of a suite: it sets up one cluster for the program, in a
+// separate directory so that "make cluster" can stay up, runs the tests, stops the
+// cluster, reports tests that were not run, and exits.
 func Main(m *testing.M) {
 	os.Exit(run(m))
 }
@@ -55,21 +55,21 @@ func run(m *testing.M) int {
 	if err != nil {
 		return fail(err)
 	}
-	stop() // From here on, Ctrl-C ends the program and with it the cluster.
+	stop() // From here on, Ctrl-C ends the program, and the cluster with it.
 
 	code := m.Run()
 	if err := shared.env.Close(context.Background()); err != nil {
 		code = max(code, fail(err))
 	}
-	if err := tellNotRun(); err != nil {
+	if err := reportNotRun(); err != nil {
 		code = max(code, fail(err))
 	}
 	return code
 }
 
-// tellNotRun tells which tests were not run: to the file that NOT_RUN names, see
-// test/e2e.sh, and otherwise to whoever looks.
-func tellNotRun() error {
+// reportNotRun reports tests that were not run: to the file in NOT_RUN, see test/e2e.sh,
+// or to stderr.
+func reportNotRun() error {
 	if len(shared.notRun) == 0 {
 		return nil
 	}
@@ -88,7 +88,7 @@ func tellNotRun() error {
 }
 
 func fail(err error) int {
-	fmt.Fprintln(os.Stderr, "setting up the cluster for the tests:", err)
+	fmt.Fprintln(os.Stderr, "set up the cluster for the tests:", err)
 	return 1
 }
 
@@ -101,14 +101,14 @@ func Get(t testing.TB) *Env {
 	return shared.env
 }
 
-// tools are the programs that were built for tests, by name.
+// tools are the programs built for tests, by name.
 var tools struct {
 	mu    sync.Mutex
 	paths map[string]string
 }
 
-// Tool returns the path of a program by which people write to clusters: kubectl,
-// kn, flux-apply or argocd-app. It is built from source, which the first time takes minutes.
+// Tool returns the path of a program with which users write to clusters: kubectl, kn,
+// flux-apply or argocd-app. It is built from source, which takes minutes the first time.
 func Tool(t testing.TB, name string) string {
 	t.Helper()
 	tools.mu.Lock()
@@ -118,7 +118,7 @@ func Tool(t testing.TB, name string) string {
 	}
 	p, known := writers[name]
 	if !known {
-		t.Fatalf("There is no program %s", name)
+		t.Fatalf("unknown program %s", name)
 	}
 	repo, err := findRepository()
 	if err != nil {
@@ -135,23 +135,22 @@ func Tool(t testing.TB, name string) string {
 	return tools.paths[name]
 }
 
-// A Capability is what not every cluster offers.
+// Capability is a feature that not every cluster offers.
 type Capability string
 
 const (
-	// ProcessControl is to stop, kill and start the cluster's programs. A test
-	// that needs it disturbs the others, so it must not be parallel: such
-	// tests run before all parallel ones.
+	// ProcessControl allows stopping, killing and starting the cluster's programs. A test
+	// that needs it affects others, so it must not be parallel: such tests run before all
+	// parallel ones.
 	ProcessControl Capability = "control over the cluster's processes"
-	// RequestCounts is to know which requests the API server answered.
+	// RequestCounts allows counting the requests that the API server answered.
 	RequestCounts Capability = "the API server's audit log"
-	// RevisionFates is the RevisionsLabel.
-	RevisionFates Capability = "a stand-in data plane that obeys the label " + RevisionsLabel
-	// Pulls is a node that really pulls images, from registries which tell who
-	// asked for them.
+	// RevisionOutcomes is support for RevisionsLabel.
+	RevisionOutcomes Capability = "a simulated data plane with the label " + RevisionsLabel
+	// Pulls is a node that pulls images from registries that log requests.
 	Pulls Capability = "nodes with private registries (make node, or make e2e-kind)"
-	// DockerHub is a registry that answers for Docker Hub.
-	DockerHub Capability = "a stand-in for Docker Hub (make node)"
+	// DockerHub is a registry that serves as Docker Hub.
+	DockerHub Capability = "a simulated Docker Hub (make node)"
 )
 
 func (e *Env) offers(c Capability) bool {
@@ -160,7 +159,7 @@ func (e *Env) offers(c Capability) bool {
 		return e.Processes != nil
 	case RequestCounts:
 		return e.Audit != nil
-	case RevisionFates:
+	case RevisionOutcomes:
 		return e.Kind == Local
 	case Pulls:
 		return e.Registries != nil
@@ -170,8 +169,8 @@ func (e *Env) offers(c Capability) bool {
 	return false
 }
 
-// Need skips the test where the cluster lacks one of the capabilities, and has
-// Main report that at the end: a promise that was not tested is not kept.
+// Need skips the test if the cluster lacks one of the capabilities, and makes Main report
+// it: a skipped test must not count as passed.
 func (e *Env) Need(t testing.TB, capabilities ...Capability) {
 	t.Helper()
 	i := slices.IndexFunc(capabilities, func(c Capability) bool { return !e.offers(c) })
@@ -185,7 +184,7 @@ func (e *Env) Need(t testing.TB, capabilities ...Capability) {
 	t.Skip("NOT RUN: " + reason)
 }
 
-// A NamespaceOption shapes a namespace of a test.
+// NamespaceOption modifies a namespace of a test.
 type NamespaceOption func(*corev1.Namespace)
 
 // Annotated adds an annotation.
@@ -200,9 +199,9 @@ func Labelled(key, value string) NamespaceOption {
 
 var notInNames = regexp.MustCompile(`[^a-z0-9]+`)
 
-// Namespace makes a namespace for the test alone, named after it, with its
-// default ServiceAccount. It is deleted after the test; if the test has failed,
-// what the namespace tells about it is logged before.
+// Namespace creates a namespace for the test, named after it, with its default
+// ServiceAccount. It is deleted after the test. If the test failed, its Services and
+// Events are logged first.
 func (e *Env) Namespace(t testing.TB, options ...NamespaceOption) string {
 	t.Helper()
 	prefix := notInNames.ReplaceAllString(strings.ToLower(t.Name()), "-")
@@ -212,18 +211,18 @@ func (e *Env) Namespace(t testing.TB, options ...NamespaceOption) string {
 	}
 	ns, err := e.Kube.CoreV1().Namespaces().Create(t.Context(), ns, metav1.CreateOptions{})
 	if err != nil {
-		t.Fatal("making a namespace:", err)
+		t.Fatal("create a namespace:", err)
 	}
 	t.Cleanup(func() {
-		// The test's own context has ended by now.
+		// The test's context is already cancelled.
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if t.Failed() {
 			e.describe(ctx, t, ns.Name)
 		}
-		// The test may have deleted it itself.
+		// The test may have deleted it already.
 		if err := e.Kube.CoreV1().Namespaces().Delete(ctx, ns.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
-			t.Error("deleting the namespace:", err)
+			t.Error("delete the namespace:", err)
 		}
 	})
 	err = wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
@@ -231,7 +230,7 @@ func (e *Env) Namespace(t testing.TB, options ...NamespaceOption) string {
 		return err == nil, nil
 	})
 	if err != nil {
-		t.Fatal("waiting for the default ServiceAccount:", err)
+		t.Fatal("wait for the default ServiceAccount:", err)
 	}
 	return ns.Name
 }

@@ -1,8 +1,8 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package fleet makes many Knative Services at once, for tests and benchmarks
-// of what happens to hundreds of them.
+// Package fleet creates many Knative Services at once, for tests and benchmarks with
+// hundreds of them.
 package fleet
 
 import (
@@ -19,13 +19,13 @@ import (
 	servingclient "knative.dev/serving/pkg/client/clientset/versioned"
 )
 
-// Image is given by digest, so that backfill takes it for safe to change.
+// Image is given by digest, so that the safe backfill may change it.
 var Image = "ghcr.io/acme/app@sha256:" + strings.Repeat("0123456789abcdef", 4)
 
-// workers is how many requests are on their way at the same time.
+// workers is the number of concurrent requests.
 const workers = 16
 
-// Each calls f for 0 to n-1, several at a time, and returns the first error.
+// Each calls f for 0 to n-1 with a number of workers and returns the first error.
 func Each(ctx context.Context, n, workers int, f func(ctx context.Context, i int) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -37,14 +37,14 @@ func Each(ctx context.Context, n, workers int, f func(ctx context.Context, i int
 	return context.Cause(ctx)
 }
 
-// Prefix is what the names of all Services of a fleet begin with.
+// Prefix is the name prefix of all Services of a fleet.
 const Prefix = "fleet-"
 
-// Name is that of the i-th Service of a fleet.
+// Name returns the name of the i-th Service of a fleet.
 func Name(i int) string { return fmt.Sprintf("%s%04d", Prefix, i) }
 
-// Create makes the Services from number first up to, but not including, number
-// end. Shape, unless it is nil, may change each of them before.
+// Create creates the Services from first to end-1. shape, unless it is nil, can modify
+// each of them before.
 func Create(ctx context.Context, client servingclient.Interface, namespace string, first, end int, shape func(i int, svc *servingv1.Service)) error {
 	return Each(ctx, end-first, workers, func(ctx context.Context, i int) error {
 		i += first
@@ -54,24 +54,24 @@ func Create(ctx context.Context, client servingclient.Interface, namespace strin
 			shape(i, svc)
 		}
 		if _, err := client.ServingV1().Services(namespace).Create(ctx, svc, metav1.CreateOptions{}); err != nil {
-			return fmt.Errorf("making Service %s/%s: %w", namespace, svc.Name, err)
+			return fmt.Errorf("create Service %s/%s: %w", namespace, svc.Name, err)
 		}
 		return nil
 	})
 }
 
-// Wait waits until all Services of the namespace satisfy the condition; what
-// names it in the error.
-func Wait(ctx context.Context, client servingclient.Interface, namespace, what string, patience time.Duration, condition func(*servingv1.Service) bool) error {
+// Wait waits until all Services of the namespace satisfy the condition; what describes it
+// in the error.
+func Wait(ctx context.Context, client servingclient.Interface, namespace, what string, timeout time.Duration, condition func(*servingv1.Service) bool) error {
 	var total int
 	var missing []string
-	err := wait.PollUntilContextTimeout(ctx, 200*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-		// Version 0 is answered from the API server's cache, which spares it
-		// and etcd, and is never far behind.
+	err := wait.PollUntilContextTimeout(ctx, 200*time.Millisecond, timeout, true, func(ctx context.Context) (bool, error) {
+		// resourceVersion 0 is served from the API server's cache, which is cheap and
+		// never far behind.
 		list, err := client.ServingV1().Services(namespace).List(ctx, metav1.ListOptions{ResourceVersion: "0"})
 		if err != nil {
-			// The API server may be away for a while: some tests see to that.
-			return false, nil //nolint:nilerr // The patience ends it.
+			// Some tests stop the API server for a while.
+			return false, nil //nolint:nilerr // until the timeout
 		}
 		total, missing = len(list.Items), nil
 		for i := range list.Items {
@@ -82,12 +82,12 @@ func Wait(ctx context.Context, client servingclient.Interface, namespace, what s
 		return len(missing) == 0, nil
 	})
 	if err != nil {
-		return fmt.Errorf("waiting until all Services of %s %s: %w; %d of %d do not: %v", namespace, what, err, len(missing), total, missing[:min(len(missing), 5)])
+		return fmt.Errorf("wait until all Services of %s %s: %w; %d of %d do not: %v", namespace, what, err, len(missing), total, missing[:min(len(missing), 5)])
 	}
 	return nil
 }
 
-// Ready is a condition for Wait: the Service is Ready as it is now.
+// Ready is a condition for Wait: the Service is Ready with its current spec.
 func Ready(svc *servingv1.Service) bool {
 	return svc.Status.ObservedGeneration == svc.Generation && svc.IsReady()
 }

@@ -1,7 +1,7 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package pages reads the documentation, so that tests can run its commands.
+// Package pages parses the documentation, so that tests can run its commands.
 package pages
 
 import (
@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// Section returns the text of a page below a heading, up to the next heading of any
-// level. Folder is that of the documentation.
+// Section returns the text below a heading of a page, up to the next heading of any
+// level. folder is the directory of the documentation.
 func Section(folder, page, heading string) (string, error) {
 	content, err := os.ReadFile(filepath.Join(folder, page))
 	if err != nil {
@@ -32,7 +32,7 @@ func Section(folder, page, heading string) (string, error) {
 		}
 	}
 	if text.Len() == 0 {
-		return "", fmt.Errorf("docs/%s has nothing under a heading %q: if it was renamed, rename it in the test", page, heading)
+		return "", fmt.Errorf("docs/%s has no text under heading %q: if it was renamed, rename it in the test", page, heading)
 	}
 	return text.String(), nil
 }
@@ -56,8 +56,8 @@ func Headings(folder, page string) ([]string, error) {
 	return found, nil
 }
 
-// Blocks returns the fenced blocks of a language, each without the indentation of its
-// fence.
+// Blocks returns the fenced code blocks of a language, without the indentation of their
+// fences.
 func Blocks(text, language string) []string {
 	var (
 		found  []string

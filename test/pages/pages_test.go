@@ -32,7 +32,7 @@ func TestSection(t *testing.T) {
 		t.Error("manifests (-want, +got):", diff)
 	}
 	if _, err := Section(folder, "page.md", "Three"); err == nil {
-		t.Error("a heading that is not there is found")
+		t.Error("found a heading that does not exist")
 	}
 	headings, err := Headings(folder, "page.md")
 	if diff := cmp.Diff([]string{"Title", "One", "Two"}, headings); err != nil || diff != "" {

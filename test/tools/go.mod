@@ -1,8 +1,8 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// The programs that build, generate and check the project, in a module of
-// their own: what they depend on never decides what the product is built from.
+// The programs that build, generate and check the project, in a separate module
+// so that their dependencies do not affect the main go.mod.
 module pullsecrets.dev/test/tools
 
 go 1.26.3

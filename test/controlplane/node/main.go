@@ -1,16 +1,16 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// The node command is what a control plane lacks to run Pods on this machine:
-// the scheduler, the kubelet and kube-proxy, each the unchanged command of its
-// own project, chosen by the first argument:
+// Command node is what a control plane needs to run Pods on this machine: the scheduler,
+// the kubelet and kube-proxy. Each is the unchanged command of its own project, selected
+// by the first argument:
 //
 //	node kube-scheduler --kubeconfig ...
 //	node kubelet --config ...
 //	node kube-proxy --config ...
 //
-// It is not part of the control plane's program, because most clusters that are
-// made here have no node, and who builds those shall not wait for a kubelet.
+// It is separate from the control plane's binary, because most local clusters have no
+// node and should not wait for a kubelet to compile.
 package main
 
 import (
@@ -19,7 +19,7 @@ import (
 	"os"
 
 	"k8s.io/component-base/cli"
-	// Without these the components have no metrics of their clients.
+	// These register the metrics of the components' clients.
 	_ "k8s.io/component-base/metrics/prometheus/clientgo"
 	_ "k8s.io/component-base/metrics/prometheus/version"
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
@@ -27,8 +27,8 @@ import (
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 )
 
-// Each entry makes its command only when it is called: the constructors
-// already register flags and signal handlers.
+// Each entry creates its command only when it is called, because the constructors already
+// register flags and signal handlers.
 var components = map[string]func() int{
 	"kube-scheduler": func() int { return cli.Run(scheduler.NewSchedulerCommand()) },
 	"kubelet":        func() int { return cli.Run(kubelet.NewKubeletCommand(context.Background())) },
@@ -37,8 +37,8 @@ var components = map[string]func() int{
 
 func main() {
 	if len(os.Args) > 1 {
-		// Every component reads its arguments from os.Args and must find its
-		// own name at the front.
+		// Every component reads its arguments from os.Args and expects its own name
+		// first.
 		os.Args = os.Args[1:]
 		if run, found := components[os.Args[0]]; found {
 			os.Exit(run())

@@ -3,9 +3,8 @@
 
 //go:build e2e
 
-// Package lifecycle installs, upgrades and removes the product, which changes what is
-// common to all tests of the suite. So it has a cluster of its own, and does nothing on
-// somebody else's.
+// Package lifecycle installs, upgrades and removes the project, which affects every test
+// of a suite. So it uses its own local cluster and never an existing one.
 package lifecycle
 
 import (
@@ -37,14 +36,14 @@ import (
 )
 
 const (
-	root     = "../../.."
-	patience = time.Minute
+	root    = "../../.."
+	timeout = time.Minute
 )
 
 func TestMain(m *testing.M) { env.Main(m) }
 
-// TestLifecycle is the story of an installation: made from a release, used, upgraded to
-// the next one, and removed as the documentation says. Its steps build on one another.
+// TestLifecycle installs a release, uses it, upgrades it to the next one, and removes it
+// as documented. Each step builds on the one before.
 func TestLifecycle(t *testing.T) {
 	env.Get(t).Need(t, env.ProcessControl)
 	l := &lifecycle{Env: env.Get(t), t: t}
@@ -62,18 +61,18 @@ type lifecycle struct {
 
 func (l *lifecycle) on(t *testing.T) *lifecycle { return &lifecycle{l.Env, t} }
 
-// The namespaces of the story: one that shall be as it was before, one that keeps what
-// it has got.
+// The namespaces of the test: one from which everything is removed, and one that keeps
+// what it has.
 const cleared, kept = "team-cleared", "team-kept"
 
-// release writes a release.yaml. That of "make release" differs from config/ in this
-// version and in the images, which no cluster without nodes looks at; TestRelease in
-// test/tools/release holds it to that.
+// release writes a release.yaml. A release of "make release" differs from config/ only in
+// the version and in the images, which a cluster without nodes never pulls; TestRelease
+// in test/tools/release checks this.
 func (l *lifecycle) release(version string) string {
 	l.t.Helper()
 	files, err := filepath.Glob(filepath.Join(root, "config", "*.yaml"))
 	if err != nil || len(files) == 0 {
-		l.t.Fatalf("There are no manifests: %v", err)
+		l.t.Fatalf("found no manifests: %v", err)
 	}
 	var all strings.Builder
 	for _, file := range files {
@@ -90,8 +89,8 @@ func (l *lifecycle) release(version string) string {
 	return release
 }
 
-// install applies a release, as the documentation says, and starts its programs anew,
-// as the Deployments would.
+// install applies a release as documented, and restarts the processes as the Deployments
+// would.
 func (l *lifecycle) install(release string) {
 	l.t.Helper()
 	l.run(filepath.Dir(release), "kubectl apply -f release.yaml")
@@ -102,7 +101,7 @@ func (l *lifecycle) install(release string) {
 	}
 }
 
-// run runs commands as an administrator does, with the kubectl of the tests.
+// run runs commands as an administrator, with the kubectl of the tests.
 func (l *lifecycle) run(folder, commands string) {
 	l.t.Helper()
 	cmd := exec.CommandContext(l.t.Context(), "sh", "-e", "-u", "-c", commands)
@@ -112,23 +111,23 @@ func (l *lifecycle) run(folder, commands string) {
 		"PATH=" + filepath.Dir(env.Tool(l.t, "kubectl")) + string(filepath.ListSeparator) + os.Getenv("PATH"),
 	}
 	if output, err := cmd.CombinedOutput(); err != nil {
-		l.t.Fatalf("%s\nends with %v:\n%s", commands, err, output)
+		l.t.Fatalf("%s\nfailed: %v\n%s", commands, err, output)
 	}
 }
 
 func (l *lifecycle) eventually(holds func(ctx context.Context) error) {
 	l.t.Helper()
 	var missing error
-	err := wait.PollUntilContextTimeout(l.t.Context(), 50*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(l.t.Context(), 50*time.Millisecond, timeout, true, func(ctx context.Context) (bool, error) {
 		missing = holds(ctx)
 		return missing == nil, nil
 	})
 	if err != nil {
-		l.t.Fatalf("After %s still: %v", patience, missing)
+		l.t.Fatalf("After %s still: %v", timeout, missing)
 	}
 }
 
-// use makes what a platform team and two teams make.
+// use creates the objects of a platform team and two teams.
 func (l *lifecycle) use() {
 	l.t.Helper()
 	ctx, secrets := l.t.Context(), l.Kube.CoreV1().Secrets
@@ -149,7 +148,7 @@ func (l *lifecycle) use() {
 	object.Spec.SecretRef = v1alpha1.SecretReference{Namespace: pullsecrets.SourcesNamespace, Name: "registry"}
 	object.Spec.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"team": "true"}}
 	object.Spec.Always = &v1alpha1.Always{Services: true, ServiceAccounts: []string{"default"}}
-	// The webhook that has just been started may not answer yet.
+	// A webhook that has just started may not answer yet.
 	l.eventually(func(ctx context.Context) error {
 		_, err := client.PullsecretsV1alpha1().ClusterPullSecrets().Create(ctx, object, metav1.CreateOptions{})
 		return err
@@ -176,8 +175,8 @@ func (l *lifecycle) use() {
 	}
 }
 
-// join makes a namespace that is granted the credential, whose ServiceAccount has an
-// entry of the platform's.
+// join creates a namespace that is granted the credential and whose ServiceAccount has an
+// entry of the platform team.
 func (l *lifecycle) join(namespace string) {
 	l.t.Helper()
 	_, err := l.Kube.CoreV1().Namespaces().Create(l.t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
@@ -206,7 +205,7 @@ func pullSecret(name string) *corev1.Secret {
 	}
 }
 
-// state is what the product and its users care about in a namespace.
+// state is what matters of a namespace to the controller and its users.
 type state struct {
 	Service       []string
 	ServiceLedger string
@@ -214,7 +213,7 @@ type state struct {
 	Revisions     int
 	Account       []string
 	AccountLedger string
-	// Copy is UID and resourceVersion, CopyLabels whose it is.
+	// Copy is the UID and resourceVersion of the copy, CopyLabels its labels.
 	Copy       string
 	CopyLabels map[string]string
 }
@@ -254,7 +253,7 @@ func names(refs []corev1.LocalObjectReference) []string {
 	return list
 }
 
-// upgrade applies the next release, and nothing of anybody's changes.
+// upgrade applies the next release and checks that nothing else changes.
 func (l *lifecycle) upgrade(release string) {
 	ctx := l.t.Context()
 	before := map[string]state{cleared: l.state(ctx, cleared), kept: l.state(ctx, kept)}
@@ -269,10 +268,10 @@ func (l *lifecycle) upgrade(release string) {
 			l.t.Fatal(err)
 		}
 		if got := deployment.Spec.Template.Labels["app.kubernetes.io/version"]; got != "v0.0.2" {
-			l.t.Errorf("Deployment %s makes Pods of version %q, want v0.0.2", program, got)
+			l.t.Errorf("Deployment %s creates Pods of version %q, want v0.0.2", program, got)
 		}
 	}
-	// A namespace that comes now comes last in line, and shows both programs at work.
+	// A new namespace is handled last, and shows that both programs work.
 	const late = "team-late"
 	l.join(late)
 	l.eventually(func(ctx context.Context) error {
@@ -284,13 +283,13 @@ func (l *lifecycle) upgrade(release string) {
 		service.Spec.Template.Spec.Containers = []corev1.Container{{Image: fleet.Image}}
 		made, err := l.Serving.ServingV1().Services(late).Create(ctx, service, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		if err == nil && len(made.Spec.Template.Spec.ImagePullSecrets) == 0 {
-			err = fmt.Errorf("a Service gets nothing at admission")
+			err = fmt.Errorf("Service got nothing at admission")
 		}
 		return err
 	})
 	for namespace, want := range before {
 		if diff := cmp.Diff(want, l.state(ctx, namespace)); diff != "" {
-			l.t.Errorf("The upgrade has changed namespace %s (-before, +after):\n%s", namespace, diff)
+			l.t.Errorf("upgrade changed namespace %s (-before, +after):\n%s", namespace, diff)
 		}
 	}
 	requests, err := l.Audit.Since(mark)
@@ -299,13 +298,13 @@ func (l *lifecycle) upgrade(release string) {
 	}
 	for _, namespace := range []string{cleared, kept} {
 		if writes := requests.By(pullsecrets.ControllerUser).In(namespace).Writes(); len(writes) > 0 {
-			l.t.Errorf("After the upgrade the controller has written:\n%s", writes)
+			l.t.Errorf("after the upgrade the controller wrote:\n%s", writes)
 		}
 	}
 }
 
-// remove does what the documentation says, with all that can be left left behind in one
-// namespace, and nothing in the other.
+// remove follows the documentation, keeping everything that can be kept in one namespace
+// and nothing in the other.
 func (l *lifecycle) remove(release string) {
 	ctx := l.t.Context()
 	before := map[string]state{cleared: l.state(ctx, cleared), kept: l.state(ctx, kept)}
@@ -333,8 +332,8 @@ func (l *lifecycle) remove(release string) {
 	l.checkGone(release)
 }
 
-// checkLeft waits until a namespace is as it should be, whose copy is a Secret like any
-// other.
+// checkLeft waits until a namespace is in the wanted state, with its copy an ordinary
+// Secret.
 func (l *lifecycle) checkLeft(namespace string, want state) {
 	l.t.Helper()
 	want.Copy, _, _ = strings.Cut(want.Copy, " ")
@@ -343,32 +342,31 @@ func (l *lifecycle) checkLeft(namespace string, want state) {
 		got := l.state(ctx, namespace)
 		got.Copy, _, _ = strings.Cut(got.Copy, " ")
 		if diff := cmp.Diff(want, got); diff != "" {
-			return fmt.Errorf("namespace %s is not as it should be left (-want, +got):\n%s", namespace, diff)
+			return fmt.Errorf("namespace %s (-want, +got):\n%s", namespace, diff)
 		}
 		return nil
 	})
 }
 
-// checkGone checks that nothing of the release is there any more, and that Knative works
-// without it.
+// checkGone checks that nothing of the release is left and that Knative works without it.
 func (l *lifecycle) checkGone(release string) {
 	l.t.Helper()
 	cmd := exec.CommandContext(l.t.Context(), env.Tool(l.t, "kubectl"), "--kubeconfig="+l.Kubeconfig, "get", "-f", release, "--ignore-not-found", "-o", "name")
 	if output, err := cmd.Output(); err != nil || len(output) > 0 {
-		l.t.Errorf("These are left of the release (%v):\n%s", err, output)
+		l.t.Errorf("left of the release (%v):\n%s", err, output)
 	}
 	crds := "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/clusterpullsecrets." + pullsecrets.GroupName
 	if err := l.Kube.Discovery().RESTClient().Get().AbsPath(crds).Do(l.t.Context()).Error(); !apierrors.IsNotFound(err) {
-		l.t.Errorf("The CustomResourceDefinition is still there: %v", err)
+		l.t.Errorf("CustomResourceDefinition still exists: %v", err)
 	}
 	service := &servingv1.Service{ObjectMeta: metav1.ObjectMeta{Name: "without"}}
 	service.Spec.Template.Spec.Containers = []corev1.Container{{Image: fleet.Image}}
 	made, err := l.Serving.ServingV1().Services(kept).Create(l.t.Context(), service, metav1.CreateOptions{})
 	if err != nil {
-		l.t.Fatalf("A Service cannot be made any more: %v", err)
+		l.t.Fatalf("create a Service after the removal: %v", err)
 	}
 	if got := names(made.Spec.Template.Spec.ImagePullSecrets); len(got) > 0 {
 		raw, _ := json.Marshal(made.Annotations)
-		l.t.Errorf("A new Service gets %v: %s", got, raw)
+		l.t.Errorf("new Service got %v: %s", got, raw)
 	}
 }

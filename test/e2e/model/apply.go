@@ -9,8 +9,8 @@ import (
 	"slices"
 )
 
-// Apply does an operation in the world. It reports false, and does nothing, where the
-// operation makes no sense: scripts that were shrunk have such.
+// Apply performs an operation in the world. It reports false and does nothing if the
+// operation makes no sense, as in scripts that were shrunk.
 func (w *World) Apply(op Op) bool {
 	do, known := verbs[op.Verb]
 	if !known || !do(w, op.Args) {
@@ -23,7 +23,7 @@ func (w *World) Apply(op Op) bool {
 	return true
 }
 
-// quiet are the verbs after which all caches are as good as before.
+// quiet are the verbs that leave all caches current.
 var quiet = Set{"settle": true, "create": true, "change": true, "own": true, "reapply": true, "touch": true, "null": true, "strip": true, "delete": true}
 
 var verbs = map[string]func(*World, []string) bool{
@@ -131,7 +131,7 @@ var verbs = map[string]func(*World, []string) bool{
 	},
 }
 
-// absent reports whether no controller acts on what happens.
+// absent reports whether no controller reacts to changes.
 func (w *World) absent() bool { return w.Down["controller"] || w.Down["watches"] }
 
 func word(arg string) string {
@@ -141,8 +141,8 @@ func word(arg string) string {
 	return arg
 }
 
-// droppedUnseen notes a request without our entries: where no webhook puts them back,
-// it is a change, and the controller's answer another.
+// droppedUnseen records a request without our entries that no webhook restored: it is a
+// change, and the controller makes another one.
 func (w *World) droppedUnseen(s *Service) {
 	if w.Down["webhook"] {
 		s.Generations += 2
@@ -170,7 +170,7 @@ func (w *World) create(a []string) bool {
 		return false
 	}
 	s := &Service{Writer: a[2], Own: list(a[3]), Stale: Set{}, Recent: Set{}, Generations: 1}
-	if !w.Quiet { // A stale cache may still show what was declared a moment ago.
+	if !w.Quiet { // A stale cache may still show an earlier declaration.
 		s.Recent.add(allNames...)
 	}
 	s.Stale = maps.Clone(s.Recent)
@@ -181,8 +181,8 @@ func (w *World) create(a []string) bool {
 	return true
 }
 
-// own is another list of the user's. Only writers that own what they write may write
-// down names of ours: of the others nothing shows whose an entry is.
+// own sets another list of the user. Only writers that own what they write may list our
+// names: for others nothing shows who owns an entry.
 func (w *World) own(a []string) bool {
 	s := w.Namespaces[a[0]].Services[a[1]]
 	if s == nil {
@@ -190,7 +190,7 @@ func (w *World) own(a []string) bool {
 	}
 	own := list(a[2])
 	if slices.Equal(own, s.Own) {
-		return false // That is "reapply".
+		return false // That would be "reapply".
 	}
 	for _, name := range own {
 		for _, ours := range allNames {
@@ -205,7 +205,7 @@ func (w *World) own(a []string) bool {
 func (w *World) credential(a []string) bool {
 	c := w.Credentials[a[0]]
 	if w.Down["webhook"] && a[1] != "delete" {
-		return false // Nothing is made of our own kind that was not validated.
+		return false // Objects of our kind are always validated.
 	}
 	switch a[1] {
 	case "create":

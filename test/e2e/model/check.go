@@ -9,58 +9,58 @@ import (
 	"slices"
 )
 
-// An Observation is what a cluster shows of a world at one moment.
+// Observation is the observed state of a world.
 type Observation map[string]Observed
 
-// Observed is a Namespace of it.
+// Observed is the observed state of a Namespace.
 type Observed struct {
 	Services, Accounts map[string]List
-	// Secrets are those of the credentials' names.
+	// Secrets are the Secrets with the name of a credential.
 	Secrets map[string]Secret
-	// Referred are names that Revisions list.
+	// Referred are the names that Revisions list.
 	Referred Set
 }
 
-// A List is one of pull secrets, with what the ledger says of it.
+// List is a list of pull secrets with its ledger.
 type List struct {
 	Names      []string
 	Ledger     map[string]string
 	Generation int
 }
 
-// A Secret is one of a credential's name.
+// Secret is a Secret with the name of a credential.
 type Secret struct {
-	// Value is what it holds, as the world names values.
+	// Value is its content, as the world names values.
 	Value string
-	// Labelled is set where it has the labels of a copy.
+	// Labelled is set if it has the labels of a copy.
 	Labelled bool
 }
 
-// Violations returns what must not be at any moment: something of the user's is
-// gone, or in another order, or overwritten.
+// Violations returns what must never happen: user data that is lost, reordered or
+// overwritten.
 func (w *World) Violations(o Observation) (broken []string) {
 	for _, ns := range Namespaces {
 		n := w.Namespaces[ns]
 		for name, s := range n.Services {
 			if got := o[ns].Services[name].Names; !ordered(got, s.Own) {
-				broken = append(broken, fmt.Sprintf("Service %s/%s has %q, and of the user's %q something is lost or moved", ns, name, got, s.Own))
+				broken = append(broken, fmt.Sprintf("Service %s/%s has %q: part of the user's %q is lost or moved", ns, name, got, s.Own))
 			}
 		}
 		for name, a := range n.ServiceAccounts {
 			if got := o[ns].Accounts[name].Names; !ordered(got, a.Own) {
-				broken = append(broken, fmt.Sprintf("ServiceAccount %s/%s has %q, and of the user's %q something is lost or moved", ns, name, got, a.Own))
+				broken = append(broken, fmt.Sprintf("ServiceAccount %s/%s has %q: part of the user's %q is lost or moved", ns, name, got, a.Own))
 			}
 		}
 		for name, value := range n.Secret {
 			if got := o[ns].Secrets[name].Value; got != value {
-				broken = append(broken, fmt.Sprintf("Secret %s/%s of the user's holds %q, want %q", ns, name, got, value))
+				broken = append(broken, fmt.Sprintf("user's Secret %s/%s holds %q, want %q", ns, name, got, value))
 			}
 		}
 	}
 	return broken
 }
 
-// ordered reports whether own are all in the list, in their order.
+// ordered reports whether the list contains all of own in order.
 func ordered(list, own []string) bool {
 	i := 0
 	for _, name := range list {
@@ -71,7 +71,7 @@ func ordered(list, own []string) bool {
 	return i == len(own)
 }
 
-// Check returns what does not hold of all that must once everything has settled.
+// Check returns everything that is wrong once all has settled.
 func (w *World) Check(o Observation) []string {
 	missing := w.Violations(o)
 	for _, ns := range Namespaces {
@@ -99,7 +99,7 @@ func (w *World) Check(o Observation) []string {
 	return missing
 }
 
-// checkList compares a list with the names that must and may be in it besides the
+// checkList compares a list with the names that it must and may contain besides the
 // user's own, and with its ledger.
 func checkList(got List, own, must, may []string) (wrong []string) {
 	for _, name := range must {
@@ -118,7 +118,8 @@ func checkList(got List, own, must, may []string) (wrong []string) {
 			wrong = append(wrong, fmt.Sprintf("has %q, and %s is neither the user's %q nor in the ledger %v", got.Names, name, own, got.Ledger))
 		}
 	}
-	// What the ledger names and the list lacks says nothing, and goes with the next write.
+	// Ledger entries that the list lacks mean nothing, and are removed with the next
+	// write.
 	return wrong
 }
 
@@ -142,7 +143,7 @@ func (w *World) checkService(n *Namespace, s *Service, got List, secrets map[str
 		}
 	}
 	if got.Generation > s.Generations {
-		wrong = append(wrong, fmt.Sprintf("has generation %d, and %d at most are due", got.Generation, s.Generations))
+		wrong = append(wrong, fmt.Sprintf("has generation %d, want at most %d", got.Generation, s.Generations))
 	}
 	return wrong
 }
@@ -154,30 +155,30 @@ func (w *World) checkSecret(n *Namespace, name string, o Observed) string {
 	switch granted := w.granted(n, name); {
 	case n.Secret[name] != "":
 		if got.Labelled {
-			return "is the user's and is labelled as a copy"
+			return "belongs to the user and is labelled as a copy"
 		}
 	case !granted && found:
 		return fmt.Sprintf("holds %q where nothing is granted", got.Value)
 	case !granted:
 	case c.Source == "":
-		// What somebody has made of a copy cannot be repaired without a source.
+		// A changed copy cannot be restored without a source.
 		if found && !c.Values[got.Value] && got.Value != Tampered {
 			return fmt.Sprintf("holds %q, which the source never held", got.Value)
 		}
 	case must && !found && !n.Freed[name]:
-		return "is missing, and is granted and asked for"
+		return "is missing although it is granted and requested"
 	case found && got.Value != c.Source:
 		return fmt.Sprintf("holds %q, want %q", got.Value, c.Source)
 	case found && !got.Labelled:
 		return "is a copy without its labels"
 	case found && !may && !n.asked[name] && !o.refers(name):
-		return "is there, and nobody has asked for it"
+		return "exists although nobody requested it"
 	}
 	return ""
 }
 
-// unkept is what is observed without what ledgers name and lists lack: nobody keeps the
-// ledgers of a Namespace that is excluded.
+// unkept returns the observation without ledger entries that lists lack: the ledgers of
+// an excluded Namespace are not updated.
 func (o Observed) unkept() Observed {
 	for _, lists := range []map[string]List{o.Services, o.Accounts} {
 		for _, l := range lists {

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// Schedule is a random history of what happens to processes, with gaps for
-// random operations after each.
+// Schedule returns a random history of process operations, with gaps for random
+// operations after each.
 func Schedule(random *rand.Rand, processes bool) []Script {
 	if !processes {
 		return []Script{nil, nil}
@@ -27,8 +27,8 @@ func Schedule(random *rand.Rand, processes bool) []Script {
 	return []Script{nil, {d.down}, {d.up}}
 }
 
-// Generate returns a random script with the schedule's operations in it, each before
-// the segment of random ones that follows.
+// Generate returns a random script with the operations of the schedule, each before the
+// segment of random ones that follows it.
 func Generate(random *rand.Rand, schedule []Script, size int) Script {
 	w := New()
 	var s Script
@@ -37,7 +37,7 @@ func Generate(random *rand.Rand, schedule []Script, size int) Script {
 			s = append(s, op)
 		}
 	}
-	for _, op := range prelude { // Without these, most of what follows concerns nobody.
+	for _, op := range prelude { // Without these, most operations have no effect.
 		if random.IntN(4) > 0 {
 			add(op)
 		}
@@ -66,7 +66,7 @@ var prelude = Script{
 	{"settle", nil},
 }
 
-// anyOp returns a random operation, which may make no sense in the present world.
+// anyOp returns a random operation, which may make no sense in the current world.
 func anyOp(random *rand.Rand) Op {
 	pick := func(of ...string) string { return of[random.IntN(len(of))] }
 	ns, svc, credential := pick(Namespaces...), pick(Services...), pick(Credentials...)
@@ -109,7 +109,7 @@ func anyOp(random *rand.Rand) Op {
 		{1, func() Op { return op("delete", ns, svc) }},
 		{6, func() Op {
 			account := pick(Accounts...)
-			if account == "default" { // Its writer owns nothing that would show whose an entry is.
+			if account == "default" { // Its writer owns no fields that show who owns an entry.
 				return op("account", ns, account, names(ownNames, 2))
 			}
 			return op("account", ns, account, own())

@@ -27,7 +27,7 @@ func TestScriptsReadAsWritten(t *testing.T) {
 	}
 }
 
-func TestParseRefuses(t *testing.T) {
+func TestParseRejects(t *testing.T) {
 	for _, text := range []string{"ns a secrets", "fly a b", "settle now"} {
 		if s, err := Parse(text); err == nil {
 			t.Errorf("Parse(%q) = %v, want an error", text, s)
@@ -48,7 +48,7 @@ func TestShrink(t *testing.T) {
 	}
 }
 
-// A world with a granted credential, and a Service that has it.
+// A world with a granted credential and a Service that has it.
 func TestCheck(t *testing.T) {
 	const history = "cps x create; grant a x on; ns a secrets x; settle; create a s csa own-1; settle"
 	good := func() Observation {
@@ -69,7 +69,7 @@ func TestCheck(t *testing.T) {
 		edit         func(Observation)
 		want         string
 	}{
-		{"as it should be", "", func(Observation) {}, ""},
+		{"the wanted state", "", func(Observation) {}, ""},
 		{"the user's entry is lost", "", service(List{Names: []string{"x"}, Ledger: ledger, Generation: 1}), "is lost"},
 		{"an entry is missing", "", service(List{Names: []string{"own-1"}, Generation: 1}), "lacks x"},
 		{"an entry is nobody's", "", service(List{Names: []string{"own-1", "x", "z"}, Ledger: ledger, Generation: 1}), "z is neither"},
@@ -81,8 +81,8 @@ func TestCheck(t *testing.T) {
 		{"a copy without a grant", "grant a x off", func(Observation) {}, "where nothing is granted"},
 		{"a copy in an excluded namespace", "exclude a true", func(Observation) {}, "where nothing is granted"},
 		{"what is no longer declared stays", "ns a secrets -", func(Observation) {}, ""},
-		{"and goes with a change", "ns a secrets -; settle; change a s", func(Observation) {}, "nor declared"},
-		{"the user's Secret", "secret a x csa", func(Observation) {}, `of the user's holds "v0"`},
+		{"and is removed with a change", "ns a secrets -; settle; change a s", func(Observation) {}, "nor declared"},
+		{"the user's Secret", "secret a x csa", func(Observation) {}, `user's Secret a/x holds "v0"`},
 		{"a ServiceAccount is not bound", "ns a service-accounts *", func(Observation) {}, "ServiceAccount a/builder"},
 	} {
 		t.Run(test.reason, func(t *testing.T) {

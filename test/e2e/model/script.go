@@ -1,15 +1,14 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package model is what the contract promises, small enough to be checked against
-// random histories. A [Script] is a history of operations of people, GitOps engines
-// and processes. A [World] is the state that they ask for: who wrote which entry,
-// and what is granted and asked for. [World.Check] compares it with what a cluster
-// shows.
+// Package model is the contract as a model that is small enough to be checked against
+// random histories. A [Script] is a history of operations of people, GitOps tools and
+// processes. A [World] is the state that they request: who wrote which entry, and what is
+// granted and requested. [World.Check] compares it with the observed state of a cluster.
 //
-// The package is pure. The package oracles beside it runs scripts on a cluster. The
-// model does not compute what a list becomes: it says which entries must be there,
-// which may be there, and in which order the user's own are.
+// The package is pure. Package oracles runs scripts on a cluster. The model does not
+// compute lists: it says which entries must and may be present, and the order of the
+// user's own.
 package model
 
 import (
@@ -18,22 +17,22 @@ import (
 	"strings"
 )
 
-// An Op is one operation: a verb and its arguments, words without spaces.
+// Op is one operation: a verb and its arguments, words without spaces.
 type Op struct {
 	Verb string
 	Args []string
 }
 
-// String is the op as a script has it.
+// String returns the op in the syntax of a script.
 func (o Op) String() string { return strings.Join(append([]string{o.Verb}, o.Args...), " ") }
 
 // Global reports whether the op concerns processes, and with them every namespace.
 func (o Op) Global() bool { return o.Verb == "process" }
 
-// A Script is a history of operations.
+// Script is a history of operations.
 type Script []Op
 
-// String is the script as -model.ops takes it.
+// String returns the script in the syntax of -model.ops.
 func (s Script) String() string {
 	parts := make([]string, len(s))
 	for i, op := range s {
@@ -42,7 +41,7 @@ func (s Script) String() string {
 	return strings.Join(parts, "; ")
 }
 
-// arity is how many arguments each verb has.
+// arity is the number of arguments of each verb.
 var arity = map[string]int{
 	"ns":      3, // NAMESPACE secrets|inject|service-accounts VALUE: kubectl annotate
 	"grant":   3, // NAMESPACE CREDENTIAL on|off: the label that a selector asks for
@@ -65,7 +64,7 @@ var arity = map[string]int{
 	"process": 2, // controller|webhook restart|kill|stop|start, or watches hold|release|drop
 }
 
-// Parse reads a script.
+// Parse parses a script.
 func Parse(text string) (Script, error) {
 	var s Script
 	for part := range strings.SplitSeq(text, ";") {
@@ -75,14 +74,14 @@ func Parse(text string) (Script, error) {
 		}
 		op := Op{words[0], words[1:]}
 		if want, known := arity[op.Verb]; !known || len(op.Args) != want {
-			return nil, fmt.Errorf("%q is no operation: want a verb with its %d arguments", strings.TrimSpace(part), want)
+			return nil, fmt.Errorf("%q is not an operation: want a verb with %d arguments", strings.TrimSpace(part), want)
 		}
 		s = append(s, op)
 	}
 	return s, nil
 }
 
-// list reads the names of an argument; "-" is none.
+// list returns the names in an argument; "-" means none.
 func list(arg string) []string {
 	if arg == "-" {
 		return nil
@@ -90,9 +89,9 @@ func list(arg string) []string {
 	return strings.Split(arg, ",")
 }
 
-// Shrink returns the smallest part of a script, found by dropping operations, that
-// fails still. It ends early when fails reports false because time is over: then
-// the result is merely small.
+// Shrink drops operations from a script as long as it still fails, and returns the
+// smallest such script. It ends early if fails reports false because time is up; then the
+// result may not be the smallest.
 func Shrink(s Script, fails func(Script) bool) Script {
 	for size := max(len(s)/2, 1); ; size /= 2 {
 		for i := 0; i < len(s); {

@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// A Set is a set of names.
+// Set is a set of names.
 type Set map[string]bool
 
 func (s Set) add(names ...string) {
@@ -17,78 +17,78 @@ func (s Set) add(names ...string) {
 	}
 }
 
-// A World is what the operations so far ask for.
+// World is the state that the operations so far request.
 type World struct {
 	Namespaces  map[string]*Namespace
 	Credentials map[string]*Credential
-	// Down are processes that do not run, and watches that are held back.
+	// Down are stopped processes and held watches.
 	Down Set
-	// Quiet is set while nothing was declared, granted or kept since all had settled:
+	// Quiet is set while nothing was declared, granted or stored since all had settled:
 	// then no cache is stale.
 	Quiet bool
 }
 
-// A Namespace is what its users have asked for.
+// Namespace is what its users have requested.
 type Namespace struct {
 	Secrets, Accounts []string
 	Inject, Exclude   string
 	Grants            Set
 	Services          map[string]*Service
 	ServiceAccounts   map[string]*Account
-	// Secret is which value the user's own Secret of a credential's name holds.
+	// Secret is the content of the user's own Secret, by credential.
 	Secret map[string]string
-	// Freed are the names under which the user had a Secret and has none any more.
-	// The controller takes notice within ten minutes, which no script waits for.
+	// Freed are the names of deleted user Secrets. The controller notices such a deletion
+	// within ten minutes, which no script waits for.
 	Freed Set
-	// asked are credentials that were asked for since they were granted.
+	// asked are credentials that were requested since they were granted.
 	asked Set
-	// copied are credentials of which a copy may exist, granted or not any more.
+	// copied are credentials of which a copy may exist, granted or revoked.
 	copied Set
 }
 
-// A Service is what its users have written.
+// Service is what its users have written.
 type Service struct {
 	Writer  string
 	Version int
 	Own     []string
 	Secrets []string
 	Inject  string
-	// Stale are names that may be in the list because they were declared since
-	// the last change; Recent, those declared since the world was last settled,
-	// which a stale cache may still show.
+	// Stale are names that the list may contain because they were declared since the last
+	// change. Recent are those declared since the world last settled, which a stale cache
+	// may still show.
 	Stale, Recent Set
-	// Generations is how many the Service may have had.
+	// Generations is the maximum generation that the Service may have.
 	Generations int
-	// LedgerLost is set where a request took the ledger away that no webhook saw.
+	// LedgerLost is set if a request that bypassed the webhook removed the ledger.
 	LedgerLost bool
 	must, may  []string
 }
 
-// An Account is a ServiceAccount with its user's own list.
+// Account is a ServiceAccount with its user's own list.
 type Account struct {
 	Own []string
-	// Stale is what was declared since all had settled: where the Namespace is
-	// excluded, it stays.
+	// Stale are names declared since all had settled: if the Namespace is excluded, they
+	// stay.
 	Stale Set
 }
 
-// A Credential is a ClusterPullSecret with its source.
+// Credential is a ClusterPullSecret with its source.
 type Credential struct {
 	Exists, Always bool
-	// Source is the value in the source; "" is a source that is broken or gone.
+	// Source is the content of the source; "" means broken or deleted.
 	Source string
-	// Values are all that the source has held.
+	// Values are all contents that the source has had.
 	Values  Set
 	version int
-	// deleted is set where it was deleted since all had settled, and pending where no
-	// controller has finished that for certain.
+	// deleted is set if it was deleted since all had settled, and pending if no
+	// controller has certainly finished the deletion.
 	deleted, pending bool
 }
 
-// Tampered is what somebody writes into a copy.
+// Tampered is the content of a changed copy.
 const Tampered = "tampered"
 
-// Names of what each world has.
+// Names of the objects of each world.
 var (
 	Namespaces   = []string{"a", "b"}
 	Services     = []string{"s", "t"}
@@ -100,7 +100,7 @@ var (
 	otherManager = Set{"csa": true, "ssa": true}
 )
 
-// New returns a world with namespaces and sources, and nothing else.
+// New returns a world with namespaces and sources and nothing else.
 func New() *World {
 	w := &World{Namespaces: map[string]*Namespace{}, Credentials: map[string]*Credential{}, Down: Set{}}
 	for _, name := range Namespaces {
@@ -124,8 +124,8 @@ func (w *World) granted(n *Namespace, credential string) bool {
 	return c != nil && c.Exists && n.Grants[credential] && !n.excluded()
 }
 
-// asks reports whether a copy of the credential is asked for for certain, and
-// whether it may be.
+// asks reports whether a copy of the credential is certainly requested, and whether it
+// may be.
 func (w *World) asks(n *Namespace, credential string) (must, may bool) {
 	if w.Credentials[credential].Always || n.Inject == "auto" || slices.Contains(n.Secrets, credential) {
 		return true, true
@@ -140,17 +140,15 @@ func (w *World) asks(n *Namespace, credential string) (must, may bool) {
 	return must, may
 }
 
-// available reports whether a name can be given out without waiting: nobody has to
-// make a copy of it, there is a source to make it from, or it is among the Secrets that
-// were observed.
+// available reports whether a name can be injected without waiting: no copy is needed,
+// there is a source for it, or the Secret was observed.
 func (w *World) available(n *Namespace, name string, observed map[string]Secret) bool {
 	_, copied := observed[name]
 	return !w.granted(n, name) || w.Credentials[name].Source != "" || n.Secret[name] != "" || copied
 }
 
-// declared returns the names that a Service must have once all has settled, and
-// those that it may have besides, given the Secrets of the credentials' names that were
-// observed.
+// declared returns the names that a Service must have once all has settled, and those
+// that it may have too, given the observed Secrets with the names of credentials.
 func (w *World) declared(n *Namespace, s *Service, observed map[string]Secret) (must, may []string) {
 	inject := s.Inject
 	if inject == "" {
@@ -207,7 +205,7 @@ func (w *World) bound(n *Namespace, account string) (must, may []string) {
 	return must, may
 }
 
-// note brings up to date what follows from the state, after each operation.
+// note updates derived state after each operation.
 func (w *World) note() {
 	for _, n := range w.Namespaces {
 		for _, c := range Credentials {
@@ -227,7 +225,7 @@ func (w *World) note() {
 			must, may := w.declared(n, s, nil)
 			s.Stale.add(slices.Concat(must, may)...)
 			s.Recent.add(slices.Concat(must, may)...)
-			// What may be there may come too, by one write of the controller's.
+			// Optional entries may be added too, by one write of the controller.
 			if gained(must, s.must) || gained(may, s.may) {
 				s.Generations++
 			}
@@ -240,21 +238,21 @@ func gained(now, before []string) bool {
 	return slices.ContainsFunc(now, func(name string) bool { return !slices.Contains(before, name) })
 }
 
-// changed notes a change of a Service by its user. Admission renews the list, by
-// what its caches show.
+// changed records a change of a Service by its user. Admission recomputes the list from
+// its caches.
 func (w *World) changed(n *Namespace, s *Service) {
 	s.Generations++
 	if !w.Quiet {
-		s.Generations++ // The controller makes up for what a stale cache did not show.
+		s.Generations++ // The controller adds what a stale cache did not show.
 	}
 	if w.Down["webhook"] || n.excluded() {
-		s.Generations++ // The controller makes up for it.
+		s.Generations++ // The controller adds the rest.
 		return
 	}
 	s.Stale, s.LedgerLost = maps.Clone(s.Recent), false
 }
 
-// settled notes that all has settled: no cache is stale any more.
+// settled records that all has settled: no cache is stale.
 func (w *World) settled() {
 	w.Quiet = true
 	for _, c := range w.Credentials {

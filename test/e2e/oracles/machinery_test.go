@@ -18,13 +18,14 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// A machinery is the cluster's processes. The controller may run behind a watchProxy.
+// machinery controls the processes of the cluster. The controller may run behind a
+// watchProxy.
 type machinery struct {
 	*env.Env
 	watches *watchProxy
 }
 
-// behindProxy lets the controller run behind a watchProxy until the test ends.
+// behindProxy runs the controller behind a watchProxy until the test ends.
 func behindProxy(t *testing.T) machinery {
 	t.Helper()
 	m := machinery{env.Get(t), newWatchProxy(t, env.Get(t))}
@@ -46,7 +47,7 @@ func (m machinery) environment(process string) map[string]string {
 	return map[string]string{"KUBECONFIG": m.watches.Kubeconfig}
 }
 
-// do does an operation on processes.
+// do performs an operation on processes.
 func (m machinery) do(ctx context.Context, op model.Op) error {
 	name, what := op.Args[0], op.Args[1]
 	switch what {
@@ -68,7 +69,7 @@ func (m machinery) do(ctx context.Context, op model.Op) error {
 	return errors.ErrUnsupported
 }
 
-// restore starts what does not run.
+// restore starts all stopped processes.
 func (m machinery) restore(ctx context.Context) error {
 	if m.watches != nil {
 		m.watches.release(false)
@@ -85,10 +86,10 @@ func (m machinery) restore(ctx context.Context) error {
 	return err
 }
 
-// unlimited lets the backfill go at any speed until the test ends.
+// unlimited removes the backfill's rate limit until the test ends.
 func unlimited(t *testing.T) { settings(t, map[string]any{"backfill-per-minute": "0"}) }
 
-// settings changes the settings of the product until the test ends.
+// settings changes the settings of the installation until the test ends.
 func settings(t *testing.T, data map[string]any) {
 	t.Helper()
 	e := env.Get(t)
@@ -100,7 +101,7 @@ func settings(t *testing.T, data map[string]any) {
 	}
 	write := func(ctx context.Context, data map[string]any) {
 		if _, err := client.Patch(ctx, name, types.MergePatchType, encode(map[string]any{"data": data}), metav1.PatchOptions{FieldManager: editor}); err != nil {
-			t.Error("Changing the settings: ", err)
+			t.Error("update the settings: ", err)
 		}
 	}
 	write(t.Context(), data)

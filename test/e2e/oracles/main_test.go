@@ -3,12 +3,12 @@
 
 //go:build e2e
 
-// Package oracles runs random histories on a real API server with a real Knative
-// Serving, and judges what becomes of them: TestModel by the model of the contract,
-// TestPairs by what Knative alone does with the same requests.
+// Package oracles runs random histories on a real API server with a real Knative Serving
+// and checks the results: TestModel against the model of the contract, TestPairs against
+// what Knative alone does with the same requests.
 //
-// Each failure is shrunk and printed as a command that runs it again. "make model"
-// and "make pairs" run for longer.
+// Each failure is shrunk and printed as a command that reproduces it. "make model" and
+// "make pairs" run for longer.
 package oracles
 
 import (

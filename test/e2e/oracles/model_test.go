@@ -23,21 +23,22 @@ import (
 )
 
 var (
-	modelSeed = flag.Uint64("model.seed", 0, "the seed of the first batch of TestModel; 0 is one by the clock")
-	modelOps  = flag.String("model.ops", "", "a script for TestModel, in place of random ones")
+	modelSeed = flag.Uint64("model.seed", 0, "seed of the first batch of TestModel; 0 takes one from the clock")
+	modelOps  = flag.String("model.ops", "", "script for TestModel instead of random ones")
 )
 
 const (
-	// atOnce is how many scripts are played at the same time, of scriptSize operations.
+	// atOnce is the number of scripts that run concurrently, each of scriptSize
+	// operations.
 	atOnce     = 6
 	scriptSize = 30
-	// shrinking is how long a failure is made smaller.
+	// shrinking is the time limit for shrinking a failure.
 	shrinking = 3 * time.Minute
-	// enough failures end the test: many have one cause.
+	// enough is the number of failures after which the test ends: many have one cause.
 	enough = 4
 )
 
-// duration reads how long to look, from a variable of the environment.
+// duration reads a duration from an environment variable.
 func duration(t *testing.T, variable string, otherwise time.Duration) time.Duration {
 	t.Helper()
 	text := os.Getenv(variable)
@@ -51,8 +52,8 @@ func duration(t *testing.T, variable string, otherwise time.Duration) time.Durat
 	return d
 }
 
-// TestModel plays the scripts that once failed and, for as long as the variable MODEL
-// says, random ones, and compares what becomes of them with the model of the contract.
+// TestModel runs the scripts that once failed and, for the duration in the variable
+// MODEL, random ones, and compares the results with the model of the contract.
 func TestModel(t *testing.T) {
 	env.Get(t).Need(t, env.ProcessControl)
 	if err := (machinery{Env: env.Get(t)}).restore(t.Context()); err != nil {
@@ -73,8 +74,8 @@ func TestModel(t *testing.T) {
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
 	}
-	// What is random is played on demand. A test that runs with every change plays the
-	// known scripts.
+	// Random scripts run on demand. A test that runs with every change uses the known
+	// scripts.
 	var otherwise time.Duration
 	if *modelSeed != 0 {
 		otherwise = time.Second
@@ -83,7 +84,7 @@ func TestModel(t *testing.T) {
 	played, failed := 0, 0
 	for ; time.Now().Before(end) && failed < enough; seed++ {
 		random := rand.New(rand.NewPCG(seed, 0))
-		// Most of what can be stale or missed needs processes that end.
+		// Most stale caches and missed events occur only when processes stop.
 		schedule := model.Schedule(random, played%(2*atOnce) != 0)
 		scripts := make([]model.Script, atOnce)
 		for i := range scripts {
@@ -102,10 +103,10 @@ func TestModel(t *testing.T) {
 			break
 		}
 	}
-	t.Logf("Played %d scripts of %d operations, the last with -model.seed=%d", played, scriptSize, seed-1)
+	t.Logf("ran %d scripts of %d operations, the last with -model.seed=%d", played, scriptSize, seed-1)
 }
 
-// known plays the scripts in testdata, which failed once.
+// known runs the scripts in testdata, which failed once.
 func known(t *testing.T, m machinery) {
 	t.Helper()
 	files, err := filepath.Glob("testdata/*.ops")
@@ -147,12 +148,12 @@ func known(t *testing.T, m machinery) {
 func report(t *testing.T, what string, script model.Script, err error) {
 	t.Helper()
 	if err != nil {
-		t.Errorf("%s:\n%v\nagain: go test -tags=e2e -count=1 -run 'TestModel$' ./test/e2e/oracles -model.ops='%s'", what, err, script)
+		t.Errorf("%s:\n%v\nreproduce: go test -tags=e2e -count=1 -run 'TestModel$' ./test/e2e/oracles -model.ops='%s'", what, err, script)
 	}
 }
 
-// shrink makes a script that fails smaller, as long as there is time, and returns how
-// the small one fails. A failure that does not come again is returned as it was.
+// shrink makes a failing script smaller as long as there is time, and returns its
+// failure. A failure that does not recur is returned unchanged.
 func shrink(t *testing.T, m machinery, script model.Script, failure error) (model.Script, error) {
 	t.Helper()
 	t.Logf("shrinking %s\n%v", script, failure)
@@ -162,7 +163,7 @@ func shrink(t *testing.T, m machinery, script model.Script, failure error) (mode
 			return false
 		}
 		err := playBatch(t, m, []model.Script{s})[0]
-		// Another failure is another script's.
+		// A different failure does not count.
 		if err == nil || kind(err) != kind(failure) {
 			return false
 		}
@@ -172,13 +173,13 @@ func shrink(t *testing.T, m machinery, script model.Script, failure error) (mode
 	return small, failure
 }
 
-// kind is a failure without what differs from run to run.
+// kind returns a failure without the parts that differ between runs.
 func kind(err error) string {
-	words := strings.Fields(strings.TrimPrefix(err.Error(), fmt.Sprintf("after %s still:\n", patience)))
+	words := strings.Fields(strings.TrimPrefix(err.Error(), fmt.Sprintf("after %s still:\n", timeout)))
 	return strings.Join(words[:min(1, len(words))], " ")
 }
 
-// segments cuts a script before each operation on processes.
+// segments splits a script before each operation on processes.
 func segments(script model.Script) []model.Script {
 	all := []model.Script{nil}
 	for _, op := range script {
@@ -190,8 +191,8 @@ func segments(script model.Script) []model.Script {
 	return all
 }
 
-// playBatch plays scripts with the same operations on processes side by side, and
-// returns how each failed. All processes run when it is over.
+// playBatch runs scripts with the same operations on processes concurrently and returns
+// the failure of each. All processes run afterwards.
 func playBatch(t *testing.T, machine machinery, scripts []model.Script) []error {
 	t.Helper()
 	ctx := t.Context()

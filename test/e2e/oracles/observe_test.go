@@ -24,7 +24,7 @@ import (
 
 func base64Of(data []byte) string { return base64.StdEncoding.EncodeToString(data) }
 
-// observe reads what the model speaks of, in the words of the script.
+// observe reads the state that the model describes, in terms of the script.
 func (s *stage) observe(ctx context.Context) (model.Observation, error) {
 	o := model.Observation{}
 	for _, ns := range model.Namespaces {
@@ -95,10 +95,9 @@ func (s *stage) listOf(object *unstructured.Unstructured, path ...string) model.
 	return l
 }
 
-// settle waits until all holds that the model says. What may hold at no moment ends it
-// at once.
+// settle waits until the model's check passes. A violation ends it immediately.
 func (s *stage) settle(ctx context.Context) error {
-	for deadline := time.Now().Add(patience); ; {
+	for deadline := time.Now().Add(timeout); ; {
 		o, err := s.observe(ctx)
 		if err != nil {
 			return err
@@ -111,7 +110,7 @@ func (s *stage) settle(ctx context.Context) error {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("after %s still:\n%s", patience, strings.Join(missing, "\n"))
+			return fmt.Errorf("after %s still:\n%s", timeout, strings.Join(missing, "\n"))
 		}
 		select {
 		case <-ctx.Done():
@@ -121,8 +120,8 @@ func (s *stage) settle(ctx context.Context) error {
 	}
 }
 
-// finish lets all settle, and has somebody else send everything again: that is never
-// rejected, and no Revision comes of it.
+// finish waits until all has settled and lets another user send everything again: that
+// must never be rejected and must create no Revision.
 func (s *stage) finish(ctx context.Context) error {
 	if err := s.settle(ctx); err != nil {
 		return err
@@ -134,22 +133,22 @@ func (s *stage) finish(ctx context.Context) error {
 	}
 	for ns, n := range s.world.Namespaces {
 		if n.Exclude != "" && n.Exclude != "false" {
-			continue // No webhook is called there.
+			continue // The webhook is not called there.
 		}
 		for name, service := range n.Services {
 			if err := s.reapply(ctx, ns, name); err != nil {
-				return fmt.Errorf("an unchanged %s of Service %s/%s by somebody else was rejected: %w", service.Writer, ns, name, err)
+				return fmt.Errorf("unchanged %s of Service %s/%s by another user was rejected: %w", service.Writer, ns, name, err)
 			}
 			after, err := s.observeNamespace(ctx, ns)
 			if err != nil {
 				return err
 			}
 			was, is := before[ns].Services[name], after.Services[name]
-			if service.LedgerLost { // Admission makes up for it.
+			if service.LedgerLost { // Admission restores it.
 				was.Ledger, is.Ledger = nil, nil
 			}
 			if fmt.Sprint(was) != fmt.Sprint(is) {
-				return fmt.Errorf("an unchanged %s of Service %s/%s by somebody else has changed it: %+v was %+v", service.Writer, ns, name, is, was)
+				return fmt.Errorf("unchanged %s of Service %s/%s by another user changed it: %+v was %+v", service.Writer, ns, name, is, was)
 			}
 		}
 	}

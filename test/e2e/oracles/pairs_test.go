@@ -28,25 +28,25 @@ import (
 )
 
 var (
-	pairsSeed = flag.Uint64("pairs.seed", 0, "the seed of the first group of TestPairs; 0 is one by the clock")
-	pairsCase = flag.String("pairs.case", "", "a case of TestPairs as JSON, in place of random ones")
+	pairsSeed = flag.Uint64("pairs.seed", 0, "seed of the first group of TestPairs; 0 takes one from the clock")
+	pairsCase = flag.String("pairs.case", "", "case for TestPairs as JSON instead of random ones")
 )
 
 const (
-	// pairsBriefly is how many pairs are tried, unless the variable PAIRS says another
-	// number, and groupSize how many of them share their namespaces.
+	// pairsBriefly is the default number of pairs, which the variable PAIRS overrides,
+	// and groupSize the number of pairs that share their namespaces.
 	pairsBriefly = 240
 	groupSize    = 20
-	// pairsFrom is the first seed, unless -pairs.seed says another: a test that runs
-	// with every change gives the same answer for the same tree.
+	// pairsFrom is the default first seed, which -pairs.seed overrides: a test that runs
+	// with every change must be deterministic.
 	pairsFrom = 1795901394512254525
 	pairSteps = 6
 )
 
-// TestPairs sends the same requests of the same users to two namespaces, one with the
-// product and one without: what is refused here is refused there, what makes a
-// Revision here makes one there, and the same user is the last modifier. It is about
-// admission alone, so no controller runs meanwhile, Knative's neither.
+// TestPairs sends the same requests of the same users to two namespaces, one where pull
+// secrets are declared and one without: both reject the same requests and create the same
+// Revisions with the same last modifier. It tests only admission, so neither our
+// controller nor Knative's runs meanwhile.
 func TestPairs(t *testing.T) {
 	e := env.Get(t)
 	e.Need(t, env.ProcessControl)
@@ -83,7 +83,7 @@ func TestPairs(t *testing.T) {
 	if seed == 0 {
 		seed = pairsFrom
 	}
-	tally := map[string]int{}
+	counts := map[string]int{}
 	kinds := map[string]bool{}
 	for played := 0; played < count && len(kinds) < 10; played, seed = played+groupSize, seed+1 {
 		random := rand.New(rand.NewPCG(seed, 0))
@@ -94,8 +94,8 @@ func TestPairs(t *testing.T) {
 			group[i].Due = due
 		}
 		for i, result := range playPairs(t, group) {
-			for what, n := range result.tally {
-				tally[what] += n
+			for what, n := range result.counts {
+				counts[what] += n
 			}
 			if result.failure == "" || kinds[result.kind] {
 				continue
@@ -104,9 +104,9 @@ func TestPairs(t *testing.T) {
 			small, failure := shrinkPair(t, group[i], result)
 			reportPair(t, fmt.Sprintf("case %d of -pairs.seed=%d", i, seed), small, failure)
 		}
-		tally["pairs"] += groupSize
+		counts["pairs"] += groupSize
 	}
-	t.Logf("Tried, until -pairs.seed=%d: %v", seed-1, tally)
+	t.Logf("results up to -pairs.seed=%d: %v", seed-1, counts)
 }
 
 func knownPairs(t *testing.T) {
@@ -138,7 +138,7 @@ func knownPairs(t *testing.T) {
 func reportPair(t *testing.T, what string, c pairs.Case, r result) {
 	t.Helper()
 	if r.failure != "" {
-		t.Errorf("%s:\n%s\nagain: go test -tags=e2e -count=1 -run 'TestPairs$' ./test/e2e/oracles -pairs.case='%s'", what, r.failure, encode(c))
+		t.Errorf("%s:\n%s\nreproduce: go test -tags=e2e -count=1 -run 'TestPairs$' ./test/e2e/oracles -pairs.case='%s'", what, r.failure, encode(c))
 	}
 }
 
@@ -160,15 +160,15 @@ func shrinkPair(t *testing.T, c pairs.Case, found result) (pairs.Case, result) {
 	return small, found
 }
 
-// A result is what became of a pair.
+// result is the outcome of a pair.
 type result struct {
 	failure string
-	// kind is the same for failures of one sort.
-	kind  string
-	tally map[string]int
+	// kind is equal for failures of the same kind.
+	kind   string
+	counts map[string]int
 }
 
-// playPairs plays cases, of which the same becomes due, side by side.
+// playPairs runs cases with the same Due concurrently.
 func playPairs(t *testing.T, cases []pairs.Case) []result {
 	t.Helper()
 	s := newSides(t)
@@ -191,7 +191,7 @@ func playPairs(t *testing.T, cases []pairs.Case) []result {
 		wg.Wait()
 	}
 	for i, c := range cases {
-		players[i] = &player{sides: s, name: fmt.Sprintf("p-%d", i), c: c, tally: map[string]int{}}
+		players[i] = &player{sides: s, name: fmt.Sprintf("p-%d", i), c: c, counts: map[string]int{}}
 	}
 	together(func(p *player) result { return p.step(0) })
 	switch cases[0].Due {
@@ -208,26 +208,26 @@ func playPairs(t *testing.T, cases []pairs.Case) []result {
 				return r
 			}
 		}
-		return result{tally: p.tally}
+		return result{counts: p.counts}
 	})
 	return results
 }
 
-// A player plays one case.
+// player runs one case.
 type player struct {
 	*sides
-	name  string
-	c     pairs.Case
-	tally map[string]int
+	name   string
+	c      pairs.Case
+	counts map[string]int
 	// was is the Service on each side, here and there, after the last step.
 	was [2]*unstructured.Unstructured
 }
 
-// step plays a step on both sides and compares what becomes of it.
+// step runs a step on both sides and compares the results.
 func (p *player) step(i int) result {
 	step := p.c.Steps[i]
 	if i > 0 && p.was[0] == nil {
-		return result{} // It could not be made, neither here nor there.
+		return result{} // The Service could be created on neither side.
 	}
 	var previous map[string]any
 	if i > 0 {
@@ -240,25 +240,25 @@ func (p *player) step(i int) result {
 	}
 	fail := func(kind, format string, args ...any) result {
 		what := fmt.Sprintf("step %d, %s by %s (dry run: %t): ", i, step.Writer, step.User, step.DryRun)
-		return result{failure: what + fmt.Sprintf(format, args...), kind: kind, tally: p.tally}
+		return result{failure: what + fmt.Sprintf(format, args...), kind: kind, counts: p.counts}
 	}
 	if (errs[0] == nil) != (errs[1] == nil) {
-		return fail("refused", "here: %v; there: %v", errs[0], errs[1])
+		return fail("rejected", "here: %v; there: %v", errs[0], errs[1])
 	}
 	if errs[0] != nil {
-		p.tally["refused"]++
+		p.counts["rejected"]++
 		if os.Getenv("PAIRS_REFUSALS") != "" {
 			p.t.Log(errs[1])
 		}
-		return result{tally: p.tally}
+		return result{counts: p.counts}
 	}
-	p.tally["accepted"]++
+	p.counts["accepted"]++
 	changed := [2]bool{}
 	for side, object := range is {
 		changed[side] = p.was[side] == nil || object.GetGeneration() != p.was[side].GetGeneration()
 	}
 	if changed[1] {
-		p.tally["changed"]++
+		p.counts["changed"]++
 	}
 	if changed[0] != changed[1] {
 		return fail("generation", "a new generation here: %t, there: %t; the list here %q, before %q", changed[0], changed[1], listOf(is[0]), listOf(p.was[0]))
@@ -277,27 +277,26 @@ func (p *player) step(i int) result {
 	if !step.DryRun {
 		p.was = is
 	}
-	return result{tally: p.tally}
+	return result{counts: p.counts}
 }
 
-// checkList checks that the list here is the user's with what is declared after a
-// change, and as it was without one.
+// checkList checks that the list here is the user's plus what is declared after a change,
+// and unchanged otherwise.
 func (p *player) checkList(is [2]*unstructured.Unstructured, changed bool) string {
 	own, list := listOf(is[1]), listOf(is[0])
-	// A server-side apply puts what is new behind what was there, so the user's own
-	// need not come first.
+	// A server-side apply appends new entries, so the user's own need not come first.
 	kept := slices.DeleteFunc(slices.Clone(list), func(name string) bool { return !slices.Contains(own, name) })
 	if !slices.Equal(kept, own) {
 		return fmt.Sprintf("the list is %q here and %q there", list, own)
 	}
 	if p.was[0] != nil && !changed {
 		if before := listOf(p.was[0]); !slices.Equal(before, list) {
-			return fmt.Sprintf("the list is %q, was %q, and nothing has changed", list, before)
+			return fmt.Sprintf("the list is %q, was %q, although nothing changed", list, before)
 		}
 		return ""
 	}
 	if name, _, _ := unstructured.NestedString(is[0].Object, "spec", "template", "metadata", "name"); name != "" {
-		return "" // It may be that of an earlier Revision.
+		return "" // It may be the list of an earlier Revision.
 	}
 	account, _, _ := unstructured.NestedString(is[0].Object, "spec", "template", "spec", "serviceAccountName")
 	want := slices.Concat(own, p.declared(len(own) == 0 && account == "builder"))
@@ -320,8 +319,8 @@ func listOf(object *unstructured.Unstructured) []string {
 	return names
 }
 
-// specOf is the spec without the list. That Knative's types write a field more, which is
-// null, where a webhook has changed something, is no difference to anybody.
+// specOf returns the spec without the list and without null fields, which Knative's types
+// add where a webhook changes something.
 func specOf(object *unstructured.Unstructured) map[string]any {
 	spec := maps.Clone(object.DeepCopy().Object["spec"].(map[string]any))
 	unstructured.RemoveNestedField(spec, "template", "spec", "imagePullSecrets")

@@ -21,8 +21,8 @@ import (
 	"pullsecrets.dev/test/e2e/model"
 )
 
-// play does an operation, in the world and on the cluster. Operations that make no
-// sense are left out. Nothing that is played may be rejected.
+// play performs an operation in the world and on the cluster. Operations that make no
+// sense are skipped. No request may be rejected.
 func (s *stage) play(ctx context.Context, op model.Op) error {
 	if !s.world.Apply(op) {
 		return nil
@@ -63,7 +63,7 @@ func (s *stage) send(ctx context.Context, op model.Op) error {
 	case "settle":
 		return s.settle(ctx)
 	case "process":
-		return nil // The batch does it.
+		return nil // playBatch does it.
 	}
 	return s.sendService(ctx, op)
 }
@@ -107,14 +107,14 @@ func (s *stage) sendService(ctx context.Context, op model.Op) error {
 	return err
 }
 
-// reapply sends the Service as it is in its user's hands, by somebody else.
+// reapply sends the user's manifest of the Service as another user.
 func (s *stage) reapply(ctx context.Context, ns, name string) error {
 	client := s.bob.Dynamic.Resource(services).Namespace(s.ns(ns))
 	manifest := s.manifest(ns, name)
 	writer := s.world.Namespaces[ns].Services[name].Writer
 	if writer == "put" {
-		// Who replaces an object sends Knative's defaults too, or makes a Revision of
-		// their absence, with and without us.
+		// A replace must include Knative's defaults, or their absence creates a Revision,
+		// with and without us.
 		return onConflict(func() error {
 			live, err := client.Get(ctx, name, metav1.GetOptions{})
 			if err != nil {
@@ -127,7 +127,7 @@ func (s *stage) reapply(ctx context.Context, ns, name string) error {
 	return err
 }
 
-// replaceList is a replace by what "kubectl get" gave before anything was added.
+// replaceList is a replace by the output of "kubectl get" from before anything was added.
 func (s *stage) replaceList(ctx context.Context, live, manifest *unstructured.Unstructured) error {
 	annotations := live.GetAnnotations()
 	delete(annotations, pullsecrets.AddedAnnotation)
@@ -148,7 +148,7 @@ func (s *stage) patchNamespace(ctx context.Context, ns string, metadata map[stri
 	return err
 }
 
-// spoil deletes a copy or changes what it holds, if there is one.
+// spoil deletes a copy or changes its data, if it exists.
 func (s *stage) spoil(ctx context.Context, ns, credential, how string) error {
 	client := s.Kube.CoreV1().Secrets(s.ns(ns))
 	if how == "delete" {
@@ -159,7 +159,8 @@ func (s *stage) spoil(ctx context.Context, ns, credential, how string) error {
 	return ignoreNotFound(err)
 }
 
-// keepSecret is the user's own Secret of a credential's name, in the manner of a tool.
+// keepSecret writes the user's own Secret of a credential's name, in the manner of a
+// tool.
 func (s *stage) keepSecret(ctx context.Context, ns, credential, tool string) error {
 	client := s.Dynamic.Resource(secrets).Namespace(s.ns(ns))
 	object := &unstructured.Unstructured{Object: map[string]any{
@@ -183,8 +184,8 @@ func (s *stage) keepSecret(ctx context.Context, ns, credential, tool string) err
 	return err
 }
 
-// account writes a ServiceAccount's own list: that of builder by a client-side apply,
-// of runner by a server-side one, of default by reading, changing and writing back.
+// account writes a ServiceAccount's own list: builder by client-side apply, runner by
+// server-side apply, default by a read, a change and a write.
 func (s *stage) account(ctx context.Context, ns, name string, own []string) error {
 	client := s.Dynamic.Resource(serviceAccounts).Namespace(s.ns(ns))
 	if name == "default" {

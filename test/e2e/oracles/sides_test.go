@@ -29,14 +29,14 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// sides are two namespaces: here, which has the product, and there.
+// sides are two namespaces: here, where pull secrets can be declared, and there, without.
 type sides struct {
 	*env.Env
 	t     *testing.T
 	ns    [2]string
 	users map[string]*env.Env
-	// opted is set while here the Namespace declares a pull secret, and account is
-	// what the ServiceAccount builder has on both sides.
+	// opted is set while the Namespace here declares a pull secret, and account is the
+	// list of the ServiceAccount builder on both sides.
 	opted   bool
 	account string
 }
@@ -76,7 +76,7 @@ func (s *sides) remove(ctx context.Context) {
 	}
 }
 
-// opt lets the Namespace here declare a pull secret, or no longer.
+// opt declares a pull secret in the Namespace here, or removes the declaration.
 func (s *sides) opt(in bool) {
 	s.t.Helper()
 	s.opted = in
@@ -91,7 +91,7 @@ func (s *sides) opt(in bool) {
 	s.waitForWebhook()
 }
 
-// accounts gives the ServiceAccount builder another list.
+// accounts sets the list of the ServiceAccount builder.
 func (s *sides) accounts(name string) {
 	s.t.Helper()
 	s.account = name
@@ -104,7 +104,7 @@ func (s *sides) accounts(name string) {
 	s.waitForWebhook()
 }
 
-// declared is what a Service here gets.
+// declared returns the entries that a Service here gets.
 func (s *sides) declared(carried bool) []string {
 	if !s.opted {
 		return nil
@@ -115,7 +115,7 @@ func (s *sides) declared(carried bool) []string {
 	return []string{declaredName}
 }
 
-// waitForWebhook waits until the webhook has seen what was written.
+// waitForWebhook waits until the webhook has observed the last change.
 func (s *sides) waitForWebhook() {
 	s.t.Helper()
 	probe := &unstructured.Unstructured{Object: map[string]any{
@@ -124,7 +124,7 @@ func (s *sides) waitForWebhook() {
 			"serviceAccountName": "builder", "containers": []any{map[string]any{"image": byDigest}},
 		}}},
 	}}
-	err := wait.PollUntilContextTimeout(s.t.Context(), glance/4, patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(s.t.Context(), glance/4, timeout, true, func(ctx context.Context) (bool, error) {
 		made, err := s.Dynamic.Resource(services).Namespace(s.ns[0]).Create(ctx, probe, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		if err != nil {
 			return false, err
@@ -132,11 +132,11 @@ func (s *sides) waitForWebhook() {
 		return slices.Equal(listOf(made), s.declared(true)), nil
 	})
 	if err != nil {
-		s.t.Fatal("Waiting for the webhook: ", err)
+		s.t.Fatal("wait for the webhook: ", err)
 	}
 }
 
-// send sends a step's manifest to a side.
+// send sends the manifest of a step to a side.
 func (s *sides) send(side int, name string, step pairs.Step, previous map[string]any) (*unstructured.Unstructured, error) {
 	ctx := s.t.Context()
 	client := s.users[step.User].Dynamic.Resource(services).Namespace(s.ns[side])
@@ -168,8 +168,7 @@ func (s *sides) send(side int, name string, step pairs.Step, previous map[string
 	return client.Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{FieldManager: "kubectl-patch", DryRun: dryRun})
 }
 
-// named is the manifest as a Service of that name, after which its Revisions are
-// called too.
+// named returns the manifest with this name, which its Revision names use too.
 func named(manifest map[string]any, name string) (*unstructured.Unstructured, error) {
 	var object map[string]any
 	if err := json.Unmarshal([]byte(strings.ReplaceAll(string(encode(manifest)), "NAME", name)), &object); err != nil {
@@ -184,8 +183,8 @@ func named(manifest map[string]any, name string) (*unstructured.Unstructured, er
 	return &unstructured.Unstructured{Object: object}, nil
 }
 
-// jsonPatch sends what differs in the template's spec as a JSON patch, but for the list,
-// whose places are others here and there.
+// jsonPatch sends the difference in the template's spec as a JSON patch, without the
+// list, whose indexes differ between here and there.
 func jsonPatch(ctx context.Context, client dynamic.ResourceInterface, before, after *unstructured.Unstructured, dryRun []string) (*unstructured.Unstructured, error) {
 	was, _, _ := unstructured.NestedMap(before.Object, "spec", "template", "spec")
 	is, _, _ := unstructured.NestedMap(after.Object, "spec", "template", "spec")

@@ -32,18 +32,17 @@ import (
 )
 
 const (
-	// patience is how long what should happen may take. It costs time only where a
-	// test fails.
-	patience = 75 * time.Second
-	glance   = 100 * time.Millisecond
-	// host is a registry whose tags Knative does not resolve.
+	// timeout is how long to wait for an expected state. It costs time only if a test
+	// fails.
+	timeout = 75 * time.Second
+	glance  = 100 * time.Millisecond
+	// host is a registry for which Knative skips tag resolution.
 	host     = "registry.example.com"
 	byDigest = host + "/app@sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
 	editor   = "e2e-editor"
 )
 
-// A stage is where one script is played: a world, and the real objects that stand for
-// its names.
+// stage runs one script: a world and the real objects behind its names.
 type stage struct {
 	*env.Env
 	bob    *env.Env
@@ -79,7 +78,7 @@ func newStage(ctx context.Context, t *testing.T) (*stage, error) {
 				return s, err
 			}
 		}
-		err := wait.PollUntilContextTimeout(ctx, glance, patience, true, func(ctx context.Context) (bool, error) {
+		err := wait.PollUntilContextTimeout(ctx, glance, timeout, true, func(ctx context.Context) (bool, error) {
 			_, err := e.Kube.CoreV1().ServiceAccounts(s.ns(name)).Get(ctx, "default", metav1.GetOptions{})
 			return err == nil, nil
 		})
@@ -90,7 +89,7 @@ func newStage(ctx context.Context, t *testing.T) (*stage, error) {
 	return s, nil
 }
 
-// strike removes the stage.
+// strike deletes the objects of the stage.
 func (s *stage) strike(ctx context.Context) {
 	for _, name := range model.Namespaces {
 		_ = s.Kube.CoreV1().Namespaces().Delete(ctx, s.ns(name), metav1.DeleteOptions{})
@@ -103,7 +102,8 @@ func (s *stage) strike(ctx context.Context) {
 
 func (s *stage) ns(name string) string { return s.prefix + "-" + name }
 
-// name is the real name of a pull secret: those of credentials are the stage's own.
+// name returns the real name of a pull secret: those of credentials are unique to the
+// stage.
 func (s *stage) name(name string) string {
 	if slices.Contains(model.Credentials, name) {
 		return s.prefix + "-" + name
@@ -111,7 +111,7 @@ func (s *stage) name(name string) string {
 	return name
 }
 
-// short is the name in the script.
+// short returns the name in the script.
 func (s *stage) short(name string) string { return strings.TrimPrefix(name, s.prefix+"-") }
 
 func (s *stage) names(list []string) []string {
@@ -138,13 +138,13 @@ func encode(value any) []byte {
 	return text
 }
 
-// dockerConfig is a credential for a registry.
+// dockerConfig returns a credential for a registry.
 func dockerConfig(registry, password string) []byte {
 	auth := base64.StdEncoding.EncodeToString([]byte("user:" + password))
 	return encode(map[string]any{"auths": map[string]any{registry: map[string]any{"auth": auth}}})
 }
 
-// password is what the credential of a docker config ends in.
+// password returns the password in a docker config.
 func password(config []byte) string {
 	var parsed struct {
 		Auths map[string]struct{ Auth string }
@@ -160,7 +160,7 @@ func password(config []byte) string {
 	return "empty"
 }
 
-// keepSource makes or replaces the source; the value "" is a broken one.
+// keepSource creates or replaces the source; the value "" makes it invalid.
 func (s *stage) keepSource(ctx context.Context, credential, value string) error {
 	secret := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: s.name(credential)},
@@ -178,7 +178,7 @@ func (s *stage) keepSource(ctx context.Context, credential, value string) error 
 	return err
 }
 
-// credential does an operation on a ClusterPullSecret.
+// credential performs an operation on a ClusterPullSecret.
 func (s *stage) credential(ctx context.Context, name, what string) error {
 	client := s.cps.PullsecretsV1alpha1().ClusterPullSecrets()
 	switch what {
@@ -187,10 +187,10 @@ func (s *stage) credential(ctx context.Context, name, what string) error {
 		object.Spec.SecretRef = v1alpha1.SecretReference{Namespace: pullsecrets.SourcesNamespace, Name: s.name(name)}
 		object.Spec.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{s.label(name): "on"}}
 		var last error
-		err := wait.PollUntilContextTimeout(ctx, glance, patience, true, func(ctx context.Context) (bool, error) {
+		err := wait.PollUntilContextTimeout(ctx, glance, timeout, true, func(ctx context.Context) (bool, error) {
 			_, last = client.Create(ctx, object, metav1.CreateOptions{FieldManager: editor})
 			if apierrors.IsAlreadyExists(last) {
-				return false, nil // The one before is not gone yet.
+				return false, nil // The previous one is still being deleted.
 			}
 			return last == nil, last
 		})
@@ -206,10 +206,10 @@ func (s *stage) credential(ctx context.Context, name, what string) error {
 	return err
 }
 
-// label is what a credential's selector asks for.
+// label returns the label that a credential's selector matches.
 func (s *stage) label(credential string) string { return "e2e.test/grant-" + s.name(credential) }
 
-// manifest is what the Service's user keeps.
+// manifest returns the user's manifest of the Service.
 func (s *stage) manifest(ns, name string) *unstructured.Unstructured {
 	service := s.world.Namespaces[ns].Services[name]
 	spec := map[string]any{"containers": []any{map[string]any{
@@ -219,7 +219,7 @@ func (s *stage) manifest(ns, name string) *unstructured.Unstructured {
 	if len(service.Own) > 0 {
 		spec["imagePullSecrets"] = refs(s.names(service.Own))
 	} else if service.Writer == "patch" {
-		spec["imagePullSecrets"] = nil // A merge patch that says nothing takes nothing away.
+		spec["imagePullSecrets"] = nil // A merge patch without the field would remove nothing.
 	}
 	object := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "serving.knative.dev/v1", "kind": "Service",

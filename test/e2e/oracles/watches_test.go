@@ -16,17 +16,17 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// A watchProxy stands between the controller and the API server, and holds back what
-// watches tell. All else passes: while watches are held, the controller acts by caches
-// that are stale. Events are then delivered late, or never: where the watches are
-// broken off, the controller lists anew and sees only what has become of it all.
+// watchProxy is a proxy between the controller and the API server that can hold back
+// watch events. Other requests pass, so the controller works with stale caches meanwhile.
+// Events are then delivered late, or never: if the watches are closed, the controller
+// lists again and sees only the final state.
 type watchProxy struct {
 	*proxy.Server
 
 	mu sync.Mutex
-	// held is closed when the watches go on, and nil while they do.
+	// held is closed when the watches resume, and nil while they are not held.
 	held chan struct{}
-	// broken is closed when the watches that are open are to be broken off.
+	// broken is closed when open watches are to be closed.
 	broken chan struct{}
 }
 
@@ -43,7 +43,7 @@ func newWatchProxy(t *testing.T, e *env.Env) *watchProxy {
 	return p
 }
 
-// hold lets watches tell nothing more.
+// hold holds back all watch events.
 func (p *watchProxy) hold() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -52,8 +52,7 @@ func (p *watchProxy) hold() {
 	}
 }
 
-// release lets them go on, with what they have kept, or, where they are dropped,
-// breaks them off without it.
+// release resumes the watches with the held events or, with drop, closes them without.
 func (p *watchProxy) release(drop bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -73,14 +72,14 @@ func (p *watchProxy) state() (held, broken chan struct{}) {
 	return p.held, p.broken
 }
 
-// A heldBody is what a watch tells.
+// heldBody is the response body of a watch.
 type heldBody struct {
 	io.ReadCloser
 	ctx   context.Context
 	proxy *watchProxy
 }
 
-// Read returns what was told, once it may be.
+// Read returns the events once they may be delivered.
 func (b *heldBody) Read(into []byte) (int, error) {
 	n, err := b.ReadCloser.Read(into)
 	held, broken := b.proxy.state()
@@ -95,7 +94,7 @@ func (b *heldBody) Read(into []byte) (int, error) {
 	case <-held:
 	}
 	select {
-	case <-broken: // Both, so what was kept is dropped.
+	case <-broken: // Both are closed, so held events are dropped.
 		return 0, io.ErrUnexpectedEOF
 	default:
 		return n, err

@@ -28,16 +28,16 @@ var (
 	serviceAccounts = schema.GroupVersionResource{Version: "v1", Resource: "serviceaccounts"}
 )
 
-// A write sends an object in the way of one kind of writer, and returns what the API
-// server made of it, or nil where the writer saw nothing to send.
+// write sends an object in the manner of one kind of writer. It returns the API server's
+// result, or nil if the writer had nothing to send.
 type write func(ctx context.Context, client dynamic.ResourceInterface, object *unstructured.Unstructured, dryRun []string) (*unstructured.Unstructured, error)
 
 // byWriter are the ways to send a whole object.
 var byWriter = map[string]write{"csa": clientSideApply, "ssa": serverSideApply, "put": replace, "patch": mergeWhole}
 
-// clientSideApply is "kubectl apply": a three-way merge of what was applied last, what
-// is applied now and what is there. The patch is that of custom resources, and of
-// ServiceAccounts and Secrets it is the same, since nothing in their lists here merges.
+// clientSideApply is "kubectl apply": a three-way merge of the last applied, the current
+// and the live object. The patch is that of custom resources; for ServiceAccounts and
+// Secrets it is equal, since none of their lists here merge.
 func clientSideApply(ctx context.Context, client dynamic.ResourceInterface, object *unstructured.Unstructured, dryRun []string) (*unstructured.Unstructured, error) {
 	const manager = "kubectl-client-side-apply"
 	modified := object.DeepCopy()
@@ -81,7 +81,7 @@ func serverSideApply(ctx context.Context, client dynamic.ResourceInterface, obje
 	return client.Apply(ctx, object.GetName(), object, metav1.ApplyOptions{FieldManager: "argocd-controller", Force: true, DryRun: dryRun})
 }
 
-// replace is "kubectl replace", or a create where there is nothing.
+// replace is "kubectl replace", or a create if the object does not exist.
 func replace(ctx context.Context, client dynamic.ResourceInterface, object *unstructured.Unstructured, dryRun []string) (*unstructured.Unstructured, error) {
 	var result *unstructured.Unstructured
 	return result, onConflict(func() error {
@@ -93,7 +93,7 @@ func replace(ctx context.Context, client dynamic.ResourceInterface, object *unst
 		if err != nil {
 			return err
 		}
-		// Knative allows no change of who made a Service and who changed it last.
+		// Knative rejects changes of the creator and the last modifier.
 		next := object.DeepCopy()
 		keep(live, next, "serving.knative.dev/creator", "serving.knative.dev/lastModifier")
 		next.SetResourceVersion(live.GetResourceVersion())
@@ -102,7 +102,7 @@ func replace(ctx context.Context, client dynamic.ResourceInterface, object *unst
 	})
 }
 
-// keep takes annotations over from the live object.
+// keep copies annotations from the live object.
 func keep(live, next *unstructured.Unstructured, keys ...string) {
 	annotations := next.GetAnnotations()
 	if annotations == nil {
@@ -116,7 +116,7 @@ func keep(live, next *unstructured.Unstructured, keys ...string) {
 	next.SetAnnotations(annotations)
 }
 
-// mergeWhole is a JSON merge patch of all that the writer knows.
+// mergeWhole is a JSON merge patch with all fields that the writer knows.
 func mergeWhole(ctx context.Context, client dynamic.ResourceInterface, object *unstructured.Unstructured, dryRun []string) (*unstructured.Unstructured, error) {
 	patch, err := json.Marshal(object)
 	if err != nil {
@@ -129,8 +129,8 @@ func mergeWhole(ctx context.Context, client dynamic.ResourceInterface, object *u
 	return result, err
 }
 
-// onConflict makes a change that reads and writes back, until nobody has written in
-// between: Knative's controller writes the status of a new Service again and again.
+// onConflict retries a read-modify-write on conflicts: Knative's controller keeps
+// updating the status of a new Service.
 func onConflict(change func() error) error {
 	return retry.RetryOnConflict(wait.Backoff{Steps: 40, Duration: 10 * time.Millisecond, Factor: 1.2, Jitter: 0.2, Cap: time.Second}, change)
 }

@@ -3,8 +3,8 @@
 
 package pairs
 
-// The fields of a Service that Knative accepts without feature flags, each with values
-// as JSON: what is common, what is a zero value or a default, and odd forms of the same.
+// Fields of a Service that Knative accepts without feature flags, each with values as
+// JSON: common values, zero values and defaults, and unusual forms of the same.
 var (
 	ofContainer = map[string][]string{
 		"image":                    {`"registry.example.com/app:v1"`, `"registry.example.com/app:v2"`, `"registry.example.com/app@sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"`},

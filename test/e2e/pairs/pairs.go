@@ -1,11 +1,11 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package pairs makes up Services and edits of them, to be sent to two namespaces:
-// one with pull secrets to be added and one without. What Knative alone makes of a
-// request in the second is what has to become of it in the first.
+// Package pairs generates Services and edits of them that are sent to two namespaces: one
+// with declared pull secrets and one without. The result in the second, by Knative alone,
+// is what the first must match.
 //
-// The package is pure. The package oracles beside it sends what is made up here.
+// The package is pure. Package oracles sends what it generates.
 package pairs
 
 import (
@@ -15,17 +15,17 @@ import (
 	"slices"
 )
 
-// A Case is one Service and what is done to it.
+// Case is a Service and its edits.
 type Case struct {
 	// Due is what becomes due between the first step and the others, see Dues.
 	Due   string `json:"due"`
 	Steps []Step `json:"steps"`
 }
 
-// Dues are what can become due without any change of a Service.
+// Dues are what can become due without a change of a Service.
 var Dues = []string{"nothing", "more", "less", "account"}
 
-// A Step is one request: the whole manifest as its writer has it by then.
+// Step is one request: the whole manifest in its writer's hands.
 type Step struct {
 	Writer   string         `json:"writer"`
 	User     string         `json:"user"`
@@ -36,7 +36,7 @@ type Step struct {
 // Writers are the ways to send a manifest.
 var Writers = []string{"csa", "ssa", "put", "patch", "json"}
 
-// Generate makes a case up.
+// Generate returns a random case.
 func Generate(random *rand.Rand, steps int) Case {
 	c := Case{Due: Dues[random.IntN(len(Dues))]}
 	manifest := service(random)
@@ -44,7 +44,7 @@ func Generate(random *rand.Rand, steps int) Case {
 	c.Steps = append(c.Steps, Step{Writer: main, User: "alice", Manifest: manifest})
 	for range steps {
 		manifest = clone(manifest)
-		if random.IntN(3) > 0 { // Else it is sent again as it is.
+		if random.IntN(3) > 0 { // Otherwise it is sent again unchanged.
 			for range 1 + random.IntN(2) {
 				edit(random, manifest)
 			}
@@ -62,11 +62,11 @@ func Generate(random *rand.Rand, steps int) Case {
 	return c
 }
 
-// clone copies JSON.
+// clone copies a JSON value.
 func clone[T any](value T) T {
 	text, err := json.Marshal(value)
 	if err != nil {
-		panic(err) // It was made of JSON.
+		panic(err) // The value came from JSON.
 	}
 	var copied T
 	if err := json.Unmarshal(text, &copied); err != nil {
@@ -75,7 +75,7 @@ func clone[T any](value T) T {
 	return copied
 }
 
-// service makes up a manifest: {metadata: {labels, annotations}, spec: ...}.
+// service returns a random manifest: {metadata: {labels, annotations}, spec: ...}.
 func service(random *rand.Rand) map[string]any {
 	container := map[string]any{"image": "registry.example.com/app:v1"}
 	spec := map[string]any{"containers": []any{container}}
@@ -94,8 +94,8 @@ func service(random *rand.Rand) map[string]any {
 	return manifest
 }
 
-// fit makes up for what Knative refuses most: volumes without mounts, mounts without
-// volumes, and containers without an image.
+// fit repairs what Knative would reject most often: volumes without mounts, mounts
+// without volumes, and containers without an image.
 func fit(manifest map[string]any) {
 	spec := at(at(at(manifest, "spec"), "template"), "spec")
 	containers, _ := spec["containers"].([]any)
@@ -125,7 +125,7 @@ func fit(manifest map[string]any) {
 	}
 }
 
-// edit changes a manifest somewhere.
+// edit changes a manifest at a random place.
 func edit(random *rand.Rand, manifest map[string]any) {
 	template := at(at(manifest, "spec"), "template")
 	spec := at(template, "spec")
@@ -159,7 +159,7 @@ func at(m map[string]any, key string) map[string]any {
 	return inner
 }
 
-// set gives one random field one of its values.
+// set sets a random field to one of its values.
 func set(random *rand.Rand, m map[string]any, fields map[string][]string) {
 	names := slices.Sorted(maps.Keys(fields))
 	name := names[random.IntN(len(names))]
@@ -171,7 +171,7 @@ func set(random *rand.Rand, m map[string]any, fields map[string][]string) {
 	m[name] = value
 }
 
-// A place is a key of an object or an index of a list, somewhere in a manifest.
+// place is a key of an object or an index of a list, anywhere in a manifest.
 type place struct {
 	in  any
 	key string
@@ -179,7 +179,7 @@ type place struct {
 	set func(any)
 }
 
-// places returns all within a value. The set of a list's place replaces the list.
+// places returns all places in a value. Setting a place of a list replaces the list.
 func places(value any, replace func(any)) (all []place) {
 	switch v := value.(type) {
 	case map[string]any:
@@ -205,7 +205,7 @@ func (p place) remove() {
 	p.set(slices.Concat(l[:p.at], l[p.at+1:]))
 }
 
-// remove takes a field or an item away, whichever it is.
+// remove removes a random field or item.
 func remove(random *rand.Rand, template map[string]any) {
 	if all := places(template, nil); len(all) > 0 {
 		all[random.IntN(len(all))].remove()
@@ -228,8 +228,8 @@ func rearrange(random *rand.Rand, template map[string]any) {
 	p.set(l)
 }
 
-// Shrink returns the smallest case, found by leaving steps out and fields out of all
-// manifests, that fails still.
+// Shrink drops steps, and fields from all manifests, as long as the case still fails, and
+// returns the smallest such case.
 func Shrink(c Case, fails func(Case) bool) Case {
 	for i := len(c.Steps) - 1; i > 0; i-- {
 		smaller := clone(c)

@@ -27,7 +27,7 @@ func text(c Case) string {
 	return string(text)
 }
 
-// A case shrinks to what makes it fail, and the original stays as it is.
+// A case shrinks to the part that fails, and the original stays unchanged.
 func TestShrink(t *testing.T) {
 	c := Generate(rand.New(rand.NewPCG(3, 0)), 6)
 	c.Steps[0].Manifest["spec"].(map[string]any)["odd"] = []any{"a", map[string]any{"b": "c"}}

@@ -1,9 +1,9 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package proxy stands between the controller and the API server, so that a test can
-// decide what becomes of what they say to each other. It has the rights of the controller,
-// so that a process needs no credential behind it.
+// Package proxy provides a proxy between the controller and the API server, with which a
+// test intercepts their requests. It has the rights of the controller, so a process
+// behind it needs no credential.
 package proxy
 
 import (
@@ -24,7 +24,7 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// Upstream is the API server as the controller sees it.
+// Upstream is the API server with the controller's rights.
 type Upstream struct {
 	transport http.RoundTripper
 	target    *url.URL
@@ -37,7 +37,7 @@ func New(t testing.TB, e *env.Env) *Upstream {
 	token, err := e.Kube.CoreV1().ServiceAccounts(pullsecrets.SystemNamespace).CreateToken(t.Context(), "controller",
 		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &lifetime}}, metav1.CreateOptions{})
 	if err != nil {
-		t.Fatal("Asking for the controller's token: ", err)
+		t.Fatal("request the controller's token: ", err)
 	}
 	config := rest.AnonymousClientConfig(e.Config)
 	config.BearerToken = token.Status.Token
@@ -57,9 +57,9 @@ func (u *Upstream) RoundTrip(r *http.Request) (*http.Response, error) {
 	return u.transport.RoundTrip(r)
 }
 
-// Passing passes requests on as they come. A response, which may be a watch, can be
-// modified where modify is not nil. A client whose request fails sees a broken connection,
-// and tries again.
+// Passing returns a handler that forwards requests. modify, unless it is nil, can change
+// a response, which may be a watch. A client whose request fails sees a broken connection
+// and retries.
 func (u *Upstream) Passing(modify func(*http.Response) error) http.Handler {
 	return &httputil.ReverseProxy{
 		Transport: u.transport, FlushInterval: -1,
@@ -69,10 +69,10 @@ func (u *Upstream) Passing(modify func(*http.Response) error) http.Handler {
 	}
 }
 
-// Server is a proxy that listens.
+// Server is a listening proxy.
 type Server struct {
 	*httptest.Server
-	// Kubeconfig is a file that names the proxy as the cluster.
+	// Kubeconfig is the path of a kubeconfig with the proxy as the cluster.
 	Kubeconfig string
 }
 

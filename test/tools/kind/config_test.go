@@ -1,8 +1,8 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package kind checks what kind is given by test/e2e-kind.sh with kind's own types, where
-// kind itself cannot run.
+// Package kind validates the configuration that test/e2e-kind.sh gives to kind with
+// kind's own types, because kind itself cannot run everywhere.
 package kind
 
 import (
@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/kind/pkg/apis/config/v1alpha4"
 )
 
-// kind says no more of a mistake in its configuration than when it creates a cluster.
+// kind reports mistakes in its configuration only when it creates a cluster.
 func TestClusterConfig(t *testing.T) {
 	content, err := os.ReadFile("../../kind/cluster.yaml")
 	if err != nil {
@@ -27,16 +27,16 @@ func TestClusterConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	if cluster.Kind != "Cluster" || cluster.APIVersion != "kind.x-k8s.io/v1alpha4" {
-		t.Errorf("It is a %s of %s, which this kind does not know", cluster.Kind, cluster.APIVersion)
+		t.Errorf("config is a %s of %s, which this kind does not support", cluster.Kind, cluster.APIVersion)
 	}
 	if !cluster.FeatureGates["KubeletEnsureSecretPulledImages"] || len(cluster.Nodes) != 1 {
-		t.Errorf("It has the feature gates %v and %d nodes", cluster.FeatureGates, len(cluster.Nodes))
+		t.Errorf("config has the feature gates %v and %d nodes", cluster.FeatureGates, len(cluster.Nodes))
 	}
 	for _, node := range cluster.Nodes {
 		for _, patch := range node.KubeadmConfigPatches {
 			var fields map[string]any
 			if err := yaml.Unmarshal([]byte(patch), &fields); err != nil || fields["kind"] != "KubeletConfiguration" {
-				t.Errorf("This patch is of no KubeletConfiguration (%v):\n%s", err, patch)
+				t.Errorf("patch is not a KubeletConfiguration (%v):\n%s", err, patch)
 			}
 		}
 	}

@@ -13,37 +13,36 @@ import (
 	"time"
 )
 
-// administrator may do everything.
+// administrator has all rights.
 const administrator = "admin"
 
-// publicPrefix is what everybody may read.
+// publicPrefix is the prefix of repositories that can be read anonymously.
 const publicPrefix = "public/"
 
-// maxKept is how many lines are kept for the administrator to ask for: many times
-// what a run of tests needs, and a few megabytes.
+// maxKept is the maximum number of lines kept for the administrator: many times the needs
+// of a test run, and a few megabytes.
 const maxKept = 20_000
 
-// A user may read the repositories with a prefix.
+// user is an account that may read the repositories with a prefix.
 type user struct {
 	Password     string `json:"password"`
 	Repositories string `json:"repositories"`
 }
 
-// A guard stands before a registry: it knows who may do what, and notes what
-// was asked.
+// guard is an authorizing proxy of a registry that logs requests.
 type guard struct {
 	registry http.Handler
 
 	mu    sync.Mutex
 	users map[string]user
 	log   *json.Encoder
-	kept  []line // the newest, in order
+	kept  []line // latest, in order
 }
 
-// A line of the log. Who failed to prove who they are is named all the same.
+// line is a line of the log. User is set even if authentication failed.
 type line struct {
 	Time       time.Time `json:"time"`
-	User       string    `json:"user"` // empty where none is named
+	User       string    `json:"user"` // empty for an anonymous request
 	Method     string    `json:"method"`
 	Repository string    `json:"repository"`
 	Path       string    `json:"path"`
@@ -67,7 +66,7 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	l := line{Time: time.Now(), User: name, Method: r.Method, Repository: repository, Path: r.URL.Path, Status: answer.status}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	_ = g.log.Encode(l) // There is nobody to tell.
+	_ = g.log.Encode(l) // Nothing to do about it.
 	if len(g.kept) == maxKept {
 		g.kept = g.kept[1:]
 	}
@@ -81,23 +80,23 @@ func (g *guard) serve(w http.ResponseWriter, r *http.Request, repository string)
 	open := reads && strings.HasPrefix(repository, publicPrefix)
 	switch {
 	case r.URL.Path == "/health":
-		// For whoever waits until this program serves.
+		// A health check.
 	case named && !proven, !named && !open:
 		w.Header().Set("WWW-Authenticate", `Basic realm="registry"`)
-		refuse(w, http.StatusUnauthorized, "UNAUTHORIZED")
+		reject(w, http.StatusUnauthorized, "UNAUTHORIZED")
 	case strings.HasPrefix(r.URL.Path, "/users/") && name == administrator:
 		g.changeUser(w, r, strings.TrimPrefix(r.URL.Path, "/users/"))
 	case strings.HasPrefix(r.URL.Path, "/requests/") && name == administrator:
-		g.tellRequests(w, strings.TrimPrefix(r.URL.Path, "/requests/"))
+		g.listRequests(w, strings.TrimPrefix(r.URL.Path, "/requests/"))
 	case name == administrator, open, reads && (repository == "" || strings.HasPrefix(repository, known.Repositories)):
 		g.registry.ServeHTTP(w, r)
 	default:
-		refuse(w, http.StatusForbidden, "DENIED")
+		reject(w, http.StatusForbidden, "DENIED")
 	}
 }
 
-// refuse answers as the registry protocol says.
-func refuse(w http.ResponseWriter, status int, code string) {
+// reject responds as the registry protocol requires.
+func reject(w http.ResponseWriter, status int, code string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(map[string]any{"errors": []any{map[string]any{"code": code, "message": http.StatusText(status)}}})
@@ -116,7 +115,7 @@ func (g *guard) changeUser(w http.ResponseWriter, r *http.Request, name string) 
 	switch r.Method {
 	case http.MethodPut:
 		var u user
-		// An empty password or prefix would be one that fits all.
+		// An empty password or prefix would match all.
 		if err := json.NewDecoder(r.Body).Decode(&u); err != nil || u.Password == "" || u.Repositories == "" || name == administrator {
 			http.Error(w, "want a user other than the administrator, with a password and repositories", http.StatusBadRequest)
 			return
@@ -129,8 +128,8 @@ func (g *guard) changeUser(w http.ResponseWriter, r *http.Request, name string) 
 	}
 }
 
-// tellRequests answers with the lines about a repository, the oldest first.
-func (g *guard) tellRequests(w http.ResponseWriter, repository string) {
+// listRequests returns the log lines of a repository, the oldest first.
+func (g *guard) listRequests(w http.ResponseWriter, repository string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	lines := []line{}
@@ -140,10 +139,10 @@ func (g *guard) tellRequests(w http.ResponseWriter, repository string) {
 		}
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(lines) // Whoever has asked is gone then.
+	_ = json.NewEncoder(w).Encode(lines) // The client is gone.
 }
 
-// repositoryOf finds the repository in a path such as /v2/team/app/blobs/sha256:...
+// repositoryOf returns the repository in a path such as /v2/team/app/blobs/sha256:...
 func repositoryOf(path string) string {
 	rest, found := strings.CutPrefix(path, "/v2/")
 	if !found {
@@ -157,7 +156,7 @@ func repositoryOf(path string) string {
 	return ""
 }
 
-// A recorder remembers the status of an answer.
+// recorder records the status of a response.
 type recorder struct {
 	http.ResponseWriter
 	status int

@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 )
 
-func TestWhoMayDoWhat(t *testing.T) {
+func TestAccessRights(t *testing.T) {
 	var log bytes.Buffer
 	store := registry.New(registry.WithBlobHandler(registry.NewDiskBlobHandler(t.TempDir())), registry.Logger(discard()))
 	for _, repository := range []string{"public/app", "team-a/app", "team-b/app"} {
@@ -35,44 +35,44 @@ func TestWhoMayDoWhat(t *testing.T) {
 		return answer.Code
 	}
 	if got := ask(http.MethodPut, "/users/robot", administrator, "master", `{"password":"secret","repositories":"team-a/"}`); got != http.StatusOK {
-		t.Fatalf("Making a user is answered with %d", got)
+		t.Fatalf("create a user: status %d", got)
 	}
 
 	for _, test := range []struct {
 		reason, method, path, user, password string
 		want                                 int
 	}{
-		{"clients learn here that they must log in", "GET", "/v2/", "", "", 401},
-		{"a user is somebody", "GET", "/v2/", "robot", "secret", 200},
-		{"public is for everybody", "HEAD", "/v2/public/app/manifests/1", "", "", 200},
-		{"but not with a wrong password", "HEAD", "/v2/public/app/manifests/1", "robot", "wrong", 401},
-		{"and only for reading", "PUT", "/v2/public/app/manifests/2", "", "", 401},
-		{"nobody reads what is private", "GET", "/v2/team-a/app/manifests/1", "", "", 401},
-		{"a user reads what is theirs", "GET", "/v2/team-a/app/manifests/1", "robot", "secret", 200},
-		{"with the right password", "GET", "/v2/team-a/app/manifests/1", "robot", "wrong", 401},
-		{"and nothing else", "GET", "/v2/team-b/app/manifests/1", "robot", "secret", 403},
-		{"and writes nothing", "PUT", "/v2/team-a/app/manifests/2", "robot", "secret", 403},
-		{"nor makes users", "PUT", "/users/other", "robot", "secret", 403},
-		{"nor is told what others do", "GET", "/requests/team-b/app", "robot", "secret", 404},
-		{"and nobody is told anything", "GET", "/requests/team-a/app", "", "", 401},
-		{"an unknown user is nobody", "GET", "/v2/team-a/app/manifests/1", "ghost", "", 401},
-		{"an empty prefix would be all", "PUT", "/users/other", administrator, "master", 400},
-		{"a user is taken away", "DELETE", "/users/robot", administrator, "master", 200},
-		{"and is nobody then", "GET", "/v2/team-a/app/manifests/1", "robot", "secret", 401},
+		{"clients are asked to log in", "GET", "/v2/", "", "", 401},
+		{"a user can log in", "GET", "/v2/", "robot", "secret", 200},
+		{"public images are readable anonymously", "HEAD", "/v2/public/app/manifests/1", "", "", 200},
+		{"not with a wrong password", "HEAD", "/v2/public/app/manifests/1", "robot", "wrong", 401},
+		{"public images are not writable anonymously", "PUT", "/v2/public/app/manifests/2", "", "", 401},
+		{"private images are not readable anonymously", "GET", "/v2/team-a/app/manifests/1", "", "", 401},
+		{"a user reads its own repositories", "GET", "/v2/team-a/app/manifests/1", "robot", "secret", 200},
+		{"a wrong password is rejected", "GET", "/v2/team-a/app/manifests/1", "robot", "wrong", 401},
+		{"a user reads no other repositories", "GET", "/v2/team-b/app/manifests/1", "robot", "secret", 403},
+		{"a user cannot write", "PUT", "/v2/team-a/app/manifests/2", "robot", "secret", 403},
+		{"a user cannot create users", "PUT", "/users/other", "robot", "secret", 403},
+		{"a user cannot list requests", "GET", "/requests/team-b/app", "robot", "secret", 404},
+		{"requests are not listed anonymously", "GET", "/requests/team-a/app", "", "", 401},
+		{"an unknown user is rejected", "GET", "/v2/team-a/app/manifests/1", "ghost", "", 401},
+		{"an empty prefix is rejected", "PUT", "/users/other", administrator, "master", 400},
+		{"a user is removed", "DELETE", "/users/robot", administrator, "master", 200},
+		{"a removed user is rejected", "GET", "/v2/team-a/app/manifests/1", "robot", "secret", 401},
 	} {
 		if got := ask(test.method, test.path, test.user, test.password, "{}"); got != test.want {
-			t.Errorf("%s: %s %s as %q is answered with %d, want %d", test.reason, test.method, test.path, test.user, got, test.want)
+			t.Errorf("%s: %s %s as %q returned %d, want %d", test.reason, test.method, test.path, test.user, got, test.want)
 		}
 	}
 
 	for _, password := range []string{"secret", "master", "wrong"} {
 		if strings.Contains(log.String(), password) {
-			t.Errorf("The log holds the password %q", password)
+			t.Errorf("log contains the password %q", password)
 		}
 	}
 	var first line
 	if err := json.NewDecoder(&log).Decode(&first); err != nil || first.User != administrator || first.Status != http.StatusOK {
-		t.Errorf("The log begins with %+v, %v", first, err)
+		t.Errorf("log begins with %+v, %v", first, err)
 	}
 }
 
@@ -89,7 +89,7 @@ func TestRequestsAreKeptByRepository(t *testing.T) {
 		answer := read("/requests/" + repository)
 		var lines []line
 		if err := json.NewDecoder(answer.Body).Decode(&lines); err != nil || answer.Code != http.StatusOK {
-			t.Fatalf("The requests about %s are answered with %d, %v", repository, answer.Code, err)
+			t.Fatalf("list requests for %s: %d, %v", repository, answer.Code, err)
 		}
 		paths := make([]string, 0, len(lines))
 		for _, l := range lines {
@@ -98,22 +98,22 @@ func TestRequestsAreKeptByRepository(t *testing.T) {
 		return paths
 	}
 	if got := kept("team-a/app"); len(got) != 0 {
-		t.Errorf("At first these are kept: %q", got)
+		t.Errorf("initially kept: %q", got)
 	}
 	want := []string{"/v2/team-a/app/manifests/1", "/v2/team-a/app/manifests/2"}
 	read(want[0])
 	read("/v2/team-b/app/manifests/1")
 	read(want[1])
 	if got := kept("team-a/app"); !slices.Equal(got, want) {
-		t.Errorf("These are kept: %q, want %q", got, want)
+		t.Errorf("kept: %q, want %q", got, want)
 	}
 	for range maxKept {
 		read("/v2/team-b/app/manifests/1")
 	}
 	if got := kept("team-a/app"); len(got) != 0 {
-		t.Errorf("After many others these are still kept: %q", got)
+		t.Errorf("still kept after many others: %q", got)
 	}
-	if got := len(kept("team-b/app")); got != maxKept-1 { // The last question is one of them.
+	if got := len(kept("team-b/app")); got != maxKept-1 { // The last list request is one of them.
 		t.Errorf("%d are kept, want %d", got, maxKept-1)
 	}
 }

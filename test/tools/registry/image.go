@@ -23,17 +23,17 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// nonRoot is the user of all images. It is a number because the kubelet cannot
-// tell from a name whether it is root.
+// nonRoot is the user of all images, as a number because the kubelet cannot tell from a
+// name whether it is root.
 const nonRoot = "65532:65532"
 
-// imageTag is the only tag of the images that are there from the start.
+// imageTag is the tag of the initial images.
 const imageTag = "1"
 
 func discard() *log.Logger { return log.New(io.Discard, "", 0) }
 
-// put makes an image of a program and puts it into the registry, which nobody
-// else reaches yet.
+// put builds an image of a program and stores it in the registry, which is not reachable
+// yet.
 func put(store http.Handler, repository, program string) error {
 	image, err := imageOf(program)
 	if err != nil {
@@ -48,7 +48,7 @@ func put(store http.Handler, repository, program string) error {
 	return remote.Write(tag, image)
 }
 
-// imageOf makes an image of nothing but the program, or an empty base.
+// imageOf returns an image with only the program, or an empty base image.
 func imageOf(program string) (v1.Image, error) {
 	config, err := empty.Image.ConfigFile()
 	if err != nil {

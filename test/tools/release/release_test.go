@@ -1,12 +1,12 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package release tests that the installation can be built and published:
-// "ko resolve -f config/" against a registry of its own, on loopback, which
-// also holds a base image. It needs no network.
+// Package release tests that the installation can be built and published: it runs "ko
+// resolve -f config/" against its own registry on loopback, which also has a base image.
+// It needs no network.
 //
-// It lives in the module of the tools, because ko and its libraries are no
-// business of the product's go.mod.
+// It is in the tools module, because ko and its libraries do not belong in the main
+// go.mod.
 package release
 
 import (
@@ -37,8 +37,8 @@ import (
 const (
 	root       = "../../.."
 	importPath = "ko://pullsecrets.dev/"
-	// nonRoot is the user of the base image. It is a number because the
-	// kubelet cannot tell from a name whether it is root.
+	// nonRoot is the user of the base image, as a number because the kubelet cannot tell
+	// from a name whether it is root.
 	nonRoot = "65532:65532"
 )
 
@@ -52,8 +52,7 @@ func TestKoResolve(t *testing.T) {
 		"KO_DEFAULTBASEIMAGE="+base,
 	), buildKo(t), "resolve", "--base-import-paths", "--platform", "linux/"+runtime.GOARCH, "-f", "config/")
 
-	// ko puts each image's digest where the import path was, and changes
-	// nothing else.
+	// ko replaces each import path by an image digest and changes nothing else.
 	want := objects(t, readConfig(t))
 	got := objects(t, resolved)
 	if len(got) != len(want) {
@@ -67,19 +66,20 @@ func TestKoResolve(t *testing.T) {
 		t.Error("ko changed more than the images (-config, +resolved):", diff)
 	}
 	if len(images) == 0 {
-		t.Fatal("There is no image in config/, so there is nothing to run")
+		t.Fatal("config/ has no image")
 	}
 	for program, image := range images {
 		t.Run(program, func(t *testing.T) {
 			if !strings.HasPrefix(image, repo+"/") || !strings.Contains(image, "@sha256:") {
-				t.Fatalf("Image %q is not one of %s by digest", image, repo)
+				t.Fatalf("image %q is not in %s by digest", image, repo)
 			}
 			checkImage(t, program, image)
 		})
 	}
 }
 
-// TestRelease makes a release as "make release" does, and looks at what users get.
+// TestRelease creates a release as "make release" does and checks the files that users
+// get.
 func TestRelease(t *testing.T) {
 	host := serveRegistry(t)
 	out := filepath.Join(t.TempDir(), "release")
@@ -93,17 +93,17 @@ func TestRelease(t *testing.T) {
 	images := map[string]string{}
 	want, got := objects(t, readConfig(t)), objects(t, manifest)
 	if len(got) != len(want) {
-		t.Fatalf("release.yaml holds %d objects, config/ %d", len(got), len(want))
+		t.Fatalf("release.yaml has %d objects, config/ has %d", len(got), len(want))
 	}
 	for i := range want {
 		want[i] = putVersion(putImages(want[i], got[i], images), version)
 	}
-	// Beside the images and the version it is config/ to the letter.
+	// It equals config/ except for images and version.
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error("The release is another installation than config/ (-config, +release):", diff)
+		t.Error("release differs from config/ (-config, +release):", diff)
 	}
 	if len(images) != 2 {
-		t.Fatalf("The release names the images %v, want those of controller and webhook", images)
+		t.Fatalf("release has the images %v, want those of controller and webhook", images)
 	}
 	for program, image := range images {
 		checkPlatforms(t, image)
@@ -117,11 +117,11 @@ func TestRelease(t *testing.T) {
 	}
 	boms := unpack(t, filepath.Join(out, "sbom.tar.gz"))
 	if len(boms) < len(images) {
-		t.Errorf("There are %d SBOMs, want one for each image at least", len(boms))
+		t.Errorf("found %d SBOMs, want at least one for each image", len(boms))
 	}
 	for file, content := range boms {
 		if !bytes.Contains(content, []byte(`"spdxVersion"`)) {
-			t.Errorf("%s is no SPDX document", file)
+			t.Errorf("%s is not an SPDX document", file)
 		}
 	}
 	files := []string{"images.txt", "release.yaml", "sbom.tar.gz"}
@@ -129,7 +129,7 @@ func TestRelease(t *testing.T) {
 	published(t, append(files, "sha256sums.txt")...)
 }
 
-// checkSums checks the files of a release as whoever has downloaded them does.
+// checkSums verifies the files of a release as users do after a download.
 func checkSums(t *testing.T, folder string, files ...string) {
 	t.Helper()
 	const sums = "sha256sums.txt"
@@ -144,11 +144,11 @@ func checkSums(t *testing.T, folder string, files ...string) {
 		want.WriteString(file + ": OK\n")
 	}
 	if diff := cmp.Diff(want.String(), string(out)); diff != "" {
-		t.Errorf("The sums are those of other files (-want, +got): %s", diff)
+		t.Errorf("checksummed files (-want, +got): %s", diff)
 	}
 }
 
-// published checks that the workflow publishes these files and no others.
+// published checks that the workflow publishes exactly these files.
 func published(t *testing.T, files ...string) {
 	t.Helper()
 	workflow, err := os.ReadFile(root + "/.github/workflows/release.yaml")
@@ -156,7 +156,7 @@ func published(t *testing.T, files ...string) {
 		t.Fatal(err)
 	}
 	if line := " " + strings.Join(files, " ") + "\n"; !bytes.Contains(workflow, []byte(line)) {
-		t.Errorf("The release workflow has no line that publishes%s", line)
+		t.Errorf("release workflow has no line that publishes%s", line)
 	}
 }
 
@@ -189,20 +189,20 @@ func unpack(t *testing.T, archive string) map[string][]byte {
 	}
 }
 
-// A release that nobody has thought about is refused before anything is built.
-func TestReleaseWantsAVersion(t *testing.T) {
+// A release without a valid version is rejected before anything is built.
+func TestReleaseRequiresAVersion(t *testing.T) {
 	for _, env := range []string{"VERSION=", "VERSION=1.2.3", "VERSION=latest", "VERSION=v1.2.3;x", "KO_DOCKER_REPO="} {
 		cmd := exec.CommandContext(t.Context(), "bash", "hack/release.sh")
 		cmd.Dir, cmd.Env = root, append(os.Environ(), "VERSION=v1.2.3", "KO_DOCKER_REPO=registry.example.com/x", "OUT="+t.TempDir(), env)
 		out, err := cmd.CombinedOutput()
 		if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != 2 || !bytes.Contains(out, []byte("make release")) {
-			t.Errorf("With %s: %v, want it to exit with 2 and to say how it is called:\n%s", env, err, out)
+			t.Errorf("with %s: %v, want exit status 2 and the usage:\n%s", env, err, out)
 		}
 	}
 }
 
-// putVersion replaces the version in the labels of manifests, of which every object, and
-// the Pods that it makes, must have one.
+// putVersion replaces the version in the labels of manifests, which every object and Pod
+// template must have.
 func putVersion(manifest any, version string) any {
 	switch manifest := manifest.(type) {
 	case map[string]any:
@@ -221,7 +221,7 @@ func putVersion(manifest any, version string) any {
 	return manifest
 }
 
-// checkPlatforms checks that an image runs on both kinds of nodes.
+// checkPlatforms checks that an image supports both platforms.
 func checkPlatforms(t *testing.T, image string) {
 	t.Helper()
 	ref, err := name.NewDigest(image)
@@ -230,7 +230,7 @@ func checkPlatforms(t *testing.T, image string) {
 	}
 	index, err := remote.Index(ref, remote.WithContext(t.Context()))
 	if err != nil {
-		t.Fatalf("%s is not for several platforms: %v", image, err)
+		t.Fatalf("%s is not a multi-platform image: %v", image, err)
 	}
 	manifest, err := index.IndexManifest()
 	if err != nil {
@@ -242,11 +242,11 @@ func checkPlatforms(t *testing.T, image string) {
 	}
 	slices.Sort(platforms)
 	if diff := cmp.Diff([]string{"linux/amd64", "linux/arm64"}, platforms); diff != "" {
-		t.Errorf("%s is for other platforms (-want, +got): %s", image, diff)
+		t.Errorf("platforms of %s (-want, +got): %s", image, diff)
 	}
 }
 
-// checkImage pulls an image as a node would, and looks into it.
+// checkImage pulls an image as a node would and checks its content.
 func checkImage(t *testing.T, program, image string) {
 	t.Helper()
 	ref, err := name.NewDigest(image)
@@ -255,25 +255,25 @@ func checkImage(t *testing.T, program, image string) {
 	}
 	img, err := remote.Image(ref, remote.WithContext(t.Context()))
 	if err != nil {
-		t.Fatalf("The image that the manifests name cannot be pulled: %v", err)
+		t.Fatalf("pull the image of the manifests: %v", err)
 	}
 	cfg, err := img.ConfigFile()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if cfg.Config.User != nonRoot {
-		t.Errorf("The image runs as user %q, want %q: the Deployment demands a user that is not root", cfg.Config.User, nonRoot)
+		t.Errorf("image runs as user %q, want %q: the Deployment requires a non-root user", cfg.Config.User, nonRoot)
 	}
 	entrypoint := strings.Join(cfg.Config.Entrypoint, " ")
 	if want := "/ko-app/" + filepath.Base(program); entrypoint != want {
-		t.Fatalf("The image starts %q, want %q", entrypoint, want)
+		t.Fatalf("image has entrypoint %q, want %q", entrypoint, want)
 	}
 	if !holds(t, img, entrypoint) {
-		t.Errorf("The image does not hold %s, which it starts", entrypoint)
+		t.Errorf("image lacks its entrypoint %s", entrypoint)
 	}
 }
 
-// holds looks for an executable file in the layers of an image.
+// holds reports whether the layers of an image contain an executable file.
 func holds(t *testing.T, img v1.Image, file string) bool {
 	t.Helper()
 	content := mutate.Extract(img)
@@ -293,8 +293,8 @@ func holds(t *testing.T, img v1.Image, file string) bool {
 	}
 }
 
-// putImages replaces each import path in the manifests by what ko made of it,
-// so that the two can be compared as a whole, and notes it.
+// putImages replaces each import path in the manifests by the resolved image, so that
+// both can be compared, and records it.
 func putImages(manifest, resolved any, images map[string]string) any {
 	switch manifest := manifest.(type) {
 	case map[string]any:
@@ -316,8 +316,7 @@ func putImages(manifest, resolved any, images map[string]string) any {
 	return manifest
 }
 
-// serveRegistry returns the address of an empty registry that lives as long as
-// the test.
+// serveRegistry starts an empty registry until the test ends and returns its address.
 func serveRegistry(t *testing.T) string {
 	t.Helper()
 	server := httptest.NewServer(registry.New())
@@ -325,8 +324,8 @@ func serveRegistry(t *testing.T) string {
 	return strings.TrimPrefix(server.URL, "http://")
 }
 
-// pushBase makes a base image for both platforms: no files, and a user that is not
-// root.
+// pushBase pushes a base image for both platforms, without files and with a non-root
+// user.
 func pushBase(t *testing.T, host string) string {
 	t.Helper()
 	var base v1.ImageIndex = empty.Index
@@ -361,12 +360,12 @@ func buildKo(t *testing.T) string {
 	ko := filepath.Join(t.TempDir(), "ko")
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", ko, "github.com/google/ko")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("Building ko: %v\n%s", err, out)
+		t.Fatalf("build ko: %v\n%s", err, out)
 	}
 	return ko
 }
 
-// run runs a program at the root of the project and returns what it printed.
+// run runs a program at the root of the repository and returns its output.
 func run(t *testing.T, env []string, program string, args ...string) []byte {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -378,7 +377,7 @@ func run(t *testing.T, env []string, program string, args ...string) []byte {
 	return stdout.Bytes()
 }
 
-// readConfig joins the manifests in the order of their names, as ko does.
+// readConfig concatenates the manifests in the order of their names, as ko does.
 func readConfig(t *testing.T) []byte {
 	t.Helper()
 	files, err := filepath.Glob(root + "/config/*.yaml")

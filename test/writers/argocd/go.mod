@@ -127,8 +127,7 @@ replace (
 	k8s.io/streaming => k8s.io/streaming v0.36.3
 )
 
-// The versions that test/controlplane has, so that all of Kubernetes in here is compiled
-// there already.
+// The versions of test/controlplane, so that these packages are compiled only once.
 replace (
 	github.com/Azure/go-ansiterm => github.com/Azure/go-ansiterm v0.0.0-20230124172434-306776ec8161
 	github.com/chai2010/gettext-go => github.com/chai2010/gettext-go v1.0.2

@@ -12,10 +12,10 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 )
 
-// list is the path of a Service's pull secrets, which ignoreDifferences names.
+// list is the path of a Service's pull secrets, as in ignoreDifferences.
 var list = []string{"spec", "template", "spec", "imagePullSecrets"}
 
-// ignored stands for ignoreDifferences with jsonPointers or jqPathExpressions.
+// ignored implements ignoreDifferences with jsonPointers or jqPathExpressions.
 type ignored struct{}
 
 // Normalize removes the pull secrets.
@@ -24,8 +24,8 @@ func (ignored) Normalize(object *unstructured.Unstructured) error {
 	return nil
 }
 
-// keepIgnored stands for RespectIgnoreDifferences=true: what is synced has the pull
-// secrets that are in the cluster.
+// keepIgnored implements RespectIgnoreDifferences=true: the synced object keeps the pull
+// secrets of the live one.
 func keepIgnored(live, target *unstructured.Unstructured) *unstructured.Unstructured {
 	target = target.DeepCopy()
 	unstructured.RemoveNestedField(target.Object, list...)
@@ -37,9 +37,8 @@ func keepIgnored(live, target *unstructured.Unstructured) *unstructured.Unstruct
 	return target
 }
 
-// dropTrusted stands for managedFieldsManagers: as in Argo CD, only a field that both
-// sides have, with other values, is left out of the comparison, and not one that is in
-// the cluster alone.
+// dropTrusted implements managedFieldsManagers: as in Argo CD, only a field that both
+// sides have with different values is ignored, and not one that only the live object has.
 func dropTrusted(live, target *unstructured.Unstructured, managers []string, parser *managedfields.GvkParser) (theirs, ours *unstructured.Unstructured, err error) {
 	if len(managers) == 0 {
 		return live, target, nil

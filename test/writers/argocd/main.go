@@ -1,12 +1,12 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Command argocd-app syncs the object on its standard input as Argo CD does, or compares
-// it with what is in the cluster, by Argo CD's own engine.
+// Command argocd-app syncs the object on its standard input with Argo CD's own engine, or
+// compares it with the live object.
 //
-// A comparison prints a line for each way of comparing that Argo CD can be set to: its
-// name, and Synced or OutOfSync. What an Application's ignoreDifferences does is in Argo CD
-// itself and not in its engine, so the package has its own for that.
+// A comparison prints one line for each comparison mode of Argo CD: its name, and Synced
+// or OutOfSync. ignoreDifferences is implemented in Argo CD and not in its engine, so
+// this package has its own implementation.
 package main
 
 import (
@@ -32,10 +32,10 @@ import (
 const manager = "argocd-controller"
 
 func main() {
-	kubeconfig := flag.String("kubeconfig", "", "file that names the cluster")
-	sync := flag.Bool("sync", false, "sync the object in place of comparing it")
+	kubeconfig := flag.String("kubeconfig", "", "path of the kubeconfig")
+	sync := flag.Bool("sync", false, "sync the object instead of comparing it")
 	serverSide := flag.Bool("server-side", false, "sync with ServerSideApply=true")
-	respect := flag.Bool("respect", false, "sync with RespectIgnoreDifferences=true, where the pull secrets are ignored")
+	respect := flag.Bool("respect", false, "sync with RespectIgnoreDifferences=true, ignoring the pull secrets")
 	flag.Parse()
 	rest.SetDefaultWarningHandler(rest.NoWarnings{})
 	if err := run(context.Background(), *kubeconfig, *sync, *serverSide, *respect); err != nil {
@@ -66,7 +66,7 @@ func run(ctx context.Context, kubeconfig string, sync, serverSide, respect bool)
 	return a.compare(ctx)
 }
 
-// An app is an Application of one object.
+// app is an Application with one object.
 type app struct {
 	kubectl kube.KubectlCmd
 	config  *rest.Config
@@ -99,7 +99,7 @@ func (a app) sync(ctx context.Context, serverSide, respect bool) error {
 	return err
 }
 
-// A comparison is a way in which Argo CD can compare.
+// comparison is a comparison mode of Argo CD.
 type comparison struct {
 	name    string
 	options []diff.Option
@@ -107,7 +107,7 @@ type comparison struct {
 	trusted []string
 }
 
-// compare prints what each comparison finds.
+// compare prints the result of each comparison mode.
 func (a app) compare(ctx context.Context) error {
 	applier, end, err := kube.ManageServerSideDiffDryRuns(a.config, a.schema, tracing.NopTracer{}, logr.Discard(), nil)
 	if err != nil {

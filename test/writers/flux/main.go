@@ -1,10 +1,9 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Command flux-apply applies the objects on its standard input as Flux's
-// kustomize-controller does: by Flux's own engine, which looks for drift in a dry
-// run first, and writes only if it finds some. For each object it prints what it
-// did: created, configured or unchanged.
+// Command flux-apply applies the objects on its standard input with Flux's own engine, as
+// its kustomize-controller does: it detects drift in a dry run and writes only if there
+// is some. For each object it prints the result: created, configured or unchanged.
 package main
 
 import (
@@ -23,7 +22,7 @@ import (
 var owner = ssa.Owner{Field: "kustomize-controller", Group: "kustomize.toolkit.fluxcd.io"}
 
 func main() {
-	kubeconfig := flag.String("kubeconfig", "", "file that names the cluster")
+	kubeconfig := flag.String("kubeconfig", "", "path of the kubeconfig")
 	flag.Parse()
 	if err := apply(context.Background(), *kubeconfig); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -1,11 +1,11 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// The cluster command runs a local cluster, see package env:
+// Command cluster runs a local cluster, see package env:
 //
-//	cluster up      builds what is missing, starts it, returns when it is ready
-//	cluster check   says what this machine lacks for it, above all with a node
-//	cluster status  tells which processes run
+//	cluster up      builds and starts it, and returns when it is ready
+//	cluster check   reports what this machine lacks for it, with a node or without
+//	cluster status  lists its processes
 //	cluster down    ends it
 //	cluster serve   is the supervisor that "up" starts
 //	cluster enclave is the first process of a node, which the supervisor starts
@@ -71,7 +71,7 @@ func run(ctx context.Context, args []string) error {
 	case "enclave":
 		return env.Enclose(*dir)
 	}
-	return fmt.Errorf("%q is no command of this program", args[0])
+	return fmt.Errorf("%q is not a command", args[0])
 }
 
 func explain(dir string, node bool) error {
@@ -85,7 +85,7 @@ func explain(dir string, node bool) error {
 Logs are in %s.
 `, filepath.Join(dir, "kubeconfig"), filepath.Join(dir, "logs"))
 	if node {
-		fmt.Printf("To install the product again, \"up\", or by hand:\n  . %s\n  ko apply -f config/\n", filepath.Join(dir, "ko.env"))
+		fmt.Printf("To install config/ again, run \"up\", or by hand:\n  . %s\n  ko apply -f config/\n", filepath.Join(dir, "ko.env"))
 	}
 	return nil
 }
@@ -110,13 +110,13 @@ func status(ctx context.Context, options env.Options) error {
 	return table.Flush()
 }
 
-// untilClosed returns a context that ends with the input: when whoever holds
-// its other end closes it or dies.
+// untilClosed returns a context that is cancelled when the input is closed, also by a
+// crash of its writer.
 func untilClosed(ctx context.Context, input io.Reader) context.Context {
 	ctx, end := context.WithCancelCause(ctx)
 	go func() {
 		_, _ = io.Copy(io.Discard, input)
-		end(errors.New("whoever started the cluster is gone"))
+		end(errors.New("the program that started the cluster has exited"))
 	}()
 	return ctx
 }

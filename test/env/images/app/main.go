@@ -1,10 +1,9 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// The app command is the one program of all images that tests run. It answers
-// every request on the port that Knative names, or on none where there is no
-// name: that is what Pods call "pause", and what a sidecar is. With an argument it
-// ends at once, as an init container has to.
+// Command app is the program of all test images. It serves every request on the port in
+// $PORT. Without a port it serves none, as a pause container or a sidecar. With an
+// argument it exits immediately, as an init container must.
 package main
 
 import (
@@ -37,6 +36,6 @@ func main() {
 	context.AfterFunc(ctx, func() { server.Close() })
 	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1) //nolint:gocritic // Nothing is left to stop.
+		os.Exit(1) //nolint:gocritic // Nothing to clean up.
 	}
 }

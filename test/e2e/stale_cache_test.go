@@ -18,19 +18,19 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// A lapse is the end of a grant at the latest moment at which it can be overlooked.
+// lapse is the end of a grant at the last moment at which the controller can miss it.
 type lapse struct {
 	*platform
 	n   *tenant
 	end func(context.Context, *lapse) error
-	// answered has the code of the answer to the first request for the copy.
+	// answered has the status of the first request for the copy.
 	answered chan int
 }
 
-// The controller goes by caches, which may be a moment old. What ends between its
-// decision to make a copy and the request for it leaves a copy that nothing grants.
-// None survives, and none is made where the Namespace itself is going.
-func TestCopyOfAStaleViewDoesNotSurvive(t *testing.T) {
+// The controller reads caches, which may be stale. A grant that ends between the decision
+// to create a copy and its request leaves a copy without a grant. No such copy survives,
+// and none is created in a Namespace that is being deleted.
+func TestCopyFromStaleCacheDoesNotSurvive(t *testing.T) {
 	env.Get(t).Need(t, env.ProcessControl)
 	controller := newFaultyController(t)
 	var lapses []*lapse
@@ -55,25 +55,26 @@ func TestCopyOfAStaleViewDoesNotSurvive(t *testing.T) {
 		lapses = append(lapses, l)
 	}
 	going := lapses[len(lapses)-1]
-	controller.start(func(w write) fault { meet(lapses, w); return none }, func(w write) { meet(lapses, w) })
+	controller.start(func(w write) fault { endGrants(lapses, w); return none }, func(w write) { endGrants(lapses, w) })
 	for _, l := range lapses {
 		eventually(t, func(context.Context) error {
 			select {
 			case code := <-l.answered:
-				if refused := code != http.StatusCreated; refused != (l == going) {
-					t.Errorf("In Namespace %s the copy was answered by %d", l.n.ns, code)
+				if rejected := code != http.StatusCreated; rejected != (l == going) {
+					t.Errorf("request for the copy in Namespace %s got status %d", l.n.ns, code)
 				}
 				return nil
 			default:
-				return fmt.Errorf("no copy was tried in Namespace %s", l.n.ns)
+				return fmt.Errorf("no copy was attempted in Namespace %s", l.n.ns)
 			}
 		})
 		l.n.waitForNoCopy(l.name)
 	}
 }
 
-// meet ends a grant before the first request for its copy, and notes its answer.
-func meet(lapses []*lapse, w write) {
+// endGrants ends a grant before the first request for its copy, and records the status of
+// that request.
+func endGrants(lapses []*lapse, w write) {
 	for _, l := range lapses {
 		if w.method != http.MethodPost || w.path != fmt.Sprintf("/api/v1/namespaces/%s/secrets", l.n.ns) {
 			continue
@@ -83,7 +84,7 @@ func meet(lapses []*lapse, w write) {
 			l.answered <- w.code
 		case l.end != nil:
 			if err := l.end(l.t.Context(), l); err != nil {
-				l.t.Error("Ending the grant: ", err)
+				l.t.Error("end the grant: ", err)
 			}
 			l.end = nil
 		}

@@ -11,15 +11,15 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// koScheme marks an image that ko builds from a Go package. The product's
-// Deployments name their packages so, and need no second list here.
+// koScheme marks an image that ko builds from a Go package. The Deployments in config/
+// name their packages with it, so no second list is needed.
 const koScheme = "ko://"
 
-// productPrefix makes names of program files from names of Deployments.
-const productPrefix = "pullsecrets-"
+// projectPrefix turns names of Deployments into names of binaries.
+const projectPrefix = "pullsecrets-"
 
-// newProduct reads the product's installation from config/.
-func newProduct(repo string, ports portBook) (*installation, error) {
+// newProject reads the installation in config/.
+func newProject(repo string, ports portBook) (*installation, error) {
 	manifests, err := readManifests(filepath.Join(repo, "config"))
 	if err != nil {
 		return nil, err
@@ -27,12 +27,12 @@ func newProduct(repo string, ports portBook) (*installation, error) {
 	if err := setConfigMapData(manifests, "config-leader-election", quickLeases); err != nil {
 		return nil, err
 	}
-	in := &installation{programPrefix: productPrefix}
+	in := &installation{programPrefix: projectPrefix}
 	return in, in.divide(manifests, ports)
 }
 
-// productPrograms lists the programs that the Deployments of config/ run.
-func productPrograms(repo string) ([]program, error) {
+// projectPrograms lists the programs that the Deployments of config/ run.
+func projectPrograms(repo string) ([]program, error) {
 	manifests, err := readManifests(filepath.Join(repo, "config"))
 	if err != nil {
 		return nil, err
@@ -50,10 +50,10 @@ func productPrograms(repo string) ([]program, error) {
 			image, _, _ := unstructured.NestedString(c.(map[string]any), "image")
 			pkg, found := strings.CutPrefix(image, koScheme)
 			if !found {
-				return nil, fmt.Errorf("Deployment %s: image %q is no Go package for ko", object.GetName(), image)
+				return nil, fmt.Errorf("Deployment %s: image %q is not a Go package for ko", object.GetName(), image)
 			}
 			programs = append(programs, program{
-				name: productPrefix + object.GetName(), module: ".", pkg: pkg, title: "the product's " + object.GetName(), loopback: true,
+				name: projectPrefix + object.GetName(), module: ".", pkg: pkg, title: "the project's " + object.GetName(), loopback: true,
 			})
 		}
 	}

@@ -17,12 +17,12 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
-// ownManifest is the manifest of a team's own Secret with the name of a copy.
+// ownManifest returns the manifest of a team's own Secret with the name of a copy.
 func ownManifest(name string, labels map[string]string) []byte {
 	secret := pullSecret(name, "registry.team.example.com", "of-the-team")
 	metadata := map[string]any{"name": name}
 	if labels != nil {
-		metadata["labels"] = labels // A null would delete those that are there.
+		metadata["labels"] = labels // A null would delete the existing ones.
 	}
 	return encode(map[string]any{
 		"apiVersion": "v1", "kind": "Secret", "metadata": metadata,
@@ -30,7 +30,7 @@ func ownManifest(name string, labels map[string]string) []byte {
 	})
 }
 
-// copyLabels are the labels of a copy.
+// copyLabels returns the labels of a copy.
 func (p *platform) copyLabels() map[string]string {
 	return map[string]string{pullsecrets.ManagedByLabel: pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel: p.name}
 }
@@ -42,17 +42,17 @@ func (p *platform) waitForOwn(n *tenant) *corev1.Secret {
 	eventually(p.t, func(context.Context) error {
 		own = n.copyOf(p.name)
 		if own == nil || !hasPassword(own, "of-the-team") || own.Labels[pullsecrets.ManagedByLabel] != "" || own.Annotations[pullsecrets.SourceResourceVersionAnnotation] != "" {
-			return fmt.Errorf("the team's Secret is not let go yet")
+			return fmt.Errorf("the team's Secret is not released yet")
 		}
 		return nil
 	})
 	return own
 }
 
-// Who keeps the data of a copy in a manifest takes it over: the team's data serves, as if
-// it had come before the copy, and the conflict is shown. When the Secret goes, the copy
-// comes back.
-func TestManifestTakesACopyOver(t *testing.T) {
+// A team that applies a manifest with the data of a copy takes it over: the team's data
+// serves, as if the Secret had existed before the copy, and the conflict is reported.
+// When the Secret is deleted, the copy is created again.
+func TestManifestTakesOverCopy(t *testing.T) {
 	t.Parallel()
 	for tool, flags := range map[string][]string{
 		"client-side apply": {"apply", "-f", "-"},
@@ -71,14 +71,14 @@ func TestManifestTakesACopyOver(t *testing.T) {
 			p.rotate("two")
 			p.waitForConflict(n, own, 0)
 			p.rotate("one")
-			p.makeWay(n)
+			p.replaceOwnByCopy(n)
 		})
 	}
 }
 
-// The same manifests give the same result in whatever order they arrive: a file with the
-// Namespace, the team's own Secret and a Service, applied until it is accepted.
-func TestOneFileWithAnOwnSecret(t *testing.T) {
+// The same manifests give the same result in any order: a file with the Namespace, the
+// team's own Secret and a Service, applied until it is accepted.
+func TestFileWithOwnSecretIsIndependentOfOrder(t *testing.T) {
 	t.Parallel()
 	for i := range 5 {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
@@ -90,7 +90,8 @@ func TestOneFileWithAnOwnSecret(t *testing.T) {
 			service := manifests(t, n.Env, "by-digest.yaml")[0].Object
 			file := encode(map[string]any{"apiVersion": "v1", "kind": "List", "items": []any{json.RawMessage(ownManifest(p.name, nil)), service}})
 			eventually(t, func(context.Context) error {
-				// Where the copy comes between kubectl's GET and POST, the name is taken.
+				// If the copy is created between kubectl's GET and POST, the name is
+				// taken.
 				if output, err := alice.try(file, "kubectl", "apply", "-f", "-"); err != nil {
 					return fmt.Errorf("kubectl apply: %w: %s", err, output)
 				}
@@ -103,9 +104,9 @@ func TestOneFileWithAnOwnSecret(t *testing.T) {
 	}
 }
 
-// A manifest of labels alone keeps no data, and an edit is kept in no manifest: the copy
-// stays ours. A manifest that has both of our labels asks for a copy.
-func TestWhatTakesNoCopyOver(t *testing.T) {
+// A manifest with labels only does not own the data, and a manual edit has no manifest:
+// the copy stays managed. A manifest with both of our labels asks for a copy.
+func TestLabelsAndEditsDoNotTakeOverCopy(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
 	n := newTenant(t, optedIn(p.name), p.granted())
@@ -122,8 +123,8 @@ func TestWhatTakesNoCopyOver(t *testing.T) {
 	p.waitForStatus("1/1", selects(1))
 }
 
-// Labels on a Secret that never was a copy ask for its adoption, though a manifest has its
-// data. What the manifest is applied to later is the team's again.
+// Our labels on a Secret that never was a copy request its adoption, even if a manifest
+// owns its data. A later apply of the manifest returns it to the team.
 func TestAdoptedByLabelAndTakenBack(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
@@ -139,8 +140,8 @@ func TestAdoptedByLabelAndTakenBack(t *testing.T) {
 	p.waitForConflict(n, p.waitForOwn(n), 0)
 }
 
-// A Secret that a server-side apply left behind stays adopted, also where it holds what the
-// copy holds: who applied it owns data that an update writes again.
+// A Secret from a server-side apply stays adopted, even if it has the same data as the
+// copy and the applier still owns that data.
 func TestAdoptedWithTheSameDataStays(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
@@ -161,9 +162,9 @@ func TestAdoptedWithTheSameDataStays(t *testing.T) {
 	p.waitForStatus("2/2", selects(2))
 }
 
-// A labelled Secret that somebody keeps making where nothing grants it goes at once each
-// time, and after three rounds the Namespace says so.
-func TestPropagatedSecretIsToldOf(t *testing.T) {
+// A labelled Secret without a grant that is recreated again and again is deleted each
+// time, and after three rounds an Event on the Namespace reports it.
+func TestRecreatedSecretIsReported(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
 	n := newTenant(t)

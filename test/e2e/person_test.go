@@ -17,14 +17,14 @@ import (
 	"pullsecrets.dev/test/env"
 )
 
-// A person works in the tenant's namespace, by the programs that people use.
+// person is a user of the tenant's namespace who uses command-line tools.
 type person struct {
 	*tenant
 	name       string
 	kubeconfig string
 }
 
-// person returns somebody who may do everything.
+// person returns a user with all rights.
 func (n *tenant) person(name string) *person {
 	n.t.Helper()
 	config, err := clientcmd.LoadFromFile(n.Kubeconfig)
@@ -45,7 +45,7 @@ func (n *tenant) person(name string) *person {
 	return p
 }
 
-// client returns the cluster as the person sees it.
+// client returns a client of the cluster for this user.
 func (p *person) client() *env.Env {
 	p.t.Helper()
 	e, err := p.As(p.name, "system:masters")
@@ -55,8 +55,7 @@ func (p *person) client() *env.Env {
 	return e
 }
 
-// run runs a program of [env.Tool] as the person, with an input, and returns what it
-// prints.
+// run runs a program of [env.Tool] as the user with this input, and returns its output.
 func (p *person) run(input []byte, tool string, args ...string) string {
 	p.t.Helper()
 	output, err := p.try(input, tool, args...)
@@ -69,7 +68,7 @@ func (p *person) run(input []byte, tool string, args ...string) string {
 func (p *person) try(input []byte, tool string, args ...string) (string, error) {
 	p.t.Helper()
 	cmd := exec.CommandContext(p.t.Context(), env.Tool(p.t, tool), args...)
-	// A home of its own keeps out what the real one configures. "kubectl diff" runs
+	// A separate home directory keeps out the real configuration. "kubectl diff" needs
 	// diff.
 	cmd.Env = []string{"KUBECONFIG=" + p.kubeconfig, "HOME=" + filepath.Dir(p.kubeconfig), "PATH=" + os.Getenv("PATH")}
 	cmd.Stdin = bytes.NewReader(input)
