@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/test/e2e/model"
@@ -195,11 +196,30 @@ func (s *stage) account(ctx context.Context, ns, name string, own []string) erro
 		"apiVersion": "v1", "kind": "ServiceAccount",
 		"metadata": map[string]any{"name": name, "namespace": s.ns(ns)},
 	}}
-	if len(own) > 0 {
+	lost, err := s.ownershipLost(ctx, client, name)
+	if err != nil {
+		return err
+	}
+	if len(own) > 0 || lost {
 		object.Object["imagePullSecrets"] = refs(s.names(own))
 	}
-	_, err := byWriter[map[string]string{"builder": "csa", "runner": "ssa"}[name]](ctx, client, object, nil)
+	_, err = byWriter[map[string]string{"builder": "csa", "runner": "ssa"}[name]](ctx, client, object, nil)
 	return err
+}
+
+// ownershipLost reports whether runner's list is not owned by an apply. Then server-side
+// apply keeps a list that the manifest leaves out, so the user applies an empty one.
+func (s *stage) ownershipLost(ctx context.Context, client dynamic.ResourceInterface, name string) (bool, error) {
+	live, err := client.Get(ctx, name, metav1.GetOptions{})
+	if name != "runner" || apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return !slices.ContainsFunc(live.GetManagedFields(), func(e metav1.ManagedFieldsEntry) bool {
+		return e.Manager == applyManager && e.Operation == metav1.ManagedFieldsOperationApply && strings.Contains(string(e.FieldsV1.Raw), `"f:imagePullSecrets"`)
+	}), nil
 }
 
 func (s *stage) editAccount(ctx context.Context, ns string, own []string) error {

@@ -76,9 +76,12 @@ func clientSideApply(ctx context.Context, client dynamic.ResourceInterface, obje
 	})
 }
 
+// applyManager is the field manager of serverSideApply.
+const applyManager = "argocd-controller"
+
 // serverSideApply is "kubectl apply --server-side --force-conflicts".
 func serverSideApply(ctx context.Context, client dynamic.ResourceInterface, object *unstructured.Unstructured, dryRun []string) (*unstructured.Unstructured, error) {
-	return client.Apply(ctx, object.GetName(), object, metav1.ApplyOptions{FieldManager: "argocd-controller", Force: true, DryRun: dryRun})
+	return client.Apply(ctx, object.GetName(), object, metav1.ApplyOptions{FieldManager: applyManager, Force: true, DryRun: dryRun})
 }
 
 // replace is "kubectl replace", or a create if the object does not exist.
