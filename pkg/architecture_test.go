@@ -131,7 +131,7 @@ var layers = []layer{{
 	why:     "it is the contract in other words, so it shares none with the code",
 }, {
 	pattern: "test/e2e/pairs",
-	why:     "it makes requests up, and knows nothing of what becomes of them",
+	why:     "it makes requests up, and knows nothing of what happens to them",
 }, {
 	pattern: "test/e2e/...",
 	may:     []string{"test/env", "test/fleet", "test/pages", "test/e2e/...", "pkg/apis/...", "pkg/client/clientset/..."},
@@ -169,7 +169,7 @@ var core = []string{"pkg/apis/...", "pkg/annotation", "pkg/dockerconfig", "pkg/g
 
 const (
 	pure     = "the rules are pure, so that admission, reconcilers and tests can never disagree about them"
-	blackBox = "it looks at the product from outside, as its users do, so that it runs against any cluster"
+	blackBox = "it tests the programs from outside, as its users do, so that it runs against any cluster"
 )
 
 // testOnly are further packages that the tests of any package may import.
@@ -238,7 +238,7 @@ var dependencies = map[string]string{
 	"k8s.io/apiextensions-apiserver":                              "tests check the CRD",
 	"k8s.io/apimachinery":                                         "object metadata, labels, the rules for names",
 	"k8s.io/client-go":                                            "talks to the API server",
-	"knative.dev/networking":                                      "the local cluster of the tests answers in the place of an ingress",
+	"knative.dev/networking":                                      "the local cluster of the tests answers in place of an ingress",
 	"knative.dev/pkg":                                             "the framework of controllers, webhooks and their configuration",
 	"knative.dev/serving":                                         "the Services that this is about",
 	"sigs.k8s.io/yaml":                                            "tests read manifests",
@@ -334,7 +334,7 @@ func TestArchitectureIsDocumented(t *testing.T) {
 		delete(documented, l.pattern)
 	}
 	for pattern := range documented {
-		t.Errorf("ARCHITECTURE.md tells of %s, which is no layer", pattern)
+		t.Errorf("ARCHITECTURE.md has a row for %s, which is not a layer", pattern)
 	}
 }
 

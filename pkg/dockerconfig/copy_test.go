@@ -66,7 +66,7 @@ func TestHub(t *testing.T) {
 		{"nor a wildcard with a path", m{"docker.io": "a", "*.docker.io/acme": "b"}, nil},
 		{"a wildcard that does not", m{"docker.io": "a", "*.example.io": "b", "*.io": "c"}, m{hub: "a"}},
 		{"a wildcard does not name the Hub", m{"*.io": "a"}, nil},
-		{"nor does this one", m{"docker.*": "a"}, nil},
+		{"another key that does not match", m{"docker.*": "a"}, nil},
 		{"a port is another registry", m{"docker.io:443": "a"}, nil},
 		{"so is another host", m{"registry-1.docker.io": "a", "hub.docker.com": "b"}, nil},
 		{"no Hub at all", m{"ghcr.io": "a"}, nil},

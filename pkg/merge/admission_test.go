@@ -38,7 +38,7 @@ func TestAdmitUpdate(t *testing.T) {
 		want           string
 	}{
 		{
-			reason: "nothing changed: what was dropped is put back, and nothing that is due comes with it",
+			reason: "nothing changed: what was dropped is restored, and nothing that is due comes with it",
 			old:    "n=namespace", requested: "", oldTemplate: plain, newTemplate: plain, declared: declaresMore, verdict: Restore,
 		},
 		{
@@ -86,7 +86,7 @@ func TestAdmitUpdate(t *testing.T) {
 			verdict: Renew, want: "n=namespace more=namespace",
 		},
 		{
-			reason: "the second call after something was put back: what Knative noted is another change, of the traffic",
+			reason: "the second call after something was restored: what Knative noted is another change, of the traffic",
 			old:    "n=namespace", requested: "n=namespace", oldTemplate: plain, newTemplate: plain, noted: true, declared: declaresMore, verdict: Restore,
 		},
 		{

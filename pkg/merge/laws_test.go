@@ -125,7 +125,7 @@ func laws(t *testing.T, what string, old, requested Current, got Result) {
 	}
 	for _, e := range got.Taken {
 		if !old.ours(e.Name) || slices.Contains(got.List, e.Name) {
-			fail("only what the ledger names may be taken away")
+			fail("only what the ledger names may be removed")
 		}
 	}
 	for name := range got.Ledger {
@@ -169,7 +169,7 @@ func FuzzReconcile(f *testing.F) {
 		}
 		for _, e := range got.Taken {
 			if e.Origin != FromService && !e.Origin.isServiceAccount() {
-				t.Errorf("took away %v, which its owner did not ask for", e)
+				t.Errorf("removed %v, which its owner did not ask for", e)
 			}
 		}
 		again := Reconcile(answered(c, got), d, ready)
@@ -193,7 +193,7 @@ func FuzzReconcile(f *testing.F) {
 		}
 		for _, e := range Reconcile(c, d.Without(later), ready).Taken {
 			if !slices.Contains(got.Taken, e) && !slices.Contains(d.Account.Secrets, e.Name) && !e.Origin.isServiceAccount() {
-				t.Errorf("without %v, %v was taken away as well:\n%+v %+v %t\n%+v", later, e, c, d, ready, got)
+				t.Errorf("without %v, %v was removed as well:\n%+v %+v %t\n%+v", later, e, c, d, ready, got)
 			}
 		}
 		for _, e := range Reconcile(c, d.Without(later), ready).Added {
@@ -316,7 +316,7 @@ func FuzzForServiceAccount(f *testing.F) {
 		requested := s.current()
 		first := AdmitServiceAccount(c, requested, namespace, always)
 		if len(first.Taken) > 0 {
-			t.Errorf("admission took away %v", first.Taken)
+			t.Errorf("admission removed %v", first.Taken)
 		}
 		second := AdmitServiceAccount(c, answered(requested, first), namespace, always)
 		if diff := cmp.Diff(first.List, second.List); diff != "" {

@@ -116,7 +116,7 @@ func TestReconcile(t *testing.T) {
 			want: "c=clusterpullsecret/c", nothing: true,
 		},
 		{
-			reason: "what the Service no longer declares is taken away", current: "mine s=service n=namespace", ready: true,
+			reason: "what the Service no longer declares is removed", current: "mine s=service n=namespace", ready: true,
 			declared: Declared{Namespace: list("n")}, want: "mine n=namespace", taken: "s=service",
 		},
 		{
@@ -418,7 +418,7 @@ func TestLedgerIsRebuilt(t *testing.T) {
 		}
 	}
 	if got := Restored(lost, n); got["x"] != FromClusterPullSecret("c") {
-		t.Errorf("The list is put back with the ledger %v, which lacks what is managed", got)
+		t.Errorf("The list is restored with the ledger %v, which lacks what is managed", got)
 	}
 }
 
@@ -441,8 +441,8 @@ func TestSecondCallKnowsLess(t *testing.T) {
 		{"it alone can find out anything", "", "mine", Declared{Hold: true}, both, "mine x=namespace y=clusterpullsecret/c"},
 		{"it knows another origin", "", "mine", Declared{Always: []Grant{{"c", "x"}}}, stale, "mine x=namespace"},
 		{"it does not know the ServiceAccount's", "", "", carries, Declared{}, "x=namespace sa=serviceaccount/default"},
-		{"what the first took away stays away", "mine old=namespace", "mine old", both, stale, "mine x=namespace y=clusterpullsecret/c"},
-		{"what the first took away and it declares comes back as ours", "mine old=namespace", "mine old", Declared{}, Declared{Namespace: list("old")}, "mine old=namespace"},
+		{"what the first removed stays away", "mine old=namespace", "mine old", both, stale, "mine x=namespace y=clusterpullsecret/c"},
+		{"what the first removed and it declares comes back as ours", "mine old=namespace", "mine old", Declared{}, Declared{Namespace: list("old")}, "mine old=namespace"},
 	} {
 		t.Run(test.reason, func(t *testing.T) {
 			// What the request holds before the first call is its writer's.

@@ -92,7 +92,7 @@ func TestClaimedOfServiceAccount(t *testing.T) {
 	// An apply that admission was not asked about.
 	got := CurrentOfServiceAccount(list("own x"), Ledger{"x": FromNamespace, "n": FromNamespace}, []metav1.ManagedFieldsEntry{argo}, nil)
 	if !got.Claimed.Equal(sets.New("own", "x")) {
-		t.Errorf("%v are claimed although admission would have put back what the list lacks", got.Claimed)
+		t.Errorf("%v are claimed although admission would have restored what the list lacks", got.Claimed)
 	}
 }
 

@@ -13,14 +13,14 @@ import (
 	"pullsecrets.dev/pkg/merge"
 )
 
-// decision is what becomes of a request. The zero value leaves it as it is.
+// decision is the outcome for a request. The zero value leaves the object unchanged.
 type decision struct {
 	// object is the requested object to change, or nil to leave it.
 	object *object
 	// list and ledger are what the object is to have.
 	list   []any
 	ledger string
-	// note puts back Knative's note of who changed the Service, where that is due.
+	// note restores Knative's note of who changed the Service, where that is due.
 	note []operation
 	// result is how list and ledger differ from what was there.
 	result   merge.Result
@@ -28,8 +28,8 @@ type decision struct {
 	warnings []string
 }
 
-// respond renders the decision. Every request is allowed, and a patch that the API server
-// might reject is left out as a whole.
+// respond renders the decision as a response. Every request is allowed. A patch that the
+// API server might reject is left out as a whole.
 func (d decision) respond(ctx context.Context, request *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
 	response := &admissionv1.AdmissionResponse{Allowed: true, Warnings: d.warnings}
 	if d.object == nil {
@@ -46,14 +46,15 @@ func (d decision) respond(ctx context.Context, request *admissionv1.AdmissionReq
 		patchType := admissionv1.PatchTypeJSONPatch
 		response.Patch, response.PatchType = patch, &patchType
 	}
-	// Each call says what it leaves in the object, as against the old one, even where it
-	// changes nothing. The API server keeps what the first call said, and all say the same.
+	// Each call records what it leaves in the object, compared with the old one, even where
+	// it changes nothing. The API server keeps the record of the first call, and all calls
+	// of a request agree.
 	response.AuditAnnotations = d.audit
 	return response
 }
 
-// auditAgainst says in the API server's audit log what was added and taken away, as
-// against the old object, which is nil for a new one.
+// auditAgainst returns what the API server's audit log records as added and removed,
+// compared with the old object, which is nil for a new one.
 func auditAgainst(old *object, result merge.Result) map[string]string {
 	var before []string
 	if old != nil {
@@ -68,7 +69,7 @@ func auditAgainst(old *object, result merge.Result) map[string]string {
 	return audit(result)
 }
 
-// audit says in the API server's audit log what was added and taken away.
+// audit returns what the API server's audit log records as added and removed.
 func audit(result merge.Result) map[string]string {
 	annotations := make(map[string]string)
 	for key, list := range map[string][]merge.Entry{"added": result.Added, "taken": result.Taken} {

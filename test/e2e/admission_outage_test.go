@@ -390,7 +390,7 @@ func TestInvalidSettingsAreRejected(t *testing.T) {
 		want             []string
 	}{
 		{settingsName, backfill, "sometimes", []string{"backfill", `"sometimes"`, "is not one of safe, all, report and disabled"}},
-		{settingsName, backfillPerMinute, "-1", []string{"backfill-per-minute", `"-1"`, "want 0 (no limit) or more"}},
+		{settingsName, backfillPerMinute, "-1", []string{"backfill-per-minute", `"-1"`, "expected 0 (no limit) or more"}},
 		{settingsName, excludedNamespaces, "team-[", []string{"excluded-namespaces", `"team-["`, "is not a valid glob"}},
 		{settingsName, "source-namespaces", pullsecrets.SystemNamespace, []string{"source-namespaces", "must not contain sources"}},
 		{settingsName, "_example", "backfill: all", []string{"_example"}},

@@ -20,32 +20,32 @@ import (
 
 func named(name string) types.NamespacedName { return types.NamespacedName{Namespace: ns, Name: name} }
 
-// line runs a backfill in a bubble of virtual time and notes who was woken when.
+// line runs a backfill in a bubble of virtual time and notes who was enqueued when.
 type line struct {
 	*backfill
 	start time.Time
 
 	lock  sync.Mutex
-	woken []string
+	enqueued []string
 }
 
 func (l *line) note(turn string) {
 	l.lock.Lock()
 	defer l.lock.Unlock()
-	l.woken = append(l.woken, turn)
+	l.enqueued = append(l.enqueued, turn)
 }
 
 func (l *line) turns() []string {
 	l.lock.Lock()
 	defer l.lock.Unlock()
-	return slices.Clone(l.woken)
+	return slices.Clone(l.enqueued)
 }
 
 func newLine(ctx context.Context) *line {
 	l := &line{start: time.Now()}
 	l.backfill = newBackfill(&memory.Memory{}, func(key types.NamespacedName) {
 		l.note(fmt.Sprintf("%s@%v", key.Name, time.Since(l.start)))
-		// A woken Service is written at once, as the reconciler would.
+		// A enqueued Service is written at once, as the reconciler would.
 		go l.done(key, true)
 	})
 	go l.run(ctx)
@@ -78,7 +78,7 @@ func TestBackfillSpacesOut(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if want := []string{"not-ready@10s", "a@20s", "b@30s", "c@40s"}; !slices.Equal(l.turns(), want) {
-			t.Errorf("woken: %v, want %v", l.turns(), want)
+			t.Errorf("enqueued: %v, want %v", l.turns(), want)
 		}
 	})
 }
@@ -111,7 +111,7 @@ func TestBackfillLeavesTheLine(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if want := []string{"stays@1s", "changed@2s"}; !slices.Equal(l.turns(), want) {
-			t.Errorf("woken: %v, want %v", l.turns(), want)
+			t.Errorf("enqueued: %v, want %v", l.turns(), want)
 		}
 	})
 }
@@ -127,7 +127,7 @@ func TestBackfillFollowsTheSetting(t *testing.T) {
 		}
 		synctest.Wait()
 		if want := []string{"a@1s", "b@1s"}; !slices.Equal(l.turns(), want) {
-			t.Errorf("woken: %v, want %v", l.turns(), want)
+			t.Errorf("enqueued: %v, want %v", l.turns(), want)
 		}
 	})
 }
@@ -288,7 +288,7 @@ func TestBackfillForgets(t *testing.T) {
 }
 
 // TestBackfillForgetsThose has another replica take over some Services of the line:
-// the others are woken all the same, for they are in no queue.
+// the others are enqueued all the same, for they are in no queue.
 func TestBackfillForgetsThose(t *testing.T) {
 	inBubble(t, func(t *testing.T, l *line) {
 		for _, name := range []string{"first", "lost", "kept", "lost-urgent", "kept-urgent"} {
@@ -298,7 +298,7 @@ func TestBackfillForgetsThose(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if want := []string{"kept-urgent@1s", "kept@2s"}; !slices.Equal(l.turns(), want) {
-			t.Errorf("woken: %v, want %v", l.turns(), want)
+			t.Errorf("enqueued: %v, want %v", l.turns(), want)
 		}
 	})
 }

@@ -37,10 +37,10 @@ import (
 	. "pullsecrets.dev/pkg/reconciler/testing"
 )
 
-// TestWakes checks who is enqueued by what.
-func TestWakes(t *testing.T) { synctest.Test(t, testWakes) }
+// TestEnqueues checks who is enqueued by what.
+func TestEnqueues(t *testing.T) { synctest.Test(t, testEnqueues) }
 
-func testWakes(t *testing.T) {
+func testEnqueues(t *testing.T) {
 	ctx, cancel, informers := knativetesting.SetupFakeContextWithCancel(t, func(ctx context.Context) context.Context {
 		return filteredfactory.WithSelectors(ctx, grant.Copies)
 	})
@@ -74,20 +74,20 @@ func testWakes(t *testing.T) {
 	}
 	defer func() { impl.WorkQueue().ShutDown(); cancel(); wait() }()
 
-	woken := func(what string, want ...string) {
+	enqueued := func(what string, want ...string) {
 		t.Helper()
 		got := drain(impl)
 		for _, key := range want {
 			if !got[key] {
-				t.Errorf("%s: %s was not woken; woken: %v", what, key, got)
+				t.Errorf("%s: %s was not enqueued; enqueued: %v", what, key, got)
 			}
 			delete(got, key)
 		}
 		if len(got) > 0 {
-			t.Errorf("%s: woken for nothing: %v", what, got)
+			t.Errorf("%s: enqueued for nothing: %v", what, got)
 		}
 	}
-	woken("the start", "team/app", "team/built", "team/victim", "other/app", "third/app", "third/auto")
+	enqueued("the start", "team/app", "team/built", "team/victim", "other/app", "third/app", "third/auto")
 
 	team = team.DeepCopy()
 	team.Annotations["example.com/other"] = "x"
@@ -95,14 +95,14 @@ func testWakes(t *testing.T) {
 		_, err := kube.CoreV1().Namespaces().Update(ctx, team, metav1.UpdateOptions{})
 		return err
 	})
-	woken("a Namespace with another annotation of somebody else's")
+	enqueued("a Namespace with another annotation of somebody else's")
 	team = team.DeepCopy()
 	team.Annotations["pullsecrets.dev/secrets"] = "n,n2"
 	update(t, func() error {
 		_, err := kube.CoreV1().Namespaces().Update(ctx, team, metav1.UpdateOptions{})
 		return err
 	})
-	woken("a Namespace that declares something else", "team/app", "team/built", "team/victim")
+	enqueued("a Namespace that declares something else", "team/app", "team/built", "team/victim")
 	changeNamespace := func(what string, edit func(*corev1.Namespace), want ...string) {
 		t.Helper()
 		team = team.DeepCopy()
@@ -111,7 +111,7 @@ func testWakes(t *testing.T) {
 			_, err := kube.CoreV1().Namespaces().Update(ctx, team, metav1.UpdateOptions{})
 			return err
 		})
-		woken(what, want...)
+		enqueued(what, want...)
 	}
 	changeNamespace("a Namespace that declares the same in other words", WithNamespaceAnnotation("pullsecrets.dev/secrets", " n, n2,n,"))
 	changeNamespace("a Namespace with another list of ServiceAccounts", WithNamespaceAnnotation("pullsecrets.dev/service-accounts", "*"))
@@ -128,7 +128,7 @@ func testWakes(t *testing.T) {
 		_, err := kube.CoreV1().ServiceAccounts(ns).Update(ctx, account, metav1.UpdateOptions{})
 		return err
 	})
-	woken("a ServiceAccount with another list", "team/built")
+	enqueued("a ServiceAccount with another list", "team/built")
 
 	healed := victim.DeepCopy()
 	WithConfigurationsReady(corev1.ConditionTrue)(healed)
@@ -136,29 +136,29 @@ func testWakes(t *testing.T) {
 		_, err := serving.ServingV1().Services(ns).Update(ctx, healed, metav1.UpdateOptions{})
 		return err
 	})
-	woken("a failed Revision that has come up", "team/app", "team/built", "team/victim")
+	enqueued("a failed Revision that has come up", "team/app", "team/built", "team/victim")
 	changeNamespace("another write of who declares, where nothing is paused", declaredAt(time.Unix(2e9+1, 0)))
 
 	update(t, func() error {
 		_, err := serving.ServingV1().Services("automatic").Create(ctx, Service("automatic", "app"), metav1.CreateOptions{})
 		return err
 	})
-	woken("a new Service", "automatic/app")
+	enqueued("a new Service", "automatic/app")
 	settings.OnConfigChanged(&corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{Name: knative.Deployment}, Data: map[string]string{"queue-sidecar-image": "ghcr.io/acme/queue"},
 	})
-	woken("other settings of images", "third/auto", "automatic/app")
+	enqueued("other settings of images", "third/auto", "automatic/app")
 
 	update(t, func() error { return serving.ServingV1().Services(ns).Delete(ctx, "app", metav1.DeleteOptions{}) })
-	woken("a deletion", "team/app")
+	enqueued("a deletion", "team/app")
 
 	update(t, func() error {
 		_, err := serving.ServingV1().Services(ns).Update(ctx, victim, metav1.UpdateOptions{})
 		return err
 	})
-	woken("a Service whose Revision fails", "team/victim")
+	enqueued("a Service whose Revision fails", "team/victim")
 	update(t, func() error { return serving.ServingV1().Services(ns).Delete(ctx, "victim", metav1.DeleteOptions{}) })
-	woken("the deletion of what a namespace is paused for", "team/built", "team/victim")
+	enqueued("the deletion of what a namespace is paused for", "team/built", "team/victim")
 
 	cps := ClusterPullSecret("ghcr", func(cps *v1alpha1.ClusterPullSecret) {
 		cps.Spec.NamespaceSelector.MatchLabels = map[string]string{"team": "a"}
@@ -171,13 +171,13 @@ func testWakes(t *testing.T) {
 			_, err := grants.Update(ctx, cps, metav1.UpdateOptions{})
 			return err
 		})
-		woken(what, want...)
+		enqueued(what, want...)
 	}
 	update(t, func() error {
 		_, err := grants.Create(ctx, cps, metav1.CreateOptions{})
 		return err
 	})
-	woken("a ClusterPullSecret that selects a namespace", "team/built")
+	enqueued("a ClusterPullSecret that selects a namespace", "team/built")
 	change("other counts", func(cps *v1alpha1.ClusterPullSecret) { cps.Status.Namespaces = &v1alpha1.NamespaceCounts{Synced: 1} })
 	change("other registries", func(cps *v1alpha1.ClusterPullSecret) { cps.Status.Registries = []string{"ghcr.io"} }, "team/built")
 	change("another selector", func(cps *v1alpha1.ClusterPullSecret) { cps.Spec.NamespaceSelector.MatchLabels["team"] = "b" }, "team/built", "other/app")
@@ -192,12 +192,12 @@ func testWakes(t *testing.T) {
 		_, err := kube.CoreV1().Secrets("other").Create(ctx, copied, metav1.CreateOptions{})
 		return err
 	})
-	woken("a copy that has come", "other/app")
+	enqueued("a copy that has come", "other/app")
 	update(t, func() error { return kube.CoreV1().Secrets("other").Delete(ctx, "ghcr", metav1.DeleteOptions{}) })
-	woken("a copy that is gone", "other/app")
+	enqueued("a copy that is gone", "other/app")
 
 	update(t, func() error { return grants.Delete(ctx, "ghcr", metav1.DeleteOptions{}) })
-	woken("a ClusterPullSecret that is gone", "other/app")
+	enqueued("a ClusterPullSecret that is gone", "other/app")
 }
 
 // declaredAt notes when somebody who owns an annotation of ours wrote the Namespace.

@@ -47,7 +47,7 @@ func TestSharedReadsAreNeverOlderThanTheQuestion(t *testing.T) {
 			t.Errorf("%d reads for %d questions, want far fewer", got, callers*times)
 		}
 		if len(shared.next) > 0 {
-			t.Errorf("%d keys are left when nobody asks any more", len(shared.next))
+			t.Errorf("%d keys are left when nobody asks any longer", len(shared.next))
 		}
 	})
 }
@@ -67,7 +67,7 @@ func TestSharedReadsKeepObjectsApart(t *testing.T) {
 	}
 }
 
-// TestSharedReadsLetGo checks that a caller who does not want to wait any more
+// TestSharedReadsLetGo checks that a caller who does not want to wait any longer
 // does not end the read for the others.
 func TestSharedReadsLetGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -113,7 +113,7 @@ func TestGrants(t *testing.T) {
 			Key:  key, Ctx: all, WantErr: true,
 			Objects:       []runtime.Object{Service(ns, "app"), Namespace(ns), ClusterPullSecret("ghcr", inServices)},
 			OtherTestData: map[string]any{"secrets": fakeSecrets{ns + "/ghcr": ""}},
-			WantEvents:    []string{"Warning InternalError failed to read the copies [ghcr] in namespace team: the API server is away"},
+			WantEvents:    []string{"Warning InternalError failed to read the copies [ghcr] in namespace team: the API server is unavailable"},
 		},
 		{
 			Name:    "always: a Service with a tag that is Ready waits as ever",
@@ -278,7 +278,7 @@ func TestGrants(t *testing.T) {
 			OtherTestData: there("ghcr"), WantPatches: declared, WantEvents: []string{addedDeclared},
 		},
 		{
-			Name:    "a declared name that is granted no more is told of a Service that is Ready too",
+			Name:    "a declared name that is no longer granted is reported on a Ready Service too",
 			WantErr: true, // It is looked at again.
 			Key:     key, Ctx: all,
 			Objects: []runtime.Object{
@@ -316,8 +316,8 @@ func TestGrants(t *testing.T) {
 	}.Test(t, factory())
 }
 
-// A Service that waits for a copy stands in nobody's way, and goes on when the copy
-// has come, or a Secret of the user's in its place, which nothing tells of.
+// A Service that waits for a copy does not delay others. It continues when the copy exists,
+// or a Secret of the user's under that name, which is no event.
 func TestWaitingForACopy(t *testing.T) {
 	secrets, other := fakeSecrets{}, types.NamespacedName{Namespace: ns, Name: "other"}
 	var r *Reconciler

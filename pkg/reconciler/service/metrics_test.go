@@ -24,7 +24,7 @@ func TestMissed(t *testing.T) {
 		{"declared for an existing Service", []ServiceOption{WithOwnersWrite(early)}, []NamespaceOption{WithNamespaceWrite(late)}, false},
 		{"within the same second", []ServiceOption{WithOwnersWrite(early)}, []NamespaceOption{WithNamespaceWrite(early)}, false},
 		{"the Service came later", []ServiceOption{WithOwnersWrite(late)}, []NamespaceOption{WithNamespaceWrite(early)}, true},
-		{"only the product wrote later", []ServiceOption{WithOwnersWrite(early), WithWrite(late)}, []NamespaceOption{WithNamespaceWrite(early)}, false},
+		{"only the controller wrote later", []ServiceOption{WithOwnersWrite(early), WithWrite(late)}, []NamespaceOption{WithNamespaceWrite(early)}, false},
 		{"the Namespace was never written to", []ServiceOption{WithOwnersWrite(early)}, nil, true},
 	} {
 		t.Run(test.reason, func(t *testing.T) {

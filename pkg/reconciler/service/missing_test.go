@@ -22,8 +22,7 @@ import (
 	. "pullsecrets.dev/pkg/reconciler/testing"
 )
 
-// TestMissingSecret has a Secret of the user's missing of a Service that is Ready,
-// and come later, which nothing tells of.
+// A Ready Service lacks a Secret, which its user creates later. No event says so.
 func TestMissingSecret(t *testing.T) {
 	read := Metrics(t)
 	secrets := fakeSecrets{}
@@ -85,7 +84,7 @@ func TestNoLaterThan(t *testing.T) {
 		{controller.NewRequeueImmediately(), time.Minute, 0},
 	} {
 		if again, after := controller.IsRequeueKey(noLaterThan(test.event, test.most)); !again || after != test.want {
-			t.Errorf("noLaterThan(%v, %s) looks again: %t after %s, want after %s", test.event, test.most, again, after, test.want)
+			t.Errorf("noLaterThan(%v, %s) requeued: %t after %s, want after %s", test.event, test.most, again, after, test.want)
 		}
 	}
 }

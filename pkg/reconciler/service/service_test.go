@@ -55,7 +55,7 @@ func (f fakeSecrets) TypesOf(_ context.Context, service types.NamespacedName, _ 
 	for _, name := range names {
 		secretType, exists := f[service.Namespace+"/"+name]
 		if exists && secretType == "" {
-			return nil, 0, errors.New("the API server is away")
+			return nil, 0, errors.New("the API server is unavailable")
 		}
 		if exists {
 			known[name] = secretType
@@ -368,7 +368,7 @@ func TestReconcileKind(t *testing.T) {
 			WantEvents:    []string{added("n (namespace), sa (serviceaccount/default)")},
 		},
 		{
-			Name: "a Namespace that took the name over, which the cache does not know yet: nothing is taken away",
+			Name: "a Namespace that took the name over, which the cache does not know yet: nothing is removed",
 			Key:  key, Ctx: safe,
 			Objects: []runtime.Object{
 				Service(ns, "app", WithPullSecrets("s"), WithAnnotation("pullsecrets.dev/added", `{"s":"service"}`)), Namespace(ns),
@@ -377,7 +377,7 @@ func TestReconcileKind(t *testing.T) {
 			WantPatches:   patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"s\":\"namespace\"}"},"resourceVersion":"7"}}`),
 		},
 		{
-			Name: "a Namespace that has just been disabled: nothing is taken away",
+			Name: "a Namespace that has just been disabled: nothing is removed",
 			Key:  key, Ctx: safe,
 			Objects: []runtime.Object{
 				Service(ns, "app", WithPullSecrets("s"), WithAnnotation("pullsecrets.dev/added", `{"s":"service"}`)), Namespace(ns),
@@ -481,7 +481,7 @@ func TestReconcileKind(t *testing.T) {
 			WantPatches:  patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"n"}]}}}}`),
 		},
 		{
-			Name: "the API server is away: tried again",
+			Name: "the API server is unavailable: tried again",
 			Key:  key, Ctx: all, WantErr: true,
 			Objects:      []runtime.Object{Service(ns, "app"), declares("n")},
 			WithReactors: []clientgotesting.ReactionFunc{failPatch(apierrors.NewServiceUnavailable("away"))},
@@ -552,7 +552,7 @@ func TestReconcileKind(t *testing.T) {
 			WantEvents:    []string{added("n (namespace)")},
 		},
 		{
-			Name: "paused: a Revision that the product made has failed",
+			Name: "paused: a Revision that the controller made has failed",
 			Key:  key, Ctx: all,
 			Objects: []runtime.Object{
 				Service(ns, "app"), declares("n", WithNamespaceWrite(now)),
@@ -654,7 +654,7 @@ func TestContestedEnds(t *testing.T) {
 	other := Service(ns, "app")
 	other.UID = "another"
 	if _, wait := m.contested(other, result); wait != 0 {
-		t.Error("a Service made anew is contested")
+		t.Error("a Service made again is contested")
 	}
 	contest(svc)
 	m.Forget(types.NamespacedName{Namespace: ns, Name: "app"})

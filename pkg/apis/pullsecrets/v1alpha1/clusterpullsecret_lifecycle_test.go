@@ -118,7 +118,7 @@ func TestConditions(t *testing.T) {
 		},
 		want: want{ready: yes, source: yes, distributed: yes},
 	}, {
-		name: "copies under way",
+		name: "copies in progress",
 		mark: func(s *ClusterPullSecretStatus) { s.MarkSourceReady(); s.MarkDistributing() },
 		want: want{
 			ready: unknown, source: yes, distributed: unknown, reason: ReasonDistributing,

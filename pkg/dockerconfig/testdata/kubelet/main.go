@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command kubelet writes testdata/kubelet.jsonl: what the kubelet's own code
-// answers for many configs and images. The product must not depend on
+// answers for many configs and images. The controller must not depend on
 // k8s.io/kubernetes, so its answers are kept, and TestKubeletAnswers compares
 // this package with them. It runs in the one module of the repository that has
 // that code:
