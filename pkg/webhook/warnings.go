@@ -12,8 +12,8 @@ import (
 	"pullsecrets.dev/pkg/merge"
 )
 
-// maxWarning is how long one warning may be. The API server shows longer ones
-// cut, and from a certain total on none at all
+// maxWarning is the maximum length of one warning. The API server truncates longer ones,
+// and drops all of them beyond a total length
 // (apiserver/pkg/endpoints/filters/warning.go).
 const maxWarning = 120
 
@@ -53,8 +53,8 @@ func warnNotGranted(namespace string, withheld []string) string {
 	return warn("namespace %s is not selected by the ClusterPullSecrets of pull secrets %s", namespace, strings.Join(withheld, ", "))
 }
 
-func warnOnTheirWay(namespace string, coming []string) string {
-	return warn("copies may still be on their way to namespace %s: pull secrets %s", namespace, strings.Join(coming, ", "))
+func warnPending(namespace string, pending []string) string {
+	return warn("copies may still be on their way to namespace %s: pull secrets %s", namespace, strings.Join(pending, ", "))
 }
 
 func warnNotInjected(err error) string {
