@@ -38,8 +38,8 @@ func TestGrants(t *testing.T) {
 	const (
 		auto, declared, disabled = "pullsecrets.dev/inject: auto", "pullsecrets.dev/inject: declared", "pullsecrets.dev/inject: disabled"
 		fromGHCR                 = `ghcr | {"ghcr":"clusterpullsecret/ghcr"}`
-		pending                  = "copies may still be on their way to namespace team: pull secrets "
-		notSelected              = "namespace team is not selected by the ClusterPullSecrets of pull secrets "
+		pending                  = "Copies may not exist yet in namespace team, and image pulls are retried: pull secrets "
+		notSelected              = "Namespace team is not selected by the ClusterPullSecrets of pull secrets "
 	)
 	autoTeam := team("pullsecrets.dev/inject", "auto")
 	twoClouds := []runtime.Object{autoTeam, ClusterPullSecret("ghcr", holds("ghcr.io")), ClusterPullSecret("quay", holds("quay.io"))}

@@ -210,7 +210,7 @@ func (s *serviceAdmission) taken(ctx context.Context, namespace string, old, req
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("Revision %s could not be read", name)
+		return nil, fmt.Errorf("failed to read Revision %s", name)
 	}
 	return &merge.Revision{List: merge.NamesOf(revision.Spec.ImagePullSecrets)}, nil
 }

@@ -247,7 +247,7 @@ func TestAdmit(t *testing.T) {
 			world: world{cached: []runtime.Object{team("pullsecrets.dev/secrets", "n"),
 				ServiceAccount(ns, "default", map[string]string{"kubernetes.io/enforce-mountable-secrets": "true"}, "sa")}}, requested: bare,
 			want:     " | ",
-			warnings: []string{"ServiceAccount default does not list pull secrets n and lets Pods name no others"},
+			warnings: []string{"ServiceAccount default enforces its list; add pull secrets n to it"},
 		},
 		{
 			reason: "create: the caches are cold", world: world{cold: true, live: declares.cached}, requested: bare, want: " | ",
@@ -293,7 +293,7 @@ func TestAdmit(t *testing.T) {
 		{
 			reason: "create: an invalid mode of the Namespace", world: world{cached: []runtime.Object{team("pullsecrets.dev/secrets", "n", "pullsecrets.dev/inject", "yes")}},
 			requested: bare, want: " | ",
-			warnings: []string{"Namespace team has an invalid pullsecrets.dev/inject: no pull secrets are injected"},
+			warnings: []string{"Namespace team has an invalid pullsecrets.dev/inject; correct it to inject pull secrets"},
 		},
 		{
 			reason: "create: disabled", world: world{cached: []runtime.Object{team("pullsecrets.dev/secrets", "n", "pullsecrets.dev/inject", "disabled")}},
@@ -356,7 +356,7 @@ func TestAdmit(t *testing.T) {
 		{
 			reason: "update: an unchanged Revision name, and a new declaration", world: declaresMore,
 			old: strings.Replace(has, "template: {", "template: {metadata: {name: app-1}, ", 1), requested: strings.Replace(bare, "template: {", "template: {metadata: {name: app-1}, ", 1),
-			want: `n | {"n":"namespace"}`, warnings: []string{"Revision name app-1 is unchanged: pull secrets more come with the next name"},
+			want: `n | {"n":"namespace"}`, warnings: []string{"Revision name app-1 is unchanged; change it to add pull secrets more"},
 		},
 		{
 			reason: "update: a new Revision name", world: declaresMore,
@@ -372,7 +372,7 @@ func TestAdmit(t *testing.T) {
 		{
 			reason: "update: reading the Revision fails", world: world{cached: declaresMore.cached, unavailable: true},
 			old: strings.Replace(has, "template: {", "template: {metadata: {name: app-1}, ", 1), requested: strings.Replace(has, "template: {", "template: {metadata: {name: app-2}, ", 1),
-			want: `n | {"n":"namespace"}`, warnings: []string{"pull secrets were not injected: Revision app-2 could not be read"},
+			want: `n | {"n":"namespace"}`, warnings: []string{"pull secrets were not injected: failed to read Revision app-2"},
 		},
 		{
 			reason: "the controller's request is unchanged", world: declaresMore, old: has, requested: bare2,

@@ -102,7 +102,7 @@ func (r *Reconciler) ReconcileKind(ctx context.Context, cps *v1alpha1.ClusterPul
 func (r *Reconciler) checkSource(ctx context.Context, cps *v1alpha1.ClusterPullSecret) (changed bool, err error) {
 	ref, status := cps.Spec.SecretRef, &cps.Status
 	if !config.FromContext(ctx).AllowsSource(ref.Namespace) {
-		status.MarkSourceNotAllowed(ref, fmt.Sprintf("namespace %s is none of source-namespaces", ref.Namespace))
+		status.MarkSourceNotAllowed(ref, fmt.Sprintf("namespace %s is not in source-namespaces of ConfigMap %s", ref.Namespace, config.Name))
 		return false, nil
 	}
 	r.watch(ref)

@@ -246,7 +246,7 @@ func TestSource(t *testing.T) {
 				r.watch = func(v1alpha1.SecretReference) { panic("a Secret that may not be a source is watched") }
 			}),
 			WantStatusUpdates: status(func(c *v1alpha1.ClusterPullSecret) {
-				c.Status.MarkSourceNotAllowed(ref, "namespace pullsecrets-sources is none of source-namespaces")
+				c.Status.MarkSourceNotAllowed(ref, "namespace pullsecrets-sources is not in source-namespaces of ConfigMap config-pullsecrets")
 			}),
 		}, {
 			Name:              "not found: the last valid version stays in the status",

@@ -140,7 +140,7 @@ func (s diagnoses) failures(name string, missing []string, now time.Time) (failu
 			case why.unblocked && now.Sub(why.since) >= stuckTimeout:
 				failures = append(failures, failure{NamespaceFailure: v1alpha1.NamespaceFailure{
 					Namespace: namespace, Reason: v1alpha1.ReasonDistributionFailed,
-					Message: "The copy does not come or does not stay: it is refused, which an Event InternalError on the Namespace, in namespace default, tells of, or somebody keeps undoing it",
+					Message: "The copy is rejected, or is removed again and again; see Events InternalError on the Namespace, in namespace default",
 				}, tenant: true})
 			default:
 				failures = append(failures, why.failure)

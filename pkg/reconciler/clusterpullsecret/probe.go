@@ -72,7 +72,7 @@ func classify(namespace, name string, err error) failure {
 		f.unblocked = true
 	case apierrors.IsAlreadyExists(err):
 		f.conflict, f.tenant = true, true
-		f.Reason, f.Message = v1alpha1.ReasonNameConflict, fmt.Sprintf("Secret %s is not ours; it is left alone", name)
+		f.Reason, f.Message = v1alpha1.ReasonNameConflict, fmt.Sprintf("Secret %s is not a copy and is left unchanged; rename it, or label it to be adopted", name)
 	default:
 		f.tenant = (apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)) && !isPlatformFailure(err)
 		// An error that is no answer of the API server has no reason.

@@ -36,7 +36,7 @@ func TestProbe(t *testing.T) {
 	}{
 		{
 			"the name is taken", apierrors.NewAlreadyExists(secrets, "ghcr"),
-			failure{failureOf(v1alpha1.ReasonNameConflict, "Secret ghcr is not ours; it is left alone"), true, true, false},
+			failure{failureOf(v1alpha1.ReasonNameConflict, "Secret ghcr is not a copy and is left unchanged; rename it, or label it to be adopted"), true, true, false},
 		},
 		{"a quota is full", quota, failure{failureOf("Forbidden", quota.Error()), false, true, false}},
 		{"permissions are missing", rights, failure{failureOf("Forbidden", rights.Error()), false, false, false}},
