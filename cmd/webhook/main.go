@@ -25,7 +25,7 @@ func main() {
 		Port:        knativewebhook.PortFromEnv(8443),
 		SecretName:  certificate,
 	})
-	webhook.SeeOnlySecret(certificate)
+	webhook.WatchOnlySecret(certificate)
 	readiness := &webhook.Readiness{}
 	go func() {
 		if err := probes.Serve(ctx, readiness.Check); err != nil {

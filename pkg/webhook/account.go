@@ -17,31 +17,31 @@ import (
 	"pullsecrets.dev/pkg/merge"
 )
 
-// Accounts admits ServiceAccounts: one that is bound gets its pull secrets in the
-// request that creates or changes it, so that no Pod is made without them, and what
-// another writer drops is put back. It is the only one who sees which names a
-// server-side apply has written, before ours are put beside them: those are their
-// owner's. It allows every request, and leaves to the reconciler what it cannot find
-// out in time, and what is no longer declared.
-type Accounts struct {
+// accountAdmission admits ServiceAccounts. A bound ServiceAccount gets its pull secrets
+// in the request that creates or changes it, so that no Pod is created without them, and
+// entries that another writer drops are restored. Only admission sees which names a
+// server-side apply wrote before ours are added. Those names belong to the applier. It
+// allows every request. What it cannot read in time, and what is no longer declared, is
+// left to the reconciler.
+type accountAdmission struct {
 	cluster
 }
 
-var _ webhook.AdmissionController = (*Accounts)(nil)
+var _ webhook.AdmissionController = (*accountAdmission)(nil)
 
 // Path implements webhook.AdmissionController.
-func (*Accounts) Path() string { return AccountsPath }
+func (*accountAdmission) Path() string { return accountsPath }
 
-// Admit answers a request with a patch of the list and the ledger, or none.
-func (a *Accounts) Admit(ctx context.Context, request *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
+// Admit answers a request, with a patch of the list and the ledger if needed.
+func (a *accountAdmission) Admit(ctx context.Context, request *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
 	ctx, cancel := withDeadline(ctx)
 	defer cancel()
 	return a.decide(ctx, request).respond(ctx, request)
 }
 
-// decide computes the list of a ServiceAccount. A request that it cannot judge is left to
-// the API server and to the reconciler.
-func (a *Accounts) decide(ctx context.Context, request *admissionv1.AdmissionRequest) decision {
+// decide computes the list of a ServiceAccount. Requests that it cannot interpret are
+// left to the API server and the reconciler.
+func (a *accountAdmission) decide(ctx context.Context, request *admissionv1.AdmissionRequest) decision {
 	if request.Kind.Group != "" || request.Kind.Kind != "ServiceAccount" || !createsOrUpdates(request) || request.UserInfo.Username == pullsecrets.ControllerUser {
 		return decision{}
 	}
@@ -88,7 +88,8 @@ func (a *Accounts) decide(ctx context.Context, request *admissionv1.AdmissionReq
 	return d
 }
 
-// writer is the field manager that a request names, which an apply has to.
+// writer returns the field manager of a request, which is always set for a server-side
+// apply.
 func writer(request *admissionv1.AdmissionRequest) string {
 	var options struct {
 		FieldManager string `json:"fieldManager"`
@@ -99,13 +100,13 @@ func writer(request *admissionv1.AdmissionRequest) string {
 	return options.FieldManager
 }
 
-// accountSide is the ServiceAccount as the pure core sees it.
+// accountSide returns the ServiceAccount as pkg/merge represents it.
 func (o *object) accountSide() (merge.Current, error) {
 	names, err := o.names()
 	if err != nil {
 		return merge.Current{}, err
 	}
-	// A damaged ledger counts as far as it is good; the reconciler reports it.
+	// The valid items of a damaged ledger count; the reconciler reports the damage.
 	ledger, _ := merge.ParseLedger(o.ledger())
 	return merge.CurrentOfServiceAccount(names, ledger, o.Metadata.ManagedFields, o.Metadata.Annotations), nil
 }

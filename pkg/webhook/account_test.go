@@ -17,7 +17,7 @@ import (
 	. "pullsecrets.dev/pkg/reconciler/testing"
 )
 
-// accountRequest is a request about ServiceAccount robot.
+// accountRequest returns a request about ServiceAccount robot.
 func accountRequest(t testing.TB, old, requested string) *admissionv1.AdmissionRequest {
 	t.Helper()
 	r := &admissionv1.AdmissionRequest{
@@ -31,7 +31,7 @@ func accountRequest(t testing.TB, old, requested string) *admissionv1.AdmissionR
 	return r
 }
 
-// accountSummary is the list and the ledger of a ServiceAccount as one line.
+// accountSummary returns the list and the ledger of a ServiceAccount as one line.
 func accountSummary(t testing.TB, raw []byte) string {
 	t.Helper()
 	o, err := decodeAccount(raw)
@@ -51,8 +51,8 @@ func excludedTeam() *corev1.Namespace {
 }
 
 // A server-side apply of the list makes its names the applier's, whatever the ledger
-// says of them, and withdrawing them makes them ours again as far as they are
-// declared. Whoever writes something else owns nothing by it.
+// says. If the applier withdraws them, they are ours again as far as they are declared. A
+// writer of other fields does not own the names.
 func TestAdmitAppliedAccount(t *testing.T) {
 	const ours = `{"n":"namespace"}`
 	account := func(managers string, names ...string) string {
@@ -71,15 +71,15 @@ func TestAdmitAppliedAccount(t *testing.T) {
 		{"by force", "argo", account(us, own, n), account(argo, n), "n | "},
 		{"again, with our entry taken over", "argo", account(argo, own, n), account(argo, own, n), "own n | "},
 		{"again, without our entry", "argo", account(argo, own, n), account(argo, own), "own n | " + ours},
-		{"somebody else's label", "kubectl-label", account(argo, own, n), account(argo, own, n), "own n | " + ours},
+		{"another writer's label", "kubectl-label", account(argo, own, n), account(argo, own, n), "own n | " + ours},
 		{"of a new ServiceAccount", "argo", "", account(argo, n), "n | "},
 		{"withdrawn", "argo", strings.Replace(account(us+argo, n), ours, "", 1), strings.Replace(account(us, n), ours, "", 1), "n | " + ours},
-		{"an apply that admission had not seen, before somebody else's list", "edit", account(us+argo, n), account(owns("edit", "Update"), n, own), "n own | "},
+		{"an apply that admission did not see, before another writer's list", "edit", account(us+argo, n), account(owns("edit", "Update"), n, own), "n own | "},
 	} {
 		t.Run(test.reason, func(t *testing.T) {
 			r := accountRequest(t, test.old, test.requested)
 			r.Options.Raw = toJSON(t, `{kind: UpdateOptions, fieldManager: `+test.manager+`}`)
-			accounts := &Accounts{binds.cluster(t)}
+			accounts := &accountAdmission{binds.cluster(t)}
 			if got := accountSummary(t, apply(t, r, accounts.Admit(t.Context(), r))); got != test.want {
 				t.Errorf("list and ledger = %q, want %q", got, test.want)
 			}
@@ -108,34 +108,34 @@ func TestAdmitAccount(t *testing.T) {
 			reason: "create: bound", world: binds, requested: `{metadata: {name: robot}}`, want: "n | " + ours,
 			patch: `[{"op":"add","path":"/imagePullSecrets","value":[{"name":"n"}]},{"op":"add","path":"/metadata/annotations","value":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"}}]`,
 		},
-		{reason: "create: behind the own entries", world: binds, requested: own, want: "own n | " + ours},
-		{reason: "create: the second call answers as the first", world: binds, requested: bound, want: "own n | " + ours},
+		{reason: "create: after the owner's entries", world: binds, requested: own, want: "own n | " + ours},
+		{reason: "create: the second call equals the first", world: binds, requested: bound, want: "own n | " + ours},
 		{reason: "create: not named", world: free, requested: own, want: "own | "},
-		{reason: "create: a ledger that is not true", world: free, requested: bound, want: "own n | "},
+		{reason: "create: a false ledger", world: free, requested: bound, want: "own n | "},
 		{reason: "create: by a ClusterPullSecret", world: world{cached: []runtime.Object{team(), always}}, requested: own, want: `own quay | {"quay":"clusterpullsecret/quay"}`},
 		{
-			reason: "create: a Namespace that the cache does not know yet",
+			reason: "create: a Namespace that is not cached yet",
 			world:  world{live: binds.cached}, requested: own, want: "own n | " + ours,
 		},
-		{reason: "create: the name is not made yet", world: binds, requested: `{metadata: {generateName: robot-}}`, change: func(r *admissionv1.AdmissionRequest) { r.Name = "" }, want: " | "},
+		{reason: "create: the name is not generated yet", world: binds, requested: `{metadata: {generateName: robot-}}`, change: func(r *admissionv1.AdmissionRequest) { r.Name = "" }, want: " | "},
 		{reason: "create: cold caches", world: world{cached: binds.cached, cold: true}, requested: own, want: "own | "},
-		{reason: "create: nothing can be read", world: world{away: true}, requested: own, want: "own | "},
+		{reason: "create: the API server fails", world: world{unavailable: true}, requested: own, want: "own | "},
 		{reason: "create: an excluded Namespace", world: world{cached: []runtime.Object{excludedTeam()}}, requested: own, want: "own | "},
-		{reason: "create: a list with repeated names is the owner's", world: binds, requested: `{metadata: {name: robot}, imagePullSecrets: [{name: own}, {name: own}]}`, want: "own own | "},
-		{reason: "create: a list of another shape", world: binds, requested: `{metadata: {name: robot}, imagePullSecrets: {name: own}}`, want: "imagePullSecrets is not a list"},
-		{reason: "update: whoever drops it gets it back", world: binds, old: bound, requested: own, want: "own n | " + ours},
-		{reason: "update: a writer with a list of its own", world: binds, old: bound, requested: `{metadata: {name: robot, annotations: {x: "1"}}, imagePullSecrets: [{name: other}]}`, want: "other n | " + ours},
-		{reason: "update: the old ledger is the truth", world: free, old: bound, requested: `{metadata: {name: robot}, imagePullSecrets: [{name: own}, {name: "n"}]}`, want: "own n | " + ours},
-		{reason: "update: what is no longer declared is left to the reconciler, which asks the API server", world: free, old: bound, requested: bound, want: "own n | " + ours},
+		{reason: "create: a list with repeated names is unchanged", world: binds, requested: `{metadata: {name: robot}, imagePullSecrets: [{name: own}, {name: own}]}`, want: "own own | "},
+		{reason: "create: a malformed list", world: binds, requested: `{metadata: {name: robot}, imagePullSecrets: {name: own}}`, want: "imagePullSecrets is not a list"},
+		{reason: "update: a dropped entry is restored", world: binds, old: bound, requested: own, want: "own n | " + ours},
+		{reason: "update: a writer with its own list", world: binds, old: bound, requested: `{metadata: {name: robot, annotations: {x: "1"}}, imagePullSecrets: [{name: other}]}`, want: "other n | " + ours},
+		{reason: "update: the old ledger counts", world: free, old: bound, requested: `{metadata: {name: robot}, imagePullSecrets: [{name: own}, {name: "n"}]}`, want: "own n | " + ours},
+		{reason: "update: an entry that is no longer declared is left to the reconciler, which reads the API server", world: free, old: bound, requested: bound, want: "own n | " + ours},
 		{reason: "update: dropped and no longer declared", world: free, old: bound, requested: own, want: "own | "},
 		{reason: "update: nothing to do", world: binds, old: bound, requested: bound, want: "own n | " + ours},
-		{reason: "the own controller passes", world: binds, old: bound, requested: own, change: func(r *admissionv1.AdmissionRequest) { r.UserInfo.Username = pullsecrets.ControllerUser }, want: "own | "},
+		{reason: "the controller's request is unchanged", world: binds, old: bound, requested: own, change: func(r *admissionv1.AdmissionRequest) { r.UserInfo.Username = pullsecrets.ControllerUser }, want: "own | "},
 		{reason: "another kind", world: binds, requested: own, change: func(r *admissionv1.AdmissionRequest) { r.Kind.Kind = "Secret" }, want: "own | "},
 		{reason: "a subresource", world: binds, requested: own, change: func(r *admissionv1.AdmissionRequest) { r.SubResource = "token" }, want: "own | "},
 		{reason: "being deleted", world: binds, old: own, requested: `{metadata: {name: robot, deletionTimestamp: "2026-01-01T00:00:00Z"}, imagePullSecrets: [{name: own}]}`, want: "own | "},
 	} {
 		t.Run(test.reason, func(t *testing.T) {
-			accounts := &Accounts{test.world.cluster(t)}
+			accounts := &accountAdmission{test.world.cluster(t)}
 			r := accountRequest(t, test.old, test.requested)
 			if test.change != nil {
 				test.change(r)
@@ -148,7 +148,7 @@ func TestAdmitAccount(t *testing.T) {
 			if test.patch != "" && string(response.Patch) != test.patch {
 				t.Errorf("patch = %s, want %s", response.Patch, test.patch)
 			}
-			// The API server may call again with what came out.
+			// The API server may call again with the result.
 			r.Object.Raw = patched
 			if again := accounts.Admit(t.Context(), r); len(again.Patch) > 0 {
 				t.Errorf("the second call patches again: %s", again.Patch)

@@ -13,8 +13,8 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
-// BenchmarkAdmitAnnotation shows what the length of an annotation costs at admission.
-// What decoding the object costs is shown apart, because it grows with the request.
+// BenchmarkAdmitAnnotation measures the cost of the length of an annotation at admission.
+// Decoding the object is measured separately, because it grows with the request.
 func BenchmarkAdmitAnnotation(b *testing.B) {
 	services := world{cached: []runtime.Object{team(pullsecrets.SecretsAnnotation, "n")}}.services(b)
 	for _, size := range []int{100, 4 << 10, 250 << 10} {

@@ -19,7 +19,7 @@ import (
 	. "pullsecrets.dev/pkg/reconciler/testing"
 )
 
-// allocated is how many bytes are allocated by a function, at least.
+// allocated returns the least number of bytes that a function allocates.
 func allocated(do func()) uint64 {
 	least := ^uint64(0)
 	for range 5 {
@@ -32,11 +32,11 @@ func allocated(do func()) uint64 {
 	return least
 }
 
-// However long an annotation is, admission works on it no more than it takes to decode
-// each object once. (Where templates differ, Knative's types are decoded once too.)
+// The cost of a long annotation at admission does not exceed that of decoding each object
+// once. (If templates differ, Knative's types are decoded once too.)
 func TestAnnotationIsDecodedOnce(t *testing.T) {
 	binds := world{cached: []kruntime.Object{team(pullsecrets.SecretsAnnotation, "n", pullsecrets.ServiceAccountsAnnotation, "*")}}
-	services, accounts := binds.services(t), &Accounts{binds.cluster(t)}
+	services, accounts := binds.services(t), &accountAdmission{binds.cluster(t)}
 	const size = 200 << 10
 	for _, key := range []string{pullsecrets.SecretsAnnotation, pullsecrets.InjectAnnotation, pullsecrets.AddedAnnotation, "example.com/filler"} {
 		long := fmt.Sprintf("metadata: {name: app, annotations: {%s: %q}}", key, strings.Repeat("secret-a,", size/9))
@@ -60,14 +60,15 @@ func TestAnnotationIsDecodedOnce(t *testing.T) {
 					}
 				})
 				if all := allocated(func() { tt.admit(t.Context(), tt.r) }); all > decoding+size/2 {
-					t.Errorf("admission allocates %d bytes, and decoding alone %d", all, decoding)
+					t.Errorf("admission allocates %d bytes, decoding alone %d", all, decoding)
 				}
 			})
 		}
 	}
 }
 
-// A ledger that would be read as none is not written, and nothing is added without one.
+// A ledger that would be too long to be read is not written, and nothing is added without
+// one.
 func TestLedgerIsNeverTooLong(t *testing.T) {
 	var names []string
 	for i := range 400 {
@@ -77,14 +78,14 @@ func TestLedgerIsNeverTooLong(t *testing.T) {
 	r := request(t, "", bare)
 	response := w.services(t).Admit(t.Context(), r)
 	if got := summary(t, apply(t, r, response)); got != " | " || len(response.Warnings) != 1 {
-		t.Errorf("%d bytes of list and ledger, and the warnings %v", len(got), response.Warnings)
+		t.Errorf("%d bytes of list and ledger, warnings %v", len(got), response.Warnings)
 	}
 
 	long, err := json.Marshal(merge.Ledger{strings.Repeat("n", merge.MaxLedger): merge.FromNamespace})
 	if err != nil {
 		t.Fatal(err)
 	}
-	// What nobody reads makes way for what is read.
+	// A ledger that cannot be read is replaced by one that can.
 	r = request(t, "", fmt.Sprintf("{metadata: {name: app, annotations: {pullsecrets.dev/added: %q}}, spec: {template: {spec: {containers: [{image: i}]}}}}", long))
 	w = world{cached: []kruntime.Object{team(pullsecrets.SecretsAnnotation, "n")}}
 	if got, want := summary(t, apply(t, r, w.services(t).Admit(t.Context(), r))), `n | {"n":"namespace"}`; got != want {

@@ -23,38 +23,38 @@ import (
 	certresources "knative.dev/pkg/webhook/certificates/resources"
 )
 
-// The Secret holds what is served under the keys of knative.dev/pkg, whose server
-// reads them. A certificate that is to be served next is staged under the same keys
-// with the prefix next, and the authority before the present one is kept.
+// The Secret holds the served certificate under the keys of knative.dev/pkg, whose server
+// reads them. The next certificate is staged under the same keys with the prefix next.
+// The previous authority is kept.
 const (
 	nextPrefix  = "next-"
 	previousKey = "previous-" + certresources.CACert
 )
 
 const (
-	// lifetime is how long a certificate and its authority are valid.
+	// lifetime is the validity of a certificate and its authority.
 	lifetime = 7 * 24 * time.Hour
-	// renewal is how long before the end the next certificate is staged.
+	// renewal is how long before expiry the next certificate is staged.
 	renewal = 24 * time.Hour
-	// settling is how long the next certificate stays staged, so that every API
-	// server has seen its authority in the configurations, and so that their clocks
-	// may lag.
-	settling = 10 * time.Minute
-	// lastResort is how long before the end of the certificate the next one is
-	// served whether or not its authority is published.
-	lastResort = time.Hour
-	// publication is after what time it is checked again whether it is.
-	publication = 5 * time.Second
+	// stagingTime is how long the next certificate stays staged, so that every API server
+	// has seen its authority in the webhook configurations, and to tolerate clock skew.
+	stagingTime = 10 * time.Minute
+	// forcedPromotion is how long before expiry the next certificate is served even if
+	// its authority is not published.
+	forcedPromotion = time.Hour
+	// publishedInterval is the interval between checks whether the authority is
+	// published.
+	publishedInterval = 5 * time.Second
 )
 
-// authorities makes a certificate of the webhook's Service and its authority.
+// authorities creates a certificate of the webhook's Service and its authority.
 type authorities func(ctx context.Context, notAfter time.Time) (key, cert, ca []byte, err error)
 
-// certificate keeps the certificate that the webhook serves. knative.dev/pkg has a
-// controller for that, which replaces certificate and authority at once: until the
-// new authority is in the configurations, the API server then trusts no replica.
-// Here the order is: publish the next authority, serve the next certificate, and
-// drop the authority before it with the rotation after that.
+// certificate manages the certificate that the webhook serves. The controller in
+// knative.dev/pkg replaces certificate and authority at once: until the new authority is
+// in the configurations, the API server trusts no replica. This one publishes the next
+// authority, then serves the next certificate, and removes the previous authority at the
+// following rotation.
 type certificate struct {
 	reconciler.LeaderAwareFuncs
 
@@ -78,7 +78,7 @@ func (c *certificate) Reconcile(ctx context.Context, key string) error {
 	}
 	secret, err := c.secrets.Secrets(c.key.Namespace).Get(c.key.Name)
 	if apierrors.IsNotFound(err) {
-		// The manifest makes it, and that is an event.
+		// The manifest creates it, which causes an event.
 		return nil
 	}
 	if err != nil {
@@ -106,21 +106,22 @@ func (c *certificate) Reconcile(ctx context.Context, key string) error {
 	return nil
 }
 
-// step is what becomes of the Secret.
+// step is a change of the Secret.
 type step string
 
 const (
 	// keep changes nothing.
 	keep step = "keep"
-	// replace makes a certificate and serves it at once: there is none that works.
+	// replace creates a certificate and serves it immediately, because there is no valid
+	// one.
 	replace step = "replace"
-	// stage makes the next certificate and publishes its authority.
+	// stage creates the next certificate and publishes its authority.
 	stage step = "stage"
 	// promote serves the next certificate.
 	promote step = "promote"
 )
 
-// decide returns the next step, and after what time to decide again.
+// decide returns the next step, and the delay before the next decision.
 func decide(data map[string][]byte, now time.Time, published func(authority []byte) bool) (step, time.Duration) {
 	served, staged := parse(data, ""), parse(data, nextPrefix)
 	if staged != nil && !now.Before(staged.NotAfter) {
@@ -138,14 +139,14 @@ func decide(data map[string][]byte, now time.Time, published func(authority []by
 		}
 		return stage, 0
 	}
-	if !now.Before(served.NotAfter.Add(-lastResort)) {
+	if !now.Before(served.NotAfter.Add(-forcedPromotion)) {
 		return promote, 0
 	}
-	if wait := staged.NotBefore.Add(settling).Sub(now); wait > 0 {
-		return keep, min(wait, settling)
+	if wait := staged.NotBefore.Add(stagingTime).Sub(now); wait > 0 {
+		return keep, min(wait, stagingTime)
 	}
 	if !published(data[nextPrefix+certresources.CACert]) {
-		return keep, publication
+		return keep, publishedInterval
 	}
 	return promote, 0
 }
@@ -174,8 +175,8 @@ func (c *certificate) change(ctx context.Context, next step, data map[string][]b
 	return change, nil
 }
 
-// parse returns the certificate under the keys with a prefix, or nil if there is
-// none that can be served and that the authority beside it has signed.
+// parse returns the certificate under the keys with a prefix, or nil if it cannot be
+// served or is not signed by the authority beside it.
 func parse(data map[string][]byte, prefix string) *x509.Certificate {
 	pair, err := tls.X509KeyPair(data[prefix+certresources.ServerCert], data[prefix+certresources.ServerKey])
 	if err != nil {
@@ -192,9 +193,9 @@ func parse(data map[string][]byte, prefix string) *x509.Certificate {
 	return cert
 }
 
-// bundle is what the API server is to trust, by the Secret: the authorities of what
-// is served, of what is served next, and of what a replica with a stale cache may
-// still serve. It is empty while nothing is served.
+// bundle returns the authorities that the API server must trust: those of the served
+// certificate, of the next one, and of the previous one, which a replica with a stale
+// cache may still serve. It is empty if no certificate is served.
 func bundle(data map[string][]byte) []byte {
 	if len(data[certresources.CACert]) == 0 {
 		return nil

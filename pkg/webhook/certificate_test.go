@@ -35,7 +35,7 @@ const served, staged = "", nextPrefix
 
 var start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// pair makes the three keys of a certificate that is valid from a time on.
+// pair returns the three keys of a certificate that is valid from a given time.
 func pair(t *testing.T, prefix string, notBefore time.Time) map[string][]byte {
 	t.Helper()
 	key, cert, ca, err := create(notBefore, notBefore.Add(lifetime))
@@ -45,7 +45,7 @@ func pair(t *testing.T, prefix string, notBefore time.Time) map[string][]byte {
 	return map[string][]byte{prefix + "server-key.pem": key, prefix + "server-cert.pem": cert, prefix + "ca-cert.pem": ca}
 }
 
-// create does what knative.dev/pkg does, at a time of the test's.
+// create does what knative.dev/pkg does, at a given time.
 func create(notBefore, notAfter time.Time) (key, cert, ca []byte, err error) {
 	template := func(isCA bool) *x509.Certificate {
 		serial, _ := rand.Int(rand.Reader, big.NewInt(1<<62))
@@ -87,16 +87,16 @@ func TestDecide(t *testing.T) {
 		{reason: "a Secret without its key", data: joined(now, map[string][]byte{"server-key.pem": nil}), at: start, want: replace},
 		{reason: "a certificate of another authority", data: joined(now, map[string][]byte{"ca-cert.pem": other["ca-cert.pem"]}), at: start, want: replace},
 		{reason: "a fresh certificate", data: now, at: start, want: keep, wait: lifetime - renewal},
-		{reason: "a day before its end", data: now, at: late, want: stage},
-		{reason: "the next one has just been staged", data: joined(now, next), at: late, want: keep, wait: settling},
-		{reason: "the clock is set back", data: joined(now, next), at: start, want: keep, wait: settling},
-		{reason: "it has settled, and is not published", data: joined(now, next), at: late.Add(settling), unpublished: true, want: keep, wait: publication},
-		{reason: "it has settled", data: joined(now, next), at: late.Add(settling), want: promote},
-		{reason: "it cannot be published, and time is short", data: joined(now, next), at: end.Add(-lastResort), unpublished: true, want: promote},
-		{reason: "what is staged is damaged", data: joined(now, next, map[string][]byte{"next-server-cert.pem": []byte("x")}), at: late, want: stage},
-		{reason: "the served one expired while no replica ran", data: now, at: end, want: replace},
-		{reason: "so did the one that is served, not the next one", data: joined(now, next), at: end, want: promote},
-		{reason: "both did", data: joined(now, next), at: late.Add(lifetime), want: replace},
+		{reason: "a day before expiry", data: now, at: late, want: stage},
+		{reason: "the next certificate has just been staged", data: joined(now, next), at: late, want: keep, wait: stagingTime},
+		{reason: "the clock is set back", data: joined(now, next), at: start, want: keep, wait: stagingTime},
+		{reason: "staged long enough, but not published", data: joined(now, next), at: late.Add(stagingTime), unpublished: true, want: keep, wait: publishedInterval},
+		{reason: "staged long enough", data: joined(now, next), at: late.Add(stagingTime), want: promote},
+		{reason: "not published, and shortly before expiry", data: joined(now, next), at: end.Add(-forcedPromotion), unpublished: true, want: promote},
+		{reason: "the staged certificate is damaged", data: joined(now, next, map[string][]byte{"next-server-cert.pem": []byte("x")}), at: late, want: stage},
+		{reason: "the served certificate expired while no replica ran", data: now, at: end, want: replace},
+		{reason: "the served certificate expired, the next one did not", data: joined(now, next), at: end, want: promote},
+		{reason: "both certificates expired", data: joined(now, next), at: late.Add(lifetime), want: replace},
 	} {
 		t.Run(tt.reason, func(t *testing.T) {
 			got, wait := decide(tt.data, tt.at, func([]byte) bool { return !tt.unpublished })
@@ -107,11 +107,11 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// Whatever is served verifies against whatever is published, in every order in which
-// the parts come to act: the controllers, and replicas with stale caches.
+// Every served certificate verifies against every published bundle, in any order in which
+// the controllers and replicas with stale caches act.
 func TestEveryReplicaIsTrustedAtAnyTime(t *testing.T) {
 	for seed := range uint64(10) {
-		random := mathrand.New(mathrand.NewPCG(seed, 0)) //nolint:gosec // A test that can be repeated.
+		random := mathrand.New(mathrand.NewPCG(seed, 0)) //nolint:gosec // The test must be reproducible.
 		at := start
 		secret := pair(t, served, at)
 		published := bundle(secret)
@@ -125,7 +125,7 @@ func TestEveryReplicaIsTrustedAtAnyTime(t *testing.T) {
 			case 0:
 				at = at.Add(time.Duration(random.IntN(int(10 * time.Minute))))
 				if wait := parse(secret, served).NotAfter.Add(-renewal).Sub(at); wait > 0 {
-					// Nothing happens in between, and caches catch up.
+					// Nothing happens in between, and the caches are updated.
 					at = at.Add(wait)
 					published, replicas[0], replicas[1] = bundle(secret), secret, secret
 				}
@@ -142,7 +142,7 @@ func TestEveryReplicaIsTrustedAtAnyTime(t *testing.T) {
 				}
 				if next == promote {
 					rotations++
-					// A cache is never as stale as a rotation is long.
+					// A cache is never stale for as long as a rotation takes.
 					replicas[0], replicas[1] = secret, secret
 				}
 				change, err := c.change(t.Context(), next, secret)
@@ -184,20 +184,20 @@ func TestCertificate(t *testing.T) {
 		return s
 	}
 	failing := []clientgotesting.ReactionFunc{func(action clientgotesting.Action) (bool, runtime.Object, error) {
-		return action.GetVerb() == "patch", nil, errors.New("away")
+		return action.GetVerb() == "patch", nil, errors.New("unavailable")
 	}}
 	now, late := start, start.Add(lifetime-renewal)
 	data := pair(t, served, start)
 	const first = `{"data":{"ca-cert.pem":"YQ==","previous-ca-cert.pem":null,"server-cert.pem":"Yw==","server-key.pem":"aw=="},"metadata":{"resourceVersion":"7"}}`
 	const second = `{"data":{"next-ca-cert.pem":"YQ==","next-server-cert.pem":"Yw==","next-server-key.pem":"aw=="},"metadata":{"resourceVersion":"7"}}`
 	key := fmt.Sprintf("%s/certs", system.Namespace())
-	at := map[string]time.Time{"the next one": late, "the API server is away": late}
+	at := map[string]time.Time{"the next one": late, "the API server fails": late}
 	knativetesting.TableTest{
 		{Name: "the first one", Key: key, Objects: []runtime.Object{secret(nil)}, WantPatches: patch(first)},
-		{Name: "nothing to do", Key: key, Objects: []runtime.Object{secret(data)}, WantErr: true}, // It is due again.
+		{Name: "nothing to do", Key: key, Objects: []runtime.Object{secret(data)}, WantErr: true}, // It is requeued.
 		{Name: "the next one", Key: key, Objects: []runtime.Object{secret(data)}, WantPatches: patch(second)},
 		{Name: "no Secret", Key: key},
-		{Name: "the API server is away", Key: key, Objects: []runtime.Object{secret(data)}, WantPatches: patch(second), WithReactors: failing, WantErr: true},
+		{Name: "the API server fails", Key: key, Objects: []runtime.Object{secret(data)}, WantPatches: patch(second), WithReactors: failing, WantErr: true},
 	}.Test(t, MakeFactory(func(ctx context.Context, listers *Listers, row *knativetesting.TableRow) controller.Reconciler {
 		clock := now
 		if other, ok := at[row.Name]; ok {

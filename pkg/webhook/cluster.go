@@ -21,41 +21,40 @@ import (
 	"pullsecrets.dev/pkg/template"
 )
 
-// liveTimeout bounds all that is asked of the API server within one request, which
-// waits for us two seconds at most. The rest is for the way there and back.
+// liveTimeout limits the API reads for one request. The API server waits two seconds for
+// the webhook, which leaves the rest for the network.
 const liveTimeout = 1500 * time.Millisecond
 
-// withDeadline is the context of all live reads of one request together.
+// withDeadline returns the context of all live reads of one request.
 func withDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, liveTimeout)
 }
 
-// cluster is what admission knows and asks of the cluster.
+// cluster gives admission access to the state of the cluster.
 type cluster struct {
 	namespaces corev1listers.NamespaceLister
 	accounts   corev1listers.ServiceAccountLister
-	// catalog tells what ClusterPullSecrets grant now.
+	// catalog returns what ClusterPullSecrets grant.
 	catalog func() (grant.Catalog, error)
-	// ready tells whether the listers have everything. Caches may be cold when the
-	// first request comes.
+	// ready reports whether the caches have synced. A request may arrive before that.
 	ready   func() bool
 	kube    kubernetes.Interface
 	serving servingclient.Interface
 	config  *config.Store
 	added   metrics.Added
-	// lookups limits what is read from the API server.
-	lookups *lookups
-	// template returns the settings by which Knative fills in templates.
+	// liveReads limits the reads from the API server.
+	liveReads *liveReads
+	// template returns the settings by which Knative sets defaults in templates.
 	template func() template.Settings
 	// covers reports whether a ClusterPullSecret holds a credential for an image.
 	covers grant.Covers
 }
 
-// lookUp reads an object out of the cache or, where the cache does not know it
-// yet, from the API server: people apply a Namespace and its Services together.
-func lookUp[T any](
+// cachedOrLive reads an object from the cache or, if it is not cached, from the API
+// server: users apply a Namespace and its Services together.
+func cachedOrLive[T any](
 	ctx context.Context,
-	limit *lookups,
+	limit *liveReads,
 	of subject,
 	cached func(string) (*T, error),
 	live func(context.Context, string, metav1.GetOptions) (*T, error),
@@ -67,21 +66,22 @@ func lookUp[T any](
 	return readLive(ctx, limit, of, live)
 }
 
-// read finds out what is declared in a Namespace and what is granted. An error is logged,
-// and leaves the request to the reconciler.
+// read returns the Namespace and what is granted. If it fails, the error is logged, and
+// the request is left to the reconciler.
 func (c *cluster) read(ctx context.Context, name string) (*corev1.Namespace, grant.Catalog, error) {
-	namespace, err := lookUp(ctx, c.lookups, subject{kind: "Namespace", name: name}, c.namespaces.Get, c.kube.CoreV1().Namespaces().Get)
+	namespace, err := cachedOrLive(ctx, c.liveReads, subject{kind: "Namespace", name: name}, c.namespaces.Get, c.kube.CoreV1().Namespaces().Get)
 	if err != nil {
-		leftToReconciler(ctx, err)
+		deferToReconciler(ctx, err)
 		return nil, grant.Catalog{}, err
 	}
 	offered, err := c.catalog()
 	if err != nil {
-		leftToReconciler(ctx, err)
+		deferToReconciler(ctx, err)
 	}
 	return namespace, offered, err
 }
 
-func leftToReconciler(ctx context.Context, err error) {
-	logging.FromContext(ctx).Infow("The request is left to the reconciler", "error", err)
+// deferToReconciler logs why a request is left to the reconciler.
+func deferToReconciler(ctx context.Context, err error) {
+	logging.FromContext(ctx).Infow("Left the request to the reconciler", "error", err)
 }

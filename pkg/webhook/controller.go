@@ -1,11 +1,11 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package webhook puts pull secrets into Knative Services and ServiceAccounts at
-// admission, so that the first Revision and the first Pod have them, and keeps what other
-// writers drop. It holds no rules: what a list becomes is decided in pkg/merge, which the
-// reconcilers use too. Beside that it defaults and validates ClusterPullSecrets and
-// validates the product's ConfigMaps, with what knative.dev/pkg has for it.
+// Package webhook adds pull secrets to Knative Services and ServiceAccounts at admission,
+// so that the first Revision and the first Pod have them, and restores entries that other
+// writers drop. The rules for lists are in pkg/merge, which the reconcilers use too. It
+// also defaults and validates ClusterPullSecrets and validates the ConfigMaps of the
+// controller and the webhook, by means of knative.dev/pkg.
 package webhook
 
 import (
@@ -41,40 +41,39 @@ import (
 )
 
 const (
-	// InjectName is the name of the MutatingWebhookConfiguration for Services. The
-	// API server calls webhooks in the order of their names, and this one must come
-	// before Knative's webhook.serving.knative.dev: Knative notes the user who
-	// changed a spec, and refuses the note where the spec did not change. If an
-	// entry that somebody dropped were put back only after that, the request would
-	// be refused.
-	InjectName = "inject.pullsecrets.dev"
+	// injectName is the name of the MutatingWebhookConfiguration for Services. The API
+	// server calls webhooks in the order of their names, and this one must precede
+	// Knative's webhook.serving.knative.dev. Knative records the user who changed a spec,
+	// and rejects a request with a new record if the spec is unchanged. If a dropped entry
+	// were restored only afterwards, the request would be rejected.
+	injectName = "inject.pullsecrets.dev"
 
-	// bindName is the name of the one for ServiceAccounts.
+	// bindName is the name of the MutatingWebhookConfiguration for ServiceAccounts.
 	bindName = "bind.pullsecrets.dev"
 
-	// ServicesPath and AccountsPath are where the API server sends Knative Services
-	// and ServiceAccounts.
-	ServicesPath = "/services"
-	AccountsPath = "/serviceaccounts"
+	// servicesPath and accountsPath are the paths of the admission of Knative Services and
+	// ServiceAccounts.
+	servicesPath = "/services"
+	accountsPath = "/serviceaccounts"
 )
 
-// NewServiceController wires the admission of Knative Services.
+// NewServiceController returns a constructor of the admission of Knative Services.
 func NewServiceController(readiness *Readiness) injection.ControllerConstructor {
-	return newController(readiness, InjectName, "ServiceWebhook", func(ctx context.Context, c cluster) webhook.AdmissionController {
+	return newController(readiness, injectName, "ServiceWebhook", func(ctx context.Context, c cluster) webhook.AdmissionController {
 		logger := logging.FromContext(ctx)
 		settings, log := knative.NewSettings(), logger.Named("knative-settings")
 		if err := settings.Follow(ctx, c.kube, log, knative.Defaults, knative.Features, knative.Deployment); err != nil {
-			logger.Fatalw("Failed to follow Knative's settings", "error", err)
+			logger.Fatalw("Failed to watch Knative's settings", "error", err)
 		}
 		c.template, c.covers = settings.Template, settings.Covers
-		readiness.needs("Knative's settings", settings.Known)
-		return &Services{c}
+		readiness.require("Knative's settings", settings.Known)
+		return &serviceAdmission{c}
 	})
 }
 
-// NewAccountController wires the admission of ServiceAccounts.
+// NewAccountController returns a constructor of the admission of ServiceAccounts.
 func NewAccountController(readiness *Readiness) injection.ControllerConstructor {
-	return newController(readiness, bindName, "ServiceAccountWebhook", func(_ context.Context, c cluster) webhook.AdmissionController { return &Accounts{c} })
+	return newController(readiness, bindName, "ServiceAccountWebhook", func(_ context.Context, c cluster) webhook.AdmissionController { return &accountAdmission{c} })
 }
 
 func newController(readiness *Readiness, name, queueName string, admission func(context.Context, cluster) webhook.AdmissionController) injection.ControllerConstructor {
@@ -83,21 +82,21 @@ func newController(readiness *Readiness, name, queueName string, admission func(
 		store := config.NewStore(logger.Named("config-store"))
 		store.WatchConfigs(ctx, cmw)
 		c := newCluster(ctx, store)
-		readiness.needs("the caches of Namespaces, ServiceAccounts and ClusterPullSecrets", c.ready)
+		readiness.require("the caches of Namespaces, ServiceAccounts and ClusterPullSecrets", c.ready)
 
 		a := &admissionReconciler{AdmissionController: admission(ctx, c)}
 		impl := controller.NewContext(ctx, a, controller.ControllerOptions{WorkQueueName: queueName, Logger: logger.Named(queueName)})
 		a.registration = register(ctx, name, mutatingConfigurations(ctx))
 		enqueue := func(any) { impl.EnqueueKey(a.key) }
-		// The bundle is written when the configuration changes, and when the
-		// certificate does.
+		// Changes of the configuration and of the certificate can require another bundle.
 		watch(ctx, mutatinginformer.Get(ctx).Informer(), controller.FilterWithName(name), enqueue)
 		watch(ctx, secretinformer.Get(ctx).Informer(), controller.FilterWithNameAndNamespace(system.Namespace(), a.secretName), enqueue)
 		return impl
 	}
 }
 
-// NewCertificateController wires what keeps the certificate.
+// NewCertificateController returns a constructor of the controller that manages the
+// certificate.
 func NewCertificateController(readiness *Readiness) injection.ControllerConstructor {
 	return func(ctx context.Context, _ configmap.Watcher) *controller.Impl {
 		const queueName = "WebhookCertificates"
@@ -112,23 +111,22 @@ func NewCertificateController(readiness *Readiness) injection.ControllerConstruc
 			},
 			now: time.Now,
 		}
-		readiness.needs("the certificate", func() bool {
+		readiness.require("the certificate", func() bool {
 			secret, err := c.secrets.Secrets(key.Namespace).Get(key.Name)
 			return err == nil && len(bundle(secret.Data)) > 0
 		})
 		impl := controller.NewContext(ctx, c, controller.ControllerOptions{WorkQueueName: queueName, Logger: logging.FromContext(ctx).Named(queueName)})
-		// The next step is decided when the last one was written, and when its time
-		// has come.
+		// The event of each step enqueues the next one.
 		watch(ctx, secrets.Informer(), controller.FilterWithNameAndNamespace(key.Namespace, key.Name), func(any) { impl.EnqueueKey(key) })
 		return impl
 	}
 }
 
-// published reports whether all of our configurations that are there trust an
-// authority. One that an operator deleted is not waited for.
+// published returns a function that reports whether all of our webhook configurations
+// trust an authority. A configuration that an operator deleted does not count.
 func published(mutating, validating configurations) func(authority []byte) bool {
 	all := map[string]configurations{
-		InjectName: mutating, bindName: mutating, defaultingName: mutating,
+		injectName: mutating, bindName: mutating, defaultingName: mutating,
 		validationName: validating, configName: validating,
 	}
 	return func(authority []byte) bool {
@@ -153,7 +151,7 @@ func validatingConfigurations(ctx context.Context) configurations {
 	return validating{kubeclient.Get(ctx), validatinginformer.Get(ctx).Lister()}
 }
 
-// register makes the registration of a configuration.
+// register returns the registration of a webhook configuration.
 func register(ctx context.Context, name string, kind configurations) *registration {
 	r := newRegistration(name, webhook.GetOptions(ctx).SecretName)
 	r.secrets, r.configurations = secretinformer.Get(ctx).Lister(), kind
@@ -167,32 +165,32 @@ func watch(ctx context.Context, informer cache.SharedIndexInformer, filter func(
 	}
 }
 
-// newCluster takes what admission knows from the informers.
+// newCluster returns the cluster that the informers of ctx show.
 func newCluster(ctx context.Context, store *config.Store) cluster {
 	logger := logging.FromContext(ctx)
 	namespaces, accounts, clusterPullSecrets := namespaceinformer.Get(ctx), accountinformer.Get(ctx), clusterpullsecretinformer.Get(ctx)
 	informers := []cache.SharedIndexInformer{namespaces.Informer(), accounts.Informer(), clusterPullSecrets.Informer()}
 	for _, informer := range informers {
 		if err := informer.SetTransform(trim.Object); err != nil {
-			logger.Fatalw("Failed to trim what is cached", "error", err)
+			logger.Fatalw("Failed to set a transform", "error", err)
 		}
 	}
 	granted, err := catalog.Of(clusterPullSecrets.Informer(), clusterPullSecrets.Lister())
 	if err != nil {
-		logger.Fatalw("Failed to make the catalogue", "error", err)
+		logger.Fatalw("Failed to create the catalog of ClusterPullSecrets", "error", err)
 	}
 	added, err := metrics.NewAdded()
 	if err != nil {
-		logger.Fatalw("Failed to make metrics", "error", err)
+		logger.Fatalw("Failed to create metrics", "error", err)
 	}
 	config := unlimited(injection.GetConfig(ctx))
 	kube, err := kubernetes.NewForConfig(config)
 	if err != nil {
-		logger.Fatalw("Failed to make a client", "error", err)
+		logger.Fatalw("Failed to create a client", "error", err)
 	}
 	serving, err := servingclient.NewForConfig(config)
 	if err != nil {
-		logger.Fatalw("Failed to make a client of Knative Serving", "error", err)
+		logger.Fatalw("Failed to create a client of Knative Serving", "error", err)
 	}
 	return cluster{
 		namespaces: namespaces.Lister(), accounts: accounts.Lister(),
@@ -201,18 +199,18 @@ func newCluster(ctx context.Context, store *config.Store) cluster {
 			return !slices.ContainsFunc(informers, func(i cache.SharedIndexInformer) bool { return !i.HasSynced() })
 		},
 		kube: kube, serving: serving,
-		config:  store,
-		added:   added,
-		lookups: newLookups(time.Now),
+		config:    store,
+		added:     added,
+		liveReads: newLiveReads(time.Now),
 	}
 }
 
-// admissionReconciler is what knative.dev/pkg wants of one value: to answer
-// requests, on every replica, and to keep the configuration's bundle, on one.
+// admissionReconciler combines what knative.dev/pkg expects in one value: the admission
+// of requests, on every replica, and the registration, on the leader.
 type admissionReconciler struct {
 	*registration
 	webhook.AdmissionController
-	// Requests are answered also while the caches are cold: what is not known is
-	// left to the reconciler.
+	// Requests are answered before the caches have synced. What is not known is left to
+	// the reconciler.
 	webhook.StatelessAdmissionImpl
 }

@@ -13,23 +13,23 @@ import (
 	"pullsecrets.dev/pkg/merge"
 )
 
-// decision is the outcome for a request. The zero value leaves the object unchanged.
+// decision is the answer to a request. The zero value leaves the object unchanged.
 type decision struct {
-	// object is the requested object to change, or nil to leave it.
+	// object is the requested object to change, or nil.
 	object *object
-	// list and ledger are what the object is to have.
+	// list and ledger are the new ones of the object.
 	list   []any
 	ledger string
-	// note restores Knative's note of who changed the Service, where that is due.
+	// note restores Knative's record of who changed the Service last, if needed.
 	note []operation
-	// result is how list and ledger differ from what was there.
+	// result is the difference to the requested list and ledger.
 	result   merge.Result
 	audit    map[string]string
 	warnings []string
 }
 
-// respond renders the decision as a response. Every request is allowed. A patch that the
-// API server might reject is left out as a whole.
+// respond renders the decision. Every request is allowed. A patch that could make the API
+// server reject the request is dropped as a whole.
 func (d decision) respond(ctx context.Context, request *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
 	response := &admissionv1.AdmissionResponse{Allowed: true, Warnings: d.warnings}
 	if d.object == nil {
@@ -40,21 +40,20 @@ func (d decision) respond(ctx context.Context, request *admissionv1.AdmissionReq
 		patch, err := verify(d.object, len(request.Object.Raw), ops, d.ledger)
 		if err != nil {
 			response.Warnings = append(response.Warnings, warnNotInjected(err))
-			logging.FromContext(ctx).Warnw("Pull secrets were not injected", "error", err)
+			logging.FromContext(ctx).Warnw("Dropped the patch of pull secrets", "error", err)
 			return response
 		}
 		patchType := admissionv1.PatchTypeJSONPatch
 		response.Patch, response.PatchType = patch, &patchType
 	}
-	// Each call records what it leaves in the object, compared with the old one, even where
-	// it changes nothing. The API server keeps the record of the first call, and all calls
-	// of a request agree.
+	// Each call reports the difference to the old object, even if it changes nothing. The
+	// API server keeps the annotations of the first call, so all calls must report the same.
 	response.AuditAnnotations = d.audit
 	return response
 }
 
-// auditAgainst returns what the API server's audit log records as added and removed,
-// compared with the old object, which is nil for a new one.
+// auditAgainst returns the audit annotations with the entries that were added and
+// removed, compared with the old object, which is nil for a new one.
 func auditAgainst(old *object, result merge.Result) map[string]string {
 	var before []string
 	if old != nil {
@@ -69,7 +68,7 @@ func auditAgainst(old *object, result merge.Result) map[string]string {
 	return audit(result)
 }
 
-// audit returns what the API server's audit log records as added and removed.
+// audit returns the audit annotations with the entries that were added and removed.
 func audit(result merge.Result) map[string]string {
 	annotations := make(map[string]string)
 	for key, list := range map[string][]merge.Entry{"added": result.Added, "taken": result.Taken} {

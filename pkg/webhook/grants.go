@@ -12,9 +12,9 @@ import (
 	"pullsecrets.dev/pkg/grant"
 )
 
-// notGranted returns the names of copies, among those that are declared, which the
-// Namespace may not have. Whether it has a Secret of its own under such a name is
-// for the reconciler to find out.
+// notGranted returns those declared names of copies that are not granted to the
+// Namespace. Whether the Namespace has its own Secret of such a name is left to the
+// reconciler.
 func notGranted(all grant.Catalog, namespace *corev1.Namespace, declared []string) []string {
 	return slices.DeleteFunc(slices.Clone(declared), func(name string) bool {
 		cps := all.Withheld(name, namespace.Labels)
@@ -22,11 +22,10 @@ func notGranted(all grant.Catalog, namespace *corev1.Namespace, declared []strin
 	})
 }
 
-// onTheirWay returns the names of copies, among those that are declared, which by
-// all that can be known without reading Secrets need not be there yet: those with a
-// source that was never good, and those that this request is the first to ask for.
-// Another Service may have asked before, which is not known here.
-func onTheirWay(d grant.Declaration, namespace *corev1.Namespace, before, now serviceAsks, covers grant.Covers) []string {
+// pendingCopies returns those declared names of copies that may not exist yet: those
+// whose source was never valid, and those that this request is the first to ask for.
+// Secrets are not read, and other Services that ask for the copy are not known here.
+func pendingCopies(d grant.Declaration, namespace *corev1.Namespace, before, now serviceAsks, covers grant.Covers) []string {
 	if len(d.Granted.Serving) == 0 {
 		return nil
 	}
@@ -49,13 +48,13 @@ func onTheirWay(d grant.Declaration, namespace *corev1.Namespace, before, now se
 	})
 }
 
-// serviceAsks is what a Service asks copies for.
+// serviceAsks is what determines the copies that a Service asks for.
 type serviceAsks struct {
 	annotation.Service
 	images []grant.Image
 }
 
-// asks is what the Service asks for; nil, one that is new, asked for nothing.
+// asks returns what the Service asks for. A nil Service asks for nothing.
 func (o *object) asks() serviceAsks {
 	if o == nil {
 		return serviceAsks{}

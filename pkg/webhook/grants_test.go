@@ -29,7 +29,7 @@ func holds(registries ...string) ClusterPullSecretOption {
 	return func(cps *v1alpha1.ClusterPullSecret) { cps.Status.Registries = registries }
 }
 
-// TestGrants is about what ClusterPullSecrets bring to Services at admission.
+// TestGrants lists the effects of ClusterPullSecrets on Services at admission.
 func TestGrants(t *testing.T) {
 	knows := func(objects ...runtime.Object) world { return world{cached: objects} }
 	with := func(service string, annotations string) string {
@@ -38,8 +38,8 @@ func TestGrants(t *testing.T) {
 	const (
 		auto, declared, disabled = "pullsecrets.dev/inject: auto", "pullsecrets.dev/inject: declared", "pullsecrets.dev/inject: disabled"
 		fromGHCR                 = `ghcr | {"ghcr":"clusterpullsecret/ghcr"}`
-		coming                   = "copies may still be on their way to namespace team: pull secrets "
-		refused                  = "namespace team is not selected by the ClusterPullSecrets of pull secrets "
+		pending                  = "Copies may not exist yet in namespace team, and image pulls are retried: pull secrets "
+		notSelected              = "Namespace team is not selected by the ClusterPullSecrets of pull secrets "
 	)
 	autoTeam := team("pullsecrets.dev/inject", "auto")
 	twoClouds := []runtime.Object{autoTeam, ClusterPullSecret("ghcr", holds("ghcr.io")), ClusterPullSecret("quay", holds("quay.io"))}
@@ -57,7 +57,7 @@ func TestGrants(t *testing.T) {
 			reason: "create: always", world: knows(team(), ClusterPullSecret("ghcr", inServices)), requested: bare, want: fromGHCR,
 		},
 		{
-			reason:    "create: always, beside the user's own, the Service's and the Namespace's",
+			reason:    "create: always, besides entries of the user, the Service and the Namespace",
 			world:     knows(team("pullsecrets.dev/secrets", "n"), ClusterPullSecret("b", inServices), ClusterPullSecret("a", inServices)),
 			requested: `{metadata: {name: app, annotations: {pullsecrets.dev/secrets: s}}, spec: {template: {spec: {imagePullSecrets: [{name: mine}], containers: [{image: x}]}}}}`,
 			want:      `mine s n a b | {"a":"clusterpullsecret/a","b":"clusterpullsecret/b","n":"namespace","s":"service"}`,
@@ -75,15 +75,15 @@ func TestGrants(t *testing.T) {
 			world:  knows(Namespace(ns, WithNamespaceLabel("pullsecrets.dev/exclude", "true")), ClusterPullSecret("ghcr", inServices)), requested: bare, want: " | ",
 		},
 		{
-			reason: "create: always, before the source was ever good", world: knows(team(), ClusterPullSecret("ghcr", inServices, sourceUnseen)), requested: bare,
-			want: fromGHCR, warnings: []string{coming + "ghcr"},
+			reason: "create: always, before the source was ever valid", world: knows(team(), ClusterPullSecret("ghcr", inServices, sourceUnseen)), requested: bare,
+			want: fromGHCR, warnings: []string{pending + "ghcr"},
 		},
 		{
 			reason: "create: always, and the caches are cold", world: world{cold: true, cached: []runtime.Object{team(), ClusterPullSecret("ghcr", inServices)}},
 			requested: bare, want: " | ",
 		},
 		{
-			reason: "create: auto of the Namespace takes what covers the image", world: knows(twoClouds...), requested: bare, want: fromGHCR,
+			reason: "create: auto of the Namespace adds what covers the image", world: knows(twoClouds...), requested: bare, want: fromGHCR,
 		},
 		{
 			reason: "create: auto, by the image of an init container", world: knows(twoClouds...),
@@ -96,7 +96,7 @@ func TestGrants(t *testing.T) {
 			want:      `ghcr quay | {"ghcr":"clusterpullsecret/ghcr","quay":"clusterpullsecret/quay"}`,
 		},
 		{
-			reason: "create: auto, by an image volume of the Hub, which a copy for the kubelet alone serves", world: knows(autoTeam, ClusterPullSecret("hub", holds("docker.io"))),
+			reason: "create: auto, by an image volume of Docker Hub, for which a copy that only the kubelet uses is sufficient", world: knows(autoTeam, ClusterPullSecret("hub", holds("docker.io"))),
 			requested: `{metadata: {name: app}, spec: {template: {spec: {volumes: [{name: m, image: {reference: acme/model}}], containers: [{image: x}]}}}}`,
 			want:      `hub | {"hub":"clusterpullsecret/hub"}`,
 		},
@@ -112,21 +112,21 @@ func TestGrants(t *testing.T) {
 			want:      `hub | {"hub":"clusterpullsecret/hub"}`,
 		},
 		{
-			reason: "update: another queue-proxy is no change of the Service",
+			reason: "update: another queue-proxy image does not change the Service",
 			world:  world{cached: twoClouds, images: grant.ImageSettings{QueueProxy: "quay.io/mirror/queue"}},
 			old:    hasGHCR, requested: hasGHCR, want: fromGHCR,
 		},
 		{
-			reason: "create: auto, of volumes that are none", world: knows(twoClouds...),
+			reason: "create: auto, malformed volumes", world: knows(twoClouds...),
 			requested: `{metadata: {name: app}, spec: {template: {spec: {volumes: [1, null, {image: 2}, {image: {reference: 3}}]}}}}`, want: " | ",
 		},
 		{
-			reason: "create: auto, of containers that are none", world: knows(twoClouds...),
+			reason: "create: auto, malformed containers", world: knows(twoClouds...),
 			requested: `{metadata: {name: app}, spec: {template: {spec: {initContainers: {}, containers: [1, null, {image: 2}]}}}}`, want: " | ",
 		},
 		{
 			reason: "create: auto of the Service is the first to ask", world: knows(team(), ClusterPullSecret("ghcr", holds("ghcr.io"))),
-			requested: with(bare, auto), want: fromGHCR, warnings: []string{coming + "ghcr"},
+			requested: with(bare, auto), want: fromGHCR, warnings: []string{pending + "ghcr"},
 		},
 		{
 			reason: "create: declared on the Service: neither auto nor always", world: knows(autoTeam, ClusterPullSecret("ghcr", inServices, holds("ghcr.io"))),
@@ -145,25 +145,25 @@ func TestGrants(t *testing.T) {
 			want: `quay | {"quay":"clusterpullsecret/quay"}`,
 		},
 		{
-			reason: "update: another image needs what nobody has asked for", world: knows(append([]runtime.Object{team()}, twoClouds[1:]...)...),
+			reason: "update: another image needs a credential that was not asked for before", world: knows(append([]runtime.Object{team()}, twoClouds[1:]...)...),
 			old: strings.Replace(hasGHCR, "annotations: {", "annotations: {"+auto+", ", 1), requested: with(moved, auto),
-			want: `quay | {"quay":"clusterpullsecret/quay"}`, warnings: []string{coming + "quay"},
+			want: `quay | {"quay":"clusterpullsecret/quay"}`, warnings: []string{pending + "quay"},
 		},
 		{
-			reason: "update: what dropped the entry gets it back", world: knows(twoClouds...), old: hasGHCR, requested: bare, want: fromGHCR,
+			reason: "update: a dropped entry is restored", world: knows(twoClouds...), old: hasGHCR, requested: bare, want: fromGHCR,
 		},
 		{
-			reason: "update: a new grant comes with the next change", world: knows(team(), ClusterPullSecret("ghcr", inServices)), old: bare, requested: bare, want: " | ",
+			reason: "update: a new grant is not added without a change", world: knows(team(), ClusterPullSecret("ghcr", inServices)), old: bare, requested: bare, want: " | ",
 		},
 		{
-			reason: "update: and with a change", world: knows(team(), ClusterPullSecret("ghcr", inServices)), old: bare, requested: bare2, want: fromGHCR,
+			reason: "update: a new grant is added with a change", world: knows(team(), ClusterPullSecret("ghcr", inServices)), old: bare, requested: bare2, want: fromGHCR,
 		},
 		{
-			reason: "update: what is granted no more goes with a change", world: knows(team(), ClusterPullSecret("ghcr", inServices, elsewhere)),
+			reason: "update: an entry that is no longer granted is removed with a change", world: knows(team(), ClusterPullSecret("ghcr", inServices, elsewhere)),
 			old: hasGHCR, requested: strings.Replace(hasGHCR, "v1", "v2", 1), want: " | ",
 		},
 		{
-			reason: "update: declared on the Service takes auto and always away", world: knows(twoClouds...), old: hasGHCR,
+			reason: "update: declared on the Service removes entries of auto and always", world: knows(twoClouds...), old: hasGHCR,
 			requested: strings.Replace(hasGHCR, "annotations: {", "annotations: {"+declared+", ", 1), want: " | ",
 		},
 		{
@@ -172,14 +172,14 @@ func TestGrants(t *testing.T) {
 		},
 		{
 			reason: "create: the Service is the first to ask for a name", world: knows(team(), ClusterPullSecret("ghcr")),
-			requested: with(bare, "pullsecrets.dev/secrets: 'ghcr,own'"), want: `ghcr own | {"ghcr":"service","own":"service"}`, warnings: []string{coming + "ghcr"},
+			requested: with(bare, "pullsecrets.dev/secrets: 'ghcr,own'"), want: `ghcr own | {"ghcr":"service","own":"service"}`, warnings: []string{pending + "ghcr"},
 		},
 		{
 			reason: "update: the Service has asked before", world: knows(team(), ClusterPullSecret("ghcr")),
 			old: with(bare, "pullsecrets.dev/secrets: ghcr"), requested: with(bare2, "pullsecrets.dev/secrets: ghcr"), want: `ghcr | {"ghcr":"service"}`,
 		},
 		{
-			reason:    "create: the source itself is no copy that could be on its way",
+			reason:    "create: the source itself is not a pending copy",
 			world:     knows(team(), ClusterPullSecret("ghcr", sourceUnseen, func(cps *v1alpha1.ClusterPullSecret) { cps.Spec.SecretRef.Namespace = ns })),
 			requested: with(bare, "pullsecrets.dev/secrets: ghcr"), want: `ghcr | {"ghcr":"service"}`,
 		},
@@ -187,7 +187,7 @@ func TestGrants(t *testing.T) {
 			reason:    "create: declared names that are not granted",
 			world:     knows(team("pullsecrets.dev/secrets", "quay,own"), ClusterPullSecret("ghcr", elsewhere), ClusterPullSecret("quay", elsewhere)),
 			requested: with(bare, "pullsecrets.dev/secrets: ghcr"),
-			want:      `ghcr quay own | {"ghcr":"service","own":"namespace","quay":"namespace"}`, warnings: []string{refused + "ghcr, quay"},
+			want:      `ghcr quay own | {"ghcr":"service","own":"namespace","quay":"namespace"}`, warnings: []string{notSelected + "ghcr, quay"},
 		},
 		{
 			reason: "create: the source itself needs no grant",
@@ -197,9 +197,9 @@ func TestGrants(t *testing.T) {
 			requested: bare, want: `ghcr | {"ghcr":"namespace"}`,
 		},
 		{
-			reason: "create: a long name makes a short warning", world: knows(team("pullsecrets.dev/secrets", strings.Repeat("x", 63)), ClusterPullSecret(strings.Repeat("x", 63), elsewhere)),
+			reason: "create: a warning about a long name is truncated", world: knows(team("pullsecrets.dev/secrets", strings.Repeat("x", 63)), ClusterPullSecret(strings.Repeat("x", 63), elsewhere)),
 			requested: bare, want: strings.Repeat("x", 63) + ` | {"` + strings.Repeat("x", 63) + `":"namespace"}`,
-			warnings: []string{refused + strings.Repeat("x", maxWarning-len(refused)-1) + "…"},
+			warnings: []string{notSelected + strings.Repeat("x", maxWarning-len(notSelected)-1) + "…"},
 		},
 	} {
 		t.Run(tt.reason, func(t *testing.T) {
@@ -213,12 +213,12 @@ func TestGrants(t *testing.T) {
 			if got, want := fmt.Sprintf("%q", response.Warnings), fmt.Sprintf("%q", tt.warnings); got != want {
 				t.Errorf("warnings = %s, want %s", got, want)
 			}
-			// The API server calls again with what the first call made of it, and
-			// shows a warning once.
+			// The API server calls again with the result of the first call, and shows each
+			// warning once.
 			r.Object.Raw = patched
 			again := services.Admit(t.Context(), r)
 			if got := summary(t, apply(t, r, again)); got != tt.want {
-				t.Errorf("the second call makes it %q, the first made it %q", got, tt.want)
+				t.Errorf("after the second call: %q, after the first: %q", got, tt.want)
 			}
 			if got, want := fmt.Sprintf("%q", again.Warnings), fmt.Sprintf("%q", tt.warnings); got != want {
 				t.Errorf("the second call's warnings = %s, want %s", got, want)

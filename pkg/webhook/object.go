@@ -16,9 +16,9 @@ import (
 	"pullsecrets.dev/pkg/template"
 )
 
-// object is a Service, or a ServiceAccount, as JSON has it. Only the parts that
-// admission decides by are decoded into types; the template stays as it is, so that
-// fields which no type here knows take part in comparisons and are never dropped.
+// object is a Service or a ServiceAccount as JSON. Only the parts that admission depends
+// on are decoded into types. The template is kept as it is, so that fields that these
+// types do not know take part in comparisons and are never dropped.
 type object struct {
 	Metadata struct {
 		Name              string                      `json:"name"`
@@ -33,12 +33,13 @@ type object struct {
 	} `json:"spec"`
 	// raw is the whole object.
 	raw []byte
-	// account is what of a ServiceAccount is not metadata, and nil for a Service.
+	// account holds the fields of a ServiceAccount other than metadata, and is nil for a
+	// Service.
 	account map[string]any
 }
 
-// decode reads a Service. An error means that the object has not the shape of
-// one, which the API server's own schema will say better.
+// decode decodes a Service. It fails if the object does not have the structure of a
+// Service, which the API server rejects with a better message.
 func decode(raw []byte) (*object, error) {
 	var o object
 	if err := json.Unmarshal(raw, &o); err != nil {
@@ -51,7 +52,7 @@ func decode(raw []byte) (*object, error) {
 	return &o, nil
 }
 
-// decodeAccount reads a ServiceAccount.
+// decodeAccount decodes a ServiceAccount.
 func decodeAccount(raw []byte) (*object, error) {
 	var o struct {
 		object
@@ -67,8 +68,7 @@ func decodeAccount(raw []byte) (*object, error) {
 	return &o.object, nil
 }
 
-// holder is what the list of pull secrets is in, and listPath where in the object
-// the list is, as a JSON pointer.
+// holder returns the object that contains the list of pull secrets.
 func (o *object) holder() map[string]any {
 	if o.account != nil {
 		return o.account
@@ -76,6 +76,7 @@ func (o *object) holder() map[string]any {
 	return o.podSpec()
 }
 
+// listPath returns the JSON pointer of the list of pull secrets.
 func (o *object) listPath() string {
 	if o.account != nil {
 		return "/imagePullSecrets"
@@ -88,14 +89,14 @@ func (o *object) podSpec() map[string]any {
 	return spec
 }
 
-// serviceAccount is the template's serviceAccountName.
+// serviceAccount returns the serviceAccountName of the template.
 func (o *object) serviceAccount() string {
 	name, _ := o.podSpec()["serviceAccountName"].(string)
 	return name
 }
 
-// images are the images that the Service's Pods need: those of the template's
-// containers and image volumes, and the queue-proxy's, in no special order.
+// images returns the images that the Service's Pods need, unordered: those of the
+// template's containers and image volumes, and the queue-proxy's.
 func (o *object) images() []grant.Image {
 	images := []grant.Image{{QueueProxy: true}}
 	for _, field := range []string{"initContainers", "containers"} {
@@ -118,14 +119,14 @@ func (o *object) images() []grant.Image {
 	return grant.Images(images)
 }
 
-// revisionName is the template's metadata.name.
+// revisionName returns the metadata.name of the template.
 func (o *object) revisionName() string {
 	metadata, _ := o.Spec.Template["metadata"].(map[string]any)
 	name, _ := metadata["name"].(string)
 	return name
 }
 
-// items are the entries of the list, as they are.
+// items returns the entries of the list.
 func (o *object) items() ([]any, error) {
 	value, ok := o.holder()["imagePullSecrets"]
 	if !ok || value == nil {
@@ -138,7 +139,7 @@ func (o *object) items() ([]any, error) {
 	return items, nil
 }
 
-// names are the names in the list.
+// names returns the names in the list.
 func (o *object) names() ([]string, error) {
 	items, err := o.items()
 	if err != nil {
@@ -159,8 +160,8 @@ func (o *object) names() ([]string, error) {
 	return names, nil
 }
 
-// skeleton is the object without all that a patch of ours is not about. Its length is
-// bounded but for the list.
+// skeleton returns the object with only those parts that a patch changes. Its size is
+// limited, except for the list.
 func (o *object) skeleton() map[string]any {
 	metadata, spec := map[string]any{}, map[string]any{}
 	if o.Metadata.Annotations != nil {
@@ -182,13 +183,13 @@ func (o *object) skeleton() map[string]any {
 
 func (o *object) ledger() string { return o.Metadata.Annotations[pullsecrets.AddedAnnotation] }
 
-// side is the Service as the pure core sees it.
+// side returns the Service as pkg/merge represents it.
 func (o *object) side() (merge.Side, error) {
 	names, err := o.names()
 	if err != nil {
 		return merge.Side{}, err
 	}
-	// A damaged ledger counts as far as it is good; the reconciler reports it.
+	// The valid items of a damaged ledger count; the reconciler reports the damage.
 	ledger, _ := merge.ParseLedger(o.ledger())
 	return merge.Side{
 		Current: merge.CurrentOf(names, ledger, o.Metadata.ManagedFields, o.Metadata.Annotations),
@@ -198,13 +199,13 @@ func (o *object) side() (merge.Side, error) {
 	}, nil
 }
 
-// asTemplate is the Service as Knative sees it.
+// asTemplate returns the Service as pkg/template represents it.
 func (o *object) asTemplate() template.Service {
 	return template.Service{Object: o.raw, Template: o.Spec.Template}
 }
 
-// notedBy reports whether Knative has noted that this user changed the old object,
-// which it does when it finds another spec.
+// notedBy reports whether Knative recorded that this user changed the old object, which
+// it does if the spec changed.
 func (o *object) notedBy(user string, old *object) bool {
 	modifier := o.Metadata.Annotations[serving.UpdaterAnnotation]
 	return modifier == user && modifier != old.Metadata.Annotations[serving.UpdaterAnnotation]

@@ -19,7 +19,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// dice deals out choices, first from bytes and then from what these begin.
+// dice makes choices, first from bytes and then from a generator that they seed.
 type dice struct {
 	data []byte
 	*rand.Rand
@@ -29,7 +29,7 @@ func newDice(data []byte) *dice {
 	h := fnv.New64a()
 	h.Write(data)
 	d := &dice{data: data}
-	d.Rand = rand.New(rand.NewPCG(h.Sum64(), 1)) //nolint:gosec // Chance is for tests.
+	d.Rand = rand.New(rand.NewPCG(h.Sum64(), 1)) //nolint:gosec // Random values for tests.
 	return d
 }
 
@@ -44,7 +44,7 @@ func (d *dice) next(n int) int {
 
 func pick[T any](d *dice, from []T) T { return from[d.next(len(from))] }
 
-// A fragment is merged into a template: a field of the Pod, or of its first container.
+// fragment is merged into a template: it is a field of the Pod or of its first container.
 var podFragments, containerFragments = fragments(`
 - {timeoutSeconds: 100}
 - {containerConcurrency: 5}
@@ -110,7 +110,7 @@ func clone(m map[string]any) map[string]any {
 	return c
 }
 
-// newTemplate is what a user writes.
+// newTemplate returns a template as a user writes it.
 func (d *dice) newTemplate() map[string]any {
 	container := map[string]any{"image": "ghcr.io/acme/app:v1"}
 	spec := map[string]any{"containers": []any{container}}
@@ -143,8 +143,8 @@ func (d *dice) newTemplate() map[string]any {
 	return clone(map[string]any{"metadata": metadata, "spec": spec})
 }
 
-// A place is an object of a template with the Go type that Knative gives it, or a list
-// with that of its items.
+// place is an object of a template with the Go type that Knative gives it, or a list with
+// the type of its items.
 type place struct {
 	object map[string]any
 	key    string // of a list within the object
@@ -153,7 +153,7 @@ type place struct {
 
 func (p place) list() []any { l, _ := p.object[p.key].([]any); return l }
 
-// places walks a template along Knative's types.
+// placesOf returns the places of a template by Knative's types.
 func placesOf(value map[string]any, t reflect.Type) (objects, lists []place) {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -185,7 +185,7 @@ func placesOf(value map[string]any, t reflect.Type) (objects, lists []place) {
 	return objects, lists
 }
 
-// fieldsOf returns the fields of a struct by their names in JSON.
+// fieldsOf returns the fields of a struct by their JSON names.
 func fieldsOf(t reflect.Type) map[string]reflect.Type {
 	fields := map[string]reflect.Type{}
 	for field := range t.Fields() {
@@ -200,7 +200,7 @@ func fieldsOf(t reflect.Type) map[string]reflect.Type {
 	return fields
 }
 
-// value is one of a type: mostly what says nothing, or something small.
+// value returns a value of a type, mostly a zero or a small one.
 func (d *dice) value(t reflect.Type, depth int) any {
 	if d.next(8) == 0 {
 		return nil
@@ -245,7 +245,7 @@ func (d *dice) value(t reflect.Type, depth int) any {
 	return nil
 }
 
-// edit changes a template in one place, or in none that Knative sees. It reports
+// edit changes a template in one place, or only in a way that Knative ignores. It reports
 // whether it used a field that Knative's types do not have.
 func (d *dice) edit(template map[string]any) (unknown bool) {
 	objects, lists := placesOf(template, reflect.TypeFor[servingv1.RevisionTemplateSpec]())
@@ -256,18 +256,18 @@ func (d *dice) edit(template map[string]any) (unknown bool) {
 		return false
 	}
 	switch d.next(12) {
-	case 0, 1, 2, 3: // what says nothing, where nothing was said
+	case 0, 1, 2, 3: // a zero value in place of an absent one
 		if name := pick(d, names); o.object[name] == nil {
 			o.object[name] = zero(fields[name])
 		}
-	case 4: // what says something
+	case 4: // another value
 		name := pick(d, names)
 		o.object[name] = d.value(fields[name], 2)
-	case 5, 6: // less
+	case 5, 6: // a field is removed
 		if keys := slices.Sorted(maps.Keys(o.object)); len(keys) > 0 {
 			delete(o.object, pick(d, keys))
 		}
-	case 7, 8: // a list that grows, shrinks or is turned round
+	case 7, 8: // a list grows, shrinks or is reversed
 		if len(lists) == 0 {
 			return false
 		}
@@ -289,7 +289,7 @@ func (d *dice) edit(template map[string]any) (unknown bool) {
 			template["metadata"] = metadata
 		}
 		metadata["name"] = pick(d, []string{"", "app-one", "app-two"})
-	case 10: // a field of tomorrow
+	case 10: // an unknown field
 		if d.next(4) == 0 {
 			o.object["tomorrow"] = pick(d, []any{"", 0, 1, nil, map[string]any{"a": true}})
 			return true

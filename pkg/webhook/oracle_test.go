@@ -26,11 +26,11 @@ import (
 	"pullsecrets.dev/pkg/template"
 )
 
-// knativeCluster is Knative's webhook with some settings, by Knative's own code.
+// knativeCluster is Knative's webhook with given settings, in Knative's own code.
 type knativeCluster struct{ config *config.Config }
 
-// knativeClusters have the settings of clusters. What old templates have was filled in by any
-// of them.
+// knativeClusters have the settings of real clusters. Any of them may have set the
+// defaults of an old template.
 var knativeClusters = func() (all []knativeCluster) {
 	features := map[string]string{}
 	for _, feature := range []string{
@@ -68,8 +68,8 @@ func parsed(raw []byte) (*servingv1.Service, error) {
 	return &svc, json.Unmarshal(raw, &svc)
 }
 
-// admit does what Knative's two webhooks do with a request; the mutating one alone
-// where validate is false (resourcesemantics/defaulting and validation).
+// admit handles a request as Knative's two webhooks do, or only the mutating one if
+// validate is false (resourcesemantics/defaulting and validation).
 func (k knativeCluster) admit(user string, old, requested []byte, validate bool) ([]byte, error) {
 	svc, err := parsed(requested)
 	if err != nil {
@@ -106,9 +106,9 @@ func (k knativeCluster) admit(user string, old, requested []byte, validate bool)
 	return stored, nil
 }
 
-// revises reports whether Knative makes a Revision when a Service is stored
-// (pkg/reconciler/service: what differs by more than defaults is written, and a
-// Configuration whose spec was written differently has a new generation).
+// revises reports whether Knative creates a Revision when a Service is stored
+// (pkg/reconciler/service: a difference beyond defaults is written, and a Configuration
+// whose stored spec changed has a new generation).
 func (k knativeCluster) revises(t *testing.T, old, stored []byte) bool {
 	t.Helper()
 	before, err := parsed(old)
@@ -130,17 +130,18 @@ func (k knativeCluster) revises(t *testing.T, old, stored []byte) bool {
 	return !bytes.Equal(was, is)
 }
 
-// A scene is one request, as it would be without us.
+// scene is one request, as it would be without the webhook.
 type scene struct {
 	settings       int
 	user           string
 	old, requested []byte
 	unknown        bool
-	// writes is what the writer knows of what we added: all, the ledger, or nothing.
+	// writes is what the writer kept of our additions: all, the ledger, or nothing.
 	writes int
-	// state is which pull secrets the old object has, and what is declared.
+	// state is the index of the old object's pull secrets and of what is declared.
 	state int
-	// missed is set where the first call of the request fails, and Knative sees it as it is.
+	// missed means that the first call of the request fails, so that Knative receives the
+	// request unchanged.
 	missed bool
 }
 
@@ -149,7 +150,7 @@ var states = []struct{ has, declared string }{
 	{"n", "n"}, {"n", "n,more"}, {"", "n"}, {"n", ""}, {"", ""},
 }
 
-// newScene makes a scene, or none where Knative does not take the first manifest.
+// newScene returns a scene, or nil if Knative rejects the first manifest.
 func newScene(d *dice) *scene {
 	s := &scene{settings: d.next(len(knativeClusters)), user: pick(d, []string{"alice", "bob", "bob"}), writes: d.next(3), state: d.next(len(states))}
 	before := s.settings
@@ -170,7 +171,7 @@ func newScene(d *dice) *scene {
 	}
 	spec := live["spec"].(map[string]any)
 	next := first
-	if d.next(3) == 0 { // a writer that changes what it has read
+	if d.next(3) == 0 { // A writer that changes what it has read.
 		next = spec["template"].(map[string]any)
 	}
 	for range d.next(3) {
@@ -190,7 +191,7 @@ func newScene(d *dice) *scene {
 	return s
 }
 
-// wellFormedList reports whether the API server takes the list of pull secrets, which
+// wellFormedList reports whether the API server accepts the list of pull secrets, which
 // is a map by name.
 func wellFormedList(raw []byte) bool {
 	o, err := decode(raw)
@@ -202,7 +203,7 @@ func wellFormedList(raw []byte) bool {
 	return err == nil && unique.Len() == len(names) && !unique.Has("")
 }
 
-// with returns an object as it is with pull secrets and a ledger of ours.
+// with returns an object with pull secrets and a ledger of ours.
 func with(t *testing.T, raw []byte, name string, list, ledger bool) []byte {
 	t.Helper()
 	var object map[string]any
@@ -228,16 +229,16 @@ func with(t *testing.T, raw []byte, name string, list, ledger bool) []byte {
 	return text
 }
 
-// An oracle answers requests as a cluster with Knative does, with us and without.
+// oracle answers requests as a cluster with Knative does, with the webhook and without.
 type oracle struct {
-	ours                                [][]*Services // by settings and state
+	ours                                [][]*serviceAdmission // by settings and state
 	pairs, rejected, revised, unchanged int
 }
 
 func newOracle(t testing.TB) *oracle {
 	o := &oracle{}
 	for _, k := range knativeClusters {
-		var services []*Services
+		var services []*serviceAdmission
 		for _, state := range states {
 			w := world{cached: []runtime.Object{team("pullsecrets.dev/secrets", state.declared)}, settings: template.NewSettings(k.config.Defaults, k.config.Features)}
 			services = append(services, w.services(t))
@@ -247,8 +248,8 @@ func newOracle(t testing.TB) *oracle {
 	return o
 }
 
-// check plays a scene in a namespace without us and in one with us, where the API
-// server calls us a second time after Knative.
+// check runs a scene in a namespace without the webhook and in one with it, where the API
+// server calls the webhook again after Knative.
 func (o *oracle) check(t *testing.T, s *scene) {
 	t.Helper()
 	k := knativeClusters[s.settings]
@@ -285,8 +286,8 @@ func (o *oracle) check(t *testing.T, s *scene) {
 		o.rejected++
 		return
 	}
-	// Where this Knative drops a field that it does not know, it finds no change in the end,
-	// and the second call says so.
+	// If this Knative drops an unknown field, it finds no change, and the second call must
+	// agree.
 	if !s.missed && !s.unknown && !bytes.Equal(last, between) {
 		fail("The second call changes what the first one and Knative made:\nafter the first %s\nafter Knative %s\nafter the second %s", first, between, last)
 	}
@@ -314,9 +315,9 @@ func modifier(raw []byte) string {
 	return object.Metadata.Annotations[serving.UpdaterAnnotation]
 }
 
-// TestKnativeAlone holds the verdict of admission to Knative's own: a request is
-// rejected with us exactly if it is rejected without, makes a Revision exactly if it
-// makes one without, and notes the same user; and the second call changes nothing.
+// TestKnativeAlone compares admission with Knative alone: a request is rejected with the
+// webhook exactly if it is rejected without, creates a Revision exactly if it creates one
+// without, and records the same user. The second call changes nothing.
 func TestKnativeAlone(t *testing.T) {
 	const pairs = 10000
 	o := newOracle(t)
@@ -328,7 +329,7 @@ func TestKnativeAlone(t *testing.T) {
 	t.Logf("%d pairs: %d rejected, %d made a Revision, %d did not", o.pairs, o.rejected, o.revised, o.unchanged)
 	for what, n := range map[string]int{"rejected": o.rejected, "made a Revision": o.revised, "did not": o.unchanged} {
 		if !t.Failed() && n < pairs/10 {
-			t.Errorf("Only %d of %d requests %s", n, pairs, what)
+			t.Errorf("only %d of %d requests %s", n, pairs, what)
 		}
 	}
 }

@@ -9,9 +9,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// One request may be seen by two replicas with other caches: the second one keeps
-// what the first one has added, and its ledger, and takes nothing of the user's for
-// ours.
+// Two replicas with different caches may handle one request. The second one keeps the
+// entries that the first one added, and its ledger, and does not take entries of the user
+// for ours.
 func TestTwoReplicas(t *testing.T) {
 	const (
 		managed = `managedFields: [{manager: kubectl, operation: Update, fieldsV1: {"f:spec": {"f:template": {"f:spec": {"f:imagePullSecrets": {".": {}, 'k:{"name":"own"}': {}}}}}}}]`
@@ -26,7 +26,7 @@ func TestTwoReplicas(t *testing.T) {
 		"knows as much":                     knows,
 		"does not know the declaration yet": {cached: []runtime.Object{team()}},
 		"has no caches yet":                 {cached: knows.cached, cold: true},
-		"cannot read the Namespace":         {away: true},
+		"cannot read the Namespace":         {unavailable: true},
 		"does not understand the Namespace": {cached: []runtime.Object{team("pullsecrets.dev/inject", "nonsense")}},
 	} {
 		for operation, before := range map[string]string{"create": "", "update": old} {

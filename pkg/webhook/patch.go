@@ -18,9 +18,9 @@ import (
 	"pullsecrets.dev/pkg/merge"
 )
 
-// maxObject is how large an object may be after our patch. etcd takes 1.5 MiB by
-// default and the API server stores more than it was sent, managedFields above
-// all, so a Service that is near the limit is left alone.
+// maxObject limits the size of a patched object. etcd accepts 1.5 MiB by default, and the
+// API server stores more than the request contains, above all managedFields. A larger
+// Service is left unchanged.
 const maxObject = 1 << 20
 
 // operation is one operation of a JSON patch (RFC 6902).
@@ -30,8 +30,8 @@ type operation struct {
 	Value any    `json:"value,omitempty"`
 }
 
-// makePatch returns the operations that give an object this list and this ledger,
-// and none where it has them.
+// makePatch returns the operations that set the list and the ledger of an object, or none
+// if they are set.
 func makePatch(o *object, list []any, ledger string) []operation {
 	var ops []operation
 	have, ok := o.holder()["imagePullSecrets"]
@@ -54,8 +54,8 @@ func makePatch(o *object, list []any, ledger string) []operation {
 	return ops
 }
 
-// makeNotePatch puts back Knative's note of who changed a Service last, of which there is
-// one in the request.
+// makeNotePatch restores Knative's record of who changed a Service last. The request
+// contains one.
 func makeNotePatch(before map[string]string) []operation {
 	path := "/metadata/annotations/" + strings.ReplaceAll(serving.UpdaterAnnotation, "/", "~1")
 	if modifier, noted := before[serving.UpdaterAnnotation]; noted {
@@ -64,31 +64,30 @@ func makeNotePatch(before map[string]string) []operation {
 	return []operation{{Op: "remove", Path: path}}
 }
 
-// verify applies a patch as the API server will, and looks at what comes out. A
-// patch that does not apply would be an error 500 for the user whatever the
-// failure policy says, and an object that is refused because of us would be our
-// fault too. It is applied to those parts of the object that it is about, so that
-// its cost does not grow with the rest. size is that of the whole object, and ledger
-// what the patch leaves there.
+// verify applies a patch as the API server will, and checks the result. A patch that does
+// not apply would cause an error 500 whatever the failure policy says, and the webhook
+// must not cause the rejection of an object. Only the affected parts of the object are
+// patched, so the cost does not depend on its size. size is the size of the whole object,
+// and ledger is the expected one.
 func verify(o *object, size int, ops []operation, ledger string) ([]byte, error) {
 	if !merge.HasRoom(o.Metadata.Annotations, ledger) {
 		return nil, errors.New("the annotations are too large")
 	}
 	text, err := json.Marshal(ops)
 	if err != nil {
-		return nil, fmt.Errorf("the patch is no JSON: %w", err)
+		return nil, fmt.Errorf("failed to encode the patch: %w", err)
 	}
 	patch, err := jsonpatch.DecodePatch(text)
 	if err != nil {
-		return nil, fmt.Errorf("the patch does not parse: %w", err)
+		return nil, fmt.Errorf("failed to decode the patch: %w", err)
 	}
 	before, err := json.Marshal(o.skeleton())
 	if err != nil {
-		return nil, fmt.Errorf("the object is no JSON: %w", err)
+		return nil, fmt.Errorf("failed to encode the object: %w", err)
 	}
 	after, err := patch.Apply(before)
 	if err != nil {
-		return nil, fmt.Errorf("the patch does not apply: %w", err)
+		return nil, fmt.Errorf("failed to apply the patch: %w", err)
 	}
 	if size+len(after)-len(before) > maxObject {
 		return nil, errors.New("the object is too large")
@@ -102,7 +101,7 @@ func verify(o *object, size int, ops []operation, ledger string) ([]byte, error)
 		return nil, err
 	}
 	if patched.ledger() != ledger {
-		return nil, errors.New("the patch does not leave the ledger as it should be")
+		return nil, errors.New("the patch does not set the ledger")
 	}
 	names, err := patched.names()
 	if err != nil {
@@ -114,8 +113,8 @@ func verify(o *object, size int, ops []operation, ledger string) ([]byte, error)
 	return text, nil
 }
 
-// entries are the items of a list of names: those that the request or the old
-// object has stay as they are there.
+// entries returns the items of a list of names. Items that the request or the old object
+// contains are kept unchanged.
 func entries(names []string, from ...*object) []any {
 	known := make(map[string]any)
 	for _, o := range from {

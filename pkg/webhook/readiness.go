@@ -18,45 +18,44 @@ import (
 	"knative.dev/pkg/system"
 )
 
-// Readiness tells whether a replica may be sent requests. Before its caches are
-// filled it would leave everything to the reconciler, and a rollout would open a
+// Readiness reports whether a replica may receive requests. Before its caches have
+// synced, it would leave every request to the reconciler, and each rollout would leave a
 // gap.
 type Readiness struct {
 	mu  sync.Mutex
-	all []need
+	all []requirement
 }
 
-type need struct {
-	what string
+type requirement struct {
+	name string
 	met  func() bool
 }
 
-func (r *Readiness) needs(what string, met func() bool) {
+func (r *Readiness) require(name string, met func() bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.all = append(r.all, need{what, met})
+	r.all = append(r.all, requirement{name, met})
 }
 
-// Check returns what is missing, or nil when nothing is.
+// Check returns an error that names an unmet requirement, or nil.
 func (r *Readiness) Check() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.all) == 0 {
 		return errors.New("starting")
 	}
-	for _, n := range r.all {
-		if !n.met() {
-			return errors.New("waiting for " + n.what)
+	for _, required := range r.all {
+		if !required.met() {
+			return errors.New("waiting for " + required.name)
 		}
 	}
 	return nil
 }
 
-// SeeOnlySecret makes the informer that knative.dev/pkg uses for the webhook's
-// certificate see that one Secret. By itself it lists all of the namespace, which
-// would need rights that this program shall not have. To be called before the
-// program's main.
-func SeeOnlySecret(name string) {
+// WatchOnlySecret restricts knative.dev/pkg's informer of the webhook's certificate to
+// that Secret. By default it lists all Secrets of the namespace, which needs permissions
+// that this program does not have. It must be called before the program's main.
+func WatchOnlySecret(name string) {
 	injection.Default.RegisterInformerFactory(func(ctx context.Context) context.Context {
 		return context.WithValue(ctx, factory.Key{}, informers.NewSharedInformerFactoryWithOptions(
 			kubeclient.Get(ctx), controller.GetResyncPeriod(ctx),

@@ -20,10 +20,10 @@ import (
 	"knative.dev/pkg/system"
 )
 
-// registration keeps the one field of a webhook configuration that a manifest
-// cannot hold: the bundle of the authorities that sign our certificates. It patches
-// that field alone. Everything else is what the manifest says and what operators
-// add, fields of newer APIs included, so whoever applies the manifest sees no drift.
+// registration manages the one field of a webhook configuration that a manifest cannot
+// contain: the bundle of the authorities that sign our certificates. It patches only that
+// field. All other fields belong to the manifest and to operators, including fields of
+// newer API versions, so applying the manifest shows no drift.
 type registration struct {
 	reconciler.LeaderAwareFuncs
 
@@ -44,8 +44,8 @@ func newRegistration(name, secretName string) *registration {
 	return &registration{LeaderAwareFuncs: promoted(key), key: key, secretName: secretName}
 }
 
-// promoted enqueues the only key of a controller whenever this replica becomes the
-// leader for it.
+// promoted enqueues the only key of a controller when this replica becomes the leader for
+// it.
 func promoted(key types.NamespacedName) reconciler.LeaderAwareFuncs {
 	return reconciler.LeaderAwareFuncs{
 		PromoteFunc: func(bucket reconciler.Bucket, enqueue func(reconciler.Bucket, types.NamespacedName)) error {
@@ -66,7 +66,7 @@ func (r *registration) Reconcile(ctx context.Context, key string) error {
 	}
 	want := bundle(secret.Data)
 	if len(want) == 0 {
-		// The certificate's own controller fills the Secret, and that is an event.
+		// The certificate controller fills the Secret, which causes an event.
 		return nil
 	}
 	have, err := r.configurations.get(r.key.Name)
@@ -77,14 +77,14 @@ func (r *registration) Reconcile(ctx context.Context, key string) error {
 	if err != nil || patch == nil {
 		return err
 	}
-	logging.FromContext(ctx).Info("Writing the bundle of authorities into the webhook configuration")
+	logging.FromContext(ctx).Info("Patching the bundle of authorities in the webhook configuration")
 	if err := r.configurations.patch(ctx, r.key.Name, patch); err != nil {
 		return fmt.Errorf("failed to patch the webhook configuration %s: %w", r.key.Name, err)
 	}
 	return nil
 }
 
-// configuration is what is read of a webhook configuration of either kind.
+// configuration is the relevant part of a webhook configuration of either kind.
 type configuration struct {
 	resourceVersion string
 	webhooks        []registered
@@ -106,9 +106,9 @@ func (c *configuration) trusts(authority []byte) bool {
 	return true
 }
 
-// withBundle returns the strategic merge patch, or nil if nothing changes. The API
-// server merges webhooks by name. The resourceVersion keeps the patch from adding
-// one that was removed meanwhile.
+// withBundle returns the strategic merge patch that sets the bundle, or nil if it is set.
+// The API server merges webhooks by name. The resourceVersion prevents the patch from
+// adding a webhook that was removed meanwhile.
 func (c *configuration) withBundle(want []byte) ([]byte, error) {
 	var changed []map[string]any
 	for _, wh := range c.webhooks {

@@ -30,12 +30,12 @@ import (
 	. "pullsecrets.dev/pkg/reconciler/testing"
 )
 
-// TestOrder guards the name. The API server calls mutating webhooks in the order
-// of their configurations' names; see InjectName for why ours has to be first.
+// TestOrder checks the name. The API server calls mutating webhooks in the order of the
+// names of their configurations; injectName says why ours must precede Knative's.
 func TestOrder(t *testing.T) {
 	const knative = "webhook.serving.knative.dev"
-	if InjectName >= knative {
-		t.Errorf("%s is called after %s: a request in which a second user drops an injected entry will be refused; choose a name that sorts first", InjectName, knative)
+	if injectName >= knative {
+		t.Errorf("%s is called after %s: a request in which a second user drops an injected entry would be rejected; choose a name that sorts first", injectName, knative)
 	}
 }
 
@@ -43,10 +43,11 @@ func certificateSecret(data map[string][]byte) *corev1.Secret {
 	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: system.Namespace(), Name: "certs"}, Data: data}
 }
 
-// mutatingWebhooks is a configuration with everything that is not ours to write.
+// mutatingWebhooks returns a configuration with many fields that the webhook must not
+// write.
 func mutatingWebhooks(bundles ...string) *admissionregistrationv1.MutatingWebhookConfiguration {
 	c := &admissionregistrationv1.MutatingWebhookConfiguration{
-		ObjectMeta: metav1.ObjectMeta{Name: InjectName, ResourceVersion: "7", Annotations: map[string]string{"theirs": "kept"}},
+		ObjectMeta: metav1.ObjectMeta{Name: injectName, ResourceVersion: "7", Annotations: map[string]string{"theirs": "kept"}},
 	}
 	for i, text := range bundles {
 		c.Webhooks = append(c.Webhooks, admissionregistrationv1.MutatingWebhook{
@@ -58,7 +59,7 @@ func mutatingWebhooks(bundles ...string) *admissionregistrationv1.MutatingWebhoo
 }
 
 func validatingWebhooks(bundles ...string) *admissionregistrationv1.ValidatingWebhookConfiguration {
-	c := &admissionregistrationv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: InjectName, ResourceVersion: "7"}}
+	c := &admissionregistrationv1.ValidatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: injectName, ResourceVersion: "7"}}
 	for i, text := range bundles {
 		c.Webhooks = append(c.Webhooks, admissionregistrationv1.ValidatingWebhook{
 			Name: fmt.Sprintf("%d.pullsecrets.dev", i), ClientConfig: admissionregistrationv1.WebhookClientConfig{CABundle: []byte(text)},
@@ -69,7 +70,7 @@ func validatingWebhooks(bundles ...string) *admissionregistrationv1.ValidatingWe
 
 func TestRegistration(t *testing.T) {
 	patch := func(text string) []clientgotesting.PatchActionImpl {
-		return []clientgotesting.PatchActionImpl{{Name: InjectName, PatchType: types.StrategicMergePatchType, Patch: []byte(text)}}
+		return []clientgotesting.PatchActionImpl{{Name: injectName, PatchType: types.StrategicMergePatchType, Patch: []byte(text)}}
 	}
 	// Base64 of "ca\n" and "ca\nnext\nprevious\n".
 	const one, three = "Y2EK", "Y2EKbmV4dApwcmV2aW91cwo="
@@ -101,49 +102,49 @@ func TestRegistration(t *testing.T) {
 	} {
 		knativetesting.TableTest{
 			{
-				Name: kind + ": the bundle alone is written", Key: InjectName,
+				Name: kind + ": only the bundle is written", Key: injectName,
 				Objects: []runtime.Object{of.make(""), ready}, WantPatches: first,
 			},
 			{
-				Name: kind + ": of a rotation, all three authorities, and into the webhooks that lack one", Key: InjectName,
+				Name: kind + ": during a rotation, all three authorities are written to the webhooks that lack one", Key: injectName,
 				Objects:     []runtime.Object{of.make("ca\nnext\nprevious\n", "ca\n"), rotating},
 				WantPatches: patch(`{"metadata":{"resourceVersion":"7"},"webhooks":[{"clientConfig":{"caBundle":"` + three + `"},"name":"1.pullsecrets.dev"}]}`),
 			},
 			{
-				Name: kind + ": nothing to write", Key: InjectName,
+				Name: kind + ": nothing to write", Key: injectName,
 				Objects: []runtime.Object{of.make("ca\n", "ca\n"), ready},
 			},
 			{
-				Name: kind + ": no certificate yet", Key: InjectName,
+				Name: kind + ": no certificate yet", Key: injectName,
 				Objects: []runtime.Object{of.make(""), certificateSecret(nil)},
 			},
 			{
-				Name: kind + ": no Secret", Key: InjectName, WantErr: true,
+				Name: kind + ": no Secret", Key: injectName, WantErr: true,
 				Objects: []runtime.Object{of.make("")},
 			},
 			{
-				Name: kind + ": no configuration", Key: InjectName, WantErr: true,
+				Name: kind + ": no configuration", Key: injectName, WantErr: true,
 				Objects: []runtime.Object{ready},
 			},
 			{
-				Name: kind + ": somebody wrote meanwhile", Key: InjectName, WantErr: true,
+				Name: kind + ": a conflict", Key: injectName, WantErr: true,
 				Objects: []runtime.Object{of.make(""), ready}, WantPatches: first,
-				WithReactors: failPatch(apierrors.NewConflict(schema.GroupResource{}, InjectName, errors.New("modified"))),
+				WithReactors: failPatch(apierrors.NewConflict(schema.GroupResource{}, injectName, errors.New("modified"))),
 			},
 			{
-				Name: kind + ": the API server is away", Key: InjectName, WantErr: true,
+				Name: kind + ": the API server fails", Key: injectName, WantErr: true,
 				Objects: []runtime.Object{of.make(""), ready}, WantPatches: first,
-				WithReactors: failPatch(errors.New("away")),
+				WithReactors: failPatch(errors.New("unavailable")),
 			},
 		}.Test(t, MakeFactory(func(ctx context.Context, listers *Listers, _ *knativetesting.TableRow) controller.Reconciler {
-			r := newRegistration(InjectName, "certs")
+			r := newRegistration(injectName, "certs")
 			r.secrets, r.configurations = corev1listers.NewSecretLister(listers.Indexer(&corev1.Secret{})), of.from(ctx, listers)
 			return r
 		}))
 	}
 }
 
-// What the manifest and operators wrote stays.
+// Fields that the manifest and operators wrote are kept.
 func TestRegistrationKeepsWhatOthersWrote(t *testing.T) {
 	ctx, kube := fakekubeclient.With(t.Context(), mutatingWebhooks("old", "ca\n"))
 	indexer := cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{})
@@ -151,18 +152,18 @@ func TestRegistrationKeepsWhatOthersWrote(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := mutating{kube, admissionlisters.NewMutatingWebhookConfigurationLister(indexer)}
-	have, err := m.get(InjectName)
+	have, err := m.get(injectName)
 	if err != nil {
 		t.Fatal(err)
 	}
 	patch, err := have.withBundle([]byte("ca\n"))
 	if err == nil {
-		err = m.patch(ctx, InjectName, patch)
+		err = m.patch(ctx, injectName, patch)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := kube.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, InjectName, metav1.GetOptions{})
+	got, err := kube.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, injectName, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,8 +173,8 @@ func TestRegistrationKeepsWhatOthersWrote(t *testing.T) {
 }
 
 func TestRegistrationFollowsTheLeader(t *testing.T) {
-	r := newRegistration(InjectName, "certs")
-	if err := r.Reconcile(t.Context(), InjectName); !controller.IsSkipKey(err) {
+	r := newRegistration(injectName, "certs")
+	if err := r.Reconcile(t.Context(), injectName); !controller.IsSkipKey(err) {
 		t.Errorf("Reconcile() = %v, want a replica that does not lead to skip", err)
 	}
 }
@@ -181,10 +182,10 @@ func TestRegistrationFollowsTheLeader(t *testing.T) {
 func TestReadiness(t *testing.T) {
 	var r Readiness
 	if r.Check() == nil {
-		t.Error("ready before anything is known")
+		t.Error("ready without requirements")
 	}
 	met := false
-	r.needs("caches", func() bool { return met })
+	r.require("caches", func() bool { return met })
 	if err := r.Check(); err == nil || err.Error() != "waiting for caches" {
 		t.Errorf("Check() = %v", err)
 	}

@@ -20,20 +20,20 @@ import (
 	"pullsecrets.dev/pkg/metrics"
 )
 
-// Services admits Knative Services: what is created or changed gets its pull
-// secrets in the same request. It allows every request. What it cannot find out
-// in time it leaves to the reconciler.
-type Services struct {
+// serviceAdmission admits Knative Services. A Service that is created or changed gets its
+// pull secrets in the same request. It allows every request. What it cannot read in time
+// is left to the reconciler.
+type serviceAdmission struct {
 	cluster
 }
 
-var _ webhook.AdmissionController = (*Services)(nil)
+var _ webhook.AdmissionController = (*serviceAdmission)(nil)
 
 // Path implements webhook.AdmissionController.
-func (*Services) Path() string { return ServicesPath }
+func (*serviceAdmission) Path() string { return servicesPath }
 
-// Admit answers a request with a patch of the list and the ledger, or none.
-func (s *Services) Admit(ctx context.Context, request *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
+// Admit answers a request, with a patch of the list and the ledger if needed.
+func (s *serviceAdmission) Admit(ctx context.Context, request *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
 	ctx, cancel := withDeadline(ctx)
 	defer cancel()
 	d := s.decide(ctx, request)
@@ -44,21 +44,21 @@ func (s *Services) Admit(ctx context.Context, request *admissionv1.AdmissionRequ
 	return response
 }
 
-// decide finds out what is declared for a Service, and what becomes of the request.
-func (s *Services) decide(ctx context.Context, request *admissionv1.AdmissionRequest) decision {
+// decide reads what is declared for a Service and returns the answer to the request.
+func (s *serviceAdmission) decide(ctx context.Context, request *admissionv1.AdmissionRequest) decision {
 	if !concerns(request) || request.UserInfo.Username == pullsecrets.ControllerUser {
 		return decision{}
 	}
 	requested, err := decode(request.Object.Raw)
 	if err != nil || requested.Metadata.DeletionTimestamp != nil {
-		// The API server rejects what is no Service, and a Service that is being
-		// deleted gets nothing.
+		// The API server rejects an object that is no Service. A Service that is being
+		// deleted is left unchanged.
 		return decision{}
 	}
 	var old *object
 	if request.Operation == admissionv1.Update {
 		if old, err = decode(request.OldObject.Raw); err != nil {
-			return decision{} // An old object of another shape cannot be compared.
+			return decision{} // It cannot be compared.
 		}
 	}
 	declared, warnings := s.declared(ctx, request.Namespace, old, requested)
@@ -73,8 +73,8 @@ func (s *Services) decide(ctx context.Context, request *admissionv1.AdmissionReq
 	return d
 }
 
-// concerns reports whether a request is one that the configuration of the webhook asks
-// for. A changed configuration must not widen what the webhook touches.
+// concerns reports whether a request matches the rules of the webhook configuration. A
+// modified configuration must not widen what the webhook changes.
 func concerns(request *admissionv1.AdmissionRequest) bool {
 	return request.Kind.Group == "serving.knative.dev" && request.Kind.Version == "v1" && request.Kind.Kind == "Service" && createsOrUpdates(request)
 }
@@ -83,10 +83,10 @@ func createsOrUpdates(request *admissionv1.AdmissionRequest) bool {
 	return request.SubResource == "" && (request.Operation == admissionv1.Create || request.Operation == admissionv1.Update)
 }
 
-// declared finds out what is declared for a Service, with warnings about what was
-// declared and does not count. It returns nil for a Service in an excluded Namespace.
-// What cannot be found out adds nothing and takes nothing away.
-func (s *Services) declared(ctx context.Context, name string, old, requested *object) (*merge.Declared, []string) {
+// declared returns what is declared for a Service, with warnings about declarations that
+// have no effect. It returns nil for a Service in an excluded Namespace. If something
+// cannot be read, nothing is added or removed.
+func (s *serviceAdmission) declared(ctx context.Context, name string, old, requested *object) (*merge.Declared, []string) {
 	unknown := &merge.Declared{Hold: true}
 	if !s.ready() {
 		return unknown, nil
@@ -110,30 +110,30 @@ func (s *Services) declared(ctx context.Context, name string, old, requested *ob
 		return &d.Declared, warnings
 	}
 	accountName := merge.AccountName(requested.serviceAccount())
-	account, err := lookUp(ctx, s.lookups, subject{"ServiceAccount", name, accountName}, s.accounts.ServiceAccounts(name).Get, s.kube.CoreV1().ServiceAccounts(name).Get)
+	account, err := cachedOrLive(ctx, s.liveReads, subject{"ServiceAccount", name, accountName}, s.accounts.ServiceAccounts(name).Get, s.kube.CoreV1().ServiceAccounts(name).Get)
 	switch {
 	case apierrors.IsNotFound(err):
 		account = nil
 	case err != nil:
-		leftToReconciler(ctx, err)
+		deferToReconciler(ctx, err)
 		return unknown, warnings
 	}
 	d.Account = merge.AccountOf(accountName, account)
 	if withheld := notGranted(offered, namespace, d.Names()); len(withheld) > 0 {
 		warnings = append(warnings, warnNotGranted(name, withheld))
 	}
-	if coming := onTheirWay(d, namespace, old.asks(), requested.asks(), s.covers); len(coming) > 0 {
-		warnings = append(warnings, warnOnTheirWay(name, coming))
+	if pending := pendingCopies(d, namespace, old.asks(), requested.asks(), s.covers); len(pending) > 0 {
+		warnings = append(warnings, warnPending(name, pending))
 	}
 	return &d.Declared, warnings
 }
 
-// change decides what becomes of the list and the ledger.
-func (s *Services) change(ctx context.Context, request *admissionv1.AdmissionRequest, old, requested *object, declared merge.Declared) decision {
+// change decides about the list and the ledger.
+func (s *serviceAdmission) change(ctx context.Context, request *admissionv1.AdmissionRequest, old, requested *object, declared merge.Declared) decision {
 	side, err := requested.side()
 	if err != nil || sets.New(side.List...).Len() != len(side.List) {
-		// The API server rejects a list of another shape and one with repeated names.
-		// A patch would repair it, and hide the mistake from its owner.
+		// The API server rejects a malformed list and a list with repeated names. A patch
+		// would repair it and hide the mistake from its owner.
 		return decision{}
 	}
 	if old == nil {
@@ -170,7 +170,7 @@ func (s *Services) change(ctx context.Context, request *admissionv1.AdmissionReq
 	}
 }
 
-// renewed gives the request the list that is declared now.
+// renewed sets the list that is declared now.
 func renewed(result merge.Result, declared merge.Declared, requested, old *object) decision {
 	d := decision{
 		object: requested, list: entries(result.List, requested, old), ledger: result.Ledger.String(),
@@ -182,14 +182,14 @@ func renewed(result merge.Result, declared merge.Declared, requested, old *objec
 	return d
 }
 
-// restored gives the request the list that is stored.
+// restored sets the list that is stored.
 func restored(side merge.Side, declared merge.Declared, requested, old *object) decision {
 	items, err := old.items()
 	if err != nil {
 		return decision{}
 	}
 	if unique := sets.New(side.List...); unique.Has("") || unique.Len() != len(side.List) {
-		// A list that is stored with mistakes is not restored: its owner repairs it.
+		// A stored list with mistakes is not restored; its owner must correct it.
 		return decision{}
 	}
 	d := decision{object: requested, list: items, ledger: old.ledger()}
@@ -199,18 +199,18 @@ func restored(side merge.Side, declared merge.Declared, requested, old *object) 
 	return d
 }
 
-// taken returns the Revision whose name a template newly takes, if there is one.
-func (s *Services) taken(ctx context.Context, namespace string, old, requested *object) (*merge.Revision, error) {
+// taken returns the existing Revision whose name a changed template uses, or nil.
+func (s *serviceAdmission) taken(ctx context.Context, namespace string, old, requested *object) (*merge.Revision, error) {
 	name := requested.revisionName()
 	if name == "" || name == old.revisionName() {
 		return nil, nil
 	}
-	revision, err := readLive(ctx, s.lookups, subject{"Revision", namespace, name}, s.serving.ServingV1().Revisions(namespace).Get)
+	revision, err := readLive(ctx, s.liveReads, subject{"Revision", namespace, name}, s.serving.ServingV1().Revisions(namespace).Get)
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("Revision %s could not be read", name)
+		return nil, fmt.Errorf("failed to read Revision %s", name)
 	}
 	return &merge.Revision{List: merge.NamesOf(revision.Spec.ImagePullSecrets)}, nil
 }

@@ -28,20 +28,20 @@ import (
 const (
 	// One half of the Namespaces declares pull secrets.
 	benchNamespaces = 5000
-	// The webhook keeps no Services, so their number by itself costs it nothing.
-	// They are what is asked about: all under different names and spread over the
-	// Namespaces, so that no two requests in a row look up the same.
+	// The webhook does not cache Services, so their number costs nothing. Each request
+	// has another name, and they are spread over the Namespaces, so that two successive
+	// requests do not read the same objects.
 	benchServices = 50000
 )
 
-// BenchmarkAdmit measures one request in the webhook, from the bytes
-// that the API server sends to those that it gets back: all of knative.dev/pkg's
-// handler with the log that is installed, but neither TLS nor metrics. The p50
-// and p99 are of the handler alone; ns/op has the benchmark's own work in it.
+// BenchmarkAdmit measures one request in the webhook, from the bytes that the API server
+// sends to those that it receives: knative.dev/pkg's handler with the installed logging
+// configuration, without TLS and metrics. p50 and p99 are of the handler alone; ns/op
+// includes the benchmark's own work.
 func BenchmarkAdmit(b *testing.B) {
 	handler := benchHandler(b)
 	const (
-		small, large = 8, 1160 // variables; the latter make 100 KiB
+		small, large = 8, 1160 // Numbers of variables; the latter amounts to 100 KiB.
 		ledger       = `{"more":"namespace","n":"namespace","sa":"serviceaccount/default"}`
 		complete     = "n more sa | " + ledger
 	)
@@ -66,8 +66,8 @@ func BenchmarkAdmit(b *testing.B) {
 		b.Run(bb.name, func(b *testing.B) {
 			r := request(b, bb.old, bb.requested)
 			body := newBenchBody(b, r, bb.firstNamespace)
-			// What is answered does not depend on the names, so that one answer
-			// which is right is the measure of all others.
+			// The answer does not depend on the names, so all answers must equal one that
+			// was checked.
 			want, _ := body.post(b, handler, 1)
 			var review admissionv1.AdmissionReview
 			if err := json.Unmarshal(want, &review); err != nil {
@@ -81,7 +81,7 @@ func BenchmarkAdmit(b *testing.B) {
 			for i := 0; b.Loop(); i++ {
 				got, took := body.post(b, handler, i%benchServices)
 				if !bytes.Equal(got, want) {
-					b.Fatalf("Service %d is answered with %s, and another one with %s", i, got, want)
+					b.Fatalf("answer for Service %d: %s, want %s", i, got, want)
 				}
 				times = append(times, took)
 			}
@@ -94,7 +94,7 @@ func BenchmarkAdmit(b *testing.B) {
 	}
 }
 
-// benchHandler is the handler of a webhook whose caches are filled.
+// benchHandler returns the handler of a webhook whose caches are filled.
 func benchHandler(b *testing.B) http.Handler {
 	b.Helper()
 	var cached []runtime.Object
@@ -106,7 +106,7 @@ func benchHandler(b *testing.B) http.Handler {
 		}
 		cached = append(cached, namespace, ServiceAccount(name, "default", nil, "sa"))
 	}
-	// knative.dev/pkg logs each request at the level that is installed.
+	// knative.dev/pkg logs each request at the installed level.
 	logger, _ := logging.NewLogger(`{
 		"level": "info", "encoding": "json", "outputPaths": ["/dev/null"], "errorOutputPaths": ["stderr"],
 		"encoderConfig": {"timeKey": "timestamp", "levelKey": "severity", "callerKey": "caller", "messageKey": "message", "timeEncoder": "iso8601"}
@@ -122,9 +122,8 @@ func benchHandler(b *testing.B) http.Handler {
 func benchNamespace(i int) string { return fmt.Sprintf("team-%04d", i) }
 func benchService(i int) string   { return fmt.Sprintf("app-%05d", i) }
 
-// deployed is a Service with what those of real teams have: variables,
-// resources, the copy of it all that kubectl apply keeps, and the API server's
-// notes on who wrote what.
+// deployed returns a Service with typical contents: variables, resources, kubectl's
+// last-applied annotation, and managed fields.
 func deployed(b *testing.B, variables int, options ...ServiceOption) string {
 	b.Helper()
 	svc := Service(benchNamespace(0), benchService(0))
@@ -154,12 +153,12 @@ func deployed(b *testing.B, variables int, options ...ServiceOption) string {
 	return string(text)
 }
 
-// A benchBody is a request whose names are written over for each Service, since
-// copies of it would be counted.
+// benchBody is a request whose names are overwritten for each Service, because copies of
+// it would count as allocations.
 type benchBody struct {
 	text                 []byte
-	namespaces, services []int // where their names are
-	first                int   // the first of the namespaces
+	namespaces, services []int // The offsets of their names.
+	first                int   // The number of the first namespace.
 }
 
 func newBenchBody(b *testing.B, r *admissionv1.AdmissionRequest, first int) *benchBody {
@@ -185,7 +184,7 @@ func places(text []byte, name string) (all []int) {
 	}
 }
 
-// post asks for a Service and returns the answer and how long it took.
+// post sends the request about a Service, and returns the answer and its duration.
 func (body *benchBody) post(b *testing.B, handler http.Handler, i int) ([]byte, time.Duration) {
 	b.Helper()
 	for _, at := range body.namespaces {
@@ -194,7 +193,7 @@ func (body *benchBody) post(b *testing.B, handler http.Handler, i int) ([]byte, 
 	for _, at := range body.services {
 		copy(body.text[at:], benchService(i))
 	}
-	r, err := http.NewRequestWithContext(b.Context(), http.MethodPost, ServicesPath, bytes.NewReader(body.text))
+	r, err := http.NewRequestWithContext(b.Context(), http.MethodPost, servicesPath, bytes.NewReader(body.text))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -204,7 +203,7 @@ func (body *benchBody) post(b *testing.B, handler http.Handler, i int) ([]byte, 
 	handler.ServeHTTP(recorder, r)
 	took := time.Since(start)
 	if recorder.Code != http.StatusOK {
-		b.Fatalf("answered with %d: %s", recorder.Code, recorder.Body)
+		b.Fatalf("status %d: %s", recorder.Code, recorder.Body)
 	}
 	return recorder.Body.Bytes(), took
 }

@@ -36,19 +36,19 @@ import (
 
 const ns = "team"
 
-// world is what a row's webhook knows of the cluster.
+// world is the state of the cluster for the webhook of a row.
 type world struct {
 	cached []runtime.Object
 	live   []runtime.Object
 	cold   bool
-	// settings are Knative's.
+	// settings are Knative's settings.
 	settings template.Settings
 	images   grant.ImageSettings
-	// away makes every live read fail.
-	away bool
+	// unavailable makes every live read fail.
+	unavailable bool
 }
 
-func (w world) services(t testing.TB) *Services { return &Services{w.cluster(t)} }
+func (w world) services(t testing.TB) *serviceAdmission { return &serviceAdmission{w.cluster(t)} }
 
 func (w world) cluster(t testing.TB) cluster {
 	t.Helper()
@@ -70,8 +70,10 @@ func (w world) cluster(t testing.TB) cluster {
 		}
 	}
 	kube, serving := fake.NewClientset(kubeObjects...), servingfake.NewSimpleClientset(servingObjects...)
-	if w.away {
-		fail := func(clientgotesting.Action) (bool, runtime.Object, error) { return true, nil, errors.New("away") }
+	if w.unavailable {
+		fail := func(clientgotesting.Action) (bool, runtime.Object, error) {
+			return true, nil, errors.New("unavailable")
+		}
 		kube.PrependReactor("*", "*", fail)
 		serving.PrependReactor("*", "*", fail)
 	}
@@ -80,15 +82,15 @@ func (w world) cluster(t testing.TB) cluster {
 		catalog: granted.Get,
 		ready:   func() bool { return !w.cold },
 		kube:    kube, serving: serving,
-		config:   config.NewStore(logtesting.TestLogger(t)),
-		added:    m,
-		lookups:  newLookups(time.Now),
-		template: func() template.Settings { return w.settings },
-		covers:   w.images.Covers,
+		config:    config.NewStore(logtesting.TestLogger(t)),
+		added:     m,
+		liveReads: newLiveReads(time.Now),
+		template:  func() template.Settings { return w.settings },
+		covers:    w.images.Covers,
 	}
 }
 
-// toJSON turns YAML into what the API server sends.
+// toJSON converts YAML to the JSON that the API server sends.
 func toJSON(t testing.TB, text string) []byte {
 	t.Helper()
 	if text == "" {
@@ -124,7 +126,7 @@ func request(t testing.TB, old, requested string) *admissionv1.AdmissionRequest 
 func apply(t testing.TB, r *admissionv1.AdmissionRequest, response *admissionv1.AdmissionResponse) []byte {
 	t.Helper()
 	if !response.Allowed {
-		t.Fatalf("refused: %+v", response.Result)
+		t.Fatalf("rejected: %+v", response.Result)
 	}
 	if len(response.Patch) == 0 {
 		if response.PatchType != nil {
@@ -143,7 +145,7 @@ func apply(t testing.TB, r *admissionv1.AdmissionRequest, response *admissionv1.
 	return patched
 }
 
-// summary is the list and the ledger of a Service as one line.
+// summary returns the list and the ledger of a Service as one line.
 func summary(t testing.TB, raw []byte) string {
 	t.Helper()
 	o, err := decode(raw)
@@ -190,7 +192,7 @@ func TestAdmit(t *testing.T) {
 			patch: `[{"op":"add","path":"/spec/template/spec/imagePullSecrets","value":[{"name":"n"}]},{"op":"add","path":"/metadata/annotations","value":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"}}]`,
 		},
 		{
-			reason: "create: a dry run is answered alike", world: declares, requested: bare,
+			reason: "create: a dry run has the same answer", world: declares, requested: bare,
 			change: func(r *admissionv1.AdmissionRequest) { r.DryRun = new(true) },
 			want:   `n | {"n":"namespace"}`,
 		},
@@ -201,24 +203,24 @@ func TestAdmit(t *testing.T) {
 			want:      `n | {"n":"namespace"}`,
 		},
 		{
-			reason: "create: a ledger that is none is said to be so", world: declares,
+			reason: "create: a malformed ledger causes a warning", world: declares,
 			requested: strings.Replace(bare, "name: app", "name: app, annotations: {pullsecrets.dev/added: 'n=namespace'}", 1),
 			want:      `n | {"n":"namespace"}`,
 			warnings:  []string{"pullsecrets.dev/added is ignored: expected a JSON object that maps Secret names to origins"},
 		},
 		{
-			reason: "update: a ledger that was none before is not spoken of again", world: world{cached: []runtime.Object{team()}},
+			reason: "update: a ledger that was malformed before causes no warning", world: world{cached: []runtime.Object{team()}},
 			old:       strings.Replace(bare, "name: app", "name: app, annotations: {pullsecrets.dev/added: 'n=namespace'}", 1),
 			requested: strings.Replace(bare, "name: app", "name: app, annotations: {pullsecrets.dev/added: 'n=namespace'}", 1),
 			want:      " | n=namespace",
 		},
 		{
-			reason: "create: a list with repeated names is for the API server to refuse", world: declares,
+			reason: "create: a list with repeated names is left for the API server to reject", world: declares,
 			requested: strings.Replace(bare, "containers:", "imagePullSecrets: [{name: own}, {name: own}], containers:", 1),
 			want:      "own own | ",
 		},
 		{
-			reason: "update: a list with repeated names is for the API server to refuse", world: declares, old: has,
+			reason: "update: a list with repeated names is left for the API server to reject", world: declares, old: has,
 			requested: strings.Replace(bare2, "containers:", "imagePullSecrets: [{name: own}, {name: own}], containers:", 1),
 			want:      "own own | ",
 		},
@@ -231,12 +233,12 @@ func TestAdmit(t *testing.T) {
 			want: `n sa | {"n":"namespace","sa":"serviceaccount/default"}`,
 		},
 		{
-			reason: "create: a ServiceAccount that the cache does not know yet",
+			reason: "create: a ServiceAccount that is not cached yet",
 			world:  world{cached: []runtime.Object{team("pullsecrets.dev/secrets", "n")}, live: []runtime.Object{ServiceAccount(ns, "default", nil, "sa")}}, requested: bare,
 			want: `n sa | {"n":"namespace","sa":"serviceaccount/default"}`,
 		},
 		{
-			reason: "create: a Namespace that the cache does not know yet",
+			reason: "create: a Namespace that is not cached yet",
 			world:  world{live: []runtime.Object{team("pullsecrets.dev/secrets", "n")}}, requested: bare,
 			want: `n | {"n":"namespace"}`,
 		},
@@ -245,35 +247,35 @@ func TestAdmit(t *testing.T) {
 			world: world{cached: []runtime.Object{team("pullsecrets.dev/secrets", "n"),
 				ServiceAccount(ns, "default", map[string]string{"kubernetes.io/enforce-mountable-secrets": "true"}, "sa")}}, requested: bare,
 			want:     " | ",
-			warnings: []string{"ServiceAccount default does not list pull secrets n and lets Pods name no others"},
+			warnings: []string{"ServiceAccount default enforces its list; add pull secrets n to it"},
 		},
 		{
 			reason: "create: the caches are cold", world: world{cold: true, live: declares.cached}, requested: bare, want: " | ",
 		},
 		{
-			reason: "create: the API server does not answer", world: world{away: true}, requested: bare, want: " | ",
+			reason: "create: the API server fails", world: world{unavailable: true}, requested: bare, want: " | ",
 		},
 		{
-			reason: "create: an export comes with a ledger", world: declares, requested: has, want: `n | {"n":"namespace"}`,
+			reason: "create: an exported manifest contains a ledger", world: declares, requested: has, want: `n | {"n":"namespace"}`,
 		},
 		{
-			reason: "create: a ledger that nothing proves goes away, the entry stays", world: world{cached: []runtime.Object{team()}}, requested: has, want: "n | ",
+			reason: "create: an unproven ledger is removed, the entry is kept", world: world{cached: []runtime.Object{team()}}, requested: has, want: "n | ",
 			patch: `[{"op":"remove","path":"/metadata/annotations/pullsecrets.dev~1added"}]`,
 		},
 		{
-			reason: "create: bad items are told and do not spoil the others", world: declares,
+			reason: "create: invalid items cause warnings, and valid ones count", world: declares,
 			requested: `{metadata: {name: app, annotations: {pullsecrets.dev/secrets: "s,Bad/Item", x: z}}, spec: {template: {spec: {containers: [{image: x}]}}}}`,
 			want:      `s n | {"n":"namespace","s":"service"}`,
 			warnings:  []string{`pullsecrets.dev/secrets: "Bad/Item" is not a DNS-1123 subdomain`},
 		},
 		{
-			reason: "create: a long bad item makes a short warning", world: declares,
+			reason: "create: a warning about a long invalid item is truncated", world: declares,
 			requested: `{metadata: {name: app, annotations: {pullsecrets.dev/secrets: "` + strings.Repeat("X", 1000) + `"}}, spec: {template: {spec: {containers: [{image: x}]}}}}`,
 			want:      `n | {"n":"namespace"}`,
 			warnings:  []string{`pullsecrets.dev/secrets: "` + strings.Repeat("X", 64) + `"… is not a DNS-1123 subdomain`},
 		},
 		{
-			reason: "create: keys that are misspelled or misplaced", world: declares,
+			reason: "create: misspelled or misplaced keys", world: declares,
 			requested: `{metadata: {name: app, annotations: {pullsecrets.dev/secret: s}, labels: {pullsecrets.dev/inject: disabled}},
 				spec: {template: {metadata: {annotations: {pullsecrets.dev/secrets: s, x: z}, labels: 1}, spec: {containers: [{image: x}]}}}}`,
 			want: `n | {"n":"namespace"}`,
@@ -291,23 +293,23 @@ func TestAdmit(t *testing.T) {
 		{
 			reason: "create: an invalid mode of the Namespace", world: world{cached: []runtime.Object{team("pullsecrets.dev/secrets", "n", "pullsecrets.dev/inject", "yes")}},
 			requested: bare, want: " | ",
-			warnings: []string{"Namespace team has an invalid pullsecrets.dev/inject: no pull secrets are injected"},
+			warnings: []string{"Namespace team has an invalid pullsecrets.dev/inject; correct it to inject pull secrets"},
 		},
 		{
 			reason: "create: disabled", world: world{cached: []runtime.Object{team("pullsecrets.dev/secrets", "n", "pullsecrets.dev/inject", "disabled")}},
 			requested: bare, want: " | ",
 		},
 		{
-			reason: "create: excluded although the API server called", world: world{cached: []runtime.Object{Namespace(ns,
+			reason: "create: excluded although the API server calls", world: world{cached: []runtime.Object{Namespace(ns,
 				WithNamespaceAnnotation("pullsecrets.dev/secrets", "n"), WithNamespaceLabel("pullsecrets.dev/exclude", "true"))}},
 			requested: bare, want: " | ",
 		},
 		{
-			reason: "create: a list with repeats is the API server's to refuse where nothing is added", world: world{cached: []runtime.Object{team()}},
+			reason: "create: a list with repeated names is left for the API server to reject if nothing is added", world: world{cached: []runtime.Object{team()}},
 			requested: `{metadata: {name: app}, spec: {template: {spec: {imagePullSecrets: [{name: a}, {name: a}]}}}}`, want: "a a | ",
 		},
 		{
-			reason: "create: fields that no type knows survive", world: declares,
+			reason: "create: unknown fields are kept", world: declares,
 			requested: `{metadata: {name: app}, spec: {tomorrow: 1, template: {spec: {imagePullSecrets: [{name: mine, tomorrow: true}], tomorrow: [1]}}}}`,
 			want:      `mine n | {"n":"namespace"}`,
 			patch:     `[{"op":"add","path":"/spec/template/spec/imagePullSecrets","value":[{"name":"mine","tomorrow":true},{"name":"n"}]},{"op":"add","path":"/metadata/annotations","value":{"pullsecrets.dev/added":"{\"n\":\"namespace\"}"}}]`,
@@ -323,57 +325,57 @@ func TestAdmit(t *testing.T) {
 			want:      " | ", warnings: []string{"pull secrets were not injected: the object is too large"},
 		},
 		{
-			reason: "update: an unchanged re-apply without our entries gets them back, and nothing new", world: declaresMore,
+			reason: "update: a repeated apply without our entries restores them and adds nothing", world: declaresMore,
 			old: has, requested: bare, want: `n | {"n":"namespace"}`,
 		},
 		{
-			reason: "update: a label or traffic alone is not touched", world: declaresMore,
+			reason: "update: a change of labels or traffic changes nothing", world: declaresMore,
 			old: has, requested: strings.Replace(has, "name: app,", "name: app, labels: {x: z},", 1), want: `n | {"n":"namespace"}`, patch: "none",
 		},
 		{
-			reason: "update: a changed template gets what is due", world: declaresMore,
+			reason: "update: a changed template gets what is declared", world: declaresMore,
 			old: has, requested: bare2, want: `n more | {"more":"namespace","n":"namespace"}`,
 		},
 		{
-			reason: "update: what nothing declares any more goes away with the change", world: world{cached: []runtime.Object{team()}},
+			reason: "update: entries that are no longer declared are removed with the change", world: world{cached: []runtime.Object{team()}},
 			old: has, requested: strings.Replace(has, "v1", "v2", 1), want: " | ",
 			patch: `[{"op":"remove","path":"/spec/template/spec/imagePullSecrets"},{"op":"remove","path":"/metadata/annotations/pullsecrets.dev~1added"}]`,
 		},
 		{
-			reason: "update: a forged ledger is put right", world: declares,
+			reason: "update: a forged ledger is corrected", world: declares,
 			old: has, requested: strings.Replace(has, `"namespace"`, `"clusterpullsecret/foreign"`, 1), want: `n | {"n":"namespace"}`,
 		},
 		{
-			reason: "update: the caches are cold, and dropped entries come back all the same", world: world{cold: true},
+			reason: "update: the caches are cold, and dropped entries are restored anyway", world: world{cold: true},
 			old: has, requested: bare, want: `n | {"n":"namespace"}`,
 		},
 		{
-			reason: "update: the caches are cold, and a change loses nothing", world: world{cold: true},
+			reason: "update: the caches are cold, and a change removes nothing", world: world{cold: true},
 			old: has, requested: bare2, want: `n | {"n":"namespace"}`,
 		},
 		{
-			reason: "update: an unchanged name with something due", world: declaresMore,
+			reason: "update: an unchanged Revision name, and a new declaration", world: declaresMore,
 			old: strings.Replace(has, "template: {", "template: {metadata: {name: app-1}, ", 1), requested: strings.Replace(bare, "template: {", "template: {metadata: {name: app-1}, ", 1),
-			want: `n | {"n":"namespace"}`, warnings: []string{"Revision name app-1 is unchanged: pull secrets more come with the next name"},
+			want: `n | {"n":"namespace"}`, warnings: []string{"Revision name app-1 is unchanged; change it to add pull secrets more"},
 		},
 		{
-			reason: "update: the next name", world: declaresMore,
+			reason: "update: a new Revision name", world: declaresMore,
 			old: strings.Replace(has, "template: {", "template: {metadata: {name: app-1}, ", 1), requested: strings.Replace(bare, "template: {", "template: {metadata: {name: app-2}, ", 1),
 			want: `n more | {"more":"namespace","n":"namespace"}`,
 		},
 		{
-			reason: "update: back to an earlier name, which has fewer", world: world{cached: declaresMore.cached, live: []runtime.Object{
+			reason: "update: an earlier Revision name, whose Revision has fewer entries", world: world{cached: declaresMore.cached, live: []runtime.Object{
 				&servingv1.Revision{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "app-0"}}}},
 			old: strings.Replace(has, "template: {", "template: {metadata: {name: app-1}, ", 1), requested: strings.Replace(bare, "template: {", "template: {metadata: {name: app-0}, ", 1),
 			want: " | ",
 		},
 		{
-			reason: "update: whether the name is taken cannot be found out", world: world{cached: declaresMore.cached, away: true},
+			reason: "update: reading the Revision fails", world: world{cached: declaresMore.cached, unavailable: true},
 			old: strings.Replace(has, "template: {", "template: {metadata: {name: app-1}, ", 1), requested: strings.Replace(has, "template: {", "template: {metadata: {name: app-2}, ", 1),
-			want: `n | {"n":"namespace"}`, warnings: []string{"pull secrets were not injected: Revision app-2 could not be read"},
+			want: `n | {"n":"namespace"}`, warnings: []string{"pull secrets were not injected: failed to read Revision app-2"},
 		},
 		{
-			reason: "our own controller's patches pass", world: declaresMore, old: has, requested: bare2,
+			reason: "the controller's request is unchanged", world: declaresMore, old: has, requested: bare2,
 			change: func(r *admissionv1.AdmissionRequest) { r.UserInfo.Username = pullsecrets.ControllerUser }, want: " | ",
 		},
 		{
@@ -415,10 +417,10 @@ func TestAdmit(t *testing.T) {
 				t.Errorf("warnings = %s, want %s", got, want)
 			}
 
-			// The API server calls again with what the first call made of it.
+			// The API server calls again with the result of the first call.
 			r.Object.Raw = patched
 			if again := apply(t, r, services.Admit(t.Context(), r)); summary(t, again) != summary(t, patched) {
-				t.Errorf("the second call makes it %q, the first made it %q", summary(t, again), summary(t, patched))
+				t.Errorf("after the second call: %q, after the first: %q", summary(t, again), summary(t, patched))
 			}
 		})
 	}
@@ -434,13 +436,13 @@ func TestAuditAnnotations(t *testing.T) {
 }
 
 func TestPathIsServed(t *testing.T) {
-	if got := (&Services{}).Path(); got != ServicesPath {
+	if got := (&serviceAdmission{}).Path(); got != servicesPath {
 		t.Errorf("Path() = %q", got)
 	}
 }
 
-// FuzzAdmit sends what no client sends. Whatever it is, it is allowed, and a
-// patch applies and leaves a list that the API server takes.
+// FuzzAdmit sends arbitrary requests. Each is allowed, and a patch applies and leaves a
+// list that the API server accepts.
 func FuzzAdmit(f *testing.F) {
 	for _, seed := range [][2]string{
 		{"", bare}, {has, bare}, {has, bare2}, {"", "{}"}, {"", "null"}, {"", "[]"}, {bare, "{}"}, {"{}", bare},
@@ -460,7 +462,7 @@ func FuzzAdmit(f *testing.F) {
 		response := services.Admit(t.Context(), r)
 		if len(response.Patch) == 0 {
 			if !response.Allowed {
-				t.Error("refused")
+				t.Error("rejected")
 			}
 			return
 		}
@@ -488,7 +490,7 @@ func FuzzAdmit(f *testing.F) {
 }
 
 func TestOperationsMarshal(t *testing.T) {
-	// An empty value would be left out of an operation that needs one.
+	// An empty value would be omitted from an operation that requires one.
 	for _, op := range makePatch(mustDecode(t, bare), []any{map[string]any{"name": "n"}}, `{"n":"namespace"}`) {
 		text, err := json.Marshal(op)
 		if err != nil || !strings.Contains(string(text), `"value"`) {

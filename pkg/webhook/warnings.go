@@ -12,8 +12,8 @@ import (
 	"pullsecrets.dev/pkg/merge"
 )
 
-// maxWarning is how long one warning may be. The API server shows longer ones
-// cut, and from a certain total on none at all
+// maxWarning is the maximum length of one warning. The API server truncates longer ones,
+// and drops all of them beyond a total length
 // (apiserver/pkg/endpoints/filters/warning.go).
 const maxWarning = 120
 
@@ -30,7 +30,7 @@ func warnInvalid(problem annotation.Problem) string {
 }
 
 func warnExcluded(namespace, by string) string {
-	return warn("namespace %s is excluded by %s: no pull secrets are injected", namespace, by)
+	return warn("Namespace %s is excluded by %s: no pull secrets are injected", namespace, by)
 }
 
 func warnLedger(err error) string {
@@ -38,23 +38,23 @@ func warnLedger(err error) string {
 }
 
 func warnInvalidNamespace(name string) string {
-	return warn("Namespace %s has an invalid pullsecrets.dev/inject: no pull secrets are injected", name)
+	return warn("Namespace %s has an invalid %s; correct it to inject pull secrets", name, pullsecrets.InjectAnnotation)
 }
 
 func warnNamedRevision(name string, due []merge.Entry) string {
-	return warn("Revision name %s is unchanged: pull secrets %s come with the next name", name, names(due))
+	return warn("Revision name %s is unchanged; change it to add pull secrets %s", name, names(due))
 }
 
 func warnWithheld(account string, withheld []merge.Entry) string {
-	return warn("ServiceAccount %s does not list pull secrets %s and lets Pods name no others", account, names(withheld))
+	return warn("ServiceAccount %s enforces its list; add pull secrets %s to it", account, names(withheld))
 }
 
 func warnNotGranted(namespace string, withheld []string) string {
-	return warn("namespace %s is not selected by the ClusterPullSecrets of pull secrets %s", namespace, strings.Join(withheld, ", "))
+	return warn("Namespace %s is not selected by the ClusterPullSecrets of pull secrets %s", namespace, strings.Join(withheld, ", "))
 }
 
-func warnOnTheirWay(namespace string, coming []string) string {
-	return warn("copies may still be on their way to namespace %s: pull secrets %s", namespace, strings.Join(coming, ", "))
+func warnPending(namespace string, pending []string) string {
+	return warn("Copies may not exist yet in namespace %s, and image pulls are retried: pull secrets %s", namespace, strings.Join(pending, ", "))
 }
 
 func warnNotInjected(err error) string {

@@ -50,7 +50,7 @@ func TestMistakesCauseWarnings(t *testing.T) {
 		n.waitUntilDeclared("ghcr")
 		a := n.askToPatch("app", labelled("one")).succeeded(t)
 		a.checkList(t)
-		a.checkWarned(t, "Revision name app-one is unchanged", "ghcr", "the next name")
+		a.checkWarned(t, "Revision name app-one is unchanged", "change it", "ghcr")
 		n.checkWarnings(a)
 
 		many := numbered(strings.Repeat("long-", 40)+"%d", 20)

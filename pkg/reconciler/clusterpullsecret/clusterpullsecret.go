@@ -31,18 +31,18 @@ import (
 	"pullsecrets.dev/pkg/source"
 )
 
-// remaining is when a deleted ClusterPullSecret is looked at again whose copies are
-// being taken away. Their going wakes it too.
-const remaining = 5 * time.Second
+// finalizeInterval is when a deleted ClusterPullSecret is reconciled again while copies
+// exist. Their deletions enqueue it too.
+const finalizeInterval = 5 * time.Second
 
-// overdue is when it is told that copies are still there.
-const overdue = time.Minute
+// finalizeTimeout is when an Event reports that copies still exist.
+const finalizeTimeout = time.Minute
 
-// Reconciler checks the source of a ClusterPullSecret and tells in its status how
-// far the copies have come, which the Namespace reconciler writes.
+// Reconciler validates the source of a ClusterPullSecret and reports in its status how
+// far the copies are distributed. The Namespace reconciler writes the copies.
 type Reconciler struct {
 	sources *source.Reader
-	// watch follows a source; see sourceWatches.
+	// watch starts to watch a source; see sourceWatches.
 	watch func(v1alpha1.SecretReference)
 
 	catalog            *catalog.Catalog
@@ -50,19 +50,19 @@ type Reconciler struct {
 
 	namespaces corev1listers.NamespaceLister
 	services   servinglisters.ServiceLister
-	// secrets are the Secrets with our label, with digests for data.
+	// secrets lists the Secrets with our labels. Their data are digests.
 	secrets corev1listers.SecretLister
 	// liveCopies reads the metadata of the copies of a ClusterPullSecret from the API
 	// server.
 	liveCopies func(ctx context.Context, name string) ([]metav1.ObjectMeta, error)
 
-	// memory is tallies and stalled.
-	memory  *memory.Memory
-	tallies tallies
-	stalled stalls
-	probe   prober
-	metrics recorded
-	now     func() time.Time
+	// memory owns tallies and diagnoses.
+	memory    *memory.Memory
+	tallies   tallies
+	diagnoses diagnoses
+	probe     prober
+	metrics   recorded
+	now       func() time.Time
 }
 
 var (
@@ -71,38 +71,38 @@ var (
 	_ reconciler.OnDeletionInterface        = (*Reconciler)(nil)
 )
 
-// ReconcileKind brings the status up to date.
+// ReconcileKind updates the status.
 func (r *Reconciler) ReconcileKind(ctx context.Context, cps *v1alpha1.ClusterPullSecret) reconciler.Event {
 	changed, err := r.checkSource(ctx, cps)
 	if err != nil {
 		if cps.Status.ObservedGeneration != cps.Generation {
-			// The generated reconciler will call this generation observed all the same,
-			// and what is known may be about another source.
+			// The generated reconciler marks this generation as observed anyway, but the
+			// status may describe another source.
 			cps.Status.MarkSourceUnknown(cps.Spec.SecretRef)
 		}
 		return err
 	}
 	if changed {
-		// What namespaces ask for by their images depends on what the source covers,
-		// which caches know when the status has reached them. That brings it back.
+		// The images that the source covers determine which namespaces ask for copies.
+		// The caches show them once this status is written, which enqueues it again.
 		return nil
 	}
-	again, err := r.count(ctx, cps)
+	requeueAfter, err := r.updateDistribution(ctx, cps)
 	if err != nil {
 		return err
 	}
-	if again > 0 {
-		return controller.NewRequeueAfter(again)
+	if requeueAfter > 0 {
+		return controller.NewRequeueAfter(requeueAfter)
 	}
 	return nil
 }
 
-// checkSource says whether the source is good, and whether it holds something new.
-// What is known of the last good one stays in the status, because the copies stay too.
+// checkSource validates the source, and reports whether its contents have changed. The
+// facts of the last valid source stay in the status, because the copies are kept too.
 func (r *Reconciler) checkSource(ctx context.Context, cps *v1alpha1.ClusterPullSecret) (changed bool, err error) {
 	ref, status := cps.Spec.SecretRef, &cps.Status
 	if !config.FromContext(ctx).AllowsSource(ref.Namespace) {
-		status.MarkSourceNotAllowed(ref, fmt.Sprintf("namespace %s is none of source-namespaces", ref.Namespace))
+		status.MarkSourceNotAllowed(ref, fmt.Sprintf("namespace %s is not in source-namespaces of ConfigMap %s", ref.Namespace, config.Name))
 		return false, nil
 	}
 	r.watch(ref)
@@ -121,45 +121,44 @@ func (r *Reconciler) checkSource(ctx context.Context, cps *v1alpha1.ClusterPullS
 	case errors.As(err, &wrongType):
 		status.MarkSourceWrongType(ref, wrongType.Type)
 	case errors.As(err, &invalid):
-		markAndTell(ctx, cps, events.SourceInvalid, func() { status.MarkSourceInvalid(ref, invalid.Error()) })
+		markAndReport(ctx, cps, events.SourceInvalid, func() { status.MarkSourceInvalid(ref, invalid.Error()) })
 	case err != nil:
 		return false, err
 	default:
 		if len(facts.Remarks) > 0 {
-			markAndTell(ctx, cps, events.SourceQuestionable, func() { status.MarkSourceQuestionable(ref, facts.Remarks) })
+			markAndReport(ctx, cps, events.SourceQuestionable, func() { status.MarkSourceQuestionable(ref, facts.Remarks) })
 		} else {
 			status.MarkSourceReady()
 		}
 		status.Registries = facts.Registries
-		if changed, err = r.changed(cps, facts); err != nil {
+		if changed, err = r.sourceChanged(cps, facts); err != nil {
 			return false, err
 		}
 		if changed {
 			status.Source = &v1alpha1.SourceStatus{ResourceVersion: facts.ResourceVersion, LastChanged: new(metav1.NewTime(r.now()))}
 			status.MarkDistributing()
 		}
-		// Where it has not changed, it is as good as that version.
+		// Unchanged contents equal those of that version.
 		facts.ResourceVersion = status.Source.ResourceVersion
 		r.sources.Know(ref, facts.ResourceVersion, facts)
 	}
 	return changed, nil
 }
 
-// markAndTell sets the condition of the source, and records its message as an Event
-// where that is another than before.
-func markAndTell(ctx context.Context, cps *v1alpha1.ClusterPullSecret, tell func(message string) events.Event, mark func()) {
+// markAndReport sets the condition of the source, and records its message as an Event if
+// the message changed.
+func markAndReport(ctx context.Context, cps *v1alpha1.ClusterPullSecret, event func(message string) events.Event, mark func()) {
 	before := sourceCondition(cps)
 	mark()
 	if after := sourceCondition(cps); before == nil || before.Message != after.Message {
-		e := tell(after.Message)
+		e := event(after.Message)
 		controller.GetEventRecorder(ctx).Event(cps, e.Type, e.Reason, e.Message)
 	}
 }
 
-// changed tells whether the source holds something else than at the version that
-// the status names. A source that was only labelled has not changed, and costs no
-// write of any copy.
-func (r *Reconciler) changed(cps *v1alpha1.ClusterPullSecret, facts source.Facts) (bool, error) {
+// sourceChanged reports whether the contents of the source differ from the version in the
+// status. A change of labels only does not count, and causes no write of a copy.
+func (r *Reconciler) sourceChanged(cps *v1alpha1.ClusterPullSecret, facts source.Facts) (bool, error) {
 	status := cps.Status.Source
 	if status == nil {
 		return true, nil
@@ -174,18 +173,17 @@ func (r *Reconciler) changed(cps *v1alpha1.ClusterPullSecret, facts source.Facts
 	if err != nil {
 		return false, err
 	}
-	// This process has just started: the copies of that version know what it was. One
-	// that holds something else has to be written anew in any case, and is not before
-	// the status names the version of which that is done.
+	// This process does not know that version, so it is compared with its copies. A copy
+	// with other contents must be rewritten in any case, which only happens once the
+	// status names the version to write.
 	same, other := source.Compare(copies, status.ResourceVersion, facts.Digest)
 	return other || !same, nil
 }
 
-// FinalizeKind holds a deleted ClusterPullSecret until the Namespace reconciler has
-// taken its copies away, or our labels off them. Namespaces that are going take
-// theirs along, and are not waited for. The API server is asked last: a copy that was
-// written a moment ago is not in the cache yet, and once the ClusterPullSecret is gone
-// nobody knows its deletionPolicy.
+// FinalizeKind keeps a deleted ClusterPullSecret until the Namespace reconciler has
+// removed its copies, or our labels from them. Copies in terminating namespaces do not
+// count. The API server is read last: a copy that was just written is not cached yet, and
+// its deletionPolicy is lost with the ClusterPullSecret.
 func (r *Reconciler) FinalizeKind(ctx context.Context, cps *v1alpha1.ClusterPullSecret) reconciler.Event {
 	cached, err := source.CopiesOf(r.secrets, cps.Name)
 	if err != nil {
@@ -195,34 +193,35 @@ func (r *Reconciler) FinalizeKind(ctx context.Context, cps *v1alpha1.ClusterPull
 	for _, copied := range cached {
 		copies = append(copies, copied.ObjectMeta)
 	}
-	left := r.left(cps, copies)
+	left := r.namespacesLeft(cps, copies)
 	if len(left) == 0 {
 		live, err := r.liveCopies(ctx, cps.Name)
 		if err != nil {
 			return fmt.Errorf("failed to list the copies of ClusterPullSecret %s: %w", cps.Name, err)
 		}
-		left = r.left(cps, live)
+		left = r.namespacesLeft(cps, live)
 	}
 	if len(left) == 0 {
 		return nil
 	}
-	if r.now().Sub(cps.DeletionTimestamp.Time) > overdue && r.stalled.tell(cps.Name, "deletion") {
+	if r.now().Sub(cps.DeletionTimestamp.Time) > finalizeTimeout && r.diagnoses.reportOnce(cps.Name, "deletion") {
 		slices.Sort(left)
 		e := events.RevocationDelayed(left)
 		controller.GetEventRecorder(ctx).Event(cps, e.Type, e.Reason, e.Message)
 	}
-	return controller.NewRequeueAfter(remaining)
+	return controller.NewRequeueAfter(finalizeInterval)
 }
 
-// left are the namespaces of the copies that a deleted ClusterPullSecret waits for.
-func (r *Reconciler) left(cps *v1alpha1.ClusterPullSecret, copies []metav1.ObjectMeta) (left []string) {
+// namespacesLeft returns the namespaces whose copies a deleted ClusterPullSecret waits
+// for.
+func (r *Reconciler) namespacesLeft(cps *v1alpha1.ClusterPullSecret, copies []metav1.ObjectMeta) (left []string) {
 	all := list(r.clusterPullSecrets)
 	for _, copied := range copies {
 		if slices.ContainsFunc(all, func(cps *v1alpha1.ClusterPullSecret) bool { return grant.IsSource(cps, copied.Namespace, copied.Name) }) {
-			continue // Whoever put our labels on a source has made no copy of it, and nobody takes it away.
+			continue // A source is no copy, even if it has our labels, and is never removed.
 		}
-		if copied.CreationTimestamp.Sub(cps.DeletionTimestamp.Time) > overdue {
-			continue // Somebody keeps making Secrets that look like copies. They go as well, but hold up nothing.
+		if copied.CreationTimestamp.Sub(cps.DeletionTimestamp.Time) > finalizeTimeout {
+			continue // It was created after the deletion. It is removed too, but must not block the finalizer.
 		}
 		namespace, err := r.namespaces.Get(copied.Namespace)
 		if err == nil && namespace.DeletionTimestamp.IsZero() {
@@ -232,8 +231,9 @@ func (r *Reconciler) left(cps *v1alpha1.ClusterPullSecret, copies []metav1.Objec
 	return left
 }
 
-// liveCopiesBy asks the API server for the metadata of the Secrets that are labelled as
-// copies of a ClusterPullSecret, so that no credential is sent.
+// liveCopiesBy returns a function that lists the Secrets that are labelled as copies of a
+// ClusterPullSecret. It requests only the metadata, so that the API server sends no
+// credential.
 func liveCopiesBy(kube kubernetes.Interface) func(context.Context, string) ([]metav1.ObjectMeta, error) {
 	return func(ctx context.Context, name string) ([]metav1.ObjectMeta, error) {
 		raw, err := kube.CoreV1().RESTClient().Get().Resource("secrets").
@@ -244,7 +244,7 @@ func liveCopiesBy(kube kubernetes.Interface) func(context.Context, string) ([]me
 		}
 		var found metav1.PartialObjectMetadataList
 		if err := json.Unmarshal(raw, &found); err != nil {
-			return nil, fmt.Errorf("the API server's metadata does not parse: %w", err)
+			return nil, fmt.Errorf("failed to decode the metadata of Secrets: %w", err)
 		}
 		copies := make([]metav1.ObjectMeta, 0, len(found.Items))
 		for _, item := range found.Items {
@@ -254,7 +254,7 @@ func liveCopiesBy(kube kubernetes.Interface) func(context.Context, string) ([]me
 	}
 }
 
-// ObserveDeletion forgets a ClusterPullSecret that is gone.
+// ObserveDeletion drops the state of a ClusterPullSecret that was deleted.
 func (r *Reconciler) ObserveDeletion(_ context.Context, key types.NamespacedName) error {
 	r.memory.Forget(key)
 	return nil

@@ -38,8 +38,7 @@ import (
 	"pullsecrets.dev/pkg/source"
 )
 
-// noon is when everything happens, and earlier is when the source changed last
-// before that.
+// noon is the current time, and earlier is when the source last changed.
 var noon, earlier = time.Unix(1e9, 0), time.Unix(1e9-3600, 0)
 
 // The base64 of robot:one and robot:two.
@@ -62,12 +61,12 @@ func factory() knativetesting.Factory {
 		}
 		var remembered memory.Memory
 		r := &Reconciler{
-			memory: &remembered, tallies: tallies{memory.NewStore[verdicts](&remembered)}, stalled: stalls{memory.NewStore[stall](&remembered)},
+			memory: &remembered, tallies: tallies{memory.NewStore[verdicts](&remembered)}, diagnoses: diagnoses{memory.NewStore[diagnosis](&remembered)},
 			sources: source.NewReader(kubeclient.Get(ctx)), watch: func(v1alpha1.SecretReference) {}, catalog: all,
 			clusterPullSecrets: listers.ClusterPullSecrets(),
 			namespaces:         listers.Namespaces(), services: listers.Services(), secrets: listers.Copies(),
 			probe: func(_ context.Context, namespace string, _ *v1alpha1.ClusterPullSecret, _ bool) failure {
-				panic("nothing may be asked about namespace " + namespace)
+				panic("unexpected probe of namespace " + namespace)
 			},
 			liveCopies: func(ctx context.Context, name string) (live []metav1.ObjectMeta, err error) {
 				selector := metav1.ListOptions{LabelSelector: labels.SelectorFromSet(grant.CopyLabels(name)).String()}
@@ -93,13 +92,13 @@ func factory() knativetesting.Factory {
 func runRows(t *testing.T, rows knativetesting.TableTest) {
 	t.Helper()
 	for i := range rows {
-		// The key of a cluster-scoped object names no namespace to compare with.
+		// The key of a cluster-scoped object has no namespace to compare with.
 		rows[i].Key, rows[i].SkipNamespaceValidation = "ghcr", true
 	}
 	rows.Test(t, factory())
 }
 
-// dockerConfig is a Secret with a credential.
+// dockerConfig returns a Secret with a credential.
 func dockerConfig(namespace, name, version, password string, edits ...func(*corev1.Secret)) *corev1.Secret {
 	secret := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, ResourceVersion: version},
@@ -126,30 +125,30 @@ func ours(s *corev1.Secret) {
 	s.Labels = map[string]string{pullsecrets.ManagedByLabel: pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel: "ghcr"}
 }
 
-// copied is a copy of a version of the source.
+// copied returns a copy of a version of the source.
 func copied(namespace, version, password string) *corev1.Secret {
 	return dockerConfig(namespace, "ghcr", "21", password, ours, func(s *corev1.Secret) {
 		s.Annotations = map[string]string{pullsecrets.SourceResourceVersionAnnotation: version}
 	})
 }
 
-// asks is a Namespace that asks for a copy.
+// asks returns a Namespace that asks for a copy.
 func asks(name string, options ...NamespaceOption) *corev1.Namespace {
 	return Namespace(name, append(options, WithNamespaceAnnotation(pullsecrets.SecretsAnnotation, "ghcr"))...)
 }
 
-func going(ns *corev1.Namespace) {
+func terminating(ns *corev1.Namespace) {
 	ns.DeletionTimestamp, ns.Finalizers = new(metav1.NewTime(noon)), []string{"kubernetes"}
 }
 
-// counted are counts of selected, wanted, synced, conflicted and failed namespaces.
+// counted sets the numbers of selected, wanted, synced, conflicted and failed namespaces.
 func counted(n ...int32) ClusterPullSecretOption {
 	return func(cps *v1alpha1.ClusterPullSecret) {
 		cps.Status.SetNamespaces(v1alpha1.NamespaceCounts{Selected: n[0], Wanted: n[1], Synced: n[2], Conflicted: n[3], Failed: n[4]})
 	}
 }
 
-// steady is the ClusterPullSecret ghcr whose status says that one namespace wants a
+// steady returns the ClusterPullSecret ghcr whose status says that one namespace wants a
 // copy of version 7 and has it.
 func steady(edits ...ClusterPullSecretOption) *v1alpha1.ClusterPullSecret {
 	return ClusterPullSecret("ghcr", append([]ClusterPullSecretOption{func(cps *v1alpha1.ClusterPullSecret) {
@@ -161,19 +160,19 @@ func steady(edits ...ClusterPullSecretOption) *v1alpha1.ClusterPullSecret {
 	}, counted(1, 1, 1, 0, 0)}, edits...)...)
 }
 
-// fresh is as a user makes it.
+// fresh makes it a ClusterPullSecret that a user has just created.
 func fresh(cps *v1alpha1.ClusterPullSecret) {
 	cps.Finalizers, cps.Status = nil, v1alpha1.ClusterPullSecretStatus{}
 }
 
-// atVersion is with a version of the source that was first seen now.
+// atVersion sets a version of the source that was first seen now.
 func atVersion(version string) ClusterPullSecretOption {
 	return func(cps *v1alpha1.ClusterPullSecret) {
 		cps.Status.Source = &v1alpha1.SourceStatus{ResourceVersion: version, LastChanged: new(metav1.NewTime(noon))}
 	}
 }
 
-// without is with nothing known of the source.
+// without drops what the status says about the source.
 func without(cps *v1alpha1.ClusterPullSecret) {
 	cps.Status.Source, cps.Status.Registries = nil, nil
 	cps.Status.InitializeConditions()
@@ -186,15 +185,15 @@ func failed(reasons ...v1alpha1.NamespaceFailure) ClusterPullSecretOption {
 	return func(cps *v1alpha1.ClusterPullSecret) { cps.Status.Failures = reasons }
 }
 
-// told is the message of a source that is invalid.
-func told() string {
+// invalidMessage returns the message about an invalid source.
+func invalidMessage() string {
 	secret := sourceOf("8", one, invalid)
 	_, err := dockerconfig.Parse(secret.Type, secret.Data)
 	return err.Error()
 }
 
-// shouting writes the registry in capitals.
-func shouting(s *corev1.Secret) {
+// uppercase writes the registry in capitals.
+func uppercase(s *corev1.Secret) {
 	s.Data[corev1.DockerConfigJsonKey] = bytes.ReplaceAll(s.Data[corev1.DockerConfigJsonKey], []byte("ghcr.io"), []byte("GHCR.IO"))
 }
 
@@ -202,7 +201,7 @@ func questionable(cps *v1alpha1.ClusterPullSecret) {
 	cps.Status.MarkSourceQuestionable(ref, []string{`entry "GHCR.IO": matches only images with the same spelling; use "ghcr.io"`})
 }
 
-func broken(cps *v1alpha1.ClusterPullSecret) { cps.Status.MarkSourceInvalid(ref, told()) }
+func broken(cps *v1alpha1.ClusterPullSecret) { cps.Status.MarkSourceInvalid(ref, invalidMessage()) }
 
 func status(options ...ClusterPullSecretOption) []clientgotesting.UpdateActionImpl {
 	return []clientgotesting.UpdateActionImpl{{Object: steady(options...)}}
@@ -214,43 +213,43 @@ func finalizers(list string) []clientgotesting.PatchActionImpl {
 
 const finalizersUpdated = `Normal FinalizerUpdate Updated "ghcr" finalizers`
 
-// allowing is a context with a configuration.
+// allowing returns a context with a configuration that allows these source namespaces.
 func allowing(sources ...string) context.Context {
 	c := config.Default()
 	c.SourceNamespaces = sets.New(sources...)
 	return config.WithConfig(context.Background(), c)
 }
 
-// stalling says that namespaces have been without their copies for some time.
-func stalling(r *Reconciler, since time.Duration, missing ...string) {
-	r.stalled.age("ghcr", missing, time.Time{}, noon.Add(-since))
+// missingFor records that the copies of namespaces have been missing for some time.
+func missingFor(r *Reconciler, since time.Duration, missing ...string) {
+	r.diagnoses.track("ghcr", missing, time.Time{}, noon.Add(-since))
 }
 
-// TestSource lists what becomes of a source.
+// TestSource lists the states of a source.
 func TestSource(t *testing.T) {
 	team, synced := asks("team"), copied("team", "7", one)
 	runRows(t, knativetesting.TableTest{
 		{Name: "no such ClusterPullSecret"},
 		{
-			Name:              "good the first time: the finalizer, and the copies are awaited",
+			Name:              "valid for the first time: the finalizer is added, and copies are distributed",
 			Objects:           []runtime.Object{team, steady(fresh), sourceOf("7", one)},
 			WantPatches:       finalizers(`["clusterpullsecrets.pullsecrets.dev"]`),
 			WantStatusUpdates: status(atVersion("7"), distributing, func(c *v1alpha1.ClusterPullSecret) { c.Finalizers, c.Status.Namespaces = nil, nil }),
 			WantEvents:        []string{finalizersUpdated},
 		}, {
-			Name:    "nothing has changed: nothing is written",
+			Name:    "unchanged: nothing is written",
 			Objects: []runtime.Object{team, steady(), sourceOf("7", one), synced},
 		}, {
 			Name: "not allowed by the configuration", Ctx: allowing("elsewhere"),
 			Objects: []runtime.Object{team, steady(), sourceOf("8", two), synced},
 			OtherTestData: prepared(func(r *Reconciler) {
-				r.watch = func(v1alpha1.SecretReference) { panic("a Secret that may not be a source is none of our business") }
+				r.watch = func(v1alpha1.SecretReference) { panic("a Secret that may not be a source is watched") }
 			}),
 			WantStatusUpdates: status(func(c *v1alpha1.ClusterPullSecret) {
-				c.Status.MarkSourceNotAllowed(ref, "namespace pullsecrets-sources is none of source-namespaces")
+				c.Status.MarkSourceNotAllowed(ref, "namespace pullsecrets-sources is not in source-namespaces of ConfigMap config-pullsecrets")
 			}),
 		}, {
-			Name:              "not found, and the last good one stays in the status",
+			Name:              "not found: the last valid version stays in the status",
 			Objects:           []runtime.Object{team, steady(), synced},
 			WantStatusUpdates: status(lost),
 		}, {
@@ -258,7 +257,7 @@ func TestSource(t *testing.T) {
 			Objects:           []runtime.Object{Namespace("team"), steady(without)},
 			WantStatusUpdates: status(without, lost, counted(1, 0, 0, 0, 0)),
 		}, {
-			Name:              "not found yet, and wanted: looked at again, without asking why",
+			Name:              "not found yet, and wanted: requeued without a probe",
 			Objects:           []runtime.Object{team, steady(without)},
 			WantStatusUpdates: status(without, lost, counted(1, 1, 0, 0, 0)), WantErr: true,
 		}, {
@@ -266,23 +265,23 @@ func TestSource(t *testing.T) {
 			Objects:           []runtime.Object{team, steady(), sourceOf("8", two, opaque), synced},
 			WantStatusUpdates: status(func(c *v1alpha1.ClusterPullSecret) { c.Status.MarkSourceWrongType(ref, corev1.SecretTypeOpaque) }),
 		}, {
-			Name:              "invalid: told",
+			Name:              "invalid: reported",
 			Objects:           []runtime.Object{team, steady(), sourceOf("8", one, invalid), synced},
 			WantStatusUpdates: status(broken),
 			WantEvents:        []string{"Warning SourceInvalid " + events.SourceInvalid(messageOf(steady(broken))).Message},
 		}, {
-			Name:    "still invalid in the same way: told once",
+			Name:    "invalid in the same way: not reported again",
 			Objects: []runtime.Object{team, steady(broken), sourceOf("9", one, invalid), synced},
 		}, {
-			Name:              "probably a mistake: used, and told",
-			Objects:           []runtime.Object{team, steady(), sourceOf("8", one, shouting), synced},
+			Name:              "questionable: used and reported",
+			Objects:           []runtime.Object{team, steady(), sourceOf("8", one, uppercase), synced},
 			WantStatusUpdates: status(atVersion("8"), distributing, questionable, func(c *v1alpha1.ClusterPullSecret) { c.Status.Registries = []string{"GHCR.IO"} }),
 			WantEvents:        []string{"Warning SourceQuestionable " + messageOf(steady(questionable))},
 		}, {
-			Name: "still so: told once",
+			Name: "still questionable: not reported again",
 			Objects: []runtime.Object{team, steady(questionable, func(c *v1alpha1.ClusterPullSecret) {
 				c.Status.Registries = []string{"GHCR.IO"}
-			}), sourceOf("7", one, shouting), dockerConfig("team", "ghcr", "21", one, ours, shouting, func(s *corev1.Secret) {
+			}), sourceOf("7", one, uppercase), dockerConfig("team", "ghcr", "21", one, ours, uppercase, func(s *corev1.Secret) {
 				s.Annotations = map[string]string{pullsecrets.SourceResourceVersionAnnotation: "7"}
 			})},
 		}, {
@@ -292,24 +291,24 @@ func TestSource(t *testing.T) {
 				c.Status.MarkSourceNotAllowed(ref, "it is a copy that belongs to ClusterPullSecret ghcr")
 			}),
 		}, {
-			Name:              "good again, with what it held before",
+			Name:              "valid again, with the same contents",
 			Objects:           []runtime.Object{team, steady(lost), sourceOf("9", one), synced},
 			WantStatusUpdates: status(),
 		},
 	})
 }
 
-// The API server is away: what is known stays, and it is tried again.
+// If the API server fails, the status is kept and the key is retried.
 func TestAPIServerFails(t *testing.T) {
 	team, synced := asks("team"), copied("team", "7", one)
 	runRows(t, knativetesting.TableTest{
 		{
-			Name:         "it cannot be read: the status stays",
+			Name:         "it cannot be read: the status is kept",
 			Objects:      []runtime.Object{team, steady(), sourceOf("8", two), synced},
 			WithReactors: []clientgotesting.ReactionFunc{knativetesting.InduceFailure("get", "secrets")}, WantErr: true,
 			WantEvents: []string{"Warning InternalError failed to read Secret pullsecrets-sources/ghcr: inducing failure for get secrets"},
 		}, {
-			Name:         "it cannot be read, and nobody has looked at the source that the spec names now",
+			Name:         "it cannot be read, and the source that the spec names now was never validated",
 			Objects:      []runtime.Object{team, steady(func(c *v1alpha1.ClusterPullSecret) { c.Generation = 2 }), sourceOf("8", two), synced},
 			WithReactors: []clientgotesting.ReactionFunc{knativetesting.InduceFailure("get", "secrets")}, WantErr: true,
 			WantStatusUpdates: status(func(c *v1alpha1.ClusterPullSecret) {
@@ -327,7 +326,7 @@ func TestAPIServerFails(t *testing.T) {
 	})
 }
 
-// messageOf is what the status says of the source.
+// messageOf returns the message of the condition SourceReady.
 func messageOf(cps *v1alpha1.ClusterPullSecret) string {
 	return cps.Status.GetCondition(v1alpha1.ClusterPullSecretConditionSourceReady).Message
 }
@@ -345,21 +344,21 @@ func TestVersions(t *testing.T) {
 	knowing := func(password string) map[string]any {
 		return prepared(func(r *Reconciler) { r.sources.Know(ref, "7", digest(password)) })
 	}
-	rotated := status(atVersion("9"), distributing) // It is counted when the caches know that.
+	rotated := status(atVersion("9"), distributing) // Copies are counted once the caches show the status.
 	runRows(t, knativetesting.TableTest{
 		{
 			Name:          "only labelled, as this process knows",
 			Objects:       []runtime.Object{Namespace("team"), steady(counted(1, 0, 0, 0, 0)), sourceOf("9", one)},
 			OtherTestData: knowing(one),
 		}, {
-			Name:    "only labelled, as a copy knows",
+			Name:    "only labelled, as a copy shows",
 			Objects: []runtime.Object{team, steady(), sourceOf("9", one), copied("team", "7", one)},
 		}, {
-			Name:          "only labelled, and somebody has changed a copy, which is mended as ever",
+			Name:          "only labelled, and a copy was changed, which is restored",
 			Objects:       []runtime.Object{team, steady(), sourceOf("9", one), copied("team", "7", two)},
 			OtherTestData: knowing(one),
 		}, {
-			Name:              "only labelled, as far as this process knows, which is nothing, and a copy holds something else",
+			Name:              "this process does not know the version, and a copy has other contents: rotated",
 			Objects:           []runtime.Object{team, asks("more"), steady(counted(2, 2, 2, 0, 0)), sourceOf("9", one), copied("team", "7", two), copied("more", "7", one)},
 			WantStatusUpdates: status(atVersion("9"), counted(2, 2, 2, 0, 0), distributing),
 		}, {
@@ -368,29 +367,28 @@ func TestVersions(t *testing.T) {
 			OtherTestData:     knowing(one),
 			WantStatusUpdates: rotated,
 		}, {
-			Name:              "rotated, as a copy knows",
+			Name:              "rotated, as a copy shows",
 			Objects:           []runtime.Object{team, steady(), sourceOf("9", two), copied("team", "7", one)},
 			WantStatusUpdates: rotated,
 		}, {
-			Name:              "a copy of another version knows nothing",
+			Name:              "a copy of another version shows nothing: rotated",
 			Objects:           []runtime.Object{team, steady(), sourceOf("9", one), copied("team", "6", one)},
 			WantStatusUpdates: rotated,
 		}, {
-			Name: "rotated, and one copy was made before that was seen",
+			Name: "rotated, and one copy was written before the rotation was observed",
 			Objects: []runtime.Object{
 				team, asks("newer"), steady(counted(2, 2, 2, 0, 0)), sourceOf("9", two), copied("team", "7", one), copied("newer", "7", two),
 			},
 			WantStatusUpdates: status(atVersion("9"), counted(2, 2, 2, 0, 0), distributing),
 		}, {
-			Name:              "nobody knows: rotated",
+			Name:              "unknown: rotated",
 			Objects:           []runtime.Object{Namespace("team"), steady(counted(1, 0, 0, 0, 0)), sourceOf("9", one)},
 			WantStatusUpdates: status(atVersion("9"), counted(1, 0, 0, 0, 0), distributing),
 		},
 	})
 }
 
-// TestRemembersVersions goes there and back again: what was held two versions ago is
-// a rotation like any other.
+// A return to contents that the source had two versions before is a rotation too.
 func TestRemembersVersions(t *testing.T) {
 	cps := steady()
 	row := knativetesting.TableRow{Objects: []runtime.Object{Namespace("team"), cps}}
@@ -411,7 +409,7 @@ func TestRemembersVersions(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := cps.Status.Source.ResourceVersion; got != step.want {
-			t.Errorf("version %s of the source makes it %s in the status, want %s", step.version, got, step.want)
+			t.Errorf("at version %s of the source, the status names %s, want %s", step.version, got, step.want)
 		}
 	}
 }
@@ -420,7 +418,7 @@ func deleted(cps *v1alpha1.ClusterPullSecret) { cps.DeletionTimestamp = new(meta
 
 // TestFinalizeKind lists what a deleted ClusterPullSecret waits for.
 func TestFinalizeKind(t *testing.T) {
-	gone, other := finalizers(`[]`), func(cps *v1alpha1.ClusterPullSecret) { cps.Spec.SecretRef.Name = "other" }
+	finalized, other := finalizers(`[]`), func(cps *v1alpha1.ClusterPullSecret) { cps.Spec.SecretRef.Name = "other" }
 	runRows(t, knativetesting.TableTest{
 		{
 			Name:    "a copy that the cache does not show yet",
@@ -431,7 +429,7 @@ func TestFinalizeKind(t *testing.T) {
 				}
 			}),
 		}, {
-			Name:    "the API server does not answer",
+			Name:    "the API server fails",
 			Objects: []runtime.Object{asks("team"), steady(deleted)}, WantErr: true,
 			OtherTestData: prepared(func(r *Reconciler) {
 				r.liveCopies = func(context.Context, string) ([]metav1.ObjectMeta, error) { return nil, errors.New("it is down") }
@@ -439,54 +437,54 @@ func TestFinalizeKind(t *testing.T) {
 			WantEvents: []string{"Warning InternalError failed to list the copies of ClusterPullSecret ghcr: it is down"},
 		},
 		{
-			Name:        "no copies: it goes",
+			Name:        "no copies: the finalizer is removed",
 			Objects:     []runtime.Object{asks("team"), steady(deleted)},
-			WantPatches: gone, WantEvents: []string{finalizersUpdated},
+			WantPatches: finalized, WantEvents: []string{finalizersUpdated},
 		}, {
-			Name:    "a copy is left: it stays and is looked at again",
+			Name:    "a copy is left: the finalizer is kept, and the key is requeued",
 			Objects: []runtime.Object{asks("team"), steady(deleted), copied("team", "7", one)}, WantErr: true,
 		}, {
-			Name:        "terminating namespaces are not waited for",
-			Objects:     []runtime.Object{asks("team", going), steady(deleted), copied("team", "7", one)},
-			WantPatches: gone, WantEvents: []string{finalizersUpdated},
+			Name:        "a copy in a terminating namespace does not count",
+			Objects:     []runtime.Object{asks("team", terminating), steady(deleted), copied("team", "7", one)},
+			WantPatches: finalized, WantEvents: []string{finalizersUpdated},
 		}, {
-			Name:        "nor are those that are gone",
+			Name:        "a copy in a deleted namespace does not count",
 			Objects:     []runtime.Object{steady(deleted), copied("team", "7", one)},
-			WantPatches: gone, WantEvents: []string{finalizersUpdated},
+			WantPatches: finalized, WantEvents: []string{finalizersUpdated},
 		}, {
-			Name: "what looks like a copy and was made long after the deletion",
+			Name: "a labelled Secret that was created long after the deletion does not count",
 			Objects: []runtime.Object{asks("team"), steady(deleted), dockerConfig("team", "other", "3", one, ours, func(s *corev1.Secret) {
-				s.CreationTimestamp = metav1.NewTime(noon.Add(overdue + time.Second))
+				s.CreationTimestamp = metav1.NewTime(noon.Add(finalizeTimeout + time.Second))
 			})},
-			WantPatches: gone, WantEvents: []string{finalizersUpdated},
+			WantPatches: finalized, WantEvents: []string{finalizersUpdated},
 		}, {
-			Name: "a copy that was made by somebody who did not know of the deletion yet",
+			Name: "a copy that was created just after the deletion",
 			Objects: []runtime.Object{asks("team"), steady(deleted), dockerConfig("team", "ghcr", "3", one, ours, func(s *corev1.Secret) {
 				s.CreationTimestamp = metav1.NewTime(noon.Add(time.Second))
 			})}, WantErr: true,
 		}, {
-			Name:    "one that terminates and one that does not",
-			Objects: []runtime.Object{asks("team", going), asks("other"), steady(deleted), copied("team", "7", one), copied("other", "7", one)}, WantErr: true,
+			Name:    "copies in a terminating and in another namespace",
+			Objects: []runtime.Object{asks("team", terminating), asks("other"), steady(deleted), copied("team", "7", one), copied("other", "7", one)}, WantErr: true,
 		}, {
-			Name:        "copies of others",
+			Name:        "copies of other ClusterPullSecrets",
 			Objects:     []runtime.Object{asks("team"), ClusterPullSecret("quay"), steady(deleted), dockerConfig("team", "ghcr", "3", one)},
-			WantPatches: gone, WantEvents: []string{finalizersUpdated},
+			WantPatches: finalized, WantEvents: []string{finalizersUpdated},
 		}, {
 			Name:        "our labels on its own source",
 			Objects:     []runtime.Object{Namespace(ref.Namespace), steady(deleted), sourceOf("7", one, ours)},
-			WantPatches: gone, WantEvents: []string{finalizersUpdated},
+			WantPatches: finalized, WantEvents: []string{finalizersUpdated},
 		}, {
-			Name: "our labels on the source of another one",
+			Name: "our labels on the source of another ClusterPullSecret",
 			Objects: []runtime.Object{
 				Namespace(ref.Namespace), steady(deleted), ClusterPullSecret("other", other), dockerConfig(ref.Namespace, "other", "7", one, ours),
 			},
-			WantPatches: gone, WantEvents: []string{finalizersUpdated},
+			WantPatches: finalized, WantEvents: []string{finalizersUpdated},
 		},
 	})
 }
 
-// TestLooksAgain checks when a ClusterPullSecret is looked at again of itself.
-func TestLooksAgain(t *testing.T) {
+// TestRequeueAfter checks when a ClusterPullSecret is reconciled again without an event.
+func TestRequeueAfter(t *testing.T) {
 	for _, test := range []struct {
 		reason  string
 		objects []runtime.Object
@@ -494,49 +492,49 @@ func TestLooksAgain(t *testing.T) {
 		why     failure
 		want    time.Duration
 	}{
-		{"copies are being written", []runtime.Object{asks("team"), steady(), sourceOf("7", one)}, 0, failure{}, patience},
-		{"they have been for a while", []runtime.Object{asks("team"), steady(), sourceOf("7", one)}, patience - time.Second, failure{}, time.Second},
-		{"something is in the way", []runtime.Object{asks("team"), steady(), sourceOf("7", one)}, patience, refused("team"), later},
-		{"something is in the way that may pass", []runtime.Object{asks("team"), steady(), sourceOf("7", one)}, patience, broke("team"), sooner},
-		{"all is done", []runtime.Object{asks("team"), steady(), sourceOf("7", one), copied("team", "7", one)}, 0, failure{}, 0},
-		{"copies are being taken away", []runtime.Object{asks("team"), steady(deleted), copied("team", "7", one)}, 0, failure{}, remaining},
+		{"copies are being written", []runtime.Object{asks("team"), steady(), sourceOf("7", one)}, 0, failure{}, gracePeriod},
+		{"copies have been missing for a while", []runtime.Object{asks("team"), steady(), sourceOf("7", one)}, gracePeriod - time.Second, failure{}, time.Second},
+		{"a copy is blocked by its tenant", []runtime.Object{asks("team"), steady(), sourceOf("7", one)}, gracePeriod, rejected("team"), retryInterval},
+		{"a copy is blocked by a transient failure", []runtime.Object{asks("team"), steady(), sourceOf("7", one)}, gracePeriod, erroneous("team"), transientRetryInterval},
+		{"all copies are up to date", []runtime.Object{asks("team"), steady(), sourceOf("7", one), copied("team", "7", one)}, 0, failure{}, 0},
+		{"copies are being removed", []runtime.Object{asks("team"), steady(deleted), copied("team", "7", one)}, 0, failure{}, finalizeInterval},
 	} {
 		t.Run(test.reason, func(t *testing.T) {
 			row := knativetesting.TableRow{Objects: test.objects, OtherTestData: prepared(func(r *Reconciler) {
-				stalling(r, test.since, "team")
+				missingFor(r, test.since, "team")
 				r.probe = func(context.Context, string, *v1alpha1.ClusterPullSecret, bool) failure { return test.why }
 			})}
 			c, _, _ := factory()(t, &row)
 			err := c.Reconcile(row.Ctx, "ghcr")
 			again, after := controller.IsRequeueKey(err)
 			if after != test.want || again != (test.want > 0) || !again && err != nil {
-				t.Errorf("Reconcile() = %v, looked at again after %s, want %s", err, after, test.want)
+				t.Errorf("Reconcile() = %v, requeued after %s, want %s", err, after, test.want)
 			}
 		})
 	}
 }
 
-// What is remembered of a ClusterPullSecret goes with it.
-func TestForgets(t *testing.T) {
+// The state of a deleted ClusterPullSecret is dropped.
+func TestStateOfDeletedIsDropped(t *testing.T) {
 	r := newReconciler()
-	stalling(r, time.Hour, "team")
+	missingFor(r, time.Hour, "team")
 	if err := r.ObserveDeletion(t.Context(), types.NamespacedName{Name: "ghcr"}); err != nil {
 		t.Error(err)
 	}
-	if a := r.stalled.age("ghcr", []string{"team"}, time.Time{}, noon); len(a.ripe) > 0 {
-		t.Error("a new one of the same name has waited")
+	if a := r.diagnoses.track("ghcr", []string{"team"}, time.Time{}, noon); len(a.overdue) > 0 {
+		t.Error("a recreated one keeps the diagnosis")
 	}
 }
 
-// Copies that cannot be taken away are told of, once.
-func TestDelayedRevocationIsTold(t *testing.T) {
+// Copies that cannot be removed are reported once.
+func TestDelayedRevocationIsReported(t *testing.T) {
 	for _, test := range []struct {
 		reason string
 		since  time.Duration
 		want   []string
 	}{
-		{"it has just begun", overdue, nil},
-		{"it takes long", overdue + time.Second, []string{"Warning RevocationDelayed Copies in 2 namespaces are not removed yet (a, b); see Events InternalError on these Namespaces, in namespace default, for the cause"}},
+		{"it has just begun", finalizeTimeout, nil},
+		{"it takes long", finalizeTimeout + time.Second, []string{"Warning RevocationDelayed Copies in 2 namespaces are not removed yet (a, b); see Events InternalError on these Namespaces, in namespace default, for the cause"}},
 	} {
 		t.Run(test.reason, func(t *testing.T) {
 			dying := steady(deleted, func(c *v1alpha1.ClusterPullSecret) { c.DeletionTimestamp = new(metav1.NewTime(noon.Add(-test.since))) })
@@ -544,42 +542,42 @@ func TestDelayedRevocationIsTold(t *testing.T) {
 			c, _, eventList := factory()(t, &row)
 			for range 3 {
 				if again, _ := controller.IsRequeueKey(c.Reconcile(row.Ctx, "ghcr")); !again {
-					t.Error("it is not looked at again")
+					t.Error("it is not requeued")
 				}
 			}
 			if got := eventList.Events(); !slices.Equal(got, test.want) {
-				t.Errorf("Events %q, want %q", got, test.want)
+				t.Errorf("events = %q, want %q", got, test.want)
 			}
 		})
 	}
 }
 
-// What another replica leads now is forgotten, and nothing else.
+// The state of ClusterPullSecrets in a lost bucket is dropped, and other state is kept.
 func TestDemote(t *testing.T) {
 	r := newReconciler()
-	for _, name := range []string{"ours", "theirs"} {
-		r.stalled.age(name, []string{"team"}, time.Time{}, noon)
+	for _, name := range []string{"kept", "lost"} {
+		r.diagnoses.track(name, []string{"team"}, time.Time{}, noon)
 		r.tallies.take(name, basis{})
 	}
-	r.memory.Demote(onlyBucket("theirs"))
+	r.memory.Demote(onlyBucket("lost"))
 	waited := func(name string) bool {
-		return len(r.stalled.age(name, []string{"team"}, time.Time{}, noon.Add(time.Hour)).ripe) > 0
+		return len(r.diagnoses.track(name, []string{"team"}, time.Time{}, noon.Add(time.Hour)).overdue) > 0
 	}
-	if _, _, known := r.tallies.take("ours", basis{}); !known || !waited("ours") {
-		t.Error("what it still leads is forgotten")
+	if _, _, known := r.tallies.take("kept", basis{}); !known || !waited("kept") {
+		t.Error("the state in a bucket that was kept is dropped")
 	}
-	if _, _, known := r.tallies.take("theirs", basis{}); known || waited("theirs") {
-		t.Error("what another one leads is remembered")
+	if _, _, known := r.tallies.take("lost", basis{}); known || waited("lost") {
+		t.Error("the state in a lost bucket is kept")
 	}
 }
 
-// newReconciler returns one that has its memory and nothing else.
+// newReconciler returns a reconciler that has only its memory.
 func newReconciler() *Reconciler {
 	var m memory.Memory
-	return &Reconciler{memory: &m, tallies: tallies{memory.NewStore[verdicts](&m)}, stalled: stalls{memory.NewStore[stall](&m)}}
+	return &Reconciler{memory: &m, tallies: tallies{memory.NewStore[verdicts](&m)}, diagnoses: diagnoses{memory.NewStore[diagnosis](&m)}}
 }
 
-// onlyBucket has one ClusterPullSecret.
+// onlyBucket is the bucket of one ClusterPullSecret.
 type onlyBucket string
 
 func (b onlyBucket) Name() string                       { return string(b) }

@@ -39,10 +39,10 @@ import (
 	"pullsecrets.dev/pkg/source"
 )
 
-// wakes returns who is woken, in the order of their names. It takes until nothing is
-// to come any more.
-func wakes(impl *controller.Impl) []string {
-	time.Sleep(2 * settle) // In a synctest bubble, that is at once.
+// enqueued waits until nothing more is enqueued, and returns the names of the enqueued
+// ClusterPullSecrets, sorted.
+func enqueued(impl *controller.Impl) []string {
+	time.Sleep(2 * countDelay) // In a synctest bubble, this returns immediately.
 	synctest.Wait()
 	var names []string
 	for queue := impl.WorkQueue(); queue.Len() > 0; {
@@ -54,7 +54,7 @@ func wakes(impl *controller.Impl) []string {
 	return names
 }
 
-// TestNewController checks what wakes a ClusterPullSecret.
+// TestNewController checks which events enqueue a ClusterPullSecret.
 func TestNewController(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, informers := knativetesting.SetupFakeContext(t, func(ctx context.Context) context.Context {
@@ -90,43 +90,43 @@ func TestNewController(t *testing.T) {
 			do     func() error
 			want   []string
 		}{
-			{"it is made", func() error { return second(all.Create(ctx, ghcr, create)) }, []string{"ghcr"}},
-			{"another one is made", func() error { return second(all.Create(ctx, other, create)) }, []string{"other"}},
+			{"it is created", func() error { return second(all.Create(ctx, ghcr, create)) }, []string{"ghcr"}},
+			{"another one is created", func() error { return second(all.Create(ctx, other, create)) }, []string{"other"}},
 			{"another one's status changes", func() error { return second(all.Update(ctx, counted, update)) }, []string{"other"}},
 			{"another one's spec changes", func() error { return second(all.Update(ctx, changed, update)) }, []string{"other"}},
 			{"another one takes its secretName", func() error { return second(all.Update(ctx, sharing, update)) }, both},
-			{"one is made that selects another team", func() error { return second(all.Create(ctx, elsewhere, create)) }, []string{"elsewhere"}},
-			{"a copy comes", func() error { return second(kube.Secrets("team").Create(ctx, copied("team", "7", one), create)) }, []string{"ghcr"}},
-			{"a copy goes", func() error { return kube.Secrets("team").Delete(ctx, "ghcr", metav1.DeleteOptions{}) }, []string{"ghcr"}},
-			{"a Namespace comes", func() error { return second(kube.Namespaces().Create(ctx, asks("team"), create)) }, both},
-			{"a Service comes", func() error { return second(services.Create(ctx, Service("team", "app"), create)) }, both},
-			{"a Service asks", func() error { return second(services.Update(ctx, asking, update)) }, both},
+			{"one that selects another team is created", func() error { return second(all.Create(ctx, elsewhere, create)) }, []string{"elsewhere"}},
+			{"a copy is created", func() error { return second(kube.Secrets("team").Create(ctx, copied("team", "7", one), create)) }, []string{"ghcr"}},
+			{"a copy is deleted", func() error { return kube.Secrets("team").Delete(ctx, "ghcr", metav1.DeleteOptions{}) }, []string{"ghcr"}},
+			{"a Namespace is created", func() error { return second(kube.Namespaces().Create(ctx, asks("team"), create)) }, both},
+			{"a Service is created", func() error { return second(services.Create(ctx, Service("team", "app"), create)) }, both},
+			{"a Service asks for a copy", func() error { return second(services.Update(ctx, asking, update)) }, both},
 			{"a Service fails", func() error { return second(services.Update(ctx, failing, update)) }, nil},
-			{"a Namespace comes to the other team", func() error {
+			{"a Namespace joins the other team", func() error {
 				return second(kube.Namespaces().Update(ctx, asks("team", WithNamespaceLabel("team", "x")), update))
 			}, []string{"elsewhere", "ghcr", "other"}},
-			{"a Namespace leaves it", func() error { return second(kube.Namespaces().Update(ctx, asks("team"), update)) }, []string{"elsewhere", "ghcr", "other"}},
-			{"a Service goes", func() error { return services.Delete(ctx, "app", metav1.DeleteOptions{}) }, both},
+			{"a Namespace leaves the other team", func() error { return second(kube.Namespaces().Update(ctx, asks("team"), update)) }, []string{"elsewhere", "ghcr", "other"}},
+			{"a Service is deleted", func() error { return services.Delete(ctx, "app", metav1.DeleteOptions{}) }, both},
 			{"Knative's settings of images change", func() error {
 				settings.OnConfigChanged(&corev1.ConfigMap{
 					ObjectMeta: metav1.ObjectMeta{Name: knative.Deployment}, Data: map[string]string{"queue-sidecar-image": "ghcr.io/acme/queue"},
 				})
 				return nil
 			}, []string{"elsewhere", "ghcr", "other"}},
-			{"another one with its secretName goes", func() error { return all.Delete(ctx, "other", metav1.DeleteOptions{}) }, both},
+			{"another one with its secretName is deleted", func() error { return all.Delete(ctx, "other", metav1.DeleteOptions{}) }, both},
 		} {
 			if err := step.do(); err != nil {
 				t.Fatal(err)
 			}
-			if got := wakes(impl); !slices.Equal(got, step.want) {
-				t.Errorf("%s: woken are %v, want %v", step.reason, got, step.want)
+			if got := enqueued(impl); !slices.Equal(got, step.want) {
+				t.Errorf("%s: enqueued %v, want %v", step.reason, got, step.want)
 			}
 		}
 	})
 }
 
-// While copies come, each write of the status finds other counts than the one before:
-// it must not be the cause of the next.
+// While copies are distributed, each write of the status changes the counts. It must not
+// cause the next write.
 func TestCountsWait(t *testing.T) {
 	before, counts, source, spec := steady(), steady(), steady(), steady()
 	before.ResourceVersion = "1"
@@ -139,7 +139,7 @@ func TestCountsWait(t *testing.T) {
 		after  *v1alpha1.ClusterPullSecret
 		waits  bool
 	}{
-		{"counts and what follows from them", counts, true},
+		{"counts and the condition that depends on them", counts, true},
 		{"another version of the source", source, false},
 		{"another spec", spec, false},
 		{"nothing, as in a resync", before, false},
@@ -150,13 +150,13 @@ func TestCountsWait(t *testing.T) {
 			if test.after != before {
 				test.after.ResourceVersion = "2"
 			}
-			waking{impl: impl}.itself().OnUpdate(before, test.after)
+			enqueuer{impl: impl}.clusterPullSecretHandler().OnUpdate(before, test.after)
 			synctest.Wait()
 			if now := impl.WorkQueue().Len() == 1; now == test.waits {
-				t.Errorf("%s: woken at once = %t, want %t", test.reason, now, !test.waits)
+				t.Errorf("%s: enqueued immediately: %t, want %t", test.reason, now, !test.waits)
 			}
-			if got := wakes(impl); !slices.Equal(got, []string{before.Name}) {
-				t.Errorf("%s: woken are %v, want %s", test.reason, got, before.Name)
+			if got := enqueued(impl); !slices.Equal(got, []string{before.Name}) {
+				t.Errorf("%s: enqueued %v, want %s", test.reason, got, before.Name)
 			}
 		})
 	}
@@ -166,36 +166,36 @@ func queueOf(t *testing.T) *controller.Impl {
 	return controller.NewContext(t.Context(), nil, controller.ControllerOptions{WorkQueueName: t.Name(), Logger: logtesting.TestLogger(t)})
 }
 
-// A deletion that was missed is one too.
+// A deletion that the watch missed enqueues too.
 func TestMissedDeletion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		impl := queueOf(t)
 		defer impl.WorkQueue().ShutDown()
-		waking{impl: impl, tallies: newReconciler().tallies}.owner(cache.DeletedFinalStateUnknown{Key: "team/ghcr", Obj: copied("team", "7", one)})
-		if got := wakes(impl); !slices.Equal(got, []string{"ghcr"}) {
-			t.Errorf("woken are %v, want ghcr", got)
+		enqueuer{impl: impl, tallies: newReconciler().tallies}.enqueueOwner(cache.DeletedFinalStateUnknown{Key: "team/ghcr", Obj: copied("team", "7", one)})
+		if got := enqueued(impl); !slices.Equal(got, []string{"ghcr"}) {
+			t.Errorf("enqueued %v, want ghcr", got)
 		}
 	})
 }
 
-// A change of a source wakes those who copy from it, and nobody else.
+// A change of a source enqueues the ClusterPullSecrets that refer to it, and no others.
 func TestDependents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		listers, impl := NewListers([]runtime.Object{steady(), ClusterPullSecret("other")}), queueOf(t)
 		defer impl.WorkQueue().ShutDown()
-		waking{impl: impl, lister: listers.ClusterPullSecrets()}.dependents(ref)
-		if got := wakes(impl); !slices.Equal(got, []string{"ghcr"}) {
-			t.Errorf("woken are %v, want ghcr", got)
+		enqueuer{impl: impl, lister: listers.ClusterPullSecrets()}.enqueueDependents(ref)
+		if got := enqueued(impl); !slices.Equal(got, []string{"ghcr"}) {
+			t.Errorf("enqueued %v, want ghcr", got)
 		}
 		if refs := source.Named(list(listers.ClusterPullSecrets())); refs.Len() != 2 || !refs.Has(ref) {
-			t.Errorf("sources are %v, want those of both", refs)
+			t.Errorf("sources = %v, want those of both", refs)
 		}
 	})
 }
 
 func second[T any](_ T, err error) error { return err }
 
-func TestAsksOtherwise(t *testing.T) {
+func TestDemandChanged(t *testing.T) {
 	for _, test := range []struct {
 		reason string
 		option ServiceOption
@@ -204,18 +204,18 @@ func TestAsksOtherwise(t *testing.T) {
 		{"secrets", WithAnnotation(pullsecrets.SecretsAnnotation, "ghcr"), true},
 		{"inject", WithAnnotation(pullsecrets.InjectAnnotation, "auto"), true},
 		{"an image", WithImage("quay.io/acme/app"), true},
-		{"what became of it", WithConfigurationsReady(corev1.ConditionFalse), false},
+		{"its status", WithConfigurationsReady(corev1.ConditionFalse), false},
 		{"another annotation", WithAnnotation("example.com/note", "x"), false},
 	} {
-		if got := asksOtherwise(Service("team", "app"), Service("team", "app", test.option)); got != test.want {
-			t.Errorf("%s: asksOtherwise = %t, want %t", test.reason, got, test.want)
+		if got := demandChanged(Service("team", "app"), Service("team", "app", test.option)); got != test.want {
+			t.Errorf("%s: demandChanged() = %t, want %t", test.reason, got, test.want)
 		}
 	}
 }
 
-// A change of one ClusterPullSecret has those counted anew that share its secretName,
-// and of the namespaces those that it selects, however many others there are.
-func TestOneChangeCountsNoOthers(t *testing.T) {
+// After a change of one ClusterPullSecret, only those that share its secretName are
+// counted again, however many others exist.
+func TestOneChangeRecountsNoOthers(t *testing.T) {
 	for _, others := range []int{5, 50} {
 		synctest.Test(t, func(t *testing.T) {
 			changed := ClusterPullSecret("changed")
@@ -229,14 +229,14 @@ func TestOneChangeCountsNoOthers(t *testing.T) {
 			tallies.take("sharing", basis{})
 			impl := queueOf(t)
 			defer impl.WorkQueue().ShutDown()
-			waking{impl: impl, lister: NewListers(objects).ClusterPullSecrets(), tallies: tallies}.sharing(changed)
-			if got := wakes(impl); !slices.Equal(got, []string{"changed", "sharing"}) {
-				t.Errorf("with %d others, %v are counted anew, want two", others, got)
+			enqueuer{impl: impl, lister: NewListers(objects).ClusterPullSecrets(), tallies: tallies}.enqueueSharing(changed)
+			if got := enqueued(impl); !slices.Equal(got, []string{"changed", "sharing"}) {
+				t.Errorf("with %d others, %v are counted again, want two", others, got)
 			}
 			kept := 0
 			tallies.Each(func(types.NamespacedName, *verdicts) { kept++ })
 			if kept != others {
-				t.Errorf("the verdicts of %d are kept, want those of %d others", kept, others)
+				t.Errorf("the verdicts of %d are kept, want those of the %d others", kept, others)
 			}
 		})
 	}

@@ -15,62 +15,63 @@ import (
 	"pullsecrets.dev/pkg/memory"
 )
 
-// stalls remembers since when the copies of a ClusterPullSecret are missing, by
-// namespace, and why.
-type stalls struct{ *memory.Store[stall] }
+// diagnoses holds what is known about the missing copies of each ClusterPullSecret.
+type diagnoses struct{ *memory.Store[diagnosis] }
 
-type stall struct {
-	// first is when this process counted the copies first.
+// diagnosis records since when copies of a ClusterPullSecret are missing, and why.
+type diagnosis struct {
+	// first is when this process first counted the copies.
 	first time.Time
-	// since is when each namespace was found without its copy.
+	// since is when the copy of each namespace was first found missing.
 	since map[string]time.Time
-	// reasons are why copies do not come, by namespace, and when that was asked.
-	reasons map[string]reason
-	// told is the last that was reported once.
-	told string
+	// findings are the causes of missing copies, by namespace.
+	findings map[string]finding
+	// reported is the last value that reportOnce reported.
+	reported string
 }
 
-type reason struct {
+// finding is the result of the last probe of a namespace.
+type finding struct {
 	failure
-	asked time.Time
-	// since is when it was coming already.
+	probed time.Time
+	// since is the first of the consecutive probes by which the copy was unblocked.
 	since time.Time
 }
 
-// recall calls do with what is known of a ClusterPullSecret.
-func (s stalls) recall(name string, do func(known *stall)) {
-	s.Do(types.NamespacedName{Name: name}, func(known *stall) bool {
+// recall calls do with the diagnosis of a ClusterPullSecret.
+func (s diagnoses) recall(name string, do func(known *diagnosis)) {
+	s.Do(types.NamespacedName{Name: name}, func(known *diagnosis) bool {
 		do(known)
 		return true
 	})
 }
 
-// ages is for how long namespaces have been without their copies.
-type ages struct {
-	// ripe are those for which that is patience or more, sorted, and next is when one
-	// more will be, or zero.
-	ripe []string
-	next time.Duration
-	// pending are those that have been without since the source changed, or since this
-	// process looked first. A namespace that loses its copy later, or asks for one, does
-	// not call the distribution in question, however often it does so.
+// absences summarizes for how long copies have been missing.
+type absences struct {
+	// overdue are the namespaces whose copies have been missing for gracePeriod or
+	// longer, sorted. next is the time until another one is overdue, or zero.
+	overdue []string
+	next    time.Duration
+	// pending are the namespaces without a copy since the source changed, or since this
+	// process first counted. A namespace that loses its copy later, or asks for one
+	// later, does not affect the condition Distributed, however often it does so.
 	pending sets.Set[string]
 }
 
-// age notes the namespaces without their copies, which are sorted. The source is as it is
-// since changed.
-func (s stalls) age(name string, missing []string, changed, now time.Time) ages {
-	a := ages{pending: sets.New[string]()}
-	s.recall(name, func(known *stall) {
+// track records which namespaces, sorted by name, have no copy. changed is when the
+// source last changed.
+func (s diagnoses) track(name string, missing []string, changed, now time.Time) absences {
+	a := absences{pending: sets.New[string]()}
+	s.recall(name, func(known *diagnosis) {
 		if known.since == nil {
 			known.first, known.since = now, make(map[string]time.Time)
 		}
-		gone := func(namespace string) bool {
-			_, still := slices.BinarySearch(missing, namespace)
-			return !still
+		present := func(namespace string) bool {
+			_, found := slices.BinarySearch(missing, namespace)
+			return !found
 		}
-		maps.DeleteFunc(known.since, func(namespace string, _ time.Time) bool { return gone(namespace) })
-		maps.DeleteFunc(known.reasons, func(namespace string, _ reason) bool { return gone(namespace) })
+		maps.DeleteFunc(known.since, func(namespace string, _ time.Time) bool { return present(namespace) })
+		maps.DeleteFunc(known.findings, func(namespace string, _ finding) bool { return present(namespace) })
 		began := known.first
 		if changed.After(began) {
 			began = changed
@@ -81,11 +82,11 @@ func (s stalls) age(name string, missing []string, changed, now time.Time) ages 
 				since = now
 				known.since[namespace] = now
 			}
-			if since.Sub(began) < patience {
+			if since.Sub(began) < gracePeriod {
 				a.pending.Insert(namespace)
 			}
-			if left := patience - now.Sub(since); left <= 0 {
-				a.ripe = append(a.ripe, namespace)
+			if left := gracePeriod - now.Sub(since); left <= 0 {
+				a.overdue = append(a.overdue, namespace)
 			} else if a.next == 0 || left < a.next {
 				a.next = left
 			}
@@ -94,52 +95,53 @@ func (s stalls) age(name string, missing []string, changed, now time.Time) ages 
 	return a
 }
 
-// unknown are those of the namespaces whose reason has to be found out, or found out
-// again.
-func (s stalls) unknown(name string, missing []string, now time.Time) (unknown []string) {
-	s.recall(name, func(known *stall) {
-		unknown = slices.DeleteFunc(slices.Clone(missing), func(namespace string) bool {
-			why, found := known.reasons[namespace]
-			// What may pass is asked again soon, but not before all others had their turn.
-			valid := sooner + 2*soon*time.Duration(len(missing)/atOnce)
-			if why.theirs {
-				valid = later
+// due returns the namespaces to probe: those without a finding, and those whose finding
+// has expired.
+func (s diagnoses) due(name string, missing []string, now time.Time) (due []string) {
+	s.recall(name, func(known *diagnosis) {
+		due = slices.DeleteFunc(slices.Clone(missing), func(namespace string) bool {
+			why, found := known.findings[namespace]
+			// A transient failure expires soon, but not before all other namespaces were probed.
+			valid := transientRetryInterval + 2*batchInterval*time.Duration(len(missing)/probeBatch)
+			if why.tenant {
+				valid = retryInterval
 			}
-			return found && now.Sub(why.asked) < valid
+			return found && now.Sub(why.probed) < valid
 		})
 	})
-	return unknown
+	return due
 }
 
-// note records why a namespace has no copy.
-func (s stalls) note(name string, why failure, now time.Time) {
-	s.recall(name, func(known *stall) {
+// record records the result of a probe.
+func (s diagnoses) record(name string, why failure, now time.Time) {
+	s.recall(name, func(known *diagnosis) {
 		since := now
-		if before := known.reasons[why.Namespace]; before.coming && why.coming {
+		if before := known.findings[why.Namespace]; before.unblocked && why.unblocked {
 			since = before.since
 		}
-		if known.reasons == nil {
-			known.reasons = make(map[string]reason)
+		if known.findings == nil {
+			known.findings = make(map[string]finding)
 		}
-		known.reasons[why.Namespace] = reason{why, now, since}
+		known.findings[why.Namespace] = finding{why, now, since}
 	})
 }
 
-// known is what was found out about the namespaces, in their order. A copy that has been
-// coming for very long does not come, for a reason that a dry run does not show: it is
-// rejected for what it holds, while an empty one is accepted, or it is undone again and
-// again. The latter a tenant can do, so neither is held against the ClusterPullSecret.
-func (s stalls) known(name string, missing []string, now time.Time) (failures []failure) {
-	s.recall(name, func(known *stall) {
+// failures returns the known failures of the namespaces, in their order. A copy that was
+// unblocked for a long time and is still missing fails for a cause that the dry run does
+// not show: it is rejected because of its contents, while the empty one is accepted, or
+// it is removed again and again. A tenant can cause the latter, so neither counts against
+// the ClusterPullSecret.
+func (s diagnoses) failures(name string, missing []string, now time.Time) (failures []failure) {
+	s.recall(name, func(known *diagnosis) {
 		for _, namespace := range missing {
-			why, found := known.reasons[namespace]
+			why, found := known.findings[namespace]
 			switch {
 			case !found:
-			case why.coming && now.Sub(why.since) >= overlong:
+			case why.unblocked && now.Sub(why.since) >= stuckTimeout:
 				failures = append(failures, failure{NamespaceFailure: v1alpha1.NamespaceFailure{
 					Namespace: namespace, Reason: v1alpha1.ReasonDistributionFailed,
-					Message: "The copy does not come or does not stay: it is refused, which an Event InternalError on the Namespace, in namespace default, tells of, or somebody keeps undoing it",
-				}, theirs: true})
+					Message: "The copy is rejected, or is removed again and again; see Events InternalError on the Namespace, in namespace default",
+				}, tenant: true})
 			default:
 				failures = append(failures, why.failure)
 			}
@@ -148,12 +150,11 @@ func (s stalls) known(name string, missing []string, now time.Time) (failures []
 	return failures
 }
 
-// tell reports whether something is to be reported of a ClusterPullSecret, which it is
-// once.
-func (s stalls) tell(name, what string) (tell bool) {
-	s.recall(name, func(known *stall) {
-		tell = known.told != what
-		known.told = what
+// reportOnce reports whether a value differs from the last one, and records it.
+func (s diagnoses) reportOnce(name, what string) (report bool) {
+	s.recall(name, func(known *diagnosis) {
+		report = known.reported != what
+		known.reported = what
 	})
-	return tell
+	return report
 }

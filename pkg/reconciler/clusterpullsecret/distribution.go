@@ -22,33 +22,34 @@ import (
 	"pullsecrets.dev/pkg/memory"
 )
 
-// tally is what became of the copies of a ClusterPullSecret.
+// tally summarizes the copies of a ClusterPullSecret.
 type tally struct {
 	counts v1alpha1.NamespaceCounts
-	// missing are the namespaces that want a copy and have none that is up to date.
+	// missing are the namespaces that ask for a copy and have none that is up to date.
 	missing []string
-	// older serves some of the namespaces under the same name; the first by name,
-	// where several do.
+	// older is the ClusterPullSecret that serves some of the namespaces under the same
+	// name. If there are several, it is the first by name.
 	older string
 }
 
-// A verdict is what became of the copy in one namespace that is selected.
+// verdict is the state of the copy in one selected namespace.
 type verdict struct {
-	// older serves the namespace under the same name, and this one does not.
+	// older is the ClusterPullSecret that serves the namespace under the same name
+	// instead, or empty.
 	older          string
 	wanted, synced bool
 }
 
-// verdicts are those of one ClusterPullSecret, with their sum. They are kept, so that a
-// copy that comes costs a look at its namespace and not at all of them.
+// verdicts holds the verdicts of one ClusterPullSecret and their sum. They are kept, so
+// that an event of one copy costs the inspection of one namespace.
 type verdicts struct {
 	of          basis
 	byNamespace map[string]verdict
 	counts      v1alpha1.NamespaceCounts
 	missing     sets.Set[string]
-	// beaten counts the namespaces that each older one serves.
+	// beaten counts the namespaces that each older ClusterPullSecret serves.
 	beaten map[string]int
-	// changed are the namespaces to look at again.
+	// changed are the namespaces to judge again.
 	changed sets.Set[string]
 }
 
@@ -58,39 +59,37 @@ func newVerdicts(of basis) verdicts {
 	}
 }
 
-// basis is what verdicts depend on beside the namespaces: the settings, the
-// ClusterPullSecret's own spec, and the version of the source that copies are compared
-// with.
+// basis is what all verdicts depend on: the settings, the spec of the ClusterPullSecret,
+// and the version of the source that copies are compared with.
 type basis struct {
 	settings   *config.Config
 	generation int64
 	version    string
 }
 
-// tallies keeps the verdicts of each ClusterPullSecret. Events mark what has changed,
-// and the reconciler judges that anew.
+// tallies holds the verdicts of each ClusterPullSecret. Events mark namespaces as
+// changed, and the reconciler judges them again.
 type tallies struct{ *memory.Store[verdicts] }
 
 func keyFor(name string) types.NamespacedName { return types.NamespacedName{Name: name} }
 
-// touch marks a namespace in which something has happened, or to which, that concerns a
-// ClusterPullSecret.
-func (l tallies) touch(name, namespace string) {
+// markChanged marks a namespace to be judged again for a ClusterPullSecret.
+func (l tallies) markChanged(name, namespace string) {
 	l.Do(keyFor(name), func(v *verdicts) bool {
 		if v.byNamespace == nil {
-			return false // All of them are judged anyway.
+			return false // All namespaces are judged anyway.
 		}
 		v.changed.Insert(namespace)
 		return true
 	})
 }
 
-// forget drops what is known of a ClusterPullSecret, so that all of its namespaces are
-// judged anew.
+// forget drops the verdicts of a ClusterPullSecret, so that all of its namespaces are
+// judged again.
 func (l tallies) forget(name string) { l.Forget(keyFor(name)) }
 
-// take returns the verdicts of a ClusterPullSecret and the namespaces to judge anew, or
-// false if that is all of them.
+// take returns the verdicts of a ClusterPullSecret and the namespaces to judge again.
+// known is false if all of them must be judged.
 func (l tallies) take(name string, of basis) (v *verdicts, changed []string, known bool) {
 	l.Do(keyFor(name), func(kept *verdicts) bool {
 		if known = kept.byNamespace != nil && kept.of == of; known {
@@ -104,7 +103,7 @@ func (l tallies) take(name string, of basis) (v *verdicts, changed []string, kno
 	return v, changed, known
 }
 
-// tally looks at the namespaces where something has happened, and sums up.
+// tally judges the namespaces that changed and returns the summary.
 func (r *Reconciler) tally(ctx context.Context, cps *v1alpha1.ClusterPullSecret) (tally, error) {
 	of := basis{settings: config.FromContext(ctx), generation: cps.Generation}
 	if cps.Status.Source != nil {
@@ -112,7 +111,7 @@ func (r *Reconciler) tally(ctx context.Context, cps *v1alpha1.ClusterPullSecret)
 	}
 	v, names, known := r.tallies.take(cps.Name, of)
 	if !known {
-		// Only namespaces that are selected have a verdict.
+		// Only selected namespaces have a verdict.
 		selector, err := metav1.LabelSelectorAsSelector(cps.Spec.NamespaceSelector)
 		if err != nil {
 			return v.sum(), nil //nolint:nilerr // A selector that does not parse grants nothing.
@@ -146,7 +145,7 @@ func (v *verdicts) set(namespace string, one verdict) {
 	v.add(namespace, one, 1)
 }
 
-// drop takes the verdict of a namespace out, if there is one.
+// drop removes the verdict of a namespace, if there is one.
 func (v *verdicts) drop(namespace string) {
 	if one, known := v.byNamespace[namespace]; known {
 		delete(v.byNamespace, namespace)
@@ -154,7 +153,7 @@ func (v *verdicts) drop(namespace string) {
 	}
 }
 
-// add counts a verdict in, or out with n below zero.
+// add counts a verdict n times, where n is 1 or -1.
 func (v *verdicts) add(namespace string, one verdict, n int32) {
 	v.counts.Selected += n
 	switch {
@@ -176,8 +175,8 @@ func (v *verdicts) add(namespace string, one verdict, n int32) {
 	}
 }
 
-// sum costs no look at any namespace but those whose copies are missing. It is stable:
-// whichever namespace comes first, the outcome is the same.
+// sum returns the summary. Its cost depends on the missing copies only. It is stable: the
+// order in which namespaces are judged does not matter.
 func (v *verdicts) sum() tally {
 	t := tally{counts: v.counts}
 	for older := range v.beaten {
@@ -191,7 +190,8 @@ func (v *verdicts) sum() tally {
 	return t
 }
 
-// judge returns the verdict of one namespace, and reports whether it is selected at all.
+// judge returns the verdict of one namespace, and reports whether the namespace is
+// selected.
 func (r *Reconciler) judge(ctx context.Context, cps *v1alpha1.ClusterPullSecret, name string) (v verdict, selected bool, err error) {
 	namespace, err := r.namespaces.Get(name)
 	if apierrors.IsNotFound(err) || err == nil && !namespace.DeletionTimestamp.IsZero() {
@@ -213,7 +213,7 @@ func (r *Reconciler) judge(ctx context.Context, cps *v1alpha1.ClusterPullSecret,
 	return v, true, nil
 }
 
-// synced reports whether a namespace has a copy of the source as it is now.
+// synced reports whether a namespace has a copy of the current version of the source.
 func (r *Reconciler) synced(cps *v1alpha1.ClusterPullSecret, namespace *corev1.Namespace) bool {
 	name := grant.SecretName(cps)
 	if grant.IsSource(cps, namespace.Name, name) {

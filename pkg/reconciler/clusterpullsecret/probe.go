@@ -21,25 +21,26 @@ import (
 	"pullsecrets.dev/pkg/grant"
 )
 
-// A failure is why a namespace has no copy.
+// failure is why a namespace has no copy.
 type failure struct {
 	v1alpha1.NamespaceFailure
-	// conflict: a Secret of the user's has its name.
+	// conflict means that a user's Secret has the name of the copy.
 	conflict bool
-	// theirs: it is the namespace's own doing, such as a Secret or a quota.
-	theirs bool
-	// coming: nothing is in the way.
-	coming bool
+	// tenant means that the namespace itself causes the failure, for example by a Secret
+	// or a quota.
+	tenant bool
+	// unblocked means that nothing prevents the copy from being written.
+	unblocked bool
 }
 
-// prober finds out why a namespace has no copy, or has one that is not up to date.
+// prober finds out why a namespace has no copy, or has one that is outdated.
 type prober func(ctx context.Context, namespace string, cps *v1alpha1.ClusterPullSecret, outdated bool) failure
 
-// maxText is how much of somebody else's message a status passes on.
+// maxText limits how much of an API server's message a status quotes.
 const maxText = 200
 
-// probeBy asks the API server to make an empty copy without making it, or to change one
-// without changing it, which it answers with the very reason.
+// probeBy returns a prober that tries to create an empty copy, or to patch an outdated
+// one, with a dry run. The API server answers with the actual cause.
 func probeBy(client kubernetes.Interface) prober {
 	return func(ctx context.Context, namespace string, cps *v1alpha1.ClusterPullSecret, outdated bool) failure {
 		secrets, name := client.CoreV1().Secrets(namespace), grant.SecretName(cps)
@@ -56,33 +57,34 @@ func probeBy(client kubernetes.Interface) prober {
 			grant.SetCopyMetadata(&empty.ObjectMeta, cps, "0")
 			_, err = secrets.Create(ctx, empty, metav1.CreateOptions{DryRun: dryRun, FieldManager: pullsecrets.FieldManager})
 		}
-		return judgeAnswer(namespace, name, err)
+		return classify(namespace, name, err)
 	}
 }
 
 var dryRun = []string{metav1.DryRunAll}
 
-func judgeAnswer(namespace, name string, err error) failure {
+// classify returns the failure that the answer to a probe describes.
+func classify(namespace, name string, err error) failure {
 	f := failure{NamespaceFailure: v1alpha1.NamespaceFailure{Namespace: namespace}}
 	switch {
 	case err == nil || apierrors.IsNotFound(err):
-		// One that is not found has gone meanwhile, or its Namespace has.
-		f.coming = true
+		// If it is not found, the copy or its Namespace was deleted meanwhile.
+		f.unblocked = true
 	case apierrors.IsAlreadyExists(err):
-		f.conflict, f.theirs = true, true
-		f.Reason, f.Message = v1alpha1.ReasonNameConflict, fmt.Sprintf("Secret %s is not ours; it is left alone", name)
+		f.conflict, f.tenant = true, true
+		f.Reason, f.Message = v1alpha1.ReasonNameConflict, fmt.Sprintf("Secret %s is not a copy and is left unchanged; rename it, or label it to be adopted", name)
 	default:
-		f.theirs = (apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)) && !ourOwn(err)
-		// An answer that is not the API server's gives no reason.
+		f.tenant = (apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err)) && !isPlatformFailure(err)
+		// An error that is no answer of the API server has no reason.
 		f.Reason, f.Message = cmp.Or(string(apierrors.ReasonForError(err)), v1alpha1.ReasonDistributionFailed), events.Cut(err.Error(), maxText)
 	}
 	return f
 }
 
-// ourOwn tells whether an answer is about rights that the controller should have: RBAC
-// and the product's own policies are the platform team's, and quotas and the policies
-// of others are the namespace's affair.
-func ourOwn(err error) bool {
+// isPlatformFailure reports whether an answer is about permissions that the controller
+// should have. RBAC and the controller's own policies are the platform team's
+// responsibility. Quotas and other policies are the namespace's.
+func isPlatformFailure(err error) bool {
 	text := err.Error()
 	return strings.Contains(text, `User "`) && strings.Contains(text, `" cannot `) || strings.Contains(text, ".controller."+pullsecrets.GroupName)
 }

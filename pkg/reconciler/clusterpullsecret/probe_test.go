@@ -23,7 +23,7 @@ import (
 
 var secrets = corev1.Resource("secrets")
 
-// TestProbe lists what the API server's answers mean.
+// TestProbe lists the answers of the API server and what they mean.
 func TestProbe(t *testing.T) {
 	quota := apierrors.NewForbidden(secrets, "ghcr", errors.New("exceeded quota: small, requested: secrets=1, used: secrets=5, limited: secrets=5"))
 	long := errors.New(strings.Repeat("é", 2*maxText))
@@ -35,36 +35,36 @@ func TestProbe(t *testing.T) {
 		want   failure
 	}{
 		{
-			"there is one", apierrors.NewAlreadyExists(secrets, "ghcr"),
-			failure{failureOf(v1alpha1.ReasonNameConflict, "Secret ghcr is not ours; it is left alone"), true, true, false},
+			"the name is taken", apierrors.NewAlreadyExists(secrets, "ghcr"),
+			failure{failureOf(v1alpha1.ReasonNameConflict, "Secret ghcr is not a copy and is left unchanged; rename it, or label it to be adopted"), true, true, false},
 		},
 		{"a quota is full", quota, failure{failureOf("Forbidden", quota.Error()), false, true, false}},
-		{"rights are missing", rights, failure{failureOf("Forbidden", rights.Error()), false, false, false}},
-		{"the product's own policy refuses", policy, failure{failureOf("Forbidden", policy.Error()), false, false, false}},
+		{"permissions are missing", rights, failure{failureOf("Forbidden", rights.Error()), false, false, false}},
+		{"the controller's own policy rejects", policy, failure{failureOf("Forbidden", policy.Error()), false, false, false}},
 		{
-			"an admission webhook refuses", apierrors.NewBadRequest("no Secrets here"),
+			"an admission webhook rejects", apierrors.NewBadRequest("no Secrets here"),
 			failure{failureOf("BadRequest", "no Secrets here"), false, true, false},
 		},
 		{
-			"the API server is ill", apierrors.NewInternalError(errors.New("ill")),
+			"the API server fails", apierrors.NewInternalError(errors.New("ill")),
 			failure{failureOf("InternalError", "Internal error occurred: ill"), false, false, false},
 		},
 		{
-			"it is not there", errors.New("connection refused"),
+			"the API server is unreachable", errors.New("connection refused"),
 			failure{failureOf(v1alpha1.ReasonDistributionFailed, "connection refused"), false, false, false},
 		},
 		{
-			"somebody has much to say", long,
+			"the message is long", long,
 			failure{failureOf(v1alpha1.ReasonDistributionFailed, strings.Repeat("é", maxText-1)+"…"), false, false, false},
 		},
-		{"nothing is in the way", nil, failure{failureOf("", ""), false, false, true}},
-		{"the Namespace has gone", apierrors.NewNotFound(secrets, "ghcr"), failure{failureOf("", ""), false, false, true}},
+		{"nothing blocks it", nil, failure{failureOf("", ""), false, false, true}},
+		{"the Namespace was deleted", apierrors.NewNotFound(secrets, "ghcr"), failure{failureOf("", ""), false, false, true}},
 	} {
 		t.Run(test.reason, func(t *testing.T) {
 			client := fake.NewClientset()
 			answer := func(dryRun []string) (bool, runtime.Object, error) {
 				if len(dryRun) != 1 || dryRun[0] != metav1.DryRunAll {
-					t.Errorf("a Secret is written in earnest: %+v", dryRun)
+					t.Errorf("the write is no dry run: %+v", dryRun)
 				}
 				return true, &corev1.Secret{}, test.answer
 			}
@@ -77,16 +77,16 @@ func TestProbe(t *testing.T) {
 			cps := ClusterPullSecret("robot", func(cps *v1alpha1.ClusterPullSecret) { cps.Spec.SecretName = "ghcr" })
 			got := probeBy(client)(t.Context(), "team", cps, false)
 			if outdated := probeBy(client)(t.Context(), "team", cps, true); outdated != got {
-				t.Errorf("of an outdated copy it is %+v, want the same", outdated)
+				t.Errorf("probe of an outdated copy = %+v, want the same", outdated)
 			}
 			if actions := client.Actions(); len(actions) != 2 || !actions[0].Matches("create", "secrets") || !actions[1].Matches("patch", "secrets") {
-				t.Errorf("asked by %v, want a create where there is no copy, and a patch where there is one", actions)
+				t.Errorf("actions = %v, want a create for a missing copy and a patch for an outdated one", actions)
 			}
 			if diff := cmp.Diff(test.want, got, cmp.AllowUnexported(failure{})); diff != "" {
 				t.Errorf("(-want, +got):\n%s", diff)
 			}
 			if utf8.RuneCountInString(got.Message) > maxText {
-				t.Errorf("%d characters are passed on", utf8.RuneCountInString(got.Message))
+				t.Errorf("the message has %d characters", utf8.RuneCountInString(got.Message))
 			}
 		})
 	}

@@ -19,21 +19,21 @@ import (
 	"pullsecrets.dev/pkg/trim"
 )
 
-// sourceWatches follows sources, each by a watch of that one Secret: they are few,
-// and may lie next to many that are none of our business.
+// sourceWatches watches sources, each by a watch of that one Secret. Sources are few, and
+// their namespace may hold many unrelated Secrets.
 type sourceWatches struct {
 	client  kubernetes.Interface
 	changed func(v1alpha1.SecretReference)
 
 	mu      sync.Mutex
-	stopped map[v1alpha1.SecretReference]context.CancelFunc
+	cancels map[v1alpha1.SecretReference]context.CancelFunc
 }
 
-// follow begins to follow a source unless it is followed.
+// follow starts to watch a source, unless it is watched already.
 func (s *sourceWatches) follow(ctx context.Context, ref v1alpha1.SecretReference) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, followed := s.stopped[ref]; followed {
+	if _, watched := s.cancels[ref]; watched {
 		return
 	}
 	factory := informers.NewSharedInformerFactoryWithOptions(s.client, 0,
@@ -43,8 +43,8 @@ func (s *sourceWatches) follow(ctx context.Context, ref v1alpha1.SecretReference
 			o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, ref.Name).String()
 		}))
 	changed := func() { s.changed(ref) }
-	// The first look counts as a change: the source may have come after it was
-	// read last, and before it was followed.
+	// The first event counts as a change: the source may have been created between the
+	// last read and the start of the watch.
 	_, err := factory.Core().V1().Secrets().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc: func(any) { changed() },
 		UpdateFunc: func(before, after any) {
@@ -55,24 +55,24 @@ func (s *sourceWatches) follow(ctx context.Context, ref v1alpha1.SecretReference
 		DeleteFunc: func(any) { changed() },
 	})
 	if err != nil {
-		return // Only an informer that has stopped refuses handlers.
+		return // Only an informer that has stopped rejects handlers.
 	}
 	ctx, stop := context.WithCancel(ctx)
-	if s.stopped == nil {
-		s.stopped = make(map[v1alpha1.SecretReference]context.CancelFunc)
+	if s.cancels == nil {
+		s.cancels = make(map[v1alpha1.SecretReference]context.CancelFunc)
 	}
-	s.stopped[ref] = stop
+	s.cancels[ref] = stop
 	factory.Start(ctx.Done())
 }
 
-// keep stops to follow all sources but these.
+// keep stops the watches of all other sources.
 func (s *sourceWatches) keep(refs sets.Set[v1alpha1.SecretReference]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for ref, stop := range s.stopped {
+	for ref, stop := range s.cancels {
 		if !refs.Has(ref) {
 			stop()
-			delete(s.stopped, ref)
+			delete(s.cancels, ref)
 		}
 	}
 }

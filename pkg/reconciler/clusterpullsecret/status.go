@@ -16,95 +16,93 @@ import (
 )
 
 const (
-	// patience is how long copies may fail to come before it is asked why.
-	patience = 5 * time.Second
-	// later is when that is asked again, and sooner when it is if it is nobody's
-	// doing there, so that it may be over.
-	later, sooner = 10 * time.Minute, 30 * time.Second
-	// overlong is longer than any repair of a copy is put off.
-	overlong = 2 * later
-	// atOnce is how many namespaces are asked about before others have their turn,
-	// and soon when the next ones are.
-	atOnce, soon = 100, time.Second
+	// gracePeriod is how long a copy may be missing before its namespace is probed.
+	gracePeriod = 5 * time.Second
+	// retryInterval is when a namespace is probed again. The transient one applies if the
+	// failure is not the tenant's and may pass by itself.
+	retryInterval, transientRetryInterval = 10 * time.Minute, 30 * time.Second
+	// stuckTimeout exceeds the longest backoff of a copy.
+	stuckTimeout = 2 * retryInterval
+	// probeBatch is how many namespaces are probed in one reconciliation, and
+	// batchInterval is the delay before the next batch.
+	probeBatch, batchInterval = 100, time.Second
 )
 
-// count tells how far the copies have come. It returns when to look again. What
-// the copies are is seen in the caches, so that it does not matter which process
-// has written them; only why some do not come is asked of the API server.
-func (r *Reconciler) count(ctx context.Context, cps *v1alpha1.ClusterPullSecret) (time.Duration, error) {
+// updateDistribution updates the counts, the failures and the condition Distributed. It
+// returns the requeue delay. Copies are counted from the caches, whichever process wrote
+// them. Only the cause of missing copies is read from the API server.
+func (r *Reconciler) updateDistribution(ctx context.Context, cps *v1alpha1.ClusterPullSecret) (time.Duration, error) {
 	t, err := r.tally(ctx, cps)
 	if err != nil {
 		return 0, err
 	}
 	status := &cps.Status
-	good := status.Source != nil && status.GetCondition(v1alpha1.ClusterPullSecretConditionSourceReady).IsTrue()
+	ready := status.Source != nil && status.GetCondition(v1alpha1.ClusterPullSecretConditionSourceReady).IsTrue()
 	var changed time.Time
 	if status.Source != nil && status.Source.LastChanged != nil {
 		changed = status.Source.LastChanged.Time
 	}
-	a := r.stalled.age(cps.Name, t.missing, changed, r.now())
-	more := good && len(a.ripe) > 0 && r.ask(ctx, cps, a.ripe)
+	a := r.diagnoses.track(cps.Name, t.missing, changed, r.now())
+	more := ready && len(a.overdue) > 0 && r.probeMissing(ctx, cps, a.overdue)
 	known := r.explain(cps, &t, a)
 	switch {
-	case !good:
-		// The source comes first, and what follows it tells of that. It says itself
-		// what is wrong.
+	case !ready:
+		// The condition SourceReady says what is wrong. Distributed depends on it.
 	case more, known.pending > 0:
 		if !status.GetCondition(v1alpha1.ClusterPullSecretConditionDistributed).IsTrue() {
-			// One more namespace is no reason to call all others in question.
+			// A single namespace that is added later does not revoke the condition.
 			status.MarkDistributing()
 		}
 	default:
-		r.mark(ctx, cps, t, known.ours)
+		r.markDistribution(ctx, cps, t, known.platform)
 	}
 	if len(t.missing) == 0 {
 		return 0, nil
 	}
-	again := later
+	requeueAfter := retryInterval
 	switch {
 	case more:
-		again = soon
-	case known.ours > 0 || known.coming > 0:
-		again = sooner
+		requeueAfter = batchInterval
+	case known.platform > 0 || known.unblocked > 0:
+		requeueAfter = transientRetryInterval
 	}
-	if good && a.next > 0 {
-		again = min(again, a.next)
+	if ready && a.next > 0 {
+		requeueAfter = min(requeueAfter, a.next)
 	}
-	return again, nil
+	return requeueAfter, nil
 }
 
-// ask finds out why copies are missing, where that is not known or may have changed.
-// It returns whether it has left some for the next time, so that thousands keep
-// nobody waiting.
-func (r *Reconciler) ask(ctx context.Context, cps *v1alpha1.ClusterPullSecret, missing []string) bool {
-	unknown := r.stalled.unknown(cps.Name, missing, r.now())
-	for _, namespace := range unknown[:min(len(unknown), atOnce)] {
-		// The cache also has Secrets whose label names no ClusterPullSecret.
+// probeMissing probes namespaces whose copies are missing, if the cause is unknown or may
+// have changed. It reports whether some are left for the next batch, so that thousands of
+// namespaces do not block other keys.
+func (r *Reconciler) probeMissing(ctx context.Context, cps *v1alpha1.ClusterPullSecret, missing []string) bool {
+	unknown := r.diagnoses.due(cps.Name, missing, r.now())
+	for _, namespace := range unknown[:min(len(unknown), probeBatch)] {
+		// The cache also holds Secrets whose label has an empty value.
 		copied, err := r.secrets.Secrets(namespace).Get(grant.SecretName(cps))
 		outdated := err == nil && grant.Owner(copied) != ""
-		r.stalled.note(cps.Name, r.probe(ctx, namespace, cps, outdated), r.now())
+		r.diagnoses.record(cps.Name, r.probe(ctx, namespace, cps, outdated), r.now())
 	}
-	return len(unknown) > atOnce
+	return len(unknown) > probeBatch
 }
 
-// reasons counts why copies are missing: what is not the doing of their namespace, and
-// nothing at all, so that they are still to come. Pending are those that have to come
-// before the source counts as distributed.
-type reasons struct{ ours, coming, pending int }
+// causes counts missing copies: those that fail because of the platform, those that
+// nothing blocks, and those that must exist before the source counts as distributed.
+type causes struct{ platform, unblocked, pending int }
 
-// explain puts what is known of missing copies into the status.
-func (r *Reconciler) explain(cps *v1alpha1.ClusterPullSecret, t *tally, a ages) (known reasons) {
+// explain writes the counts and the causes of missing copies to the status.
+func (r *Reconciler) explain(cps *v1alpha1.ClusterPullSecret, t *tally, a absences) (known causes) {
 	var failures []v1alpha1.NamespaceFailure
 	for namespace := range a.pending {
-		if _, ripe := slices.BinarySearch(a.ripe, namespace); !ripe {
+		if _, overdue := slices.BinarySearch(a.overdue, namespace); !overdue {
 			known.pending++
 		}
 	}
 	if cps.Status.Source != nil {
-		for _, failure := range r.stalled.known(cps.Name, t.missing, r.now()) {
+		for _, failure := range r.diagnoses.failures(cps.Name, t.missing, r.now()) {
 			switch {
-			case failure.coming:
-				known.coming++
+			case failure.unblocked:
+				known.unblocked++
 				if a.pending.Has(failure.Namespace) {
 					known.pending++
 				}
@@ -114,8 +112,8 @@ func (r *Reconciler) explain(cps *v1alpha1.ClusterPullSecret, t *tally, a ages) 
 			default:
 				t.counts.Failed++
 			}
-			if !failure.theirs {
-				known.ours++
+			if !failure.tenant {
+				known.platform++
 			}
 			failures = append(failures, failure.NamespaceFailure)
 		}
@@ -125,18 +123,19 @@ func (r *Reconciler) explain(cps *v1alpha1.ClusterPullSecret, t *tally, a ages) 
 	return known
 }
 
-// mark sets the condition Distributed, and tells once of each version that it is done.
-func (r *Reconciler) mark(ctx context.Context, cps *v1alpha1.ClusterPullSecret, t tally, ours int) {
+// markDistribution sets the condition Distributed, and reports once per version that the
+// distribution is complete.
+func (r *Reconciler) markDistribution(ctx context.Context, cps *v1alpha1.ClusterPullSecret, t tally, platform int) {
 	status := &cps.Status
 	before := status.GetCondition(v1alpha1.ClusterPullSecretConditionDistributed).IsTrue()
 	switch {
 	case t.older != "":
 		status.MarkNameConflict(grant.SecretName(cps), t.older)
-	case ours > 0:
-		status.MarkDistributionFailed(ours)
+	case platform > 0:
+		status.MarkDistributionFailed(platform)
 	default:
 		status.MarkDistributed()
-		if before || t.counts.Wanted == 0 || !r.stalled.tell(cps.Name, status.Source.ResourceVersion) {
+		if before || t.counts.Wanted == 0 || !r.diagnoses.reportOnce(cps.Name, status.Source.ResourceVersion) {
 			return
 		}
 		if changed := status.Source.LastChanged; changed != nil {

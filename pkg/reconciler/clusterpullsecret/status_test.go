@@ -25,22 +25,22 @@ import (
 	. "pullsecrets.dev/pkg/reconciler/testing"
 )
 
-// conflicting, refused and broke are what there is to find out about namespaces.
+// conflicting, rejected and erroneous are results of probes.
 func conflicting(namespace string) failure {
-	return failure{NamespaceFailure: v1alpha1.NamespaceFailure{Namespace: namespace, Reason: v1alpha1.ReasonNameConflict}, conflict: true, theirs: true}
+	return failure{NamespaceFailure: v1alpha1.NamespaceFailure{Namespace: namespace, Reason: v1alpha1.ReasonNameConflict}, conflict: true, tenant: true}
 }
 
-func refused(namespace string) failure {
-	return failure{NamespaceFailure: v1alpha1.NamespaceFailure{Namespace: namespace, Reason: string(metav1.StatusReasonForbidden)}, theirs: true}
+func rejected(namespace string) failure {
+	return failure{NamespaceFailure: v1alpha1.NamespaceFailure{Namespace: namespace, Reason: string(metav1.StatusReasonForbidden)}, tenant: true}
 }
 
-func broke(namespace string) failure {
+func erroneous(namespace string) failure {
 	return failure{NamespaceFailure: v1alpha1.NamespaceFailure{Namespace: namespace, Reason: string(metav1.StatusReasonInternalError)}}
 }
 
-// stalled is a row's data in which these namespaces have been without their copies
-// for as long as one is patient, and why.
-func stalled(failures ...failure) map[string]any {
+// diagnosed returns a row's data in which the copies of these namespaces are overdue,
+// with the results of their probes.
+func diagnosed(failures ...failure) map[string]any {
 	return prepared(func(r *Reconciler) {
 		var missing []string
 		why := make(map[string]failure)
@@ -49,10 +49,10 @@ func stalled(failures ...failure) map[string]any {
 			why[f.Namespace] = f
 		}
 		slices.Sort(missing)
-		stalling(r, patience, missing...)
+		missingFor(r, gracePeriod, missing...)
 		r.probe = func(_ context.Context, namespace string, cps *v1alpha1.ClusterPullSecret, _ bool) failure {
 			if cps.Name != "ghcr" {
-				panic("it was asked about " + cps.Name)
+				panic("unexpected probe for " + cps.Name)
 			}
 			return why[namespace]
 		}
@@ -63,7 +63,7 @@ func notDistributed(namespaces int) ClusterPullSecretOption {
 	return func(cps *v1alpha1.ClusterPullSecret) { cps.Status.MarkDistributionFailed(namespaces) }
 }
 
-// TestCounts lists what is counted, and where.
+// TestCounts lists what is counted.
 func TestCounts(t *testing.T) {
 	excluded := WithNamespaceLabel(pullsecrets.ExcludeLabel, pullsecrets.ExcludeValue)
 	elsewhere := func(cps *v1alpha1.ClusterPullSecret) {
@@ -73,7 +73,7 @@ func TestCounts(t *testing.T) {
 		{
 			Name: "selected, wanted and synced, and nothing where nothing is granted",
 			Objects: []runtime.Object{
-				asks("team"), asks("kube-system"), asks("hidden", excluded), asks("going", going), Namespace("indifferent"), Namespace("served"),
+				asks("team"), asks("kube-system"), asks("hidden", excluded), asks("going", terminating), Namespace("indifferent"), Namespace("served"),
 				Service("served", "app", WithAnnotation(pullsecrets.SecretsAnnotation, "ghcr")),
 				steady(), sourceOf("7", one), copied("team", "7", one), copied("served", "7", one), copied("indifferent", "7", one),
 			},
@@ -83,12 +83,12 @@ func TestCounts(t *testing.T) {
 			Objects:           []runtime.Object{asks("team"), steady(elsewhere), sourceOf("7", one), copied("team", "7", one)},
 			WantStatusUpdates: status(elsewhere, counted(0, 0, 0, 0, 0)),
 		}, {
-			Name: "in its own namespace the source serves", Ctx: allowing("team"),
+			Name: "the source itself serves in its own namespace", Ctx: allowing("team"),
 			Objects: []runtime.Object{
 				asks("team"), steady(func(c *v1alpha1.ClusterPullSecret) { c.Spec.SecretRef.Namespace = "team" }), dockerConfig("team", "ghcr", "7", one),
 			},
 		}, {
-			Name: "copies of an older version, of another one, and the user's are none",
+			Name: "copies of an older version or of another ClusterPullSecret, and users' Secrets, do not count",
 			Objects: []runtime.Object{
 				asks("a"), asks("b"), asks("c"), asks("team"), steady(), sourceOf("7", one), copied("team", "7", one),
 				copied("a", "6", one), dockerConfig("b", "ghcr", "3", one), dockerConfig("c", "ghcr", "3", one, ours, func(s *corev1.Secret) {
@@ -98,150 +98,151 @@ func TestCounts(t *testing.T) {
 			},
 			WantStatusUpdates: status(counted(4, 4, 1, 0, 0)), WantErr: true,
 		}, {
-			Name:    "as long as one is patient, nobody is asked why",
+			Name:    "within the grace period, namespaces are not probed",
 			Objects: []runtime.Object{asks("team"), steady(distributing, counted(1, 1, 0, 0, 0)), sourceOf("7", one)},
 			OtherTestData: prepared(func(r *Reconciler) {
-				stalling(r, patience-time.Nanosecond, "team")
+				missingFor(r, gracePeriod-time.Nanosecond, "team")
 			}), WantErr: true,
 		}, {
-			Name:    "patience is for each namespace, and one that comes later calls none in question",
+			Name:    "the grace period is per namespace, and a namespace that asks later does not block the distribution",
 			Objects: []runtime.Object{asks("team"), steady(distributing), sourceOf("7", one)},
 			OtherTestData: prepared(func(r *Reconciler) {
-				stalling(r, time.Hour)
+				missingFor(r, time.Hour)
 			}),
 			WantStatusUpdates: status(counted(1, 1, 0, 0, 0)), WantErr: true,
 			WantEvents: []string{"Normal Distributed 0 of 1 namespaces have a copy of the source at resourceVersion 7"},
 		}, {
-			Name:          "distributed: told",
+			Name:          "distributed: reported",
 			Objects:       []runtime.Object{asks("team"), steady(distributing, counted(1, 1, 0, 0, 0)), sourceOf("7", one), copied("team", "7", one)},
-			OtherTestData: stalled(refused("team")), WantStatusUpdates: status(),
+			OtherTestData: diagnosed(rejected("team")), WantStatusUpdates: status(),
 			WantEvents: []string{"Normal Distributed 1 of 1 namespaces have a copy of the source at resourceVersion 7"},
 		}, {
-			Name:              "still distributed: not told again",
+			Name:              "still distributed: not reported again",
 			Objects:           []runtime.Object{asks("team"), asks("more"), steady(), sourceOf("7", one), copied("team", "7", one), copied("more", "7", one)},
 			WantStatusUpdates: status(counted(2, 2, 2, 0, 0)),
 		}, {
-			Name:              "the source is lost: the copies count as before",
+			Name:              "the source does not exist: the copies are still counted",
 			Objects:           []runtime.Object{asks("team"), steady(), copied("team", "7", one)},
 			WantStatusUpdates: status(lost),
 		},
 	})
 }
 
-// TestFailures lists what is told of copies that do not come.
+// TestFailures lists what is reported about missing copies.
 func TestFailures(t *testing.T) {
 	var many []failure
 	var objects []runtime.Object
 	var listed []v1alpha1.NamespaceFailure
 	for i := range v1alpha1.MaxFailures + 2 {
-		// In another order than they are to be told.
+		// In another order than they are reported.
 		namespace := fmt.Sprintf("team-%02d", (i*5)%(v1alpha1.MaxFailures+2))
-		many, objects = append(many, broke(namespace)), append(objects, asks(namespace))
+		many, objects = append(many, erroneous(namespace)), append(objects, asks(namespace))
 		if i < v1alpha1.MaxFailures {
-			listed = append(listed, broke(fmt.Sprintf("team-%02d", i)).NamespaceFailure)
+			listed = append(listed, erroneous(fmt.Sprintf("team-%02d", i)).NamespaceFailure)
 		}
 	}
 	runRows(t, knativetesting.TableTest{
 		{
-			Name:              "what tenants cause leaves it distributed",
+			Name:              "failures by tenants: still distributed",
 			Objects:           []runtime.Object{asks("a"), asks("b"), asks("team"), steady(distributing), sourceOf("7", one), copied("team", "7", one)},
-			OtherTestData:     stalled(refused("b"), conflicting("a")),
-			WantStatusUpdates: status(counted(3, 3, 1, 1, 1), failed(conflicting("a").NamespaceFailure, refused("b").NamespaceFailure)),
+			OtherTestData:     diagnosed(rejected("b"), conflicting("a")),
+			WantStatusUpdates: status(counted(3, 3, 1, 1, 1), failed(conflicting("a").NamespaceFailure, rejected("b").NamespaceFailure)),
 			WantEvents:        []string{"Normal Distributed 1 of 3 namespaces have a copy of the source at resourceVersion 7"}, WantErr: true,
 		}, {
-			Name:              "what they do not cause does not",
+			Name:              "other failures: not distributed",
 			Objects:           []runtime.Object{asks("a"), asks("b"), steady(), sourceOf("7", one)},
-			OtherTestData:     stalled(broke("b"), conflicting("a")),
-			WantStatusUpdates: status(counted(2, 2, 0, 1, 1), failed(conflicting("a").NamespaceFailure, broke("b").NamespaceFailure), notDistributed(1)), WantErr: true,
+			OtherTestData:     diagnosed(erroneous("b"), conflicting("a")),
+			WantStatusUpdates: status(counted(2, 2, 0, 1, 1), failed(conflicting("a").NamespaceFailure, erroneous("b").NamespaceFailure), notDistributed(1)), WantErr: true,
 		}, {
 			Name: "the same again: nothing is written",
 			Objects: []runtime.Object{
 				asks("a"), steady(counted(1, 1, 0, 1, 0), failed(conflicting("a").NamespaceFailure)), sourceOf("7", one),
 			},
-			OtherTestData: stalled(conflicting("a")), WantErr: true,
+			OtherTestData: diagnosed(conflicting("a")), WantErr: true,
 		}, {
-			Name:              "the first ten are told, and all are counted",
+			Name:              "the first ten are listed, and all are counted",
 			Objects:           append(objects, steady(), sourceOf("7", one)),
-			OtherTestData:     stalled(many...),
+			OtherTestData:     diagnosed(many...),
 			WantStatusUpdates: status(counted(12, 12, 0, 0, 12), failed(listed...), notDistributed(12)), WantErr: true,
 		}, {
-			Name:              "they are over",
-			Objects:           []runtime.Object{asks("a"), steady(counted(1, 1, 0, 0, 1), failed(broke("a").NamespaceFailure), notDistributed(1)), sourceOf("7", one), copied("a", "7", one)},
+			Name:              "the failures end",
+			Objects:           []runtime.Object{asks("a"), steady(counted(1, 1, 0, 0, 1), failed(erroneous("a").NamespaceFailure), notDistributed(1)), sourceOf("7", one), copied("a", "7", one)},
 			WantStatusUpdates: status(),
 			WantEvents:        []string{"Normal Distributed 1 of 1 namespaces have a copy of the source at resourceVersion 7"},
 		},
 	})
 }
 
-// A copy to which nothing is in the way is neither a failure nor done.
+// A copy that nothing blocks is neither a failure nor done.
 func TestSlowCopiesAreAwaited(t *testing.T) {
-	coming := prepared(func(r *Reconciler) {
-		stalling(r, patience, "team")
+	unblocked := prepared(func(r *Reconciler) {
+		missingFor(r, gracePeriod, "team")
 		r.probe = func(_ context.Context, namespace string, _ *v1alpha1.ClusterPullSecret, outdated bool) failure {
 			if !outdated {
-				panic("there is an outdated copy")
+				panic("the probe ignores the outdated copy")
 			}
-			return failure{NamespaceFailure: v1alpha1.NamespaceFailure{Namespace: namespace}, coming: true}
+			return failure{NamespaceFailure: v1alpha1.NamespaceFailure{Namespace: namespace}, unblocked: true}
 		}
 	})
 	old := copied("team", "6", one)
 	runRows(t, knativetesting.TableTest{
 		{
-			Name:    "a rotation is not done",
-			Objects: []runtime.Object{asks("team"), steady(distributing, counted(1, 1, 0, 0, 0)), sourceOf("7", one), old}, OtherTestData: coming, WantErr: true,
+			Name:    "a rotation is not complete",
+			Objects: []runtime.Object{asks("team"), steady(distributing, counted(1, 1, 0, 0, 0)), sourceOf("7", one), old}, OtherTestData: unblocked, WantErr: true,
 		}, {
-			Name:    "one more namespace calls no others in question",
-			Objects: []runtime.Object{asks("team"), steady(counted(1, 1, 0, 0, 0)), sourceOf("7", one), old}, OtherTestData: coming, WantErr: true,
+			Name:    "one more namespace does not revoke the condition",
+			Objects: []runtime.Object{asks("team"), steady(counted(1, 1, 0, 0, 0)), sourceOf("7", one), old}, OtherTestData: unblocked, WantErr: true,
 		},
 	})
 }
 
-// A copy that has been coming for longer than any repair is put off does not come: it is
-// refused for what it holds, while an empty one is asked about, or somebody keeps undoing
-// it. It is told, and calls no others in question.
-func TestCopiesThatNeverCome(t *testing.T) {
+// A copy that is unblocked for longer than any backoff will not be written: it is
+// rejected because of its contents, while the probe with an empty one succeeds, or it is
+// removed again and again. It is reported as a failure, and does not revoke the
+// condition.
+func TestStuckCopiesAreReported(t *testing.T) {
 	now := noon
 	cps := steady(distributing, counted(1, 1, 0, 0, 0))
 	row := knativetesting.TableRow{Objects: []runtime.Object{asks("team"), cps, sourceOf("7", one)}}
 	var r *Reconciler
 	row.OtherTestData = prepared(func(made *Reconciler) {
-		stalling(made, patience, "team")
+		missingFor(made, gracePeriod, "team")
 		made.probe = func(_ context.Context, namespace string, _ *v1alpha1.ClusterPullSecret, _ bool) failure {
-			return failure{NamespaceFailure: v1alpha1.NamespaceFailure{Namespace: namespace}, coming: true}
+			return failure{NamespaceFailure: v1alpha1.NamespaceFailure{Namespace: namespace}, unblocked: true}
 		}
 		made.now = func() time.Time { return now }
 		r = made
 	})
 	factory()(t, &row)
-	for _, look := range []struct {
+	for _, step := range []struct {
 		after, again time.Duration
 		failures     int
-	}{{0, sooner, 0}, {overlong - time.Second, sooner, 0}, {time.Second, later, 1}} {
-		now = now.Add(look.after)
-		if _, again := controller.IsRequeueKey(r.ReconcileKind(row.Ctx, cps)); again != look.again {
-			t.Errorf("%s after noon it looks again in %s, want %s", now.Sub(noon), again, look.again)
+	}{{0, transientRetryInterval, 0}, {stuckTimeout - time.Second, transientRetryInterval, 0}, {time.Second, retryInterval, 1}} {
+		now = now.Add(step.after)
+		if _, again := controller.IsRequeueKey(r.ReconcileKind(row.Ctx, cps)); again != step.again {
+			t.Errorf("%s after noon: requeued after %s, want %s", now.Sub(noon), again, step.again)
 		}
-		if failures := cps.Status.Failures; len(failures) != look.failures || int(cps.Status.Namespaces.Failed) != look.failures {
-			t.Errorf("%s after noon: failures %v, counts %v, want %d", now.Sub(noon), failures, cps.Status.Namespaces, look.failures)
+		if failures := cps.Status.Failures; len(failures) != step.failures || int(cps.Status.Namespaces.Failed) != step.failures {
+			t.Errorf("%s after noon: failures %v, counts %v, want %d", now.Sub(noon), failures, cps.Status.Namespaces, step.failures)
 		}
 	}
 	if !cps.Status.GetCondition(v1alpha1.ClusterPullSecretConditionDistributed).IsTrue() {
-		t.Errorf("It is %v, want it distributed as far as it goes", cps.Status.Conditions)
+		t.Errorf("conditions = %v, want Distributed", cps.Status.Conditions)
 	}
 }
 
-// A Secret whose label names no ClusterPullSecret is in the cache of copies, and is none:
-// it is asked whether one could be made, and not whether that could be changed.
+// A Secret whose label has an empty value is in the cache of copies, but is no copy: the
+// probe tries to create one, not to patch it.
 func TestLabelWithoutAName(t *testing.T) {
-	nobodys := dockerConfig("team", "ghcr", "3", one, ours, func(s *corev1.Secret) { s.Labels[pullsecrets.ClusterPullSecretLabel] = "" })
+	unnamed := dockerConfig("team", "ghcr", "3", one, ours, func(s *corev1.Secret) { s.Labels[pullsecrets.ClusterPullSecretLabel] = "" })
 	runRows(t, knativetesting.TableTest{{
-		Name:    "it is in the way, and its namespace's doing",
-		Objects: []runtime.Object{asks("team"), steady(), sourceOf("7", one), nobodys},
+		Name:    "a conflict that the namespace causes",
+		Objects: []runtime.Object{asks("team"), steady(), sourceOf("7", one), unnamed},
 		OtherTestData: prepared(func(r *Reconciler) {
-			stalling(r, patience, "team")
+			missingFor(r, gracePeriod, "team")
 			r.probe = func(_ context.Context, namespace string, _ *v1alpha1.ClusterPullSecret, outdated bool) failure {
 				if outdated {
-					panic("there is no copy")
+					panic("the probe patches a Secret that is no copy")
 				}
 				return conflicting(namespace)
 			}
@@ -250,19 +251,20 @@ func TestLabelWithoutAName(t *testing.T) {
 	}})
 }
 
-// Where the source is not good, nobody is asked why copies do not come, and the status
-// says what is wrong with the source.
-func TestLostSourceExplainsItself(t *testing.T) {
+// If the source is not valid, namespaces are not probed, and the condition SourceReady
+// says what is wrong.
+func TestMissingSourceIsNotProbed(t *testing.T) {
 	runRows(t, knativetesting.TableTest{{
-		Name:              "a namespace asks for what is lost",
+		Name:              "a namespace asks for the copy",
 		Objects:           []runtime.Object{asks("team"), steady()},
-		OtherTestData:     prepared(func(r *Reconciler) { stalling(r, time.Hour, "team") }),
+		OtherTestData:     prepared(func(r *Reconciler) { missingFor(r, time.Hour, "team") }),
 		WantStatusUpdates: status(lost, counted(1, 1, 0, 0, 0)), WantErr: true,
 	}})
 }
 
-// A version is told of once, however often something is in the way of a copy and goes.
-func TestDistributedIsToldOnce(t *testing.T) {
+// The distribution of a version is reported once, even if a copy fails and recovers
+// later.
+func TestDistributedIsReportedOnce(t *testing.T) {
 	read := Metrics(t)
 	done := steady(distributing)
 	row := knativetesting.TableRow{Objects: []runtime.Object{asks("team"), done, sourceOf("7", one), copied("team", "7", one)}}
@@ -273,50 +275,50 @@ func TestDistributedIsToldOnce(t *testing.T) {
 		}
 	}
 	if got := eventList.Events(); len(got) != 1 || read()["pullsecrets.distribution.duration"] != 1 {
-		t.Errorf("it is told by %q and recorded %d times, want once", got, read()["pullsecrets.distribution.duration"])
+		t.Errorf("reported by %q and recorded %d times, want once", got, read()["pullsecrets.distribution.duration"])
 	}
 }
 
-// Nobody is asked twice within a while, however often a ClusterPullSecret is looked
-// at, nor too many at once.
-func TestAsksAreRemembered(t *testing.T) {
-	const namespaces = 2*atOnce + 1
+// A namespace is not probed twice within an interval, however often the ClusterPullSecret
+// is reconciled, and probes are limited per reconciliation.
+func TestProbesAreLimited(t *testing.T) {
+	const namespaces = 2*probeBatch + 1
 	objects := []runtime.Object{steady(), sourceOf("7", one)}
 	var missing []string
 	for i := range namespaces {
 		missing = append(missing, fmt.Sprintf("team-%03d", i))
 		objects = append(objects, asks(missing[i]))
 	}
-	now, asked := noon, 0
+	now, probed := noon, 0
 	row := knativetesting.TableRow{Objects: objects, OtherTestData: prepared(func(r *Reconciler) {
-		stalling(r, patience, missing...)
+		missingFor(r, gracePeriod, missing...)
 		r.now = func() time.Time { return now }
 		r.probe = func(_ context.Context, namespace string, _ *v1alpha1.ClusterPullSecret, _ bool) failure {
-			asked++
+			probed++
 			if namespace == missing[0] {
-				return broke(namespace)
+				return erroneous(namespace)
 			}
 			return conflicting(namespace)
 		}
 	})}
 	c, _, _ := factory()(t, &row)
-	for _, look := range []struct {
-		after             time.Duration
-		wantAsked, wantIn int // the latter in seconds
+	for _, step := range []struct {
+		after              time.Duration
+		wantProbed, wantIn int // The latter is in seconds.
 	}{
-		{0, atOnce, 1}, {0, 2 * atOnce, 1}, {0, namespaces, 30}, {0, namespaces, 30},
-		// All others could have been asked twice before one that may pass is again.
-		{sooner + 4*soon, namespaces + 1, 30}, {later, namespaces + 1 + atOnce, 1},
+		{0, probeBatch, 1}, {0, 2 * probeBatch, 1}, {0, namespaces, 30}, {0, namespaces, 30},
+		// All others could have been probed twice before a transient failure expires.
+		{transientRetryInterval + 4*batchInterval, namespaces + 1, 30}, {retryInterval, namespaces + 1 + probeBatch, 1},
 	} {
-		now = now.Add(look.after)
+		now = now.Add(step.after)
 		_, in := controller.IsRequeueKey(c.Reconcile(row.Ctx, "ghcr"))
-		if asked != look.wantAsked || in != time.Duration(look.wantIn)*time.Second {
-			t.Fatalf("%s after noon %d were asked and it looks again in %s, want %d and %d s", now.Sub(noon), asked, in, look.wantAsked, look.wantIn)
+		if probed != step.wantProbed || in != time.Duration(step.wantIn)*time.Second {
+			t.Fatalf("%s after noon: %d probes, requeued after %s, want %d and %d s", now.Sub(noon), probed, in, step.wantProbed, step.wantIn)
 		}
 	}
 }
 
-// elder is an older ClusterPullSecret with the same name for its copies.
+// elder returns an older ClusterPullSecret with the same secretName.
 func elder(name, team string) *v1alpha1.ClusterPullSecret {
 	return ClusterPullSecret(name, func(cps *v1alpha1.ClusterPullSecret) {
 		cps.Spec.SecretName, cps.CreationTimestamp = "ghcr", metav1.NewTime(earlier)
@@ -328,22 +330,22 @@ func elder(name, team string) *v1alpha1.ClusterPullSecret {
 
 func younger(cps *v1alpha1.ClusterPullSecret) { cps.CreationTimestamp = metav1.NewTime(noon) }
 
-// TestNameConflict lists what becomes of a secretName that two have.
+// TestNameConflict lists the outcomes if two ClusterPullSecrets have the same secretName.
 func TestNameConflict(t *testing.T) {
 	contested := func(cps *v1alpha1.ClusterPullSecret) { cps.Status.MarkNameConflict("ghcr", "elder") }
 	red, blue := WithNamespaceLabel("team", "red"), WithNamespaceLabel("team", "blue")
 	runRows(t, knativetesting.TableTest{
 		{
-			Name:              "the older serves where both select",
+			Name:              "the older one serves namespaces that both select",
 			Objects:           []runtime.Object{asks("a", red), asks("b", blue), elder("elder", "red"), steady(younger), sourceOf("7", one), copied("b", "7", one)},
 			WantStatusUpdates: status(younger, counted(2, 1, 1, 0, 0), contested),
 		}, {
-			Name:    "of the same age, the first by name does",
+			Name:    "of the same age, the first by name serves",
 			Objects: []runtime.Object{asks("a"), elder("elder", ""), steady(func(c *v1alpha1.ClusterPullSecret) { c.CreationTimestamp = metav1.NewTime(earlier) }), sourceOf("7", one)},
 			WantStatusUpdates: status(func(c *v1alpha1.ClusterPullSecret) { c.CreationTimestamp = metav1.NewTime(earlier) },
 				counted(1, 0, 0, 0, 0), contested),
 		}, {
-			Name:              "it is over",
+			Name:              "the conflict ends",
 			Objects:           []runtime.Object{asks("a"), steady(younger, contested), sourceOf("7", one), copied("a", "7", one)},
 			WantStatusUpdates: status(younger),
 			WantEvents:        []string{"Normal Distributed 1 of 1 namespaces have a copy of the source at resourceVersion 7"},
@@ -351,8 +353,8 @@ func TestNameConflict(t *testing.T) {
 	})
 }
 
-// Whichever namespace is counted first, the same one of several older ones is told:
-// a status that came out otherwise each time would be written for ever.
+// The same one of several older ClusterPullSecrets is reported in whatever order
+// namespaces are counted. Otherwise the status would be rewritten again and again.
 func TestNameConflictIsStable(t *testing.T) {
 	for range 20 {
 		v := newVerdicts(basis{})
@@ -360,13 +362,13 @@ func TestNameConflictIsStable(t *testing.T) {
 			v.set(namespace, one)
 		}
 		if got := v.sum(); got.older != "ancient" || got.counts.Selected != 3 {
-			t.Fatalf("%s beats it in %d namespaces, want ancient, the first by name, in 3", got.older, got.counts.Selected)
+			t.Fatalf("%s is reported in %d namespaces, want ancient, the first by name, in 3", got.older, got.counts.Selected)
 		}
 	}
 }
 
-// A copy that comes costs a look at its namespace, and not at all of them; what
-// concerns all does cost a look at all.
+// The event of one copy costs the inspection of one namespace. A change that affects all
+// namespaces costs the inspection of all.
 func TestOnlyWhatChangedIsCounted(t *testing.T) {
 	cps := steady()
 	row := knativetesting.TableRow{
@@ -383,19 +385,19 @@ func TestOnlyWhatChangedIsCounted(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got.counts.Synced != want {
-			t.Errorf("%s: %d have their copies, want %d", reason, got.counts.Synced, want)
+			t.Errorf("%s: %d copies are synced, want %d", reason, got.counts.Synced, want)
 		}
 	}
-	synced("at first all are looked at", 1)
+	synced("first, all are inspected", 1)
 	r.secrets = NewListers([]runtime.Object{copied("a", "7", one), copied("b", "7", one), copied("c", "7", one)}).Copies()
-	synced("nothing has been told", 1)
-	r.tallies.touch(cps.Name, "b")
-	synced("a copy came", 2)
-	r.tallies.touch(cps.Name, "c")
+	synced("without an event", 1)
+	r.tallies.markChanged(cps.Name, "b")
+	synced("a copy was created", 2)
+	r.tallies.markChanged(cps.Name, "c")
 	synced("a Namespace changed", 3)
 	r.secrets = NewListers([]runtime.Object{copied("a", "8", one)}).Copies()
-	r.tallies.touch(cps.Name, "b")
-	synced("a copy went", 2)
+	r.tallies.markChanged(cps.Name, "b")
+	synced("a copy was deleted", 2)
 	r.tallies.Clear()
 	synced("a setting changed", 0)
 	cps.Status.Source.ResourceVersion = "8"
@@ -405,8 +407,8 @@ func TestOnlyWhatChangedIsCounted(t *testing.T) {
 	synced("the selector changed", 0)
 }
 
-// Whatever becomes of namespaces, the sum that is kept is that of the verdicts.
-func TestSumIsKept(t *testing.T) {
+// The incremental sum equals the sum of all verdicts after any changes.
+func TestSumMatchesVerdicts(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	v := newVerdicts(basis{})
 	for range 2000 {
@@ -415,18 +417,18 @@ func TestSumIsKept(t *testing.T) {
 		if random.IntN(4) > 0 {
 			v.set(namespace, []verdict{{}, {older: "elder"}, {older: "ancient"}, {wanted: true}, {wanted: true, synced: true}}[random.IntN(5)])
 		}
-		anew := newVerdicts(basis{})
+		expected := newVerdicts(basis{})
 		for namespace, one := range v.byNamespace {
-			anew.set(namespace, one)
+			expected.set(namespace, one)
 		}
-		if diff := cmp.Diff(anew.sum(), v.sum(), cmp.AllowUnexported(tally{})); diff != "" {
-			t.Fatalf("The sum that was kept is another one (-want, +got): %s", diff)
+		if diff := cmp.Diff(expected.sum(), v.sum(), cmp.AllowUnexported(tally{})); diff != "" {
+			t.Fatalf("incremental sum (-want, +got): %s", diff)
 		}
 	}
 }
 
-// BenchmarkTally counts a ClusterPullSecret anew after something has happened in one
-// namespace, which costs the same however many others it selects.
+// BenchmarkTally counts a ClusterPullSecret again after an event in one namespace. Its
+// cost does not depend on the number of selected namespaces.
 func BenchmarkTally(b *testing.B) {
 	for _, size := range []int{500, 5000} {
 		b.Run(fmt.Sprintf("%d Namespaces", size), func(b *testing.B) {
@@ -445,19 +447,19 @@ func BenchmarkTally(b *testing.B) {
 			ctx := config.WithConfig(b.Context(), config.Default())
 			count := func() {
 				if t, err := r.tally(ctx, cps); err != nil || t.counts.Synced != int32(size) {
-					b.Fatalf("%d have their copies, want %d: %v", t.counts.Synced, size, err)
+					b.Fatalf("%d copies are synced, want %d: %v", t.counts.Synced, size, err)
 				}
 			}
 			count()
 			for i := 0; b.Loop(); i++ {
-				r.tallies.touch(cps.Name, fmt.Sprint("ns-", i%500))
+				r.tallies.markChanged(cps.Name, fmt.Sprint("ns-", i%500))
 				count()
 			}
 		})
 	}
 }
 
-// How long a distribution took is recorded when it is done, and not again.
+// The duration of a distribution is recorded once, when it is complete.
 func TestDurationIsRecorded(t *testing.T) {
 	read := Metrics(t)
 	done := []runtime.Object{asks("team"), steady(distributing, counted(1, 1, 0, 0, 0)), sourceOf("7", one), copied("team", "7", one)}
@@ -477,10 +479,10 @@ func TestDurationIsRecorded(t *testing.T) {
 	}
 }
 
-// A tenant whose copy goes and comes holds up neither what is found out about others nor
-// the distribution.
-func TestAgesAreByNamespace(t *testing.T) {
-	s := newReconciler().stalled
+// A tenant whose copy is deleted and recreated again and again delays neither the
+// diagnosis of others nor the distribution.
+func TestAbsencesAreByNamespace(t *testing.T) {
+	s := newReconciler().diagnoses
 	rotated := noon
 	for second := range 60 {
 		now := noon.Add(time.Duration(second) * time.Second)
@@ -488,9 +490,9 @@ func TestAgesAreByNamespace(t *testing.T) {
 		if second >= 1 && second%4 < 2 {
 			missing = []string{"a", "b"}
 		}
-		a := s.age("ghcr", missing, rotated, now)
-		if want := now.Sub(noon) >= patience; slices.Contains(a.ripe, "b") != want {
-			t.Fatalf("after %d s b is ripe: %t, want %t", second, !want, want)
+		a := s.track("ghcr", missing, rotated, now)
+		if want := now.Sub(noon) >= gracePeriod; slices.Contains(a.overdue, "b") != want {
+			t.Fatalf("after %d s b is overdue: %t, want %t", second, !want, want)
 		}
 		if second > 8 && a.pending.Has("a") {
 			t.Fatalf("after %d s a still counts as pending, though it had its copy", second)
@@ -498,8 +500,8 @@ func TestAgesAreByNamespace(t *testing.T) {
 		if !a.pending.Has("b") {
 			t.Fatalf("after %d s b is not pending, though it never had its copy", second)
 		}
-		if (a.next > 0) != (len(a.ripe) < len(missing)) || a.next > patience {
-			t.Fatalf("after %d s the next is in %s, with %q ripe of %q", second, a.next, a.ripe, missing)
+		if (a.next > 0) != (len(a.overdue) < len(missing)) || a.next > gracePeriod {
+			t.Fatalf("after %d s the next is due in %s, with %q overdue of %q", second, a.next, a.overdue, missing)
 		}
 	}
 }

@@ -35,53 +35,52 @@ import (
 	"pullsecrets.dev/pkg/trim"
 )
 
-// topicAccount is what is reported of a ServiceAccount.
+// topicAccount is the topic under which Events about a ServiceAccount are reported.
 const topicAccount = "serviceaccount"
 
-// accounts binds the ServiceAccounts of a Namespace: they get what is declared for
-// them into their pull secrets, and lose again exactly that.
+// accounts binds the ServiceAccounts of a Namespace: it adds the declared entries to
+// their pull secrets, and removes exactly those entries when they are no longer declared.
 type accounts struct {
 	kube     kubernetes.Interface
 	client   versioned.Interface
 	lister   corev1listers.ServiceAccountLister
 	reporter *events.Reporter
 
-	// written is what is remembered of the writes of ServiceAccounts, by Namespace.
-	written memory.Table[string, *bound]
+	// written holds the history of writes of each ServiceAccount, by Namespace.
+	written memory.Table[string, *history]
 }
 
-// bound is what is remembered of the writes of one ServiceAccount. It guards against
-// loops only, so it may be lost with the process.
-type bound struct {
+// history is the record of the writes of one ServiceAccount. It only prevents loops, so
+// it may be lost with the process.
+type history struct {
 	uid     types.UID
 	added   contest.Additions
 	contest contest.Contest
-	// rejected is the last patch that the API server rejected, which names the
-	// resourceVersion, and denial is what its owner is told of that.
+	// rejected is the last patch that the API server rejected, including the
+	// resourceVersion, and denial is the Event that reported it.
 	rejected []byte
 	denial   events.Event
 }
 
-// declared is what a Namespace and ClusterPullSecrets declare for ServiceAccounts.
+// declared is what a Namespace and the ClusterPullSecrets declare for ServiceAccounts.
 type declared struct {
 	namespace annotation.Namespace
 	grants    grant.Grants
 }
 
-// bind computes the list of a ServiceAccount. The error says that its ledger is
-// damaged.
+// bind computes the list of a ServiceAccount. The error describes a damaged ledger.
 func (d declared) bind(account *corev1.ServiceAccount) (merge.Result, error) {
 	return resources.Bind(account, d.namespace.SecretsFor(account.Name), d.grants.Bound(account.Name))
 }
 
-// takes tells whether a ServiceAccount loses an entry.
-func (d declared) takes(account *corev1.ServiceAccount) bool {
+// removes reports whether a ServiceAccount loses an entry.
+func (d declared) removes(account *corev1.ServiceAccount) bool {
 	result, _ := d.bind(account)
 	return len(result.Taken) > 0
 }
 
-// converge writes every ServiceAccount whose list is not what it should be, as far
-// as each goes.
+// converge writes every ServiceAccount whose list differs from what is declared. A
+// failure of one does not stop the others.
 func (a *accounts) converge(ctx context.Context, namespace *corev1.Namespace, grants grant.Grants, o *outcome) error {
 	all, err := a.lister.ServiceAccounts(namespace.Name).List(labels.Everything())
 	if err != nil {
@@ -89,10 +88,10 @@ func (a *accounts) converge(ctx context.Context, namespace *corev1.Namespace, gr
 	}
 	all = slices.DeleteFunc(all, func(account *corev1.ServiceAccount) bool { return !account.DeletionTimestamp.IsZero() })
 	d := declared{annotation.ForNamespace(namespace.Annotations), grants}
-	if slices.ContainsFunc(all, d.takes) {
-		// A cache that is a moment old may not know the declaration yet by which
-		// the webhook has just bound a new ServiceAccount.
-		fresh, err := a.live(ctx, namespace.Name)
+	if slices.ContainsFunc(all, d.removes) {
+		// A stale cache may not show the declaration yet by which the webhook has just
+		// bound a new ServiceAccount.
+		fresh, err := a.readDeclared(ctx, namespace.Name)
 		if fresh == nil || err != nil {
 			return err
 		}
@@ -105,9 +104,9 @@ func (a *accounts) converge(ctx context.Context, namespace *corev1.Namespace, gr
 	return errors.Join(errs...)
 }
 
-// live reads what is declared from the API server. It is nil where the
-// ServiceAccounts are to be left alone.
-func (a *accounts) live(ctx context.Context, name string) (*declared, error) {
+// readDeclared reads what is declared from the API server. It returns nil if the
+// ServiceAccounts must not be changed.
+func (a *accounts) readDeclared(ctx context.Context, name string) (*declared, error) {
 	namespace, err := a.kube.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, nil
@@ -120,7 +119,7 @@ func (a *accounts) live(ctx context.Context, name string) (*declared, error) {
 	}
 	list, err := a.client.PullsecretsV1alpha1().ClusterPullSecrets().List(ctx, metav1.ListOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("failed to read the ClusterPullSecrets: %w", err)
+		return nil, fmt.Errorf("failed to list the ClusterPullSecrets: %w", err)
 	}
 	all := make([]*v1alpha1.ClusterPullSecret, 0, len(list.Items))
 	for i := range list.Items {
@@ -129,11 +128,10 @@ func (a *accounts) live(ctx context.Context, name string) (*declared, error) {
 	return &declared{annotation.ForNamespace(namespace.Annotations), grant.NewCatalog(all).For(namespace.Labels)}, nil
 }
 
-// bind brings one ServiceAccount to what is declared, and tells its owner what is in
-// the way of that.
+// bind reconciles one ServiceAccount, and reports problems to its owner.
 func (a *accounts) bind(ctx context.Context, account *corev1.ServiceAccount, d declared, o *outcome) error {
 	result, damaged := d.bind(account)
-	reports, err := a.settle(ctx, account, result, o)
+	reports, err := a.update(ctx, account, result, o)
 	if damaged != nil {
 		reports = append(reports, events.InvalidLedger(damaged))
 	}
@@ -141,18 +139,18 @@ func (a *accounts) bind(ctx context.Context, account *corev1.ServiceAccount, d d
 		reports = append(reports, events.InvalidAnnotation(problem))
 	}
 	if _, all := a.reporter.Report(controller.GetEventRecorder(ctx), account, topicAccount, reports); !all {
-		o.lookAgain(events.RetryAfter)
+		o.requeueAfter(events.RetryAfter)
 	}
 	return err
 }
 
-// settle writes what is due, or returns why it is not written.
-func (a *accounts) settle(ctx context.Context, account *corev1.ServiceAccount, result merge.Result, o *outcome) ([]events.Event, error) {
+// update writes the due changes, or returns the Events that say why it does not.
+func (a *accounts) update(ctx context.Context, account *corev1.ServiceAccount, result merge.Result, o *outcome) ([]events.Event, error) {
 	if !result.Changed() {
 		return nil, nil
 	}
 	if back, left := a.contested(account, result); left > 0 {
-		o.lookAgain(left)
+		o.requeueAfter(left)
 		return []events.Event{events.BindingContested(back)}, nil
 	}
 	changes := events.Changes(result)
@@ -161,7 +159,7 @@ func (a *accounts) settle(ctx context.Context, account *corev1.ServiceAccount, r
 	}
 	patch, err := resources.MakeAccountPatch(account, result)
 	if err != nil {
-		return nil, fmt.Errorf("failed to make the patch of ServiceAccount %s/%s: %w", account.Namespace, account.Name, err)
+		return nil, fmt.Errorf("failed to encode the patch of ServiceAccount %s/%s: %w", account.Namespace, account.Name, err)
 	}
 	if denial, rejected := a.wasRejected(account, patch); rejected {
 		return []events.Event{denial}, nil
@@ -186,26 +184,26 @@ func (a *accounts) settle(ctx context.Context, account *corev1.ServiceAccount, r
 	return nil, nil
 }
 
-// recall calls do with what is remembered of a ServiceAccount, which is nothing if it was
-// created anew. It stays remembered if do returns true.
-func (a *accounts) recall(account *corev1.ServiceAccount, do func(b *bound) (keep bool)) {
-	a.written.Do(byNamespace(account.Namespace), func(all map[string]*bound) {
-		b := all[account.Name]
-		if b == nil || b.uid != account.UID {
-			b = &bound{uid: account.UID}
+// recall calls do with the history of a ServiceAccount, which is empty if the
+// ServiceAccount was recreated. The history is kept if do returns true.
+func (a *accounts) recall(account *corev1.ServiceAccount, do func(h *history) (keep bool)) {
+	a.written.Do(byNamespace(account.Namespace), func(all map[string]*history) {
+		h := all[account.Name]
+		if h == nil || h.uid != account.UID {
+			h = &history{uid: account.UID}
 		}
-		if do(b) {
-			all[account.Name] = b
+		if do(h) {
+			all[account.Name] = h
 		}
 	})
 }
 
-// contested returns which entries somebody keeps removing, and how long the
-// ServiceAccount is left alone for that.
+// contested returns the entries that are removed again and again, and how long to leave
+// the ServiceAccount alone, or zero.
 func (a *accounts) contested(account *corev1.ServiceAccount, result merge.Result) (back []merge.Entry, left time.Duration) {
-	a.recall(account, func(b *bound) bool {
-		if back = b.added.Again(result); len(back) > 0 {
-			left = b.contest.Left(time.Now())
+	a.recall(account, func(h *history) bool {
+		if back = h.added.Again(result); len(back) > 0 {
+			left = h.contest.Left(time.Now())
 		}
 		return len(back) > 0
 	})
@@ -214,40 +212,40 @@ func (a *accounts) contested(account *corev1.ServiceAccount, result merge.Result
 
 // wrote records a write.
 func (a *accounts) wrote(account *corev1.ServiceAccount, result merge.Result) {
-	a.recall(account, func(b *bound) bool {
-		b.rejected, b.denial = nil, events.Event{}
-		if len(b.added.Again(result)) > 0 {
-			b.contest.Note(time.Now())
+	a.recall(account, func(h *history) bool {
+		h.rejected, h.denial = nil, events.Event{}
+		if len(h.added.Again(result)) > 0 {
+			h.contest.Note(time.Now())
 		}
-		b.added.Wrote(result)
+		h.added.Wrote(result)
 		return true
 	})
 }
 
-// reject records that the API server will never accept a patch.
+// reject records a patch that the API server rejected permanently.
 func (a *accounts) reject(account *corev1.ServiceAccount, patch []byte, denial events.Event) {
-	a.recall(account, func(b *bound) bool {
-		b.rejected, b.denial = patch, denial
+	a.recall(account, func(h *history) bool {
+		h.rejected, h.denial = patch, denial
 		return true
 	})
 }
 
-// wasRejected reports whether the API server rejected this very patch before, and what
-// its owner is told of that.
+// wasRejected reports whether the API server rejected the same patch before, with the
+// Event that reported it.
 func (a *accounts) wasRejected(account *corev1.ServiceAccount, patch []byte) (denial events.Event, rejected bool) {
-	a.recall(account, func(b *bound) bool {
-		denial, rejected = b.denial, bytes.Equal(b.rejected, patch)
+	a.recall(account, func(h *history) bool {
+		denial, rejected = h.denial, bytes.Equal(h.rejected, patch)
 		return rejected
 	})
 	return denial, rejected
 }
 
-// gone forgets a ServiceAccount that is deleted.
-func (a *accounts) gone(object any) {
+// forget drops the history of a ServiceAccount that was deleted.
+func (a *accounts) forget(object any) {
 	o, err := kmeta.DeletionHandlingAccessor(object)
 	if err != nil {
 		return
 	}
 	a.reporter.ForgetObject(types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetName()}, topicAccount)
-	a.written.Do(byNamespace(o.GetNamespace()), func(all map[string]*bound) { delete(all, o.GetName()) })
+	a.written.Do(byNamespace(o.GetNamespace()), func(all map[string]*history) { delete(all, o.GetName()) })
 }

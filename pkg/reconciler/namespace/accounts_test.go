@@ -30,13 +30,13 @@ import (
 	. "pullsecrets.dev/pkg/reconciler/testing"
 )
 
-// binding is a Namespace that declares ghcr for these ServiceAccounts.
+// binding returns a Namespace that declares ghcr for these ServiceAccounts.
 func binding(accounts string, options ...NamespaceOption) *corev1.Namespace {
 	return Namespace("team", append(options,
 		WithNamespaceAnnotation(pullsecrets.SecretsAnnotation, "ghcr"), WithNamespaceAnnotation(pullsecrets.ServiceAccountsAnnotation, accounts))...)
 }
 
-// robot is a ServiceAccount at resourceVersion 5.
+// robot returns a ServiceAccount at resourceVersion 5.
 func robot(ledger string, secrets ...string) *corev1.ServiceAccount {
 	annotations := map[string]string{}
 	if ledger != "" {
@@ -65,8 +65,8 @@ var (
 	byPolicy        = apierrors.NewForbidden(serviceAccounts, "robot", errors.New("ValidatingAdmissionPolicy 'x' with binding 'x' denied request: no"))
 )
 
-// reads has the API server answer with another Namespace than the cache, unless that
-// is nil, and with these ClusterPullSecrets, and counts the questions.
+// reads makes the API server return another Namespace than the cache, unless it is nil,
+// and these ClusterPullSecrets, and counts the reads.
 func reads(count *int, namespace *corev1.Namespace, clusterPullSecrets ...*v1alpha1.ClusterPullSecret) []clientgotesting.ReactionFunc {
 	return []clientgotesting.ReactionFunc{func(action clientgotesting.Action) (bool, runtime.Object, error) {
 		if count != nil && !action.Matches("patch", "serviceaccounts") {
@@ -108,22 +108,22 @@ func TestAccounts(t *testing.T) {
 		}, {
 			Name: "bound already", Objects: []runtime.Object{binding("robot"), robot(ours, "own", "ghcr")},
 		}, {
-			Name: "the user has it", Objects: []runtime.Object{binding("robot"), robot("", "ghcr", "own")},
+			Name: "listed by the user", Objects: []runtime.Object{binding("robot"), robot("", "ghcr", "own")},
 		}, {
-			Name: "inject is about Services", Objects: []runtime.Object{binding("robot", WithNamespaceAnnotation(pullsecrets.InjectAnnotation, "disabled")), robot("", "own")},
+			Name: "inject applies to Services only", Objects: []runtime.Object{binding("robot", WithNamespaceAnnotation(pullsecrets.InjectAnnotation, "disabled")), robot("", "own")},
 			WantPatches: patchOfAccount(add), WantEvents: []string{added},
 		}, {
-			Name: "not named any more: taken away", Objects: []runtime.Object{Namespace("team"), robot(ours, "ghcr", "own")},
+			Name: "no longer named: removed", Objects: []runtime.Object{Namespace("team"), robot(ours, "ghcr", "own")},
 			WantPatches: patchOfAccount(take), WantEvents: []string{taken},
 		}, {
-			Name: "a key that is not read on a ServiceAccount", Objects: []runtime.Object{
+			Name: "a key without meaning on a ServiceAccount", Objects: []runtime.Object{
 				Namespace("team"), ServiceAccount("team", "robot", map[string]string{"pullsecrets.dev/secrets": "ghcr"}, "own"),
 			},
 			WantEvents: []string{"Warning InvalidAnnotation Annotation pullsecrets.dev/secrets: has no effect on a ServiceAccount; it is an annotation of a Namespace or a Service"},
 		}, {
 			Name: "excluded: left alone", Objects: []runtime.Object{Namespace("team", WithNamespaceLabel(pullsecrets.ExcludeLabel, pullsecrets.ExcludeValue)), robot(ours, "own", "ghcr")},
 		}, {
-			Name: "a damaged ledger names nothing, and is told", Objects: []runtime.Object{Namespace("team"), robot("x", "own")},
+			Name: "a damaged ledger: counts as empty, and is reported", Objects: []runtime.Object{Namespace("team"), robot("x", "own")},
 			WantEvents: []string{"Warning InvalidAnnotation Annotation pullsecrets.dev/added is invalid: expected a JSON object that maps Secret names to origins; entries that it does not name are treated as the owner's"},
 		}, {
 			Name:        "a ClusterPullSecret binds it",
@@ -131,56 +131,56 @@ func TestAccounts(t *testing.T) {
 			WantPatches: patchOfAccount(`{"imagePullSecrets":[{"name":"own"},{"name":"quay"}],"metadata":{"annotations":{"pullsecrets.dev/added":"{\"quay\":\"clusterpullsecret/quay\"}"},"resourceVersion":"5"}}`),
 			WantEvents:  []string{"Normal SecretsAdded Added pull secrets quay (clusterpullsecret/quay)"},
 		}, {
-			Name: "somebody was faster", Objects: []runtime.Object{binding("robot"), robot("", "own")},
+			Name: "a conflict: retried", Objects: []runtime.Object{binding("robot"), robot("", "own")},
 			WithReactors: failedPatch(apierrors.NewConflict(serviceAccounts, "robot", nil)),
 			WantPatches:  patchOfAccount(add), WantErr: true,
 			WantEvents: []string{`Warning InternalError failed to patch the pull secrets of ServiceAccount team/robot: Operation cannot be fulfilled on serviceaccounts "robot": <nil>`},
 		}, {
-			Name: "annotations without room for a ledger: told, not written", Objects: []runtime.Object{binding("robot"), func() *corev1.ServiceAccount {
+			Name: "annotations without room for a ledger: reported, not written", Objects: []runtime.Object{binding("robot"), func() *corev1.ServiceAccount {
 				account := robot("", "own")
 				account.Annotations["x"] = strings.Repeat("x", 256<<10-100)
 				return account
 			}()},
 			WantEvents: []string{denied + "annotations are too large to add pullsecrets.dev/added"},
 		}, {
-			Name: "annotations without room for a ledger: an entry is taken away all the same", Objects: []runtime.Object{Namespace("team"), func() *corev1.ServiceAccount {
+			Name: "annotations without room for a ledger: an entry is removed anyway", Objects: []runtime.Object{Namespace("team"), func() *corev1.ServiceAccount {
 				account := robot(ours, "ghcr", "own")
 				account.Annotations["x"] = strings.Repeat("x", 256<<10-100)
 				return account
 			}()},
 			WantPatches: patchOfAccount(take), WantEvents: []string{taken},
 		}, {
-			Name: "a policy refuses: told, not tried again", Objects: []runtime.Object{binding("robot"), robot("", "own")},
+			Name: "rejected by a policy: reported, not retried", Objects: []runtime.Object{binding("robot"), robot("", "own")},
 			WithReactors: failedPatch(byPolicy), WantPatches: patchOfAccount(add),
 			WantEvents: []string{denied + `serviceaccounts "robot" is forbidden: ValidatingAdmissionPolicy 'x' with binding 'x' denied request: no`},
 		}, {
-			Name: "no rights: tried again", Objects: []runtime.Object{binding("robot"), robot("", "own")},
+			Name: "no permission: retried", Objects: []runtime.Object{binding("robot"), robot("", "own")},
 			WithReactors: failedPatch(apierrors.NewForbidden(serviceAccounts, "robot", errors.New("cannot patch"))),
 			WantPatches:  patchOfAccount(add), WantErr: true,
 			WantEvents: []string{`Warning InternalError failed to patch the pull secrets of ServiceAccount team/robot: serviceaccounts "robot" is forbidden: cannot patch`},
 		}, {
-			Name: "bound by a Namespace that the cache does not know yet: nothing is taken away", Objects: []runtime.Object{Namespace("team"), robot(ours, "own", "ghcr")},
+			Name: "bound by a Namespace that the cache does not show yet: nothing is removed", Objects: []runtime.Object{Namespace("team"), robot(ours, "own", "ghcr")},
 			WithReactors: reads(nil, binding("robot")),
 		}, {
-			Name: "bound by a ClusterPullSecret that the cache does not know yet: nothing is taken away", Objects: []runtime.Object{Namespace("team"), robot(`{"quay":"clusterpullsecret/quay"}`, "own", "quay")},
+			Name: "bound by a ClusterPullSecret that the cache does not show yet: nothing is removed", Objects: []runtime.Object{Namespace("team"), robot(`{"quay":"clusterpullsecret/quay"}`, "own", "quay")},
 			WithReactors: reads(nil, nil, ClusterPullSecret("quay", withoutStatus, boundTo("robot"))),
 		}, {
-			Name: "excluded, which the cache does not know yet: left alone", Objects: []runtime.Object{Namespace("team"), robot(ours, "own", "ghcr")},
+			Name: "excluded, which the cache does not show yet: left alone", Objects: []runtime.Object{Namespace("team"), robot(ours, "own", "ghcr")},
 			WithReactors: reads(nil, Namespace("team", WithNamespaceLabel(pullsecrets.ExcludeLabel, pullsecrets.ExcludeValue))),
 		}, {
-			Name: "whether an entry is declared cannot be found out", Objects: []runtime.Object{Namespace("team"), robot(ours, "own", "ghcr")},
+			Name: "reading the Namespace fails", Objects: []runtime.Object{Namespace("team"), robot(ours, "own", "ghcr")},
 			WithReactors: []clientgotesting.ReactionFunc{knativetesting.InduceFailure("get", "namespaces")}, WantErr: true,
 			WantEvents: []string{"Warning InternalError failed to read Namespace team: inducing failure for get namespaces"},
 		}, {
-			Name: "what is granted cannot be found out", Objects: []runtime.Object{Namespace("team"), robot(ours, "own", "ghcr")},
+			Name: "listing the ClusterPullSecrets fails", Objects: []runtime.Object{Namespace("team"), robot(ours, "own", "ghcr")},
 			WithReactors: []clientgotesting.ReactionFunc{knativetesting.InduceFailure("list", "clusterpullsecrets")}, WantErr: true,
-			WantEvents: []string{"Warning InternalError failed to read the ClusterPullSecrets: inducing failure for list clusterpullsecrets"},
+			WantEvents: []string{"Warning InternalError failed to list the ClusterPullSecrets: inducing failure for list clusterpullsecrets"},
 		}, {
-			Name: "it is gone", Objects: []runtime.Object{binding("robot"), robot("", "own")},
+			Name: "it was deleted", Objects: []runtime.Object{binding("robot"), robot("", "own")},
 			WithReactors: failedPatch(apierrors.NewNotFound(serviceAccounts, "robot")),
 			WantPatches:  patchOfAccount(add),
 		}, {
-			Name: "it is going", Objects: []runtime.Object{binding("robot"), func() *corev1.ServiceAccount {
+			Name: "it is being deleted", Objects: []runtime.Object{binding("robot"), func() *corev1.ServiceAccount {
 				account := robot("", "own")
 				account.DeletionTimestamp, account.Finalizers = new(metav1.Now()), []string{"x"}
 				return account
@@ -195,8 +195,8 @@ func boundTo(account string) ClusterPullSecretOption {
 	}
 }
 
-// The API server is asked only where an entry would be taken away, and then once for
-// all ServiceAccounts.
+// The API server is read only if an entry would be removed, and then once for all
+// ServiceAccounts.
 func TestLiveReads(t *testing.T) {
 	other := robot(`{"ghcr":"namespace"}`, "ghcr")
 	other.Name = "other"
@@ -220,9 +220,9 @@ func TestLiveReads(t *testing.T) {
 	}
 }
 
-// What the API server refuses is told once and tried once, until the ServiceAccount
-// changes or what is declared for it.
-func TestRefusedOnce(t *testing.T) {
+// A change that the API server rejects is tried and reported once, until the
+// ServiceAccount or what is declared for it changes.
+func TestRejectedOnce(t *testing.T) {
 	row := knativetesting.TableRow{Objects: []runtime.Object{binding("robot"), robot("")}, WithReactors: failedPatch(byPolicy)}
 	var r *Reconciler
 	row.OtherTestData = map[string]any{"prepare": func(made *Reconciler) { r = made }}
@@ -265,39 +265,39 @@ func TestRefusedOnce(t *testing.T) {
 
 func newAccounts() *accounts {
 	var m memory.Memory
-	return &accounts{reporter: newReporter(&m), written: memory.NewTable[string, *bound](&m)}
+	return &accounts{reporter: newReporter(&m), written: memory.NewTable[string, *history](&m)}
 }
 
-// isKnown reports whether anything is remembered of a ServiceAccount.
+// isKnown reports whether a ServiceAccount has a history.
 func isKnown(a *accounts, account *corev1.ServiceAccount) (known bool) {
-	a.written.Do(byNamespace(account.Namespace), func(all map[string]*bound) { _, known = all[account.Name] })
+	a.written.Do(byNamespace(account.Namespace), func(all map[string]*history) { _, known = all[account.Name] })
 	return known
 }
 
-// Nothing is known of ServiceAccounts that need nothing, nor of those that are gone.
+// A ServiceAccount has no history before the first write or after its deletion.
 func TestAccountsAreForgotten(t *testing.T) {
 	a := newAccounts()
 	account := robot("")
 	for _, result := range []merge.Result{{}, added} {
 		if a.contested(account, result); isKnown(a, account) {
-			t.Error("something is known before anything was written")
+			t.Error("a history exists before the first write")
 		}
 	}
 	report := func() int {
-		told, _ := a.reporter.Report(record.NewFakeRecorder(1), account, topicAccount, []events.Event{events.BindingContested(added.Added)})
-		return len(told)
+		reported, _ := a.reporter.Report(record.NewFakeRecorder(1), account, topicAccount, []events.Event{events.BindingContested(added.Added)})
+		return len(reported)
 	}
 	for _, object := range []any{account, cache.DeletedFinalStateUnknown{Key: "team/robot", Obj: account}} {
 		a.wrote(account, added)
 		report()
-		if a.gone(object); isKnown(a, account) || report() != 1 {
-			t.Errorf("%T: something is known of a ServiceAccount that is gone", object)
+		if a.forget(object); isKnown(a, account) || report() != 1 {
+			t.Errorf("%T: the history of a deleted ServiceAccount was kept", object)
 		}
 	}
 }
 
-// What somebody keeps removing is put back three times. A ServiceAccount that was
-// made anew is another one.
+// An entry that is removed again and again is restored three times. A recreated
+// ServiceAccount has no history.
 func TestContestedAccount(t *testing.T) {
 	a := newAccounts()
 	account, result := robot(""), added
@@ -314,14 +314,14 @@ func TestContestedAccount(t *testing.T) {
 	if _, left := a.contested(account, other); left != 0 {
 		t.Error("another entry counts as contested")
 	}
-	anew := robot("")
-	anew.UID = "another"
-	if _, left := a.contested(anew, result); left != 0 {
-		t.Error("a ServiceAccount that was made anew counts as contested")
+	recreated := robot("")
+	recreated.UID = "another"
+	if _, left := a.contested(recreated, result); left != 0 {
+		t.Error("a recreated ServiceAccount counts as contested")
 	}
 }
 
-// handlers notes who would be told of events.
+// handlers records the event handlers of an informer.
 type handlers struct {
 	cache.SharedIndexInformer
 	added []cache.ResourceEventHandler
@@ -332,17 +332,17 @@ func (h *handlers) AddEventHandler(handler cache.ResourceEventHandler) (cache.Re
 	return nil, nil
 }
 
-// A ServiceAccount that is deleted is forgotten, and wakes its Namespace.
+// A deleted ServiceAccount is forgotten, and its Namespace is enqueued.
 func TestDeletedAccount(t *testing.T) {
 	impl := controller.NewContext(t.Context(), nil, controller.ControllerOptions{WorkQueueName: "test", Logger: logtesting.TestLogger(t)})
 	a := newAccounts()
 	a.wrote(robot(""), added)
 	var informer handlers
-	waking{impl: impl}.watchAccounts(&informer, a.gone)
+	enqueuer{impl: impl}.watchAccounts(&informer, a.forget)
 	for _, handler := range informer.added {
 		handler.OnDelete(robot(""))
 	}
 	if isKnown(a, robot("")) || impl.WorkQueue().Len() != 1 {
-		t.Errorf("it is known: %t, and %d Namespaces are enqueued, want no and one", isKnown(a, robot("")), impl.WorkQueue().Len())
+		t.Errorf("known: %t, and %d Namespaces are enqueued, want false and one", isKnown(a, robot("")), impl.WorkQueue().Len())
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"pullsecrets.dev/pkg/reconciler/namespace/resources"
 )
 
-// apply does what was decided, by one request at most.
+// apply carries out a decision, with at most one write.
 func (c *copies) apply(ctx context.Context, name types.NamespacedName, s resources.Situation, verb resources.Verb, o *outcome) error {
 	switch verb {
 	case resources.Create, resources.Update:
@@ -35,20 +35,20 @@ func (c *copies) apply(ctx context.Context, name types.NamespacedName, s resourc
 		return err
 	case resources.Release:
 		return c.patch(ctx, s.Have, resources.MakeRelease(s.Have))
-	case resources.Retain, resources.LetGo:
+	case resources.Retain, resources.Disown:
 		c.backoff.reset(name)
-		err := c.patch(ctx, s.Have, resources.MakeLetGo(s.Have))
+		err := c.patch(ctx, s.Have, resources.MakeDisown(s.Have))
 		c.metrics.attempt(ctx, retained, err)
 		return err
 	}
 	return nil
 }
 
-// do makes one write of a copy. Whoever looks at its state before the write, in the
-// cache, is kept from writing again. A copy that is then seen to be what the write
-// makes is nothing to look into.
-func (c *copies) do(name types.NamespacedName, makes func(*corev1.Secret) bool, write func() error) error {
-	c.expectations.begin(name, makes)
+// expect makes one write of a copy and records an expectation for it. Until the cache
+// shows the write, the copy is not written again. The event of a copy that meets the
+// expectation requires no reconciliation.
+func (c *copies) expect(name types.NamespacedName, met func(*corev1.Secret) bool, write func() error) error {
+	c.expectations.begin(name, met)
 	err := write()
 	if err != nil {
 		c.expectations.end(name)
@@ -56,10 +56,11 @@ func (c *copies) do(name types.NamespacedName, makes func(*corev1.Secret) bool, 
 	return err
 }
 
-// goes is what a write makes that takes a copy away: whatever is seen after it is news.
-func goes(*corev1.Secret) bool { return false }
+// neverMet is the expectation of a write that removes a copy or our labels: any later
+// event of the Secret requires a reconciliation.
+func neverMet(*corev1.Secret) bool { return false }
 
-// write makes the copy, or writes it in place.
+// write creates the copy, or updates it in place.
 func (c *copies) write(ctx context.Context, name types.NamespacedName, s resources.Situation, o *outcome) error {
 	w, copied := s.WantedCopy(), s.Have
 	config, facts, release, err := c.sources.Hold(ctx, w.ClusterPullSecret.Spec.SecretRef, w.Version)
@@ -68,9 +69,9 @@ func (c *copies) write(ctx context.Context, name types.NamespacedName, s resourc
 	}
 	defer release()
 	if facts.Digest != w.Digest {
-		// It has changed since it was judged. The status will name the new version, and
-		// cause another reconciliation.
-		o.lookAgain(unheard)
+		// The source has changed since the status was written. The update of the status
+		// will enqueue the Namespace.
+		o.requeueAfter(statusTimeout)
 		return nil
 	}
 	secrets, done := c.kube.CoreV1().Secrets(name.Namespace), created
@@ -84,7 +85,7 @@ func (c *copies) write(ctx context.Context, name types.NamespacedName, s resourc
 			return err
 		}
 	}
-	err = c.do(name, func(copied *corev1.Secret) bool { return resources.IsWritten(copied, w) }, write)
+	err = c.expect(name, func(copied *corev1.Secret) bool { return resources.IsWritten(copied, w) }, write)
 	if copied == nil && apierrors.IsAlreadyExists(err) {
 		return c.conflict(ctx, name, o)
 	}
@@ -96,27 +97,27 @@ func (c *copies) write(ctx context.Context, name types.NamespacedName, s resourc
 	return nil
 }
 
-// conflict finds out whose the Secret is that stands where a copy should.
+// conflict handles a create that failed because a Secret of that name exists.
 func (c *copies) conflict(ctx context.Context, name types.NamespacedName, o *outcome) error {
 	found, err := c.labelsOf(ctx, name.Namespace, name.Name)
 	switch {
 	case apierrors.IsNotFound(err):
-		return fmt.Errorf("copy %s was there and is not any more", name)
+		return fmt.Errorf("failed to create the copy %s: a Secret of that name was deleted meanwhile", name)
 	case err != nil:
-		return fmt.Errorf("failed to look at Secret %s: %w", name, err)
+		return fmt.Errorf("failed to read the labels of Secret %s: %w", name, err)
 	case grant.Owner(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Labels: found}}) != "":
-		// Ours, and new to the cache, which brings the Namespace back here.
+		// It is a copy that the cache does not show yet. Its event enqueues the Namespace.
 		return nil
 	}
 	c.metrics.count(ctx, conflict)
 	o.conflicts = append(o.conflicts, name.Name)
-	o.lookAgain(later)
+	o.requeueAfter(retryInterval)
 	return nil
 }
 
-// remove deletes a copy, unless it has changed since it was looked at.
+// remove deletes a copy, unless it has changed since it was read.
 func (c *copies) remove(ctx context.Context, copied *corev1.Secret) error {
-	err := c.do(nameOf(copied), goes, func() error {
+	err := c.expect(nameOf(copied), neverMet, func() error {
 		return c.kube.CoreV1().Secrets(copied.Namespace).Delete(ctx, copied.Name, metav1.DeleteOptions{
 			Preconditions: &metav1.Preconditions{UID: &copied.UID, ResourceVersion: &copied.ResourceVersion},
 		})
@@ -132,7 +133,7 @@ func (c *copies) remove(ctx context.Context, copied *corev1.Secret) error {
 }
 
 func (c *copies) patch(ctx context.Context, copied *corev1.Secret, patch string) error {
-	err := c.do(nameOf(copied), goes, func() error {
+	err := c.expect(nameOf(copied), neverMet, func() error {
 		_, err := c.kube.CoreV1().Secrets(copied.Namespace).Patch(ctx, copied.Name, types.MergePatchType, []byte(patch),
 			metav1.PatchOptions{FieldManager: pullsecrets.FieldManager})
 		return err

@@ -12,8 +12,8 @@ import (
 	"pullsecrets.dev/pkg/memory"
 )
 
-// backoff counts, by Namespace, how often each copy was brought to the same state, so
-// that a write that is undone again and again is made later each time.
+// backoff counts, by Namespace, how often each copy was restored to the same state, so
+// that a write that is undone again and again is delayed longer each time.
 type backoff struct {
 	memory.Table[string, contest.Backoff]
 }
@@ -22,7 +22,7 @@ func newBackoff(m *memory.Memory) backoff {
 	return backoff{memory.NewTable[string, contest.Backoff](m)}
 }
 
-// wait is how long the next write of a copy has to wait.
+// wait returns the delay before the next write of a copy.
 func (b backoff) wait(name types.NamespacedName, state string) (wait time.Duration) {
 	b.Do(byNamespace(name.Namespace), func(copies map[string]contest.Backoff) {
 		if c, found := copies[name.Name]; found {
@@ -42,8 +42,8 @@ func (b backoff) wrote(name types.NamespacedName, state string) {
 	})
 }
 
-// reset drops what is known of a copy that is removed because nobody needs it: creating
-// it again later restores nothing.
+// reset drops the history of a copy that is removed because it is no longer needed.
+// Creating it later is not a restore.
 func (b backoff) reset(name types.NamespacedName) {
 	b.Do(byNamespace(name.Namespace), func(copies map[string]contest.Backoff) { delete(copies, name.Name) })
 }

@@ -31,15 +31,16 @@ import (
 	"pullsecrets.dev/pkg/source"
 )
 
-// later is when a Namespace is reconciled again where something is in the way whose end
-// is no event: a Secret of the user's under the name of a copy.
-const later = 10 * time.Minute
+// retryInterval is the delay before a Namespace is reconciled again if a write is blocked
+// by something whose end causes no event, such as a user's Secret with the name of a
+// copy.
+const retryInterval = 10 * time.Minute
 
-// unheard is when a Namespace is reconciled again that waits for a status which should
-// have caused that by then.
-const unheard = resources.RecheckSource
+// statusTimeout is how long to wait for a status update, which should enqueue the
+// Namespace earlier.
+const statusTimeout = resources.RecheckSource
 
-// copies brings the copies of a Namespace to what is granted and asked for.
+// copies reconciles the copies of a Namespace with what is granted and asked for.
 type copies struct {
 	kube    kubernetes.Interface
 	serving servingclient.Interface
@@ -48,49 +49,52 @@ type copies struct {
 	catalog            *catalog.Catalog
 	sources            *source.Reader
 	clusterPullSecrets listers.ClusterPullSecretLister
-	// secrets are the Secrets with our label, with digests for data.
+	// secrets lists the Secrets with our labels. Their data are digests.
 	secrets  corev1listers.SecretLister
 	services servinglisters.ServiceLister
 	accounts corev1listers.ServiceAccountLister
-	// labelsOf reads the labels of any Secret, and nothing of its data.
+	// labelsOf reads the labels of any Secret, without its data.
 	labelsOf func(ctx context.Context, namespace, name string) (map[string]string, error)
 	// backoff delays writes that are undone again and again.
 	backoff backoff
-	// recreations are Secrets that are created again and again where nothing grants them.
+	// recreations counts labelled Secrets that are created again and again although
+	// nothing grants them.
 	recreations recreations
-	// expectations keep writes from being made twice.
+	// expectations prevents writes from being made twice while the cache is stale.
 	expectations expectations
-	// doubts bound how long a status is waited for.
-	doubts  doubts
-	metrics recorded
+	// gracePeriods limit how long to wait for a stale status.
+	gracePeriods gracePeriods
+	metrics      recorded
 }
 
-// outcome is what could not be done in a Namespace for now.
+// outcome holds the results of one reconciliation beyond its writes.
 type outcome struct {
-	// conflicts are the names of copies under which the user has a Secret.
+	// conflicts are the names of copies that a user's Secret has.
 	conflicts []string
-	// propagated are the names of labelled Secrets that nothing grants and that
-	// somebody keeps making.
+	// propagated are the names of labelled Secrets that are created again and again
+	// although nothing grants them.
 	propagated []string
-	// again is when to look again, if ever.
-	again time.Duration
-	// referred are the names in the lists of all Revisions, once these were listed.
+	// requeue is the delay before the next reconciliation, or zero.
+	requeue time.Duration
+	// referred are the names in the lists of all Revisions of the Namespace. They are
+	// listed at most once.
 	referred sets.Set[string]
 }
 
-func (o *outcome) lookAgain(after time.Duration) {
-	if o.again == 0 || after < o.again {
-		o.again = after
+// requeueAfter requests a reconciliation after a delay, unless an earlier one is
+// requested.
+func (o *outcome) requeueAfter(after time.Duration) {
+	if o.requeue == 0 || after < o.requeue {
+		o.requeue = after
 	}
 }
 
-// converge decides what becomes of each copy, and does it, as far as each goes: one that
-// fails keeps none of the others. It returns what the Namespace may have, also if
-// something failed.
+// converge reconciles each copy. A failure of one does not stop the others. It returns
+// what is granted to the Namespace, also if a copy failed.
 func (c *copies) converge(ctx context.Context, namespace *corev1.Namespace) (outcome, grant.Grants, error) {
 	var o outcome
-	// This comes before the first look at the cache: what the cache shows later brings
-	// the Namespace back.
+	// The writes are marked before the cache is read, so that an event that arrives after
+	// the read requeues the Namespace.
 	c.expectations.await(namespace.Name)
 	have, err := c.existing(namespace.Name)
 	if err != nil {
@@ -110,17 +114,17 @@ func (c *copies) converge(ctx context.Context, namespace *corev1.Namespace) (out
 		s := c.situation(ctx, name, cps, have[name.Name])
 		s.Wanted = slices.Contains(wanted, cps)
 		delete(have, name.Name)
-		errs = append(errs, c.settle(ctx, name, s, &o))
+		errs = append(errs, c.reconcile(ctx, name, s, &o))
 	}
 	for _, secret := range slices.Sorted(maps.Keys(have)) {
 		name := types.NamespacedName{Namespace: namespace.Name, Name: secret}
-		errs = append(errs, c.settle(ctx, name, c.situation(ctx, name, nil, have[secret]), &o))
+		errs = append(errs, c.reconcile(ctx, name, c.situation(ctx, name, nil, have[secret]), &o))
 	}
 	o.propagated = c.recreations.contested(namespace.Name)
 	return o, grants, errors.Join(errs...)
 }
 
-// situation is what is known of a copy without a request.
+// situation returns the inputs of a decision that need no API request.
 func (c *copies) situation(ctx context.Context, name types.NamespacedName, cps *v1alpha1.ClusterPullSecret, copied *corev1.Secret) resources.Situation {
 	s := resources.Situation{Have: copied, Serving: cps, Unseen: c.expectations.left(name)}
 	if cps == nil {
@@ -138,42 +142,43 @@ func (c *copies) situation(ctx context.Context, name types.NamespacedName, cps *
 	return s
 }
 
-// settle decides what becomes of a copy, finds out what that takes, and does it.
-func (c *copies) settle(ctx context.Context, name types.NamespacedName, s resources.Situation, o *outcome) error {
+// reconcile decides about a copy, reads the facts that the decision needs, and applies
+// it.
+func (c *copies) reconcile(ctx context.Context, name types.NamespacedName, s resources.Situation, o *outcome) error {
 	for {
 		action := resources.Decide(s)
 		if action.Verb != resources.Ask {
 			if action.After > 0 {
-				o.lookAgain(action.After)
+				o.requeueAfter(action.After)
 			}
 			return c.apply(ctx, name, s, action.Verb, o)
 		}
-		if err := c.find(ctx, action.Fact, &s, o); err != nil {
+		if err := c.readFact(ctx, action.Fact, &s, o); err != nil {
 			return err
 		}
 	}
 }
 
-// seen notes that the cache has something new of a copy, and returns whether its
-// Namespace has to be looked at for that.
-func (c *copies) seen(object any) bool {
+// observe records an event of a copy, and reports whether it requires a reconciliation of
+// the Namespace.
+func (c *copies) observe(object any) bool {
 	accessor, _ := kmeta.DeletionHandlingAccessor(object)
 	secret, ok := accessor.(*corev1.Secret)
-	return ok && c.expectations.seen(secret)
+	return ok && c.expectations.observe(secret)
 }
 
-// forgetOthers drops what is known of ClusterPullSecrets that are gone, and of sources
-// that none names any more.
-func (c *copies) forgetOthers() {
+// prune drops the state of ClusterPullSecrets that were deleted, and of sources that are
+// no longer referenced.
+func (c *copies) prune() {
 	all, err := c.clusterPullSecrets.List(labels.Everything())
 	if err != nil {
-		return // A cache does not fail, and the next deletion makes up for it.
+		return // A cache does not fail, and the next event prunes again.
 	}
 	c.sources.Keep(source.Named(all))
-	c.doubts.keep(all)
+	c.gracePeriods.keep(all)
 }
 
-// existing are the Secrets of a namespace with both of our labels, by name.
+// existing returns the Secrets of a namespace that have both of our labels, by name.
 func (c *copies) existing(namespace string) (map[string]*corev1.Secret, error) {
 	all, err := c.secrets.Secrets(namespace).List(labels.Everything())
 	if err != nil {
@@ -188,16 +193,23 @@ func (c *copies) existing(namespace string) (map[string]*corev1.Secret, error) {
 	return have, nil
 }
 
-// sourceReady reports whether the source that the spec names now was found good. The
-// status of an earlier spec may be about another Secret, which nobody has judged.
+// sourceReady reports whether the source that the spec names is ready. A status of an
+// earlier generation may describe another Secret.
 func sourceReady(cps *v1alpha1.ClusterPullSecret) bool {
 	return cps.Status.ObservedGeneration == cps.Generation && cps.Status.Source != nil &&
 		cps.Status.GetCondition(v1alpha1.ClusterPullSecretConditionSourceReady).IsTrue()
 }
 
-// stateOf names what a copy should be. A repair brings back the same state.
+// stateOf identifies the desired state of a copy. Restoring a copy does not change it.
 func stateOf(cps *v1alpha1.ClusterPullSecret) string {
 	return fmt.Sprintf("%s/%d", versionOf(cps), cps.Generation)
+}
+
+func versionOf(cps *v1alpha1.ClusterPullSecret) string {
+	if cps.Status.Source == nil {
+		return ""
+	}
+	return cps.Status.Source.ResourceVersion
 }
 
 func nameOf(secret *corev1.Secret) types.NamespacedName {

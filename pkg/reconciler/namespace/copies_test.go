@@ -33,7 +33,7 @@ import (
 	"pullsecrets.dev/pkg/trim"
 )
 
-// dockerConfig is a Secret with a credential.
+// dockerConfig returns a Secret with a credential.
 func dockerConfig(namespace, version, password string, edits ...func(*corev1.Secret)) *corev1.Secret {
 	secret := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "ghcr", ResourceVersion: version, UID: "uid-ghcr"},
@@ -53,7 +53,7 @@ func sourceOf(password string) *corev1.Secret {
 	return dockerConfig(pullsecrets.SourcesNamespace, "9", password)
 }
 
-// copied is an existing copy of the source's version.
+// copied returns a copy of a version of the source.
 func copied(password, version string, edits ...func(*corev1.Secret)) *corev1.Secret {
 	return dockerConfig("team", "21", password, append([]func(*corev1.Secret){func(s *corev1.Secret) {
 		s.Labels = map[string]string{pullsecrets.ManagedByLabel: pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel: "ghcr"}
@@ -103,7 +103,8 @@ const (
 	retain  = `{"metadata":{"resourceVersion":"21","labels":{"app.kubernetes.io/managed-by":null,"pullsecrets.dev/cluster-pull-secret":null},"annotations":{"pullsecrets.dev/source-resource-version":null}}}`
 )
 
-// made is a copy as it is first written, and rewritten one that exists.
+// made returns a copy as it is created, and rewritten returns the update of an existing
+// one.
 func made() *corev1.Secret {
 	return copied(one, "7", func(s *corev1.Secret) { s.UID, s.ResourceVersion = "", "" })
 }
@@ -112,36 +113,36 @@ func rewritten(password string, edits ...func(*corev1.Secret)) []clientgotesting
 	return []clientgotesting.UpdateActionImpl{{Object: copied(password, "7", edits...)}}
 }
 
-// A labelled Secret that somebody keeps making where nothing grants it is removed at once
-// each time. The third time its Namespace is told, and only then.
+// A labelled Secret that is created again and again although nothing grants it is removed
+// immediately each time. An Event reports it the third time, once.
 func TestPropagated(t *testing.T) { synctest.Test(t, testPropagated) }
 
 func testPropagated(t *testing.T) {
 	row := knativetesting.TableRow{Objects: []runtime.Object{Namespace("team"), copied(one, "7")}}
 	var r *Reconciler
 	row.OtherTestData = map[string]any{"prepare": func(made *Reconciler) { r = made }}
-	c, actions, told := factory()(t, &row)
+	c, actions, events := factory()(t, &row)
 	for round := range 5 {
 		if err := c.Reconcile(row.Ctx, "team"); err != nil && round == 0 {
 			t.Fatal(err)
 		}
-		r.copies.seen(copied(one, "7")) // It is there again.
-		if keeps := len(r.copies.recreations.contested("team")) > 0; keeps != (round >= 2) {
-			t.Errorf("After round %d somebody is said to keep making it: %t", round, keeps)
+		r.copies.observe(copied(one, "7")) // It was recreated.
+		if contested := len(r.copies.recreations.contested("team")) > 0; contested != (round >= 2) {
+			t.Errorf("round %d: contested = %t", round, contested)
 		}
 	}
-	if all := told.Events(); len(all) != 1 || !strings.HasPrefix(all[0], "Warning NotGranted Secrets in namespace team are labeled as copies") {
-		t.Errorf("The Events are %q, want one", all)
+	if all := events.Events(); len(all) != 1 || !strings.HasPrefix(all[0], "Warning NotGranted Secrets in namespace team are labeled as copies") {
+		t.Errorf("events = %q, want one", all)
 	}
 	if all, err := actions.ActionsByVerb(); err != nil || len(all.Deletes) != 5 {
-		t.Errorf("%d Secrets were removed (%v), want one in each round", len(all.Deletes), err)
+		t.Errorf("%d Secrets were removed (%v), want one per round", len(all.Deletes), err)
 	}
-	time.Sleep(time.Hour) // In a synctest bubble, that is at once.
+	time.Sleep(time.Hour) // In a synctest bubble, this returns immediately.
 	if len(r.copies.recreations.contested("team")) > 0 {
-		t.Error("It is told of what has ended an hour ago")
+		t.Error("recreations that ended an hour ago are reported")
 	}
 	if r.copies.recreations.removed(nameOf(copied(one, "7"))); len(r.copies.recreations.contested("team")) > 0 {
-		t.Error("One more removal an hour later counts as one of many")
+		t.Error("a single removal an hour later counts as contested")
 	}
 }
 
@@ -150,15 +151,15 @@ func TestCopies(t *testing.T) {
 	runRows(t, slices.Concat(creations(), updates(), revocations()))
 }
 
-// creations are the rows in which a copy comes, or does not.
+// creations are the rows in which a copy is created, or is not.
 func creations() knativetesting.TableTest {
 	return knativetesting.TableTest{
 		{
-			Name:        "granted and asked for: made",
+			Name:        "granted and asked for: created",
 			Objects:     []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(one)},
 			WantCreates: []runtime.Object{made()},
 		}, {
-			Name:         "making it fails",
+			Name:         "creating it fails",
 			Objects:      []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(one)},
 			WithReactors: failing("create"),
 			WantCreates:  []runtime.Object{made()}, WantErr: true,
@@ -181,19 +182,19 @@ func creations() knativetesting.TableTest {
 			},
 			WantCreates: []runtime.Object{made()},
 		}, {
-			Name:    "a Secret of the user's: left alone, and told",
+			Name:    "a user's Secret: left alone and reported",
 			Objects: []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(one), dockerConfig("team", "3", two)},
-			// The attempt, which the API server refuses.
+			// The attempt, which the API server rejects.
 			WantCreates: []runtime.Object{made()}, WantErr: true,
 			WantEvents: []string{"Warning NameConflict Secrets in namespace team have the names of copies and are not managed: ghcr; rename them, or label them app.kubernetes.io/managed-by=pullsecrets and pullsecrets.dev/cluster-pull-secret=NAME in their manifest to have them managed"},
 		}, {
-			Name:    "no good source yet",
+			Name:    "no valid source yet",
 			Objects: []runtime.Object{asks(), ClusterPullSecret("ghcr", withoutStatus), sourceOf(one)},
 		}, {
-			Name:    "another source, which nobody has judged yet",
+			Name:    "another source, which is not validated yet",
 			Objects: []runtime.Object{asks(), ClusterPullSecret("ghcr", func(c *v1alpha1.ClusterPullSecret) { c.Generation = 2 }), sourceOf(one)},
 		}, {
-			Name:    "a source where none may be",
+			Name:    "a source in a namespace that is not allowed",
 			Objects: []runtime.Object{asks(), ClusterPullSecret("ghcr", func(c *v1alpha1.ClusterPullSecret) { c.Spec.SecretRef.Namespace = "other" }), dockerConfig("other", "9", one)},
 		}, {
 			Name:    "the source cannot be read",
@@ -203,7 +204,7 @@ func creations() knativetesting.TableTest {
 	}
 }
 
-// updates are the rows in which there is a copy, which stays.
+// updates are the rows in which an existing copy is kept.
 func updates() knativetesting.TableTest {
 	return knativetesting.TableTest{
 		{
@@ -218,9 +219,9 @@ func updates() knativetesting.TableTest {
 			Objects:     []runtime.Object{asks(), ClusterPullSecret("ghcr"), dockerConfig(pullsecrets.SourcesNamespace, "7", one), copied(two, "7")},
 			WantUpdates: rewritten(one),
 		}, {
-			Name:    "the source has changed since the status was written: left until that says so",
+			Name:    "the source has changed since the status was written: unchanged until the status is updated",
 			Objects: []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(two), copied(one, "7")},
-			WantErr: true, // It is looked at again.
+			WantErr: true, // It is requeued.
 		}, {
 			Name:         "rotating it fails",
 			Objects:      []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(two), copied(one, "6")},
@@ -228,7 +229,7 @@ func updates() knativetesting.TableTest {
 			WantUpdates:  rewritten(two), WantErr: true,
 			WantEvents: []string{"Warning InternalError failed to write the copy team/ghcr: inducing failure for update secrets"},
 		}, {
-			Name: "adopted: others' labels stay, owners and other keys go",
+			Name: "adopted: other labels are kept, owner references and other keys are removed",
 			Objects: []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(one), copied(two, "", func(s *corev1.Secret) {
 				s.Annotations = map[string]string{"example.com/note": "x", corev1.LastAppliedConfigAnnotation: "{}"}
 				s.Labels["example.com/team"], s.Data["other"] = "blue", []byte("x")
@@ -238,7 +239,7 @@ func updates() knativetesting.TableTest {
 				s.Labels["example.com/team"], s.Annotations["example.com/note"] = "blue", "x"
 			}),
 		}, {
-			Name:        "immutable: made anew",
+			Name:        "immutable: recreated",
 			Objects:     []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(one), copied(one, "7", func(s *corev1.Secret) { s.Immutable = new(true) })},
 			WantDeletes: deletion(),
 		}, {
@@ -248,15 +249,15 @@ func updates() knativetesting.TableTest {
 			WantDeletes:  deletion(), WantErr: true,
 			WantEvents: []string{"Warning InternalError failed to delete the copy team/ghcr: inducing failure for delete secrets"},
 		}, {
-			Name:        "taken over by a manifest: let go, and its data stays",
+			Name:        "taken over by a manifest: disowned with its data",
 			Objects:     []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(one), copied(two, "7", inManifest)},
 			WantPatches: patchOfSecret(retain),
 		}, {
-			Name:        "taken over, and the source has no credential any more: let go",
+			Name:        "taken over, and the source is no longer valid: disowned",
 			Objects:     []runtime.Object{asks(), ClusterPullSecret("ghcr", sourceLost), copied(two, "7", inManifest)},
 			WantPatches: patchOfSecret(retain),
 		}, {
-			Name:         "letting it go fails",
+			Name:         "disowning it fails",
 			Objects:      []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(one), copied(two, "7", inManifest)},
 			WithReactors: failing("patch"),
 			WantPatches:  patchOfSecret(retain), WantErr: true,
@@ -266,25 +267,25 @@ func updates() knativetesting.TableTest {
 			Objects:     []runtime.Object{asks(), ClusterPullSecret("ghcr", costCenter), sourceOf(one), copied(one, "7")},
 			WantUpdates: rewritten(one, withCostCenter),
 		}, {
-			Name:        "copyMetadata is withdrawn: others' labels stay",
+			Name:        "copyMetadata is removed: other labels are kept",
 			Objects:     []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(one), copied(one, "7", withCostCenter, func(s *corev1.Secret) { s.Labels["team"] = "a" })},
 			WantUpdates: rewritten(one, func(s *corev1.Secret) { s.Labels["team"] = "a" }),
 		}, {
-			Name:    "copyMetadata is there",
+			Name:    "copyMetadata is set",
 			Objects: []runtime.Object{asks(), ClusterPullSecret("ghcr", costCenter), sourceOf(one), copied(one, "7", withCostCenter)},
 		}, {
-			Name:    "no good source any more: the copy stays",
+			Name:    "the source is no longer valid: the copy is kept",
 			Objects: []runtime.Object{asks(), ClusterPullSecret("ghcr", sourceLost), copied(one, "6")},
 		},
 	}
 }
 
-// Whoever knows nothing of the version in the status leaves its copies alone as long as
-// the source may have changed since, and then no longer: one copy that somebody has changed
-// must not hold up all others.
-func TestDoubts(t *testing.T) { synctest.Test(t, testDoubts) }
+// A process that does not know the version in the status leaves its copies unchanged
+// while the source may have changed since, but only for a limited time: one copy that a
+// tenant changed must not block all others.
+func TestStaleStatusGracePeriod(t *testing.T) { synctest.Test(t, testStaleStatusGracePeriod) }
 
-func testDoubts(t *testing.T) {
+func testStaleStatusGracePeriod(t *testing.T) {
 	asking := func(name string) *corev1.Namespace {
 		return Namespace(name, WithNamespaceAnnotation(pullsecrets.SecretsAnnotation, "ghcr"))
 	}
@@ -294,71 +295,71 @@ func testDoubts(t *testing.T) {
 	row.OtherTestData = map[string]any{"prepare": func(made *Reconciler) { r = made }}
 	c, actions, _ := factory()(t, &row)
 	for range 2 {
-		if again, after := controller.IsRequeueKey(c.Reconcile(row.Ctx, "team")); !again || after != unheard {
-			t.Errorf("It looks again: %t after %s, want it to after %s", again, after, unheard)
+		if again, after := controller.IsRequeueKey(c.Reconcile(row.Ctx, "team")); !again || after != statusTimeout {
+			t.Errorf("requeued: %t after %s, want it after %s", again, after, statusTimeout)
 		}
 	}
 	if all, err := actions.ActionsByVerb(); err != nil || len(all.Creates) > 0 {
-		t.Fatalf("%d copies are made (%v) in doubt, want none", len(all.Creates), err)
+		t.Fatalf("%d copies were created (%v) during the grace period, want none", len(all.Creates), err)
 	}
-	time.Sleep(unheard) // In a synctest bubble, that is at once.
+	time.Sleep(statusTimeout) // In a synctest bubble, this returns immediately.
 	for _, namespace := range []string{"team", "elsewhere"} {
 		if err := c.Reconcile(row.Ctx, namespace); err != nil {
 			t.Errorf("Namespace %s: %v", namespace, err)
 		}
 	}
 	if all, err := actions.ActionsByVerb(); err != nil || len(all.Creates) != 1 || len(all.Updates) != 1 {
-		t.Errorf("%d copies are made and %d mended (%v), want one each", len(all.Creates), len(all.Updates), err)
+		t.Errorf("%d copies were created and %d restored (%v), want one each", len(all.Creates), len(all.Updates), err)
 	}
-	if len(r.copies.doubts.byName) > 0 {
-		t.Error("there are doubts still")
+	if len(r.copies.gracePeriods.byName) > 0 {
+		t.Error("the grace period was not dropped")
 	}
 }
 
-// What a source holds that has changed since it was judged is not written under the
-// version that was.
-func TestRotationBeforeItIsWritten(t *testing.T) { synctest.Test(t, testRotationBeforeItIsWritten) }
+// The contents of a source that has changed since its validation are not written under
+// the validated version.
+func TestRotationBeforeStatus(t *testing.T) { synctest.Test(t, testRotationBeforeStatus) }
 
-func testRotationBeforeItIsWritten(t *testing.T) {
+func testRotationBeforeStatus(t *testing.T) {
 	var r *Reconciler
 	row := knativetesting.TableRow{
 		Objects:       []runtime.Object{asks(), ClusterPullSecret("ghcr"), sourceOf(two)},
 		OtherTestData: map[string]any{"prepare": func(made *Reconciler) { r = made }},
 	}
 	c, actions, _ := factory()(t, &row)
-	judged, err := dockerconfig.Parse(corev1.SecretTypeDockerConfigJson, sourceOf(one).Data)
+	validated, err := dockerconfig.Parse(corev1.SecretTypeDockerConfigJson, sourceOf(one).Data)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.copies.sources.Know(v1alpha1.SecretReference{Namespace: pullsecrets.SourcesNamespace, Name: "ghcr"}, "7", source.Facts{ResourceVersion: "7", Digest: judged.Digest()})
-	if again, after := controller.IsRequeueKey(c.Reconcile(row.Ctx, "team")); !again || after != unheard {
-		t.Errorf("It looks again: %t after %s, want it to after %s", again, after, unheard)
+	r.copies.sources.Know(v1alpha1.SecretReference{Namespace: pullsecrets.SourcesNamespace, Name: "ghcr"}, "7", source.Facts{ResourceVersion: "7", Digest: validated.Digest()})
+	if again, after := controller.IsRequeueKey(c.Reconcile(row.Ctx, "team")); !again || after != statusTimeout {
+		t.Errorf("requeued: %t after %s, want it after %s", again, after, statusTimeout)
 	}
 	if all, err := actions.ActionsByVerb(); err != nil || len(all.Creates) > 0 {
-		t.Errorf("%d copies are made (%v), want none before the status names the version", len(all.Creates), err)
+		t.Errorf("%d copies were created (%v), want none before the status names the version", len(all.Creates), err)
 	}
 }
 
-// revocations are the rows in which a copy goes.
+// revocations are the rows in which a copy is removed.
 func revocations() knativetesting.TableTest {
 	used := Service("team", "app", WithPullSecrets("ghcr"))
 	return knativetesting.TableTest{
 		{
-			Name:        "nobody asks any more",
+			Name:        "no longer asked for",
 			Objects:     []runtime.Object{Namespace("team"), ClusterPullSecret("ghcr"), sourceOf(one), copied(one, "7")},
 			WantDeletes: deletion(),
 		}, {
-			Name:    "nobody asks, and a Service refers to it: kept until an event of that",
+			Name:    "not asked for, but a Service refers to it: kept until an event of the Service",
 			Objects: []runtime.Object{Namespace("team"), ClusterPullSecret("ghcr"), sourceOf(one), copied(one, "7"), used},
 		}, {
-			Name:        "nobody asks, and a Revision refers to it: kept up to date",
+			Name:        "not asked for, but a Revision refers to it: kept up to date",
 			Objects:     []runtime.Object{Namespace("team"), ClusterPullSecret("ghcr"), sourceOf(two), copied(one, "6"), revisionWith("ghcr")},
 			WantUpdates: rewritten(two), WantErr: true,
 		}, {
-			Name:    "nobody asks, and a ServiceAccount refers to it",
+			Name:    "not asked for, but a ServiceAccount refers to it",
 			Objects: []runtime.Object{Namespace("team"), ClusterPullSecret("ghcr"), sourceOf(one), copied(one, "7"), ServiceAccount("team", "default", nil, "ghcr")},
 		}, {
-			Name:        "not selected any more: at once, references or not",
+			Name:        "no longer selected: removed immediately, even if referenced",
 			Objects:     []runtime.Object{asks(), ClusterPullSecret("ghcr", elsewhere), sourceOf(one), copied(one, "7"), used},
 			WantDeletes: deletion(),
 		}, {
@@ -373,46 +374,46 @@ func revocations() knativetesting.TableTest {
 			Objects:     []runtime.Object{asks(), ClusterPullSecret("ghcr", deleted(v1alpha1.DeletionPolicyDelete)), copied(one, "7"), used},
 			WantDeletes: deletion(),
 		}, {
-			Name:        "Retain: an ordinary Secret from now on",
+			Name:        "Retain: becomes an ordinary Secret",
 			Objects:     []runtime.Object{asks(), ClusterPullSecret("ghcr", deleted(v1alpha1.DeletionPolicyRetain)), copied(one, "7"), used},
 			WantPatches: patchOfSecret(retain),
 		}, {
-			Name:        "its ClusterPullSecret is being deleted, and the one that serves now has no good source",
+			Name:        "its ClusterPullSecret is being deleted, and the current one has no valid source",
 			Objects:     []runtime.Object{asks(), ClusterPullSecret("older", named, deleted(v1alpha1.DeletionPolicyDelete)), ClusterPullSecret("ghcr", sourceLost), copied(one, "7", of("older")), used},
 			WantDeletes: deletion(),
 		}, {
-			Name:        "its ClusterPullSecret selects others now, and the one that serves has no good source",
+			Name:        "its ClusterPullSecret no longer selects the namespace, and the current one has no valid source",
 			Objects:     []runtime.Object{asks(), ClusterPullSecret("older", named, elsewhere), ClusterPullSecret("ghcr", sourceLost), copied(one, "7", of("older")), used},
 			WantDeletes: deletion(),
 		}, {
-			Name:        "Retain, and nobody asks the one that serves now: an ordinary Secret",
+			Name:        "Retain, and the current ClusterPullSecret is not asked for: becomes an ordinary Secret",
 			Objects:     []runtime.Object{Namespace("team"), ClusterPullSecret("older", named, deleted(v1alpha1.DeletionPolicyRetain)), ClusterPullSecret("ghcr"), sourceOf(one), copied(one, "7", of("older"))},
 			WantPatches: patchOfSecret(retain),
 		}, {
-			Name:        "Retain, and nobody asks the one that serves now, while a Service refers to it: an ordinary Secret",
+			Name:        "Retain, and the current ClusterPullSecret is not asked for, but a Service refers to it: becomes an ordinary Secret",
 			Objects:     []runtime.Object{Namespace("team"), ClusterPullSecret("older", named, deleted(v1alpha1.DeletionPolicyRetain)), ClusterPullSecret("ghcr"), sourceOf(two), copied(one, "7", of("older")), used},
 			WantPatches: patchOfSecret(retain),
 		}, {
-			Name:        "its ClusterPullSecret is being deleted, and nobody asks the one that serves now: at once, references or not",
+			Name:        "its ClusterPullSecret is being deleted, and the current one is not asked for: removed immediately, even if referenced",
 			Objects:     []runtime.Object{Namespace("team"), ClusterPullSecret("older", named, deleted(v1alpha1.DeletionPolicyDelete)), ClusterPullSecret("ghcr"), sourceOf(two), copied(one, "7", of("older")), used},
 			WantDeletes: deletion(),
 		}, {
-			Name:        "Retain, and the one that serves now is asked: taken over in place",
+			Name:        "Retain, and the current ClusterPullSecret is asked for: taken over in place",
 			Objects:     []runtime.Object{asks(), ClusterPullSecret("older", named, deleted(v1alpha1.DeletionPolicyRetain)), ClusterPullSecret("ghcr"), sourceOf(two), copied(one, "6", of("older")), used},
 			WantUpdates: rewritten(two),
 		}, {
-			Name:        "Retain, and the one that serves now has no good source: an ordinary Secret",
+			Name:        "Retain, and the current ClusterPullSecret has no valid source: becomes an ordinary Secret",
 			Objects:     []runtime.Object{asks(), ClusterPullSecret("older", named, deleted(v1alpha1.DeletionPolicyRetain)), ClusterPullSecret("ghcr", sourceLost), copied(one, "7", of("older")), used},
 			WantPatches: patchOfSecret(retain),
 		}, {
-			Name:    "another one serves, which has no good source: what is granted still stays",
+			Name:    "another ClusterPullSecret without a valid source: a copy that is still granted is kept",
 			Objects: []runtime.Object{asks(), ClusterPullSecret("younger", named), ClusterPullSecret("ghcr", sourceLost), copied(one, "7", of("younger")), used},
 		}, {
-			Name:        "there is no such ClusterPullSecret",
+			Name:        "its ClusterPullSecret does not exist",
 			Objects:     []runtime.Object{asks(), copied(one, "7")},
 			WantDeletes: deletion(),
 		}, {
-			Name:        "taken over, and not selected any more: it is the owner's, and stays",
+			Name:        "taken over by a manifest, and no longer selected: kept",
 			Objects:     []runtime.Object{asks(), ClusterPullSecret("ghcr", elsewhere), sourceOf(one), copied(two, "7", inManifest)},
 			WantPatches: patchOfSecret(retain),
 		}, {
@@ -425,22 +426,22 @@ func revocations() knativetesting.TableTest {
 			Objects:     []runtime.Object{asks(), ClusterPullSecret("ghcr", elsewhere), copied(one, "7", dying)},
 			WantPatches: patchOfSecret(release),
 		}, {
-			Name:         "taking the finalizer off fails",
+			Name:         "removing the finalizer fails",
 			Objects:      []runtime.Object{asks(), ClusterPullSecret("ghcr", elsewhere), copied(one, "7", dying)},
 			WithReactors: failing("patch"),
 			WantPatches:  patchOfSecret(release), WantErr: true,
 			WantEvents: []string{"Warning InternalError failed to patch the copy team/ghcr: inducing failure for patch secrets"},
 		}, {
-			Name:    "the Namespace is going",
+			Name:    "the Namespace is being deleted",
 			Objects: []runtime.Object{Namespace("team", func(ns *corev1.Namespace) { ns.DeletionTimestamp, ns.Finalizers = new(metav1.Now()), []string{"x"} }), copied(one, "7")},
 		},
 	}
 }
 
-// named has the copies of ghcr under its own.
+// named sets the secretName ghcr explicitly.
 func named(cps *v1alpha1.ClusterPullSecret) { cps.Spec.SecretName = "ghcr" }
 
-// inManifest has the data in somebody's manifest.
+// inManifest is a Secret whose data a manifest contains.
 func inManifest(s *corev1.Secret) {
 	s.Annotations[corev1.LastAppliedConfigAnnotation] = `{"stringData":{".dockerconfigjson":"{}"}}`
 }
@@ -453,7 +454,7 @@ func withCostCenter(s *corev1.Secret) {
 	s.Labels["cost-center"], s.Annotations[pullsecrets.CopyMetadataAnnotation] = "42", `{"labels":["cost-center"]}`
 }
 
-// of is a copy of another ClusterPullSecret.
+// of makes the Secret a copy of another ClusterPullSecret.
 func of(owner string) func(*corev1.Secret) {
 	return func(s *corev1.Secret) { s.Labels[pullsecrets.ClusterPullSecretLabel] = owner }
 }
@@ -471,31 +472,30 @@ func revisionWith(secret string) *servingv1.Revision {
 func runRows(t *testing.T, rows knativetesting.TableTest) {
 	t.Helper()
 	for i := range rows {
-		// The key of a cluster-scoped object names no namespace to compare with.
+		// The key of a cluster-scoped object has no namespace to compare with.
 		rows[i].Key, rows[i].SkipNamespaceValidation = "team", true
 	}
 	rows.Test(t, factory())
 }
 
-// What becomes of copies is counted, whether or not there is anything to count for
-// those who keep them.
+// Every attempt to write a copy is counted.
 func TestCopiesAreCounted(t *testing.T) {
 	for _, test := range []struct {
 		row  string
 		want string
 	}{
-		{"granted and asked for: made", "created"},
-		{"making it fails", "failed"},
-		{"a Secret of the user's: left alone, and told", "conflict"},
+		{"granted and asked for: created", "created"},
+		{"creating it fails", "failed"},
+		{"a user's Secret: left alone and reported", "conflict"},
 		{"rotated: in place, with the same UID", "updated"},
-		{"nobody asks any more", "removed"},
+		{"no longer asked for", "removed"},
 		{"deleting it fails", "failed"},
-		{"Retain: an ordinary Secret from now on", "retained"},
+		{"Retain: becomes an ordinary Secret", "retained"},
 	} {
 		t.Run(test.row, func(t *testing.T) {
 			rows := slices.DeleteFunc(slices.Concat(creations(), updates(), revocations()), func(row knativetesting.TableRow) bool { return row.Name != test.row })
 			if len(rows) != 1 {
-				t.Fatalf("%d rows of TestCopies are called so, want one", len(rows))
+				t.Fatalf("%d rows of TestCopies have this name, want one", len(rows))
 			}
 			read := Metrics(t)
 			runRows(t, rows)
@@ -506,8 +506,8 @@ func TestCopiesAreCounted(t *testing.T) {
 	}
 }
 
-// A cache that does not show a write yet makes nobody write again, and one that never
-// does keeps nobody from it for ever.
+// While the cache does not show a write, it is not repeated. If the cache never shows it,
+// it is repeated after a timeout.
 func TestWritesAreMadeOnce(t *testing.T) { synctest.Test(t, testWritesAreMadeOnce) }
 
 func testWritesAreMadeOnce(t *testing.T) {
@@ -526,26 +526,26 @@ func testWritesAreMadeOnce(t *testing.T) {
 		t.Fatalf("Reconcile() = %v and %d creates, want one", err, creates())
 	}
 	if again, after := controller.IsRequeueKey(c.Reconcile(row.Ctx, "team")); !again || after != expectationTimeout || creates() != 1 {
-		t.Errorf("before it is seen: looks again %t in %s and has created %d times, want to within %s and one", again, after, creates(), expectationTimeout)
+		t.Errorf("before the cache shows it: requeued %t after %s with %d creates, want it after %s with one", again, after, creates(), expectationTimeout)
 	}
-	if !r.copies.seen(cached(t, made())) {
-		t.Error("the copy that is waited for does not wake")
+	if !r.copies.observe(cached(t, made())) {
+		t.Error("the event of the pending write does not requeue")
 	}
 	if err := c.Reconcile(row.Ctx, "team"); err != nil || creates() != 2 {
 		t.Errorf("after another event: Reconcile() = %v and %d creates, want two", err, creates())
 	}
 }
 
-// The event of what was written, which comes with each write, has no Namespace looked at.
-func TestOwnWritesAreNoNews(t *testing.T) { synctest.Test(t, testOwnWritesAreNoNews) }
+// The event of the reconciler's own write does not enqueue the Namespace.
+func TestOwnWritesDoNotRequeue(t *testing.T) { synctest.Test(t, testOwnWritesDoNotRequeue) }
 
-func testOwnWritesAreNoNews(t *testing.T) {
+func testOwnWritesDoNotRequeue(t *testing.T) {
 	for _, test := range []struct {
 		reason string
-		seen   *corev1.Secret
-		news   bool
+		event  *corev1.Secret
+		want   bool
 	}{
-		{"the copy as it was made", made(), false},
+		{"the copy as it was created", made(), false},
 		{"with another password", copied(two, "7"), true},
 		{"of another version", copied(one, "6"), true},
 		{"deleted since", copied(one, "7", func(s *corev1.Secret) { s.DeletionTimestamp = new(metav1.Now()) }), true},
@@ -557,20 +557,20 @@ func testOwnWritesAreNoNews(t *testing.T) {
 		if err := c.Reconcile(row.Ctx, "team"); err != nil {
 			t.Fatal(err)
 		}
-		if news := r.copies.seen(cached(t, test.seen)); news != test.news {
-			t.Errorf("%s: news = %t, want %t", test.reason, news, test.news)
+		if got := r.copies.observe(cached(t, test.event)); got != test.want {
+			t.Errorf("%s: observe() = %t, want %t", test.reason, got, test.want)
 		}
 	}
 }
 
-// A copy whose grant ends before the cache shows it is news, although it is what was
-// written, or nobody would take it away.
-func TestCopyOfAGrantThatHasEnded(t *testing.T) {
+// A copy whose grant ended before the cache shows it requeues the Namespace, although it
+// is the result of a write. Otherwise it would not be removed.
+func TestCopyOfEndedGrantRequeues(t *testing.T) {
 	for reason, end := range map[string]func(*Reconciler, *corev1.Namespace){
-		"the ClusterPullSecret is gone": func(r *Reconciler, _ *corev1.Namespace) {
+		"the ClusterPullSecret was deleted": func(r *Reconciler, _ *corev1.Namespace) {
 			r.copies.catalog = catalog.New(NewListers(nil).ClusterPullSecrets())
 		},
-		"nobody asks for it any more": func(_ *Reconciler, namespace *corev1.Namespace) { namespace.Annotations = nil },
+		"it is no longer asked for": func(_ *Reconciler, namespace *corev1.Namespace) { namespace.Annotations = nil },
 	} {
 		namespace := asks()
 		row := knativetesting.TableRow{Objects: []runtime.Object{namespace, ClusterPullSecret("ghcr"), sourceOf(one)}}
@@ -581,18 +581,18 @@ func TestCopyOfAGrantThatHasEnded(t *testing.T) {
 			t.Fatal(err)
 		}
 		end(r, namespace)
-		// The cache does not show the copy yet, so nothing is there to be taken away.
+		// The cache does not show the copy yet, so there is nothing to remove.
 		err := c.Reconcile(row.Ctx, "team")
 		if again, _ := controller.IsRequeueKey(err); err != nil && !again {
 			t.Fatal(err)
 		}
-		if !r.copies.seen(cached(t, made())) {
-			t.Errorf("%s: the copy that comes late is no news", reason)
+		if !r.copies.observe(cached(t, made())) {
+			t.Errorf("%s: the event of the copy does not requeue", reason)
 		}
 	}
 }
 
-// cached is what the cache keeps of a Secret.
+// cached returns a Secret as it is cached.
 func cached(t *testing.T, secret *corev1.Secret) *corev1.Secret {
 	t.Helper()
 	trimmed, err := trim.Object(secret)
@@ -607,50 +607,50 @@ func TestExpectationsTimeOut(t *testing.T) { synctest.Test(t, testExpectationsTi
 func testExpectationsTimeOut(t *testing.T) {
 	x := newExpectations(&memory.Memory{})
 	name := types.NamespacedName{Namespace: "team", Name: "ghcr"}
-	if x.begin(name, goes); x.left(name) != expectationTimeout {
-		t.Errorf("a write that has begun is expected for %s, want %s", x.left(name), expectationTimeout)
+	if x.begin(name, neverMet); x.left(name) != expectationTimeout {
+		t.Errorf("a pending write is expected for %s, want %s", x.left(name), expectationTimeout)
 	}
-	time.Sleep(expectationTimeout) // In a synctest bubble, that is at once.
+	time.Sleep(expectationTimeout) // In a synctest bubble, this returns immediately.
 	left, kept := x.left(name), 0
 	x.Each(func(types.NamespacedName, *map[string]*expectation) { kept++ })
 	if left != 0 || kept != 0 {
-		t.Errorf("a write that is never seen is expected for %s more", left)
+		t.Errorf("a write that the cache never shows is expected for another %s", left)
 	}
 }
 
-// What was written, and nobody waits for, is no news. Everything else is.
-func TestWhatIsSeenIsNews(t *testing.T) {
+// The event of a pending write does not requeue. Every other event does.
+func TestOtherEventsRequeue(t *testing.T) {
 	copied := made()
 	name := nameOf(copied)
-	is := func(seen *corev1.Secret) bool { return seen == copied }
+	met := func(event *corev1.Secret) bool { return event == copied }
 	for _, test := range []struct {
 		reason string
 		before func(expectations)
-		seen   *corev1.Secret
-		news   bool
+		event  *corev1.Secret
+		want   bool
 	}{
-		{"a copy that nobody here has written", func(expectations) {}, copied, true},
-		{"what was written", func(p expectations) { p.begin(name, is) }, copied, false},
-		{"what somebody has made of it since", func(p expectations) { p.begin(name, is) }, made(), true},
-		{"what was written, and somebody has looked before", func(p expectations) { p.begin(name, is); p.await("team") }, copied, true},
-		{"what was written, and somebody has looked elsewhere", func(p expectations) { p.begin(name, is); p.await("other") }, copied, false},
-		{"what was written in a namespace that was made anew", func(p expectations) { p.begin(name, is); p.Forget(byNamespace("team")) }, copied, true},
-		{"what was written, a second time", func(p expectations) { p.begin(name, is); p.seen(copied) }, copied, true},
-		{"what a write that failed would have made", func(p expectations) { p.begin(name, is); p.end(name) }, copied, true},
-		{"what is to be taken away", func(p expectations) { p.begin(name, goes) }, copied, true},
+		{"a copy without a pending write", func(expectations) {}, copied, true},
+		{"what was written", func(p expectations) { p.begin(name, met) }, copied, false},
+		{"changed since it was written", func(p expectations) { p.begin(name, met) }, made(), true},
+		{"what was written, and the namespace was reconciled since", func(p expectations) { p.begin(name, met); p.await("team") }, copied, true},
+		{"what was written, and another namespace was reconciled since", func(p expectations) { p.begin(name, met); p.await("other") }, copied, false},
+		{"what was written in a namespace that was recreated", func(p expectations) { p.begin(name, met); p.Forget(byNamespace("team")) }, copied, true},
+		{"what was written, a second time", func(p expectations) { p.begin(name, met); p.observe(copied) }, copied, true},
+		{"the result of a write that failed", func(p expectations) { p.begin(name, met); p.end(name) }, copied, true},
+		{"what is to be removed", func(p expectations) { p.begin(name, neverMet) }, copied, true},
 	} {
 		p := newExpectations(&memory.Memory{})
 		test.before(p)
-		if news := p.seen(test.seen); news != test.news {
-			t.Errorf("%s: news = %t, want %t", test.reason, news, test.news)
+		if got := p.observe(test.event); got != test.want {
+			t.Errorf("%s: observe() = %t, want %t", test.reason, got, test.want)
 		}
 		if left := p.left(name); left != 0 {
-			t.Errorf("%s: it is waited for %s more", test.reason, left)
+			t.Errorf("%s: left() = %s, want none", test.reason, left)
 		}
 	}
 }
 
-// After a long time without a write, the first ones are free again.
+// After a long time without a write, the first writes are not delayed.
 func TestBackoffEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBackoff(&memory.Memory{})
@@ -658,7 +658,7 @@ func TestBackoffEnds(t *testing.T) {
 		for range 9 {
 			b.wrote(name, "7")
 		}
-		time.Sleep(time.Hour) // In a synctest bubble, that is at once.
+		time.Sleep(time.Hour) // In a synctest bubble, this returns immediately.
 		for write := range 3 {
 			if wait := b.wait(name, "7"); wait != 0 {
 				t.Errorf("write %d after an hour waits %s, want none", write, wait)
@@ -671,7 +671,7 @@ func TestBackoffEnds(t *testing.T) {
 	})
 }
 
-// A tenant chooses the names of the Secrets that it labels, so they are bounded.
+// A tenant chooses the names of labelled Secrets, so their number is limited.
 func TestRecreationsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRecreations(&memory.Memory{})
@@ -685,14 +685,14 @@ func TestRecreationsAreBounded(t *testing.T) {
 		if kept() != maxRecreations {
 			t.Errorf("%d names are remembered, want %d", kept(), maxRecreations)
 		}
-		time.Sleep(time.Hour) // In a synctest bubble, that is at once.
+		time.Sleep(time.Hour) // In a synctest bubble, this returns immediately.
 		if r.contested("team"); kept() != 0 {
 			t.Errorf("%d names are remembered an hour later, want none", kept())
 		}
 	})
 }
 
-// A copy that nobody needs starts anew when it is needed again.
+// Creating a copy that was removed because it was not needed is not a restore.
 func TestBackoffIsReset(t *testing.T) {
 	b := newBackoff(&memory.Memory{})
 	name := types.NamespacedName{Namespace: "team", Name: "ghcr"}
@@ -703,6 +703,6 @@ func TestBackoffIsReset(t *testing.T) {
 		t.Error("the tenth write does not wait")
 	}
 	if b.reset(name); b.wait(name, "7") != 0 {
-		t.Error("one that was removed and comes back waits")
+		t.Error("a copy that was removed and is needed again waits")
 	}
 }

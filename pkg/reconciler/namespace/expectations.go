@@ -15,23 +15,24 @@ import (
 // expectationTimeout is how long the cache is expected to show a write.
 const expectationTimeout = 5 * time.Second
 
-// expectations are the writes of copies that the cache does not show yet, by Namespace.
-// What would follow from the state before such a write has been done already: it would
-// be done twice, or be rejected.
+// expectations holds, by Namespace, the writes of copies that the cache does not show
+// yet. A decision by the state before such a write would repeat it, or would be rejected
+// by its resourceVersion.
 type expectations struct {
 	memory.Table[string, *expectation]
 }
 
-// expectation is one write.
+// expectation is one pending write.
 type expectation struct {
 	since time.Time
-	// met reports whether a copy is what the write makes of it.
+	// met reports whether a copy is the result of the write.
 	met func(*corev1.Secret) bool
-	// stale is set once the Namespace was reconciled by the state before the write.
+	// stale is set if the Namespace was reconciled while the cache showed the state
+	// before the write.
 	stale bool
 }
 
-// byNamespace is the key of the Namespace of a copy or a ServiceAccount.
+// byNamespace returns the key of the Namespace of a copy or a ServiceAccount.
 func byNamespace(namespace string) types.NamespacedName {
 	return types.NamespacedName{Name: namespace}
 }
@@ -40,7 +41,7 @@ func newExpectations(m *memory.Memory) expectations {
 	return expectations{memory.NewTable[string, *expectation](m)}
 }
 
-// begin records a write that is about to be made, before the cache can show it.
+// begin records a write before it is made, so that its event finds the expectation.
 func (x expectations) begin(name types.NamespacedName, met func(*corev1.Secret) bool) {
 	x.Do(byNamespace(name.Namespace), func(writes map[string]*expectation) {
 		writes[name.Name] = &expectation{since: time.Now(), met: met}
@@ -48,7 +49,7 @@ func (x expectations) begin(name types.NamespacedName, met func(*corev1.Secret) 
 }
 
 // await marks the pending writes of a namespace that is about to be reconciled, so that
-// the event of each requeues it: the cache may still show the state before them.
+// the next event of each requeues the namespace.
 func (x expectations) await(namespace string) {
 	x.Do(byNamespace(namespace), func(writes map[string]*expectation) {
 		for _, write := range writes {
@@ -57,14 +58,15 @@ func (x expectations) await(namespace string) {
 	})
 }
 
-// end drops a write that failed.
+// end drops the expectation of a write that failed.
 func (x expectations) end(name types.NamespacedName) {
 	x.Do(byNamespace(name.Namespace), func(writes map[string]*expectation) { delete(writes, name.Name) })
 }
 
-// seen takes an event of a copy. It reports whether the Namespace has to be reconciled
-// for it: not where the copy is what was written and nobody has reconciled in between.
-func (x expectations) seen(copied *corev1.Secret) (requeue bool) {
+// observe handles an event of a copy. It reports whether the Namespace must be
+// reconciled, which is not the case if the copy is the result of a write and the
+// Namespace was not reconciled since.
+func (x expectations) observe(copied *corev1.Secret) (requeue bool) {
 	name := nameOf(copied)
 	x.Do(byNamespace(name.Namespace), func(writes map[string]*expectation) {
 		write, found := writes[name.Name]
@@ -74,7 +76,8 @@ func (x expectations) seen(copied *corev1.Secret) (requeue bool) {
 	return requeue
 }
 
-// left is how long a copy has to be left alone at most.
+// left returns how long to wait for the cache to show the pending write of a copy, or
+// zero.
 func (x expectations) left(name types.NamespacedName) (left time.Duration) {
 	x.Do(byNamespace(name.Namespace), func(writes map[string]*expectation) {
 		write, found := writes[name.Name]

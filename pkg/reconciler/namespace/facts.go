@@ -23,8 +23,8 @@ import (
 	"pullsecrets.dev/pkg/source"
 )
 
-// find finds out a fact that a decision asks for.
-func (c *copies) find(ctx context.Context, fact resources.Fact, s *resources.Situation, o *outcome) (err error) {
+// readFact reads a fact that a decision needs.
+func (c *copies) readFact(ctx context.Context, fact resources.Fact, s *resources.Situation, o *outcome) (err error) {
 	switch fact {
 	case resources.FactGrant:
 		s.Grant, err = c.grantOf(ctx, s.Have)
@@ -33,28 +33,28 @@ func (c *copies) find(ctx context.Context, fact resources.Fact, s *resources.Sit
 	case resources.FactSource:
 		s.Source, err = c.sourceOf(ctx, s.Serving)
 	default:
-		err = fmt.Errorf("failed to find out %s: there is no such fact", fact)
+		err = fmt.Errorf("failed to read fact %s: unknown fact", fact)
 	}
 	return err
 }
 
-// sourceOf says what the source of a ClusterPullSecret holds, as of the version that
-// its status names.
+// sourceOf returns the source of a ClusterPullSecret at the version that its status
+// names.
 func (c *copies) sourceOf(ctx context.Context, cps *v1alpha1.ClusterPullSecret) (*resources.Source, error) {
 	facts, err := c.sources.Facts(ctx, cps.Spec.SecretRef, cps.Status.Source.ResourceVersion)
 	if err != nil {
 		return nil, fmt.Errorf("failed to read the source of ClusterPullSecret %s: %w", cps.Name, err)
 	}
-	unjudged, err := c.unjudged(cps, facts)
-	return &resources.Source{Digest: facts.Digest, Unjudged: unjudged}, err
+	stale, err := c.statusStale(cps, facts)
+	return &resources.Source{Digest: facts.Digest, StatusStale: stale}, err
 }
 
-// unjudged reports whether the source has changed since the status was written, which
-// then tells so in a moment and enqueues the Namespace. A process that has just started
-// sees that by the copies of the version that the status names. It must not write
-// over these: nobody could tell any more that there was a change. But it does not wait
-// for ever, lest one copy that somebody has changed holds up all others.
-func (c *copies) unjudged(cps *v1alpha1.ClusterPullSecret, facts source.Facts) (bool, error) {
+// statusStale reports whether the source has changed since the status was written. The
+// update of the status will enqueue the Namespace. A restarted process detects the change
+// by the copies of the version that the status names. It must not overwrite them, because
+// they are the only evidence of the change. The wait is limited, so that one copy that a
+// tenant changed does not block all others.
+func (c *copies) statusStale(cps *v1alpha1.ClusterPullSecret, facts source.Facts) (bool, error) {
 	version := cps.Status.Source.ResourceVersion
 	if facts.ResourceVersion == version {
 		return false, nil
@@ -64,12 +64,12 @@ func (c *copies) unjudged(cps *v1alpha1.ClusterPullSecret, facts source.Facts) (
 		return false, err
 	}
 	same, other := source.Compare(copies, version, facts.Digest)
-	if other && c.doubts.last(cps.Name, version, facts.ResourceVersion, time.Now()) < unheard {
+	if other && c.gracePeriods.elapsed(cps.Name, version, facts.ResourceVersion, time.Now()) < statusTimeout {
 		return true, nil
 	}
-	// It was only labelled, as whoever judges sources knows if nothing has come of this:
-	// a copy that holds something else is somebody's change, and waits for its repair.
-	c.doubts.end(cps.Name)
+	// The status was not updated in time, so the change was only of metadata. A copy with
+	// other contents was changed by a tenant and is to be restored.
+	c.gracePeriods.end(cps.Name)
 	if same || other {
 		facts.ResourceVersion = version
 		c.sources.Know(cps.Spec.SecretRef, version, facts)
@@ -77,37 +77,38 @@ func (c *copies) unjudged(cps *v1alpha1.ClusterPullSecret, facts source.Facts) (
 	return false, nil
 }
 
-// grantOf says whether anything grants a labelled Secret. A deletion is final, and its
-// copies are many, so the cache is believed. Anything else is read from the API server,
-// because a stale cache could take away what is granted.
+// grantOf returns whether anything grants a labelled Secret. The deletion of a
+// ClusterPullSecret is final and affects many copies, so it is read from the cache. All
+// else is read from the API server, because a stale cache could remove a copy that is
+// granted.
 func (c *copies) grantOf(ctx context.Context, copied *corev1.Secret) (resources.Grant, error) {
 	all, err := c.clusterPullSecrets.List(labels.Everything())
 	if err != nil {
 		return "", fmt.Errorf("failed to list ClusterPullSecrets: %w", err)
 	}
 	if slices.ContainsFunc(all, func(cps *v1alpha1.ClusterPullSecret) bool { return grant.IsSource(cps, copied.Namespace, copied.Name) }) {
-		// Whoever put our labels on a source has made no copy of it.
+		// A source is no copy, even if it has our labels.
 		return resources.Granted, nil
 	}
 	if cps, err := c.clusterPullSecrets.Get(grant.Owner(copied)); err == nil && !cps.DeletionTimestamp.IsZero() {
-		return ended(cps), nil
+		return endedGrant(cps), nil
 	}
 	return c.liveGrantOf(ctx, copied)
 }
 
-// ended is the end of a grant by a ClusterPullSecret.
-func ended(cps *v1alpha1.ClusterPullSecret) resources.Grant {
+// endedGrant returns how a grant by a ClusterPullSecret ended.
+func endedGrant(cps *v1alpha1.ClusterPullSecret) resources.Grant {
 	if !cps.DeletionTimestamp.IsZero() && cps.Spec.DeletionPolicy == v1alpha1.DeletionPolicyRetain {
 		return resources.EndedRetain
 	}
 	return resources.Ended
 }
 
-// liveGrantOf is what the API server says of the grant.
+// liveGrantOf reads the grant from the API server.
 func (c *copies) liveGrantOf(ctx context.Context, copied *corev1.Secret) (resources.Grant, error) {
 	namespace, err := c.kube.CoreV1().Namespaces().Get(ctx, copied.Namespace, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) || err == nil && !namespace.DeletionTimestamp.IsZero() {
-		return resources.Granted, nil // It goes with all that is in it.
+		return resources.Granted, nil // Kubernetes deletes its contents.
 	}
 	if err != nil {
 		return "", fmt.Errorf("failed to read Namespace %s: %w", copied.Namespace, err)
@@ -120,16 +121,16 @@ func (c *copies) liveGrantOf(ctx context.Context, copied *corev1.Secret) (resour
 		return "", fmt.Errorf("failed to read ClusterPullSecret %s: %w", grant.Owner(copied), err)
 	}
 	if config.FromContext(ctx).Excludes(namespace.Name, namespace.Labels) {
-		return ended(cps), nil
+		return endedGrant(cps), nil
 	}
 	if grant.NewCatalog([]*v1alpha1.ClusterPullSecret{cps}).For(namespace.Labels).Named(copied.Name) != nil {
 		return resources.Granted, nil
 	}
-	return ended(cps), nil
+	return endedGrant(cps), nil
 }
 
-// referenceTo says what of the namespace refers to a copy. Revisions, which are not
-// cached, are listed last, and once for all copies.
+// referenceTo returns what refers to a copy in its namespace. Revisions are not cached,
+// so they are listed last, and once for all copies.
 func (c *copies) referenceTo(ctx context.Context, copied *corev1.Secret, o *outcome) (resources.Reference, error) {
 	refers := func(refs []corev1.LocalObjectReference) bool {
 		return slices.Contains(merge.NamesOf(refs), copied.Name)
@@ -163,7 +164,7 @@ func (c *copies) referenceTo(ctx context.Context, copied *corev1.Secret, o *outc
 	return resources.Unreferenced, nil
 }
 
-// referredByRevisions are the names in the lists of all Revisions of a namespace.
+// referredByRevisions returns the names in the lists of all Revisions of a namespace.
 func (c *copies) referredByRevisions(ctx context.Context, namespace string) (sets.Set[string], error) {
 	names := sets.New[string]()
 	revisions, err := c.serving.ServingV1().Revisions(namespace).List(ctx, metav1.ListOptions{})

@@ -13,48 +13,49 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 )
 
-// doubts remembers, by the name of the ClusterPullSecret, since when it is in doubt
-// whether its source still holds what its status says. It may be lost with the process.
-type doubts struct {
+// gracePeriods holds, by the name of the ClusterPullSecret, since when its source may
+// differ from its status. The state may be lost with the process.
+type gracePeriods struct {
 	mu     sync.Mutex
-	byName map[string]doubt
+	byName map[string]gracePeriod
 }
 
-type doubt struct {
-	// said is the version of the source in the status, and found the one that is there.
-	said, found string
-	since       time.Time
+// gracePeriod is the time that the status has to follow its source.
+type gracePeriod struct {
+	// reported is the version of the source in the status, and found is the current one.
+	reported, found string
+	since           time.Time
 }
 
-// last tells for how long the same has been in doubt.
-func (d *doubts) last(name, said, found string, now time.Time) time.Duration {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	known := d.byName[name]
-	if known.said != said || known.found != found {
-		if d.byName == nil {
-			d.byName = make(map[string]doubt)
+// elapsed returns how long the same two versions have differed.
+func (g *gracePeriods) elapsed(name, reported, found string, now time.Time) time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	period := g.byName[name]
+	if period.reported != reported || period.found != found {
+		if g.byName == nil {
+			g.byName = make(map[string]gracePeriod)
 		}
-		known = doubt{said, found, now}
-		d.byName[name] = known
+		period = gracePeriod{reported, found, now}
+		g.byName[name] = period
 	}
-	return now.Sub(known.since)
+	return now.Sub(period.since)
 }
 
-// end forgets what is in doubt no more.
-func (d *doubts) end(name string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.byName, name)
+// end drops the grace period of a ClusterPullSecret.
+func (g *gracePeriods) end(name string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.byName, name)
 }
 
-// keep forgets all but the ClusterPullSecrets that there are.
-func (d *doubts) keep(all []*v1alpha1.ClusterPullSecret) {
+// keep drops the grace periods of all other ClusterPullSecrets.
+func (g *gracePeriods) keep(all []*v1alpha1.ClusterPullSecret) {
 	names := sets.New[string]()
 	for _, cps := range all {
 		names.Insert(cps.Name)
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	maps.DeleteFunc(d.byName, func(name string, _ doubt) bool { return !names.Has(name) })
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	maps.DeleteFunc(g.byName, func(name string, _ gracePeriod) bool { return !names.Has(name) })
 }

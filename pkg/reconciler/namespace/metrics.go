@@ -11,7 +11,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 )
 
-// A result is what became of a copy in one attempt to write it.
+// result is the outcome of one attempt to write a copy.
 type result string
 
 const (
@@ -19,12 +19,12 @@ const (
 	updated  result = "updated"
 	removed  result = "removed"
 	retained result = "retained"
-	// conflict: a Secret of the user's stands in its place.
+	// conflict means that a user's Secret has the name of the copy.
 	conflict result = "conflict"
 	failed   result = "failed"
 )
 
-// recorded is what the reconciler records.
+// recorded holds the metrics of this reconciler.
 type recorded struct{ copies metric.Int64Counter }
 
 func newMetrics() (recorded, error) {
@@ -34,14 +34,14 @@ func newMetrics() (recorded, error) {
 	return recorded{copies}, err
 }
 
-// count counts one attempt. Neither namespace nor ClusterPullSecret is told, of
-// which there may be thousands; the status of the ClusterPullSecret names those that
-// fail.
+// count counts one attempt. It has no labels for the Namespace or the ClusterPullSecret,
+// of which there may be thousands. The status of the ClusterPullSecret lists the
+// failures.
 func (r recorded) count(ctx context.Context, result result) {
 	r.copies.Add(ctx, 1, metric.WithAttributes(attribute.String("result", string(result))))
 }
 
-// attempt counts a result, or the failure.
+// attempt counts the result of a write, which is failed if there was an error.
 func (r recorded) attempt(ctx context.Context, result result, err error) {
 	if err != nil {
 		result = failed

@@ -21,30 +21,29 @@ import (
 	"pullsecrets.dev/pkg/memory"
 )
 
-// Topics of what is reported of a Namespace.
+// Topics under which Events about a Namespace are reported.
 const (
 	topicAnnotations = "annotations"
 	topicConflicts   = "conflicts"
 	topicPropagated  = "propagated"
 )
 
-// newReporter returns a Reporter for a Namespace and what is in it.
+// newReporter returns a Reporter for Namespaces and the objects in them.
 func newReporter(m *memory.Memory) *events.Reporter {
 	return events.NewReporter(m, func(object types.NamespacedName) types.NamespacedName {
-		return byNamespace(object.Namespace) // Of a Namespace too; see InItsOwn.
+		return byNamespace(object.Namespace) // Namespaces have it set too; see events.InItsOwn.
 	})
 }
 
-// Reconciler brings a Namespace to what is granted to it and what it declares. A
-// Namespace is one piece of work, so that a rotation runs in parallel over all of
-// them.
+// Reconciler reconciles a Namespace with what is granted to it and what it declares. Each
+// Namespace is a work item of its own, so a rotation runs in parallel over all of them.
 type Reconciler struct {
 	reporter *events.Reporter
 	copies   *copies
 	accounts *accounts
 	memory   *memory.Memory
-	// wakeAfter has a Namespace looked at again after a while.
-	wakeAfter func(types.NamespacedName, time.Duration)
+	// enqueueAfter enqueues a Namespace after a delay.
+	enqueueAfter func(types.NamespacedName, time.Duration)
 }
 
 var (
@@ -53,51 +52,52 @@ var (
 )
 
 // ReconcileKind writes the copies of the Namespace, binds its ServiceAccounts, and
-// reports each item of its annotations that does not count.
+// reports invalid annotations.
 func (r *Reconciler) ReconcileKind(ctx context.Context, namespace *corev1.Namespace) reconciler.Event {
 	if !namespace.DeletionTimestamp.IsZero() {
-		return nil // It goes with all that is in it.
+		return nil // Kubernetes deletes its contents.
 	}
 	o, err := r.converge(ctx, namespace)
 	if !r.report(ctx, namespace, o) {
-		o.lookAgain(events.RetryAfter)
+		o.requeueAfter(events.RetryAfter)
 	}
 	if err != nil {
-		o.lookAgain(retryAfter(err))
+		o.requeueAfter(retryAfter(err))
 	}
 	switch {
 	case err != nil:
-		// The work queue tries again sooner, but after many failures, its own or those of
-		// thousands of others, only a long way off.
-		r.wakeAfter(types.NamespacedName{Name: namespace.Name}, o.again)
-	case o.again > 0:
-		return controller.NewRequeueAfter(o.again)
+		// The work queue retries sooner at first. After many failures, of this key or of
+		// thousands of others, its delay can exceed the requeue delay.
+		r.enqueueAfter(types.NamespacedName{Name: namespace.Name}, o.requeue)
+	case o.requeue > 0:
+		return controller.NewRequeueAfter(o.requeue)
 	}
 	return err
 }
 
-// retryAfter is when to try again at the latest. What the API server refuses, for a
-// quota or a policy, tells nobody when it is allowed.
+// retryAfter returns the longest delay before a retry. No event announces that a quota or
+// a policy, by which the API server rejected a write, now permits it.
 func retryAfter(err error) time.Duration {
-	switch wrapped := err.(type) { //nolint:errorlint // each of those that are joined is looked at
+	switch wrapped := err.(type) { //nolint:errorlint // each joined error is inspected
 	case interface{ Unwrap() []error }:
-		soonest := later
+		soonest := retryInterval
 		for _, err := range wrapped.Unwrap() {
 			soonest = min(soonest, retryAfter(err))
 		}
 		return soonest
 	case apierrors.APIStatus:
 		if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) {
-			return later
+			return retryInterval
 		}
 	case interface{ Unwrap() error }:
 		return retryAfter(wrapped.Unwrap())
 	}
-	return unheard
+	return statusTimeout
 }
 
-// converge keeps copies and ServiceAccounts, each as far as it goes. An excluded
-// Namespace is left alone but for its copies, which go.
+// converge reconciles the copies and the ServiceAccounts. A failure of one does not stop
+// the others. In an excluded Namespace, copies are removed and ServiceAccounts are left
+// unchanged.
 func (r *Reconciler) converge(ctx context.Context, namespace *corev1.Namespace) (outcome, error) {
 	o, grants, err := r.copies.converge(ctx, namespace)
 	if !config.FromContext(ctx).Excludes(namespace.Name, namespace.Labels) {
@@ -106,8 +106,8 @@ func (r *Reconciler) converge(ctx context.Context, namespace *corev1.Namespace) 
 	return o, err
 }
 
-// report tells the owner what does not count and what is in the way. It returns
-// false if not all could be told yet.
+// report records Events about invalid annotations and about conflicts. It returns false
+// if some could not be recorded yet.
 func (r *Reconciler) report(ctx context.Context, namespace *corev1.Namespace, o outcome) bool {
 	recorder, object := controller.GetEventRecorder(ctx), events.InItsOwn(namespace)
 	var problems, conflicts, propagated []events.Event
@@ -123,7 +123,7 @@ func (r *Reconciler) report(ctx context.Context, namespace *corev1.Namespace, o 
 	case by != "" && declares.OptsIn():
 		problems = append(problems, events.Excluded(namespace.Name, by))
 	case config.FromContext(ctx).Excludes(namespace.Name, namespace.Labels):
-		// By its label, its owner knows.
+		// The exclude label was set on the Namespace itself; its owner knows.
 	default:
 		for _, problem := range declares.Problems {
 			problems = append(problems, events.InvalidAnnotation(problem))
@@ -138,7 +138,7 @@ func (r *Reconciler) report(ctx context.Context, namespace *corev1.Namespace, o 
 	return first && second && third
 }
 
-// ObserveDeletion forgets a Namespace that is gone.
+// ObserveDeletion drops the state of a Namespace that was deleted.
 func (r *Reconciler) ObserveDeletion(_ context.Context, key types.NamespacedName) error {
 	r.memory.Forget(key)
 	return nil

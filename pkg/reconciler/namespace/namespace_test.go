@@ -64,9 +64,9 @@ func factory() knativetesting.Factory {
 		}
 		var remembered memory.Memory
 		reporter := newReporter(&remembered)
-		r := &Reconciler{memory: &remembered, reporter: reporter, wakeAfter: func(types.NamespacedName, time.Duration) {}, accounts: &accounts{
+		r := &Reconciler{memory: &remembered, reporter: reporter, enqueueAfter: func(types.NamespacedName, time.Duration) {}, accounts: &accounts{
 			kube: kube, client: client.Get(ctx), lister: listers.ServiceAccounts(), reporter: reporter,
-			written: memory.NewTable[string, *bound](&remembered),
+			written: memory.NewTable[string, *history](&remembered),
 		}, copies: &copies{
 			backoff: newBackoff(&remembered), recreations: newRecreations(&remembered), expectations: newExpectations(&remembered),
 			kube: kube, serving: servingclient.Get(ctx), client: client.Get(ctx),
@@ -93,11 +93,11 @@ func TestReconcileKind(t *testing.T) {
 	knativetesting.TableTest{
 		{Name: "no such Namespace", Key: "team"},
 		{
-			Name: "nothing to say", Key: "team",
+			Name: "nothing to report", Key: "team",
 			Objects: []runtime.Object{Namespace("team", WithNamespaceAnnotation("pullsecrets.dev/secrets", "ghcr"))},
 		},
 		{
-			Name: "every bad item is told", Key: "team",
+			Name: "every invalid item is reported", Key: "team",
 			Objects: []runtime.Object{Namespace("team",
 				WithNamespaceAnnotation("pullsecrets.dev/secrets", "Ghcr"),
 				WithNamespaceAnnotation("pullsecrets.dev/inject", "yes"),
@@ -119,7 +119,7 @@ func TestReconcileKind(t *testing.T) {
 			WantEvents: []string{`Warning InvalidAnnotation Namespace kube-system is excluded by excluded-namespaces: "kube-*" in ConfigMap config-pullsecrets; its annotations under pullsecrets.dev/ have no effect`},
 		},
 		{
-			Name: "opted in, and one of the installation's own", Key: "pullsecrets-system",
+			Name: "opted in, and a namespace of the installation", Key: "pullsecrets-system",
 			Objects: []runtime.Object{Namespace("pullsecrets-system", WithNamespaceAnnotation("pullsecrets.dev/inject", "auto"),
 				WithNamespaceLabel("pullsecrets.dev/exclude", "true"))},
 			WantEvents: []string{`Warning InvalidAnnotation Namespace pullsecrets-system is excluded by the installation, which owns it; its annotations under pullsecrets.dev/ have no effect`},
@@ -129,7 +129,7 @@ func TestReconcileKind(t *testing.T) {
 			Objects: []runtime.Object{Namespace("team", WithNamespaceAnnotation("pullsecrets.dev/secrets", "ghcr"), WithNamespaceLabel("pullsecrets.dev/exclude", "yes"))},
 		},
 		{
-			Name: "keys that are misspelled or misplaced", Key: "team",
+			Name: "misspelled or misplaced keys", Key: "team",
 			Objects: []runtime.Object{Namespace("team", WithNamespaceAnnotation("pullsecrets.dev/secret", "ghcr"),
 				WithNamespaceAnnotation("pullsecrets.dev/exclude", "true"), WithNamespaceLabel("pullsecrets.dev/secrets", "ghcr"))},
 			WantEvents: []string{
@@ -141,7 +141,7 @@ func TestReconcileKind(t *testing.T) {
 	}.Test(t, factory())
 }
 
-func TestToldOnce(t *testing.T) {
+func TestReportedOnce(t *testing.T) {
 	row := knativetesting.TableRow{Objects: []runtime.Object{Namespace("team", WithNamespaceAnnotation("pullsecrets.dev/secrets", "Ghcr"))}}
 	c, _, eventList := factory()(t, &row)
 	for range 3 {
@@ -154,14 +154,14 @@ func TestToldOnce(t *testing.T) {
 	}
 }
 
-// An error keeps nobody from looking again as soon as something else needs it.
-func TestErrorLooksAgain(t *testing.T) { synctest.Test(t, testErrorLooksAgain) }
+// An error does not delay a requeue that is due sooner for another reason.
+func TestErrorKeepsEarlierRequeue(t *testing.T) { synctest.Test(t, testErrorKeepsEarlierRequeue) }
 
-func testErrorLooksAgain(t *testing.T) {
+func testErrorKeepsEarlierRequeue(t *testing.T) {
 	const soon = time.Second
-	var woken []time.Duration
+	var enqueued []time.Duration
 	row := knativetesting.TableRow{
-		// The source is gone, and another copy is waited for.
+		// The source of ghcr does not exist, and the write of quay is pending.
 		Objects: []runtime.Object{
 			Namespace("team", WithNamespaceAnnotation("pullsecrets.dev/secrets", "ghcr,quay")), ClusterPullSecret("ghcr"), ClusterPullSecret("quay"),
 		},
@@ -169,9 +169,9 @@ func testErrorLooksAgain(t *testing.T) {
 			r.copies.expectations.Do(byNamespace("team"), func(writes map[string]*expectation) {
 				writes["quay"] = &expectation{since: time.Now().Add(soon - expectationTimeout)}
 			})
-			r.wakeAfter = func(key types.NamespacedName, after time.Duration) {
+			r.enqueueAfter = func(key types.NamespacedName, after time.Duration) {
 				if key.Name == "team" {
-					woken = append(woken, after)
+					enqueued = append(enqueued, after)
 				}
 			}
 		}},
@@ -181,13 +181,13 @@ func testErrorLooksAgain(t *testing.T) {
 	if again, _ := controller.IsRequeueKey(err); err == nil || again {
 		t.Errorf("Reconcile() = %v, want the error", err)
 	}
-	if len(woken) != 1 || woken[0] != soon {
-		t.Errorf("woken after %v, want once after %s", woken, soon)
+	if len(enqueued) != 1 || enqueued[0] != soon {
+		t.Errorf("enqueued after %v, want once after %s", enqueued, soon)
 	}
 }
 
-// What the API server refuses is tried again every ten minutes, and everything else much
-// sooner, of several errors the soonest.
+// A rejection by the API server is retried every ten minutes, any other error much
+// sooner. Of several errors, the shortest delay counts.
 func TestRetryAfter(t *testing.T) {
 	secrets := schema.GroupResource{Resource: "secrets"}
 	quota := apierrors.NewForbidden(secrets, "ghcr", errors.New("exceeded quota"))
@@ -197,16 +197,16 @@ func TestRetryAfter(t *testing.T) {
 		err  error
 		want time.Duration
 	}{
-		{quota, later},
-		{fmt.Errorf("failed to write the copy: %w", quota), later},
-		{errors.Join(fmt.Errorf("failed: %w", quota), policy), later},
-		{outage, unheard},
-		{fmt.Errorf("failed: %w", outage), unheard},
-		{apierrors.NewConflict(secrets, "ghcr", errors.New("changed")), unheard},
-		{errors.Join(errors.Join(quota, policy), fmt.Errorf("failed: %w", outage)), unheard},
+		{quota, retryInterval},
+		{fmt.Errorf("failed to write the copy: %w", quota), retryInterval},
+		{errors.Join(fmt.Errorf("failed: %w", quota), policy), retryInterval},
+		{outage, statusTimeout},
+		{fmt.Errorf("failed: %w", outage), statusTimeout},
+		{apierrors.NewConflict(secrets, "ghcr", errors.New("changed")), statusTimeout},
+		{errors.Join(errors.Join(quota, policy), fmt.Errorf("failed: %w", outage)), statusTimeout},
 	} {
 		if got := retryAfter(test.err); got != test.want {
-			t.Errorf("After %v it is tried again in %s, want %s", test.err, got, test.want)
+			t.Errorf("retryAfter(%v) = %s, want %s", test.err, got, test.want)
 		}
 	}
 }
@@ -219,14 +219,13 @@ func (b bucketOf) Has(key types.NamespacedName) bool {
 	return key == types.NamespacedName{Name: string(b)}
 }
 
-// Of the Namespaces that another replica has taken over, nothing is kept; of the
-// others everything is.
+// The state of Namespaces in a lost bucket is dropped, and other state is kept.
 func TestDemoted(t *testing.T) {
 	var remembered memory.Memory
 	reporter := newReporter(&remembered)
 	r := &Reconciler{
 		memory: &remembered, copies: &copies{backoff: newBackoff(&remembered), recreations: newRecreations(&remembered), expectations: newExpectations(&remembered)},
-		accounts: &accounts{written: memory.NewTable[string, *bound](&remembered)},
+		accounts: &accounts{written: memory.NewTable[string, *history](&remembered)},
 	}
 	in := func(namespace string) (*corev1.ServiceAccount, types.NamespacedName) {
 		account := robot("")
@@ -234,41 +233,42 @@ func TestDemoted(t *testing.T) {
 		return account, types.NamespacedName{Namespace: namespace, Name: "ghcr"}
 	}
 	report := func(object events.Object) int {
-		told, _ := reporter.Report(record.NewFakeRecorder(1), object, topicAccount, []events.Event{events.BindingContested(nil)})
-		return len(told)
+		reported, _ := reporter.Report(record.NewFakeRecorder(1), object, topicAccount, []events.Event{events.BindingContested(nil)})
+		return len(reported)
 	}
-	for _, namespace := range []string{"kept", "lost", "gone"} {
+	for _, namespace := range []string{"kept", "lost", "deleted"} {
 		account, name := in(namespace)
 		r.copies.backoff.wrote(name, "7")
-		r.copies.expectations.begin(name, goes)
+		r.copies.expectations.begin(name, neverMet)
 		r.accounts.wrote(account, added)
 		report(account)
 		report(events.InItsOwn(Namespace(namespace)))
 	}
 	remembered.Demote(bucketOf("lost"))
-	if err := r.ObserveDeletion(t.Context(), types.NamespacedName{Name: "gone"}); err != nil {
+	if err := r.ObserveDeletion(t.Context(), types.NamespacedName{Name: "deleted"}); err != nil {
 		t.Fatal(err)
 	}
-	for namespace, want := range map[string]bool{"kept": true, "lost": false, "gone": false} {
+	for namespace, want := range map[string]bool{"kept": true, "lost": false, "deleted": false} {
 		account, name := in(namespace)
 		got := false
 		r.copies.backoff.Do(byNamespace(namespace), func(copies map[string]contest.Backoff) { _, got = copies[name.Name] })
 		if got != want {
-			t.Errorf("%s: the backoff is remembered: %t, want %t", namespace, got, want)
+			t.Errorf("%s: backoff kept: %t, want %t", namespace, got, want)
 		}
 		if got := r.copies.expectations.left(name) > 0; got != want {
-			t.Errorf("%s: the write is waited for: %t, want %t", namespace, got, want)
+			t.Errorf("%s: expectation kept: %t, want %t", namespace, got, want)
 		}
 		if got := isKnown(r.accounts, account); got != want {
-			t.Errorf("%s: the ServiceAccount is remembered: %t, want %t", namespace, got, want)
+			t.Errorf("%s: history of the ServiceAccount kept: %t, want %t", namespace, got, want)
 		}
 		if got := report(account)+report(events.InItsOwn(Namespace(namespace))) == 0; got != want {
-			t.Errorf("%s: the owner has been told: %t, want %t", namespace, got, want)
+			t.Errorf("%s: reported Events kept: %t, want %t", namespace, got, want)
 		}
 	}
 }
 
-// The controller forgets what it told when it leads no more, and not before.
+// The controller forgets the Events that it reported when it loses its bucket, and not
+// before.
 func TestControllerIsDemoted(t *testing.T) {
 	ctx, _ := knativetesting.SetupFakeContext(t, func(ctx context.Context) context.Context {
 		return filteredfactory.WithSelectors(ctx, grant.Copies)
@@ -296,13 +296,14 @@ func TestControllerIsDemoted(t *testing.T) {
 	reconcile("at first", 1)
 	reconcile("again", 1)
 	leader.Demote(bucketOf("other"))
-	reconcile("without another bucket", 1)
+	reconcile("after another bucket was lost", 1)
 	leader.Demote(bucketOf("team"))
 	promote()
-	reconcile("after it was somebody else's", 2)
+	reconcile("after its bucket was lost and regained", 2)
 }
 
-// Other settings of images enqueue the Namespaces whose Services ask by their images.
+// A change of the settings of images enqueues the Namespaces whose Services ask for
+// copies by their images.
 func TestNewController(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, _ := knativetesting.SetupFakeContext(t, func(ctx context.Context) context.Context {
@@ -333,9 +334,9 @@ func TestNewController(t *testing.T) {
 	})
 }
 
-// With a ClusterPullSecret goes what is known of it and of its source, unless another
-// one names the source too.
-func TestForgottenWithTheClusterPullSecret(t *testing.T) {
+// The state of a deleted ClusterPullSecret and of its source is dropped, unless another
+// ClusterPullSecret refers to the source.
+func TestStateOfDeletedClusterPullSecretIsDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel, informers := knativetesting.SetupFakeContextWithCancel(t, func(ctx context.Context) context.Context {
 			return filteredfactory.WithSelectors(ctx, grant.Copies)
@@ -343,7 +344,7 @@ func TestForgottenWithTheClusterPullSecret(t *testing.T) {
 		informer := clusterpullsecretinformer.Get(ctx)
 		c := &copies{sources: source.NewReader(kubeclient.Get(ctx)), clusterPullSecrets: informer.Lister()}
 		impl := controller.NewContext(ctx, nil, controller.ControllerOptions{WorkQueueName: "test", Logger: logging.FromContext(ctx)})
-		waking{impl: impl, namespaces: namespaceinformer.Get(ctx).Lister(), logger: logging.FromContext(ctx)}.watchGrants(informer.Informer(), c.forgetOthers)
+		enqueuer{impl: impl, namespaces: namespaceinformer.Get(ctx).Lister(), logger: logging.FromContext(ctx)}.watchGrants(informer.Informer(), c.prune)
 		wait, err := knativetesting.RunAndSyncInformers(ctx, informers...)
 		if err != nil {
 			t.Fatal(err)
@@ -356,14 +357,14 @@ func TestForgottenWithTheClusterPullSecret(t *testing.T) {
 			if _, err := all.Create(ctx, cps, metav1.CreateOptions{}); err != nil {
 				t.Fatal(err)
 			}
-			c.doubts.last(cps.Name, "7", "8", time.Now())
+			c.gracePeriods.elapsed(cps.Name, "7", "8", time.Now())
 			c.sources.Know(cps.Spec.SecretRef, "7", source.Facts{})
 		}
-		kept := func(what string, doubted int, names ...string) {
+		kept := func(what string, periods int, names ...string) {
 			t.Helper()
 			synctest.Wait()
-			if len(c.doubts.byName) != doubted {
-				t.Errorf("%s: %d ClusterPullSecrets are remembered, want %d", what, len(c.doubts.byName), doubted)
+			if len(c.gracePeriods.byName) != periods {
+				t.Errorf("%s: %d grace periods, want %d", what, len(c.gracePeriods.byName), periods)
 			}
 			for _, name := range []string{"ghcr", "quay", "moved"} {
 				if _, known := c.sources.Known(ClusterPullSecret(name).Spec.SecretRef, "7"); known != slices.Contains(names, name) {
@@ -378,16 +379,16 @@ func TestForgottenWithTheClusterPullSecret(t *testing.T) {
 		if _, err := all.Update(ctx, moved, metav1.UpdateOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		kept("one names another source", 3, "ghcr", "moved")
+		kept("one refers to another source", 3, "ghcr", "moved")
 		for _, step := range []struct {
 			name    string
-			doubted int
+			periods int
 			sources []string
 		}{{"ghcr", 2, []string{"ghcr", "moved"}}, {"quay", 1, []string{"ghcr"}}, {"sharing", 0, nil}} {
 			if err := all.Delete(ctx, step.name, metav1.DeleteOptions{}); err != nil {
 				t.Fatal(err)
 			}
-			kept("without "+step.name, step.doubted, step.sources...)
+			kept("without "+step.name, step.periods, step.sources...)
 		}
 	})
 }

@@ -13,12 +13,13 @@ import (
 	"pullsecrets.dev/pkg/memory"
 )
 
-// maxRecreations is how many names of a namespace are remembered: a tenant chooses them.
+// maxRecreations limits the names that are remembered per namespace, because a tenant
+// chooses them.
 const maxRecreations = 100
 
 // recreations counts, by Namespace, how often labelled Secrets were removed that nothing
-// grants, so that the namespace is told where they are created again and again. Such
-// removals never wait.
+// grants. If one is created again and again, an Event reports it. Such removals are never
+// delayed.
 type recreations struct {
 	memory.Table[string, contest.Rounds]
 }
@@ -38,8 +39,8 @@ func (r recreations) removed(name types.NamespacedName) {
 	})
 }
 
-// contested are the labelled Secrets of a namespace that are created again and again where
-// nothing grants them, sorted.
+// contested returns the names of the labelled Secrets of a namespace that are created
+// again and again although nothing grants them, sorted.
 func (r recreations) contested(namespace string) (names []string) {
 	r.Do(byNamespace(namespace), func(secrets map[string]contest.Rounds) {
 		now := time.Now()

@@ -1,8 +1,8 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package testing runs reconcilers against fake clients and listers, row by row of a table
-// (knative.dev/pkg/reconciler/testing), and has builders for the objects of the rows.
+// Package testing runs reconcilers against fake clients and listers, in the table tests
+// of knative.dev/pkg/reconciler/testing, and builds the objects for them.
 package testing
 
 import (
@@ -36,10 +36,10 @@ import (
 	"pullsecrets.dev/pkg/trim"
 )
 
-// eventBuffer is the maximum number of Events of one reconciliation.
+// eventBuffer limits the Events that one reconciliation can record.
 const eventBuffer = 20
 
-// Listers list the objects of a row as informers would.
+// Listers serve the objects of a row as informers would.
 type Listers struct {
 	sorter knativetesting.ObjectSorter
 }
@@ -57,31 +57,31 @@ func NewListers(objects []runtime.Object) *Listers {
 	return l
 }
 
-// Indexer returns the cache of the objects of a type.
+// Indexer returns the cache of objects of the given type.
 func (l *Listers) Indexer(of runtime.Object) cache.Indexer { return l.sorter.IndexerForObjectType(of) }
 
-// Services lists Knative Services.
+// Services returns a lister of Knative Services.
 func (l *Listers) Services() servinglisters.ServiceLister {
 	return servinglisters.NewServiceLister(l.Indexer(&servingv1.Service{}))
 }
 
-// Namespaces lists Namespaces.
+// Namespaces returns a lister of Namespaces.
 func (l *Listers) Namespaces() corev1listers.NamespaceLister {
 	return corev1listers.NewNamespaceLister(l.Indexer(&corev1.Namespace{}))
 }
 
-// ServiceAccounts lists ServiceAccounts.
+// ServiceAccounts returns a lister of ServiceAccounts.
 func (l *Listers) ServiceAccounts() corev1listers.ServiceAccountLister {
 	return corev1listers.NewServiceAccountLister(l.Indexer(&corev1.ServiceAccount{}))
 }
 
-// ClusterPullSecrets lists ClusterPullSecrets.
+// ClusterPullSecrets returns a lister of ClusterPullSecrets.
 func (l *Listers) ClusterPullSecrets() pullsecretslisters.ClusterPullSecretLister {
 	return pullsecretslisters.NewClusterPullSecretLister(l.Indexer(&v1alpha1.ClusterPullSecret{}))
 }
 
-// Copies lists the Secrets with both of our labels, whatever their values, as the informer
-// keeps them: with digests in place of data.
+// Copies returns a lister of the Secrets that have both of our labels, with any values.
+// As in the informer, their data are digests.
 func (l *Listers) Copies() corev1listers.SecretLister {
 	selected, err := labels.Parse(grant.Copies)
 	if err != nil {
@@ -104,8 +104,8 @@ func (l *Listers) Copies() corev1listers.SecretLister {
 	return corev1listers.NewSecretLister(copies)
 }
 
-// MakeFactory returns a factory that creates clients and listers of each row's objects, and
-// a reconciler from ctor that is the leader.
+// MakeFactory returns a factory that gives each row clients and listers of the row's
+// objects, and a reconciler made by ctor that is the leader.
 func MakeFactory(ctor func(context.Context, *Listers, *knativetesting.TableRow) controller.Reconciler) knativetesting.Factory {
 	return func(t *testing.T, row *knativetesting.TableRow) (controller.Reconciler, knativetesting.ActionRecorderList, knativetesting.EventList) {
 		listers := NewListers(row.Objects)

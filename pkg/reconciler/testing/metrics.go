@@ -14,16 +14,15 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 )
 
-// Metrics collects the metrics of instruments that the test creates from now on. The
-// function that it returns reads them by name and attributes, as in
-// "pullsecrets.copies{result=created}": the value of a counter or gauge, and the number of
-// recordings of a histogram. The provider is global, so tests that use it must not run in
-// parallel.
+// Metrics collects the metrics of instruments that the test creates from now on. It
+// returns a function that reads them. The keys are names with attributes, as in
+// "pullsecrets.copies{result=created}". The values are those of counters and gauges, and
+// the number of recordings of histograms. The provider is global, so tests that use it
+// must not run in parallel.
 func Metrics(t *testing.T) func() map[string]int64 {
 	t.Helper()
 	reader, before := metric.NewManualReader(), otel.GetMeterProvider()
-	// The first provider that is set inherits the instruments that were created before
-	// it.
+	// The first provider that is set inherits the instruments that were created before.
 	otel.SetMeterProvider(noop.NewMeterProvider())
 	otel.SetMeterProvider(metric.NewMeterProvider(metric.WithReader(reader)))
 	t.Cleanup(func() { otel.SetMeterProvider(before) })
@@ -59,7 +58,7 @@ func read(values map[string]int64, m metricdata.Metrics) {
 			values[series(m.Name, p.Attributes)] = int64(p.Count)
 		}
 	default:
-		panic(fmt.Sprintf("%s has unsupported type %T", m.Name, m.Data))
+		panic(fmt.Sprintf("metric %s has unsupported type %T", m.Name, m.Data))
 	}
 }
 

@@ -21,8 +21,8 @@ import (
 // ServiceOption changes a Service under construction.
 type ServiceOption func(*servingv1.Service)
 
-// Service returns a Knative Service with one container with an image by tag, whose latest
-// Revision is Ready.
+// Service returns a Knative Service with one container, whose image has a tag, and whose
+// newest Revision is Ready.
 func Service(namespace, name string, options ...ServiceOption) *servingv1.Service {
 	svc := &servingv1.Service{
 		ObjectMeta: metav1.ObjectMeta{
@@ -37,8 +37,8 @@ func Service(namespace, name string, options ...ServiceOption) *servingv1.Servic
 	return svc
 }
 
-// WithConfigurationsReady sets the readiness of the latest Revision. One that is not Ready
-// never was, and is newer than the Revision of [Service].
+// WithConfigurationsReady sets whether the newest Revision is Ready. A Revision that is
+// not Ready never was, and is newer than the one that Service sets.
 func WithConfigurationsReady(status corev1.ConditionStatus) ServiceOption {
 	return func(svc *servingv1.Service) {
 		svc.Status.ObservedGeneration = svc.Generation
@@ -54,14 +54,14 @@ func WithConfigurationsReady(status corev1.ConditionStatus) ServiceOption {
 	}
 }
 
-// NoLongerReady makes the latest Revision, which was Ready, fail.
+// NoLongerReady makes the newest Revision fail after it was Ready.
 func NoLongerReady(svc *servingv1.Service) {
 	latest := svc.Status.LatestReadyRevisionName
 	WithConfigurationsReady(corev1.ConditionFalse)(svc)
 	svc.Status.LatestCreatedRevisionName = latest
 }
 
-// WithPullSecrets sets imagePullSecrets.
+// WithPullSecrets sets the list of pull secrets.
 func WithPullSecrets(names ...string) ServiceOption {
 	return func(svc *servingv1.Service) { svc.Spec.Template.Spec.ImagePullSecrets = refs(names) }
 }
@@ -76,7 +76,7 @@ func WithImage(image string) ServiceOption {
 	return func(svc *servingv1.Service) { svc.Spec.Template.Spec.Containers[0].Image = image }
 }
 
-// WithTemplateName names the Revision.
+// WithTemplateName sets the name of the Revision.
 func WithTemplateName(name string) ServiceOption {
 	return func(svc *servingv1.Service) { svc.Spec.Template.Name = name }
 }
@@ -86,14 +86,14 @@ func WithServiceAccount(name string) ServiceOption {
 	return func(svc *servingv1.Service) { svc.Spec.Template.Spec.ServiceAccountName = name }
 }
 
-// WithWrite records a write of the controller at a time.
+// WithWrite records a write by the controller or the webhook in the managed fields.
 func WithWrite(at time.Time) ServiceOption {
 	return func(svc *servingv1.Service) {
 		svc.ManagedFields = append(svc.ManagedFields, managed(pullsecrets.FieldManager, at))
 	}
 }
 
-// WithOwnersWrite records a write of the Service's owner at a time.
+// WithOwnersWrite records a write by the Service's owner in the managed fields.
 func WithOwnersWrite(at time.Time) ServiceOption {
 	return func(svc *servingv1.Service) { svc.ManagedFields = append(svc.ManagedFields, managed("kubectl", at)) }
 }
@@ -120,7 +120,7 @@ func WithNamespaceLabel(key, value string) NamespaceOption {
 	return func(ns *corev1.Namespace) { metav1.SetMetaDataLabel(&ns.ObjectMeta, key, value) }
 }
 
-// WithNamespaceWrite records a write of the Namespace's owner at a time.
+// WithNamespaceWrite records a write by the Namespace's owner in the managed fields.
 func WithNamespaceWrite(at time.Time) NamespaceOption {
 	return func(ns *corev1.Namespace) { ns.ManagedFields = append(ns.ManagedFields, managed("kubectl", at)) }
 }
@@ -136,8 +136,8 @@ func ServiceAccount(namespace, name string, annotations map[string]string, secre
 // ClusterPullSecretOption changes a ClusterPullSecret under construction.
 type ClusterPullSecretOption func(*v1alpha1.ClusterPullSecret)
 
-// ClusterPullSecret returns a ClusterPullSecret for every namespace, whose source
-// pullsecrets-sources/NAME is valid at resourceVersion 7.
+// ClusterPullSecret returns a ClusterPullSecret that is granted to every namespace, and
+// whose source pullsecrets-sources/NAME was valid at version 7.
 func ClusterPullSecret(name string, options ...ClusterPullSecretOption) *v1alpha1.ClusterPullSecret {
 	cps := &v1alpha1.ClusterPullSecret{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name), Generation: 1}}
 	cps.Spec.SecretRef = v1alpha1.SecretReference{Namespace: pullsecrets.SourcesNamespace, Name: name}

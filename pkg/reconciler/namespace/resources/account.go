@@ -12,18 +12,18 @@ import (
 	"pullsecrets.dev/pkg/merge"
 )
 
-// Bind computes the list of a ServiceAccount: secrets are those of the Namespace
-// where it binds the ServiceAccount, and always are the ClusterPullSecrets that do.
-// The error says that the ledger is damaged, which counts as far as it is good.
+// Bind computes the list of a ServiceAccount. secrets are those of the Namespace, if it
+// binds the ServiceAccount, and always are the ClusterPullSecrets that do. The error
+// describes a damaged ledger, whose valid items still count.
 func Bind(account *corev1.ServiceAccount, secrets []string, always []merge.Grant) (merge.Result, error) {
 	ledger, err := merge.ParseLedger(account.Annotations[pullsecrets.AddedAnnotation])
 	current := merge.CurrentOfServiceAccount(merge.NamesOf(account.ImagePullSecrets), ledger, account.ManagedFields, account.Annotations)
 	return merge.ForServiceAccount(current, secrets, always), err
 }
 
-// MakeAccountPatch makes the patch of list and ledger, to be refused where the
-// ServiceAccount has changed meanwhile: the list is replaced as a whole, so that a
-// patch which came late would take away what somebody else has added.
+// MakeAccountPatch returns the patch of list and ledger. The API server rejects it if the
+// ServiceAccount's resourceVersion has changed. The list is replaced as a whole, so a
+// late patch would drop entries that another writer added.
 func MakeAccountPatch(account *corev1.ServiceAccount, result merge.Result) ([]byte, error) {
 	metadata := map[string]any{"resourceVersion": account.ResourceVersion}
 	if result.LedgerChanged {

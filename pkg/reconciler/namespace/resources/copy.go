@@ -1,8 +1,8 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package resources decides what becomes of the copies of a namespace and makes what is
-// written, without effects.
+// Package resources holds the decisions about the copies of a namespace and the objects
+// and patches that are written, as functions without effects.
 package resources
 
 import (
@@ -17,18 +17,18 @@ import (
 	"pullsecrets.dev/pkg/grant"
 )
 
-// Wanted is what a copy should be.
+// Wanted is the desired state of a copy.
 type Wanted struct {
 	ClusterPullSecret *v1alpha1.ClusterPullSecret
 	// Version is the source's resourceVersion in the ClusterPullSecret's status.
 	Version string
-	// Digest is that of the source's config.
+	// Digest is the digest of the source's docker config.
 	Digest string
 }
 
-// match compares a cached copy, in which digests stand for the data (see pkg/trim),
-// with what it should be. It returns nothing where they are the same, Update where it
-// can be written in place and keeps its UID, and Replace where it has to be made anew.
+// match compares a cached copy, whose data are digests (see pkg/trim), with its desired
+// state. It returns Nothing if they are the same, Update if the copy can be updated in
+// place, and Replace if it must be recreated.
 func match(copied *corev1.Secret, w Wanted) Verb {
 	switch {
 	case copied.Type != corev1.SecretTypeDockerConfigJson, copied.Immutable != nil && *copied.Immutable:
@@ -40,13 +40,12 @@ func match(copied *corev1.Secret, w Wanted) Verb {
 	return Nothing
 }
 
-// IsWritten reports whether a cached copy is what a write has made of it.
+// IsWritten reports whether a cached copy is the result of a write.
 func IsWritten(copied *corev1.Secret, w Wanted) bool {
 	return copied.DeletionTimestamp == nil && match(copied, w) == Nothing
 }
 
-// MakeCopy makes a copy. It holds the docker config alone and nothing else of the
-// source.
+// MakeCopy returns a new copy. It holds the docker config and nothing else of the source.
 func MakeCopy(namespace string, w Wanted, config dockerconfig.Config) *corev1.Secret {
 	made := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: grant.SecretName(w.ClusterPullSecret)},
@@ -57,10 +56,11 @@ func MakeCopy(namespace string, w Wanted, config dockerconfig.Config) *corev1.Se
 	return made
 }
 
-// MakeUpdate makes the update of an existing copy, to be refused where the copy has
-// changed meanwhile. Labels, annotations and finalizers of others stay; owners go,
-// because a copy has none and would be deleted with one. What adopts a Secret takes it
-// from who has kept it in a manifest, lest the next decision gives it back.
+// MakeUpdate returns the update of an existing copy. The API server rejects it if the
+// resourceVersion has changed. Labels, annotations and finalizers of others are kept.
+// Owner references are removed, because the copy would be deleted with its owner. If the
+// Secret is adopted, the field managers that applied its data lose their ownership.
+// Otherwise the next decision would disown it.
 func MakeUpdate(copied *corev1.Secret, w Wanted, config dockerconfig.Config) *corev1.Secret {
 	updated := MakeCopy(copied.Namespace, w, config)
 	updated.Labels, updated.Annotations = copied.Labels, copied.Annotations
@@ -72,10 +72,11 @@ func MakeUpdate(copied *corev1.Secret, w Wanted, config dockerconfig.Config) *co
 	return updated
 }
 
-// MakeLetGo makes the patch by which a Secret becomes its namespace's own: our labels
-// and annotations go, and all else stays, what spec.copyMetadata put there included,
-// because a policy may demand it. It is refused where the Secret has changed meanwhile.
-func MakeLetGo(copied *corev1.Secret) string {
+// MakeDisown returns the patch that makes a copy an ordinary Secret of its namespace: it
+// removes our labels and annotations. Everything else is kept, including what
+// spec.copyMetadata set, because a policy may require it. The API server rejects the
+// patch if the resourceVersion has changed.
+func MakeDisown(copied *corev1.Secret) string {
 	annotations := fmt.Sprintf("%q:null", pullsecrets.SourceResourceVersionAnnotation)
 	if _, recorded := copied.Annotations[pullsecrets.CopyMetadataAnnotation]; recorded {
 		annotations += fmt.Sprintf(",%q:null", pullsecrets.CopyMetadataAnnotation)
@@ -84,8 +85,9 @@ func MakeLetGo(copied *corev1.Secret) string {
 		copied.ResourceVersion, pullsecrets.ManagedByLabel, pullsecrets.ClusterPullSecretLabel, annotations)
 }
 
-// MakeRelease makes the patch that takes off the finalizers of a deleted copy, whatever
-// has become of it: nobody may hold a credential, or the platform's object, by one.
+// MakeRelease returns the patch that removes the finalizers of a copy that is being
+// deleted, even if the copy has changed: a finalizer must not keep a credential, nor
+// block the controller's copy.
 func MakeRelease(copied *corev1.Secret) string {
 	return fmt.Sprintf(`{"metadata":{"uid":%q,"finalizers":null}}`, copied.UID)
 }

@@ -12,115 +12,120 @@ import (
 	"pullsecrets.dev/pkg/grant"
 )
 
-// A Verb is what is done about a copy.
+// Verb is what to do with a copy.
 type Verb string
 
 const (
-	// Nothing is to be done.
+	// Nothing leaves the copy as it is.
 	Nothing Verb = ""
-	// Create makes the copy. Where the name is taken, that is a conflict.
+	// Create creates the copy. If a Secret of that name exists, that is a conflict.
 	Create Verb = "Create"
-	// Update writes the copy in place, so that it keeps its UID.
+	// Update updates the copy in place, so that it keeps its UID.
 	Update Verb = "Update"
-	// Replace deletes a copy that cannot be written in place. It is made anew when
-	// its deletion is seen.
+	// Replace deletes a copy that cannot be updated in place. The event of its deletion
+	// causes the new copy.
 	Replace Verb = "Replace"
-	// Remove deletes a copy that the namespace shall not have, or needs no more.
+	// Remove deletes a copy that the namespace no longer needs.
 	Remove Verb = "Remove"
-	// Revoke is Remove where nothing grants the copy. Somebody else has made it if it
-	// comes back.
+	// Revoke deletes a copy that nothing grants. If it reappears, another writer created
+	// it.
 	Revoke Verb = "Revoke"
-	// Release takes off the finalizers of a copy that is being deleted.
+	// Release removes the finalizers of a copy that is being deleted.
 	Release Verb = "Release"
-	// Retain makes a copy an ordinary Secret, as deletionPolicy says.
+	// Retain makes a copy an ordinary Secret, because of deletionPolicy.
 	Retain Verb = "Retain"
-	// LetGo makes a Secret that was taken over its owner's again.
-	LetGo Verb = "LetGo"
-	// Ask has a fact found out that costs a request. Then it is decided anew.
+	// Disown makes a copy an ordinary Secret, because a manifest of the namespace
+	// contains it.
+	Disown Verb = "Disown"
+	// Ask requests a Fact that costs an API request. The caller reads it and decides
+	// again.
 	Ask Verb = "Ask"
 )
 
-// A Fact is what an Action asks for.
+// Fact names an input that Decide requests.
 type Fact string
 
 const (
-	// FactGrant is Situation.Grant.
+	// FactGrant requests Situation.Grant.
 	FactGrant Fact = "Grant"
-	// FactReference is Situation.Reference.
+	// FactReference requests Situation.Reference.
 	FactReference Fact = "Reference"
-	// FactSource is Situation.Source.
+	// FactSource requests Situation.Source.
 	FactSource Fact = "Source"
 )
 
-// Action is what is done about a copy, and why.
+// Action is a decision about a copy, with its reason.
 type Action struct {
 	Verb   Verb
 	Reason string
-	// Fact is what is asked for.
+	// Fact is the input that Ask requests.
 	Fact Fact
-	// After is when to decide anew where no event says so, if ever.
+	// After is when to decide again if no event causes it, or zero.
 	After time.Duration
 }
 
-// Grant is what the API server says of the grant of a labelled Secret.
+// Grant is the state of the grant of a labelled Secret.
 type Grant string
 
 const (
-	// Granted: the Secret is as it should be, or is none of ours to judge, and a cache
-	// will say so in a moment.
+	// Granted means that the Secret is granted or must not be changed. If a cache is
+	// stale, its next event requeues the Namespace.
 	Granted Grant = "Granted"
-	// Ended: nothing grants it.
+	// Ended means that nothing grants the Secret.
 	Ended Grant = "Ended"
-	// EndedRetain: nothing grants it, and its ClusterPullSecret leaves copies behind.
+	// EndedRetain means that nothing grants the Secret and that its ClusterPullSecret
+	// retains copies.
 	EndedRetain Grant = "EndedRetain"
 )
 
-// Reference is what refers to a copy that nobody asks for.
+// Reference is what refers to a copy that is no longer asked for.
 type Reference string
 
 const (
-	// Unreferenced: nothing does.
+	// Unreferenced means that nothing refers to the copy.
 	Unreferenced Reference = "Unreferenced"
-	// ReferencedByCached: a Service or a ServiceAccount does, whose change is an event.
+	// ReferencedByCached means that a Service or a ServiceAccount refers to it, whose
+	// changes cause events.
 	ReferencedByCached Reference = "ReferencedByCached"
-	// ReferencedByRevision: a Revision alone does, of whose end there is no event.
+	// ReferencedByRevision means that only Revisions refer to it, whose deletions cause
+	// no events.
 	ReferencedByRevision Reference = "ReferencedByRevision"
 )
 
 const (
-	// RecheckReference is when Revisions are listed again, so that a copy goes within a
-	// minute of the last reference.
-	RecheckReference = 45 * time.Second
-	// RecheckSource is when to decide anew where a status should have come by then.
+	// recheckReference is how often Revisions are listed, so that a copy is removed
+	// within a minute of its last reference.
+	recheckReference = 45 * time.Second
+	// RecheckSource is when to decide again if a status that is due has not arrived.
 	RecheckSource = 30 * time.Second
 )
 
-// Source is what is known of the source that Situation.Serving names.
+// Source is the source that Situation.Serving names.
 type Source struct {
 	Digest string
-	// Unjudged: it has changed since the status was written, which will say so.
-	Unjudged bool
+	// StatusStale means that the source has changed since the status was written.
+	StatusStale bool
 }
 
-// Situation is everything that decides what becomes of the Secret of one name in a
-// Namespace. Facts that cost a request are empty until they are asked for.
+// Situation holds all inputs of Decide for one Secret name in a Namespace. Facts that
+// cost an API request are empty until they are requested.
 type Situation struct {
-	// Have is the Secret of the name that has our labels, as cached, or nil.
+	// Have is the cached Secret of that name with our labels, or nil.
 	Have *corev1.Secret
-	// Serving is the ClusterPullSecret that the Namespace may have under the name, or
-	// nil.
+	// Serving is the ClusterPullSecret that grants the name to the Namespace, or nil.
 	Serving *v1alpha1.ClusterPullSecret
-	// IsSource: the name is that of Serving's very source.
+	// IsSource means that the name is that of Serving's own source.
 	IsSource bool
-	// Wanted: something in the Namespace asks for the copy.
+	// Wanted means that the Namespace asks for the copy.
 	Wanted bool
-	// SourceReady: Serving's source was found good, and lies where it may.
+	// SourceReady means that Serving's source is valid and in an allowed namespace.
 	SourceReady bool
-	// Abandoned: Have belongs to another ClusterPullSecret, which is being deleted.
+	// Abandoned means that Have belongs to another ClusterPullSecret, which is being
+	// deleted.
 	Abandoned bool
-	// Unseen is for how long a write of ours is waited for that the cache does not show.
+	// Unseen is how long to wait for the cache to show the last write, or zero.
 	Unseen time.Duration
-	// Backoff is how long the next repair has to wait.
+	// Backoff is the delay before the next restore.
 	Backoff time.Duration
 
 	Grant     Grant
@@ -128,7 +133,8 @@ type Situation struct {
 	Source    *Source
 }
 
-// WantedCopy is what the copy should be, where Serving's source is known.
+// WantedCopy returns the desired state of the copy. Its Digest is empty until Source is
+// known.
 func (s Situation) WantedCopy() Wanted {
 	w := Wanted{ClusterPullSecret: s.Serving, Version: s.Serving.Status.Source.ResourceVersion}
 	if s.Source != nil {
@@ -137,61 +143,61 @@ func (s Situation) WantedCopy() Wanted {
 	return w
 }
 
-// Decide returns what is done about a copy. It is a function of the Situation alone.
+// Decide returns what to do with a copy. It depends on the Situation only.
 func Decide(s Situation) Action {
 	switch {
 	case s.IsSource:
-		return Action{Reason: "the source serves under its own name"}
+		return Action{Reason: "the name is that of the source"}
 	case s.Unseen > 0:
 		return Action{Reason: "the cache does not show the last write yet", After: s.Unseen}
 	case s.Have == nil && s.Serving == nil:
 		return Action{}
 	case s.Have != nil && grant.TakenOver(&s.Have.ObjectMeta):
-		return Action{Verb: LetGo, Reason: "its owner keeps the data in a manifest"}
+		return Action{Verb: Disown, Reason: "a manifest contains its data"}
 	case s.Serving == nil:
 		return revoke(s)
 	case s.Have != nil && s.Have.DeletionTimestamp != nil:
-		return Action{Verb: Release, Reason: "it is being deleted, and is made anew"}
+		return Action{Verb: Release, Reason: "it is being deleted and will be recreated"}
 	case !s.Wanted:
 		return unwanted(s)
 	}
 	return serve(s)
 }
 
-// unwanted keeps a granted copy that nobody asks for as long as something refers to it,
-// and up to date until then.
+// unwanted keeps a granted copy that is no longer asked for, and keeps it up to date,
+// while something refers to it.
 func unwanted(s Situation) Action {
 	switch {
 	case s.Have == nil:
-		return Action{Reason: "nobody asks for it"}
+		return Action{Reason: "it is not asked for"}
 	case s.Abandoned:
-		// The one that serves now has no use for it, so the deletionPolicy of the other
-		// decides.
+		// The current ClusterPullSecret does not need the copy, so the deletionPolicy of the
+		// previous one applies.
 		return revoke(s)
 	case s.Reference == "":
 		return Action{Verb: Ask, Fact: FactReference}
 	case s.Reference == Unreferenced:
-		return remove(s, Remove, "nobody asks for it, and nothing refers to it")
+		return remove(s, Remove, "it is not asked for and nothing refers to it")
 	}
 	action := serve(s)
-	if s.Reference == ReferencedByRevision && (action.After == 0 || action.After > RecheckReference) {
-		action.After = RecheckReference
+	if s.Reference == ReferencedByRevision && (action.After == 0 || action.After > recheckReference) {
+		action.After = recheckReference
 	}
 	return action
 }
 
-// serve makes the copy what it should be.
+// serve brings the copy to its desired state.
 func serve(s Situation) Action {
 	switch {
 	case !s.SourceReady && s.Have != nil && grant.Owner(s.Have) != s.Serving.Name:
-		// It is the copy of one that served here before. Where that grants it no longer,
-		// it goes, and does not wait for what comes in its place.
+		// It is the copy of a previous ClusterPullSecret. If that no longer grants it, it is
+		// removed without waiting for its replacement.
 		return revoke(s)
 	case !s.SourceReady:
-		return Action{Reason: "the source is not ready; what is there stays as it is"}
+		return Action{Reason: "the source is not ready"}
 	case s.Source == nil:
 		return Action{Verb: Ask, Fact: FactSource}
-	case s.Source.Unjudged:
+	case s.Source.StatusStale:
 		return Action{Reason: "the source has changed since its status was written", After: RecheckSource}
 	}
 	verb := Create
@@ -200,22 +206,23 @@ func serve(s Situation) Action {
 	}
 	switch {
 	case verb == Nothing:
-		return Action{Reason: "it is what it should be"}
+		return Action{Reason: "it is up to date"}
 	case s.Backoff > 0:
-		return Action{Reason: "the last repairs were undone", After: s.Backoff}
+		return Action{Reason: "earlier restores were undone", After: s.Backoff}
 	case verb == Replace:
-		return remove(s, Replace, "it cannot be written in place")
+		return remove(s, Replace, "it cannot be updated in place")
 	}
-	return Action{Verb: verb, Reason: "it is not what it should be"}
+	return Action{Verb: verb, Reason: "it differs from its desired state"}
 }
 
-// revoke takes away a labelled Secret that nothing grants, references or not.
+// revoke removes a labelled Secret that nothing grants, whether or not something refers
+// to it.
 func revoke(s Situation) Action {
 	switch {
 	case s.Grant == "":
 		return Action{Verb: Ask, Fact: FactGrant}
 	case s.Grant == Granted:
-		return Action{Reason: "it is granted, or none of ours to judge"}
+		return Action{Reason: "it is granted or must not be changed"}
 	case s.Have.DeletionTimestamp != nil:
 		return Action{Verb: Release, Reason: "it is being deleted"}
 	case s.Grant == EndedRetain:
@@ -224,11 +231,11 @@ func revoke(s Situation) Action {
 	return remove(s, Revoke, "nothing grants it")
 }
 
-// remove deletes no Secret whose data somebody keeps in a manifest, whoever has put our
-// labels on it.
+// remove deletes a Secret, unless a manifest contains its data. Anyone can put our labels
+// on such a Secret.
 func remove(s Situation, verb Verb, reason string) Action {
 	if grant.KeptBy(&s.Have.ObjectMeta) != "" {
-		return Action{Verb: LetGo, Reason: "its owner keeps the data in a manifest"}
+		return Action{Verb: Disown, Reason: "a manifest contains its data"}
 	}
 	return Action{Verb: verb, Reason: reason}
 }

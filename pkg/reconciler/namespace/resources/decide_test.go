@@ -24,7 +24,7 @@ func serving() *v1alpha1.ClusterPullSecret {
 	return cps
 }
 
-// cachedCopy is a copy as the cache has it, with a digest for data.
+// cachedCopy returns a copy as it is cached, with a digest for data.
 func cachedCopy(edits ...func(*corev1.Secret)) *corev1.Secret {
 	copied := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "ghcr", UID: "uid", ResourceVersion: "21"},
@@ -44,7 +44,7 @@ func immutable(s *corev1.Secret)    { s.Immutable = new(true) }
 func ofAnother(s *corev1.Secret)    { s.Labels[pullsecrets.ClusterPullSecretLabel] = "older" }
 func beingDeleted(s *corev1.Secret) { s.DeletionTimestamp = new(metav1.NewTime(time.Unix(1e9, 0))) }
 
-// TestDecide has every decision, with what it is made by.
+// TestDecide lists every decision with its inputs.
 func TestDecide(t *testing.T) {
 	source := &Source{Digest: "one"}
 	with := func(edits ...func(*Situation)) Situation {
@@ -70,9 +70,9 @@ func TestDecide(t *testing.T) {
 		s      Situation
 		want   Action
 	}{
-		{"wanted, and not there", with(), Action{Verb: Create}},
+		{"wanted, and missing", with(), Action{Verb: Create}},
 		{"the source is not known yet", with(func(s *Situation) { s.Source = nil }), Action{Verb: Ask, Fact: FactSource}},
-		{"the source has changed since", with(func(s *Situation) { s.Source = &Source{Unjudged: true} }), Action{After: RecheckSource}},
+		{"the source has changed since the status was written", with(func(s *Situation) { s.Source = &Source{StatusStale: true} }), Action{After: RecheckSource}},
 		{"the source is not ready", with(notReady), Action{}},
 		{"up to date", with(have()), Action{}},
 		{"tampered with", with(have(otherData)), Action{Verb: Update}},
@@ -83,35 +83,35 @@ func TestDecide(t *testing.T) {
 		{"of another type", with(have(func(s *corev1.Secret) { s.Type = "Opaque" })), Action{Verb: Replace}},
 		{"immutable, again and again", with(have(immutable), backoff), Action{After: time.Minute}},
 		{"the source itself", with(have(otherData), func(s *Situation) { s.IsSource = true }), Action{}},
-		{"the last write is not seen", with(func(s *Situation) { s.Unseen = time.Second }), Action{After: time.Second}},
+		{"the cache does not show the last write", with(func(s *Situation) { s.Unseen = time.Second }), Action{After: time.Second}},
 		{"being deleted", with(have(beingDeleted)), Action{Verb: Release}},
 
-		{"taken over", with(have(kept, otherData)), Action{Verb: LetGo}},
-		{"taken over with the same data", with(have(kept)), Action{Verb: LetGo}},
-		{"taken over, and being deleted", with(have(kept, beingDeleted)), Action{Verb: LetGo}},
-		{"taken over, and nobody asks", with(have(kept), unwanted("")), Action{Verb: LetGo}},
-		{"taken over, and the source is not ready", with(have(kept), notReady), Action{Verb: LetGo}},
-		{"taken over, and not granted", with(have(kept), notGranted("")), Action{Verb: LetGo}},
-		{"taken over, and repairs wait", with(have(kept, otherData), backoff), Action{Verb: LetGo}},
+		{"taken over", with(have(kept, otherData)), Action{Verb: Disown}},
+		{"taken over with the same data", with(have(kept)), Action{Verb: Disown}},
+		{"taken over, and being deleted", with(have(kept, beingDeleted)), Action{Verb: Disown}},
+		{"taken over, and not asked for", with(have(kept), unwanted("")), Action{Verb: Disown}},
+		{"taken over, and the source is not ready", with(have(kept), notReady), Action{Verb: Disown}},
+		{"taken over, and not granted", with(have(kept), notGranted("")), Action{Verb: Disown}},
+		{"taken over, and backing off", with(have(kept, otherData), backoff), Action{Verb: Disown}},
 		{"adopted by its labels", with(have(kept, neverACopy, otherData)), Action{Verb: Update}},
-		{"adopted by its labels, of another type", with(have(kept, neverACopy, immutable)), Action{Verb: LetGo}},
-		{"labelled by its owner, and nothing grants it", with(have(kept, neverACopy), notGranted(Ended)), Action{Verb: LetGo}},
-		{"labelled by its owner, and nobody asks", with(have(kept, neverACopy), unwanted(Unreferenced)), Action{Verb: LetGo}},
+		{"adopted by its labels, of another type", with(have(kept, neverACopy, immutable)), Action{Verb: Disown}},
+		{"labelled by its owner, and nothing grants it", with(have(kept, neverACopy), notGranted(Ended)), Action{Verb: Disown}},
+		{"labelled by its owner, and not asked for", with(have(kept, neverACopy), unwanted(Unreferenced)), Action{Verb: Disown}},
 
-		{"nobody asks, and not there", with(unwanted("")), Action{}},
-		{"nobody asks", with(have(), unwanted("")), Action{Verb: Ask, Fact: FactReference}},
-		{"nobody asks, nothing refers", with(have(), unwanted(Unreferenced)), Action{Verb: Remove}},
-		{"nobody asks, a Service refers", with(have(), unwanted(ReferencedByCached)), Action{}},
-		{"nobody asks, a Revision refers", with(have(), unwanted(ReferencedByRevision)), Action{After: RecheckReference}},
-		{"nobody asks, a Revision refers, rotated", with(have(otherData), unwanted(ReferencedByRevision)), Action{Verb: Update, After: RecheckReference}},
-		{"nobody asks, a Revision refers, repairs wait", with(have(otherData), unwanted(ReferencedByRevision), backoff), Action{After: RecheckReference}},
-		{"nobody asks, of one that is being deleted", with(have(ofAnother), unwanted(""), func(s *Situation) { s.Abandoned = true }), Action{Verb: Ask, Fact: FactGrant}},
-		{"of one that served before, and no good source", with(have(ofAnother), notReady), Action{Verb: Ask, Fact: FactGrant}},
-		{"of one that served before", with(have(ofAnother)), Action{Verb: Update}},
+		{"not asked for, and missing", with(unwanted("")), Action{}},
+		{"not asked for", with(have(), unwanted("")), Action{Verb: Ask, Fact: FactReference}},
+		{"not asked for, unreferenced", with(have(), unwanted(Unreferenced)), Action{Verb: Remove}},
+		{"not asked for, referenced by a Service", with(have(), unwanted(ReferencedByCached)), Action{}},
+		{"not asked for, referenced by a Revision", with(have(), unwanted(ReferencedByRevision)), Action{After: recheckReference}},
+		{"not asked for, referenced by a Revision, rotated", with(have(otherData), unwanted(ReferencedByRevision)), Action{Verb: Update, After: recheckReference}},
+		{"not asked for, referenced by a Revision, backing off", with(have(otherData), unwanted(ReferencedByRevision), backoff), Action{After: recheckReference}},
+		{"not asked for, of a ClusterPullSecret that is being deleted", with(have(ofAnother), unwanted(""), func(s *Situation) { s.Abandoned = true }), Action{Verb: Ask, Fact: FactGrant}},
+		{"of a previous ClusterPullSecret, and the source is not ready", with(have(ofAnother), notReady), Action{Verb: Ask, Fact: FactGrant}},
+		{"of a previous ClusterPullSecret", with(have(ofAnother)), Action{Verb: Update}},
 
-		{"not granted, and not there", with(notGranted("")), Action{}},
-		{"not granted, as the cache has it", with(have(), notGranted("")), Action{Verb: Ask, Fact: FactGrant}},
-		{"granted all the same", with(have(), notGranted(Granted)), Action{}},
+		{"not granted, and missing", with(notGranted("")), Action{}},
+		{"not granted according to the cache", with(have(), notGranted("")), Action{Verb: Ask, Fact: FactGrant}},
+		{"granted according to the API server", with(have(), notGranted(Granted)), Action{}},
 		{"not granted", with(have(), notGranted(Ended)), Action{Verb: Revoke}},
 		{"not granted, Retain", with(have(), notGranted(EndedRetain)), Action{Verb: Retain}},
 		{"not granted, being deleted", with(have(beingDeleted), notGranted(EndedRetain)), Action{Verb: Release}},
@@ -126,8 +126,9 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// stored is what an API server makes of an update, as the cache has it then: who applied
-// data keeps it where the update writes the same and does not reset the managed fields.
+// stored returns what the API server stores for an update, as it is cached. A field
+// manager that applied data keeps its ownership if the update writes the same data and
+// does not reset the managed fields.
 func stored(before, update *corev1.Secret) *corev1.Secret {
 	after := update.DeepCopy()
 	switch reset := []metav1.ManagedFieldsEntry{{}}; {
@@ -139,9 +140,9 @@ func stored(before, update *corev1.Secret) *corev1.Secret {
 	return after
 }
 
-// What Decide adopts, or writes in place, it keeps: nothing is to be done after it was
-// written, whoever has kept the Secret in a manifest before.
-func TestWhatIsWrittenIsKept(t *testing.T) {
+// After Decide adopts or updates a Secret, it decides on Nothing, whichever manifest
+// contained the Secret before.
+func TestDecideIsStableAfterUpdate(t *testing.T) {
 	const text = `{"auths":{"ghcr.io":{"auth":"dXNlcjpwYXNz"}}}`
 	config, err := dockerconfig.Parse(corev1.SecretTypeDockerConfigJson, map[string][]byte{corev1.DockerConfigJsonKey: []byte(text)})
 	if err != nil {
@@ -159,35 +160,35 @@ func TestWhatIsWrittenIsKept(t *testing.T) {
 	}
 	type edits = []func(*corev1.Secret)
 	for keeper, edits := range map[string]edits{
-		"nobody": {neverACopy}, "server-side apply": {neverACopy, kept}, "Helm": {helm, kept}, "client-side apply": {lastApplied, kept},
-		"a copy": {}, "a copy of another's": {ofAnother},
+		"none": {neverACopy}, "server-side apply": {neverACopy, kept}, "Helm": {helm, kept}, "client-side apply": {lastApplied, kept},
+		"a copy": {}, "a copy of another ClusterPullSecret": {ofAnother},
 	} {
 		for _, data := range []string{source, "another"} {
 			s := Situation{Serving: serving(), Wanted: true, SourceReady: true, Source: &Source{Digest: source}, Have: cachedCopy(append(edits, as(data))...)}
 			if verb := Decide(s).Verb; verb != Update && (verb != Nothing || keeper != "a copy") {
-				t.Errorf("kept by %s: %s", keeper, verb)
+				t.Errorf("manifest %s: %s", keeper, verb)
 			}
 			s.Have = stored(s.Have, MakeUpdate(s.Have, s.WantedCopy(), config))
 			if again := Decide(s); again.Verb != Nothing {
-				t.Errorf("kept by %s, the same data: %t; after it was written: %v", keeper, data == source, again)
+				t.Errorf("manifest %s, same data %t: after the update, Decide() = %v", keeper, data == source, again)
 			}
 		}
 	}
 }
 
-// world is a Secret of one name on an API server, and who has it in a manifest.
+// world is one Secret name on an API server.
 type world struct {
 	secret *corev1.Secret
 	source string
 }
 
-// step is something that happens in a world.
+// step is an event in a world.
 type step struct {
 	name string
 	do   func(*world)
 }
 
-// reconcile decides on what is there and does it, until nothing is to be done.
+// reconcile applies decisions until nothing is left to do.
 func (w *world) reconcile() {
 	for {
 		s := Situation{Serving: serving(), Wanted: true, SourceReady: true, Source: &Source{Digest: w.source}}
@@ -202,7 +203,7 @@ func (w *world) reconcile() {
 			w.secret = cachedCopy(func(c *corev1.Secret) { c.Data[corev1.DockerConfigJsonKey] = []byte(w.source) })
 		case Update:
 			w.secret = cachedCopy(func(c *corev1.Secret) { c.Data[corev1.DockerConfigJsonKey] = []byte(w.source) })
-		case LetGo:
+		case Disown:
 			w.secret.Labels, w.secret.Annotations = nil, nil
 		case Replace:
 			w.secret = nil
@@ -212,10 +213,10 @@ func (w *world) reconcile() {
 	}
 }
 
-// The same manifests give the same result in whatever order they arrive, and however
-// often the controller comes in between: the team's manifest wins over the copy and over
-// rotations, and a Secret that nobody has in a manifest is the copy.
-func TestOrderMakesNoDifference(t *testing.T) {
+// The same manifests have the same result in any order, however often the controller
+// reconciles in between: the manifest of the team wins over the copy and over rotations,
+// and a Secret that no manifest contains becomes the copy.
+func TestOrderDoesNotMatter(t *testing.T) {
 	apply := step{"apply", func(w *world) {
 		if w.secret == nil {
 			w.secret = &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "ghcr", UID: "uid", ResourceVersion: "21"}, Type: corev1.SecretTypeDockerConfigJson}
@@ -248,7 +249,7 @@ func TestOrderMakesNoDifference(t *testing.T) {
 		})
 		data := string(want.Data[corev1.DockerConfigJsonKey])
 		if keeps := slices.ContainsFunc(steps, func(s step) bool { return s.name == "apply" }); keeps != (data == "team") || keeps == (grant.Owner(want) != "") {
-			t.Errorf("With a manifest: %t; the Secret holds %s and has the labels %v", keeps, data, want.Labels)
+			t.Errorf("with a manifest: %t; the Secret holds %s and has the labels %v", keeps, data, want.Labels)
 		}
 	}
 }

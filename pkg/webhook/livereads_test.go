@@ -21,7 +21,7 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
-// apiServer counts reads, and has nothing.
+// apiServer counts reads and finds nothing.
 type apiServer struct{ reads int }
 
 func (s *apiServer) get(_ context.Context, name string, _ metav1.GetOptions) (*corev1.ServiceAccount, error) {
@@ -29,10 +29,10 @@ func (s *apiServer) get(_ context.Context, name string, _ metav1.GetOptions) (*c
 	return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "serviceaccounts"}, name)
 }
 
-// A miss is remembered for the second call of the same request, and not for long.
+// A miss is cached for the second call of the same request, and only for a short time.
 func TestMissIsReadOnce(t *testing.T) {
 	clock, server := time.Unix(1e9, 0), &apiServer{}
-	l := newLookups(func() time.Time { return clock })
+	l := newLiveReads(func() time.Time { return clock })
 	for _, step := range []struct {
 		reason string
 		pass   time.Duration
@@ -54,17 +54,18 @@ func TestMissIsReadOnce(t *testing.T) {
 	}
 }
 
-// The misses of one namespace use up neither the others' share nor memory.
-func TestLookupsAreFair(t *testing.T) {
+// The misses of one namespace exhaust neither the budget of other namespaces nor the
+// memory.
+func TestLiveReadsAreFair(t *testing.T) {
 	clock, server := time.Unix(1e9, 0), &apiServer{}
-	l := newLookups(func() time.Time { return clock })
+	l := newLiveReads(func() time.Time { return clock })
 	for i := range 10000 {
 		if i%1000 == 0 {
 			clock = clock.Add(time.Second)
 		}
 		_, _ = readLive(t.Context(), l, subject{"Revision", "busy", fmt.Sprint(i)}, server.get)
 	}
-	if most := int(lookupsOfEach.Burst + 10*lookupsOfEach.PerSecond); server.reads > most {
+	if most := int(liveReadRatePerNamespace.Burst + 10*liveReadRatePerNamespace.PerSecond); server.reads > most {
 		t.Errorf("%d reads for one namespace, want at most %d", server.reads, most)
 	}
 	if len(l.misses) > 2*minMisses {
@@ -75,22 +76,21 @@ func TestLookupsAreFair(t *testing.T) {
 	}
 }
 
-// What is read for one Service has one deadline, which ends before the API server
-// stops waiting.
+// All reads for one Service share a deadline that precedes the API server's timeout.
 func TestOneDeadline(t *testing.T) {
 	ctx, cancel := withDeadline(t.Context())
 	defer cancel()
 	want, _ := ctx.Deadline()
 	if left := time.Until(want); left >= 2*time.Second {
-		t.Errorf("%v are left, want less than the two seconds of the configuration", left)
+		t.Errorf("deadline in %v, want less than the two seconds of the configuration", left)
 	}
-	l, seen := newLookups(time.Now), 0
+	l, seen := newLiveReads(time.Now), 0
 	for _, name := range []string{"a", "b", "c"} {
 		_, _ = readLive(ctx, l, subject{"ServiceAccount", "team", name}, func(ctx context.Context, _ string, _ metav1.GetOptions) (*corev1.ServiceAccount, error) {
 			if got, ok := ctx.Deadline(); ok && got.Equal(want) {
 				seen++
 			}
-			return nil, errors.New("away")
+			return nil, errors.New("unavailable")
 		})
 	}
 	if seen != 3 {

@@ -10,7 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Leases of other names would be refused by a policy, so the setting for it is too.
+// A policy would reject leases of other names, so the setting is rejected too.
 func TestLeaderElection(t *testing.T) {
 	for _, test := range []struct {
 		data map[string]string

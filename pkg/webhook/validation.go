@@ -25,35 +25,36 @@ import (
 	"pullsecrets.dev/pkg/config"
 )
 
-// The names of the configurations for our own objects.
+// Names of the webhook configurations for our own objects.
 const (
 	defaultingName = "defaulting.pullsecrets.dev"
 	validationName = "validation.pullsecrets.dev"
 	configName     = "config.pullsecrets.dev"
 )
 
-// kinds are our own kinds. Kinds of others must not be among them: the generic
-// code would default them with our settings and drop what our types do not know.
+// kinds are our own kinds. Other kinds must not be added: the generic code would default
+// them with our settings and drop fields that our types do not know.
 var kinds = map[schema.GroupVersionKind]resourcesemantics.GenericCRD{
 	v1alpha1.SchemeGroupVersion.WithKind("ClusterPullSecret"): &v1alpha1.ClusterPullSecret{},
 }
 
 func unchanged(ctx context.Context) context.Context { return ctx }
 
-// NewDefaultingController fills in what a ClusterPullSecret leaves out.
+// NewDefaultingController returns the admission that sets defaults in ClusterPullSecrets.
 func NewDefaultingController(ctx context.Context, _ configmap.Watcher) *controller.Impl {
 	return withRegistration(defaulting.NewAdmissionController(ctx, defaultingName, "/defaulting", kinds, unchanged, true),
 		register(ctx, defaultingName, mutatingConfigurations(ctx)))
 }
 
-// NewValidationController refuses a ClusterPullSecret that is not valid.
+// NewValidationController returns the admission that rejects invalid ClusterPullSecrets.
 func NewValidationController(ctx context.Context, _ configmap.Watcher) *controller.Impl {
 	return withRegistration(validation.NewAdmissionController(ctx, validationName, "/validation", kinds, unchanged, true),
 		register(ctx, validationName, validatingConfigurations(ctx)))
 }
 
-// NewConfigController refuses a setting that does not parse, so that the running
-// configuration stays and the operator learns why at once.
+// NewConfigController returns the admission that rejects ConfigMaps with invalid
+// settings, so that the current settings stay in effect and the operator sees the error
+// immediately.
 func NewConfigController(ctx context.Context, _ configmap.Watcher) *controller.Impl {
 	return withRegistration(configmaps.NewAdmissionController(ctx, configName, "/config-validation", configmap.Constructors{
 		config.Name:                    config.NewFromConfigMap,
@@ -63,24 +64,24 @@ func NewConfigController(ctx context.Context, _ configmap.Watcher) *controller.I
 	}), register(ctx, configName, validatingConfigurations(ctx)))
 }
 
-// mapLeasePrefix is how the keys begin by which leases get other names.
+// mapLeasePrefix is the prefix of the keys that rename leases.
 const mapLeasePrefix = "map-lease-prefix"
 
-// newLeaderElection refuses other names for leases. A policy lets each program write
-// leases that begin with its own name alone (config/705-policy-leases.yaml), so that the
-// program could never lead.
+// newLeaderElection rejects other names for leases. A policy allows each program to write
+// only leases that begin with its own name (config/705-policy-leases.yaml), so the
+// program could never become the leader.
 func newLeaderElection(cm *corev1.ConfigMap) (*leaderelection.Config, error) {
 	for key := range cm.Data {
 		if strings.HasPrefix(key, mapLeasePrefix) {
-			return nil, fmt.Errorf("%s is not supported: a policy keeps each program to leases that begin with its own name", key)
+			return nil, fmt.Errorf("%s is not supported: a policy allows each program only leases that begin with its own name", key)
 		}
 	}
 	return leaderelection.NewConfigFromConfigMap(cm)
 }
 
-// withRegistration keeps how a controller of knative.dev/pkg answers requests, and
-// what it watches, and replaces how it keeps its configuration. That one updates
-// the whole object, and rewrites rules, selectors and owners.
+// withRegistration keeps the admission and the watches of a controller of
+// knative.dev/pkg, and replaces its management of the webhook configuration, which
+// updates the whole object, and rewrites rules, selectors and owners.
 func withRegistration(impl *controller.Impl, r *registration) *controller.Impl {
 	impl.Reconciler = &admissionReconciler{registration: r, AdmissionController: impl.Reconciler.(webhook.AdmissionController)}
 	return impl

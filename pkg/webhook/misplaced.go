@@ -11,8 +11,8 @@ import (
 	"pullsecrets.dev/pkg/config"
 )
 
-// misplaced are the keys of our group on a Service, its template or a ServiceAccount
-// that are not read there.
+// misplaced returns problems for the keys of our group on a Service, its template or a
+// ServiceAccount that have no meaning there.
 func (o *object) misplaced() []annotation.Problem {
 	if o.account != nil {
 		return annotation.Misplaced(annotation.OnServiceAccount, o.Metadata.Annotations, o.Metadata.Labels)
@@ -22,7 +22,7 @@ func (o *object) misplaced() []annotation.Problem {
 		annotation.Misplaced(annotation.OnTemplate, keysOf(metadata["annotations"]), keysOf(metadata["labels"]))...)
 }
 
-// keysOf are the keys of a JSON object, without values.
+// keysOf returns the keys of a JSON object, without values.
 func keysOf(value any) map[string]string {
 	object, _ := value.(map[string]any)
 	keys := make(map[string]string, len(object))
@@ -32,9 +32,9 @@ func keysOf(value any) map[string]string {
 	return keys
 }
 
-// warnIfExcluded tells the owner of a Service that asks for pull secrets, by itself or
-// by its Namespace, that the configuration excludes the Namespace. Whoever set the
-// label on the Namespace knows.
+// warnIfExcluded warns the owner of a Service that asks for pull secrets, by itself or by
+// its Namespace, if the configuration excludes the Namespace. An exclude label on the
+// Namespace itself causes no warning.
 func warnIfExcluded(cfg *config.Config, namespace *corev1.Namespace, requested *object) []string {
 	_, own := requested.Metadata.Annotations[pullsecrets.SecretsAnnotation]
 	by := cfg.ExcludedBy(namespace.Name)
