@@ -25,7 +25,7 @@ type line struct {
 	*backfill
 	start time.Time
 
-	lock  sync.Mutex
+	lock     sync.Mutex
 	enqueued []string
 }
 
