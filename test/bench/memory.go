@@ -31,14 +31,10 @@ func memory(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
 	if err := e.Processes.Stop(ctx, "knative-controller"); err != nil {
 		return err
 	}
-	type row struct {
-		when string
-		size footprint
-	}
-	var rows []row
+	var rows []memoryRow
 	look := func(when string) error {
 		size, err := settled(ctx, e)
-		rows = append(rows, row{when, size})
+		rows = append(rows, memoryRow{when, size})
 		return err
 	}
 	if err := look("without Services"); err != nil {
@@ -81,14 +77,24 @@ func memory(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
 		return err
 	}
 
-	fmt.Fprintf(out, "\nResident memory of the controller, %d Services in %d namespaces (MiB)\n", s.memoryServices, namespaces)
+	printMemory(out, s.memoryServices, namespaces, rows)
+	return nil
+}
+
+// memoryRow is the controller's memory at one point of the measurement.
+type memoryRow struct {
+	when string
+	size footprint
+}
+
+func printMemory(out io.Writer, services, namespaces int, rows []memoryRow) {
+	fmt.Fprintf(out, "\nResident memory of the controller, %d Services in %d namespaces (MiB)\n", services, namespaces)
 	fmt.Fprintf(out, "  %-32s %8s %8s\n", "", "now", "peak")
 	for _, r := range rows {
 		fmt.Fprintf(out, "  %-32s %8.0f %8.0f\n", r.when, mebi(r.size.now), mebi(r.size.peak))
 	}
 	last := rows[len(rows)-1].size
-	fmt.Fprintf(out, "  each Service takes %.1f KiB\n", float64(last.now-rows[0].size.now)/1024/float64(s.memoryServices))
-	return nil
+	fmt.Fprintf(out, "  each Service takes %.1f KiB\n", float64(last.now-rows[0].size.now)/1024/float64(services))
 }
 
 // foreignSecrets measures the controller's resident memory beside many large Secrets that

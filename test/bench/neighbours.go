@@ -91,17 +91,24 @@ func neighbours(ctx context.Context, e *env.Env, s settings, out io.Writer) erro
 			took[w.name] = append(took[w.name], append(times, busy...))
 		}
 	}
-	fmt.Fprintf(out, "\nA tenant beside %d hostile ones (milliseconds, median of %d rounds)\n", len(hostilities), s.neighbourRounds)
-	fmt.Fprintf(out, "  %-24s %10s %16s %16s %16s %16s\n", "", worlds[0].name, worlds[1].name, worlds[2].name, "hostile/alone", "hostile/excluded")
+	printNeighbours(out, s.neighbourRounds, []string{worlds[0].name, worlds[1].name, worlds[2].name}, took)
+	return nil
+}
+
+// printNeighbours prints the medians of what each world took, by step and by program, and
+// their ratios. worlds are alone, beside excluded and beside hostile tenants.
+func printNeighbours(out io.Writer, rounds int, worlds []string, took map[string][][]float64) {
+	fmt.Fprintf(out, "\nA tenant beside %d hostile ones (milliseconds, median of %d rounds)\n", len(hostilities), rounds)
+	fmt.Fprintf(out, "  %-24s %10s %16s %16s %16s %16s\n", "", worlds[0], worlds[1], worlds[2], "hostile/alone", "hostile/excluded")
 	rows := slices.Clone(goodSteps)
 	for _, program := range programs {
 		rows = append(rows, "CPU of "+program+", %")
 	}
 	for i, name := range rows {
 		var medians []float64
-		for _, w := range worlds {
+		for _, world := range worlds {
 			var of []float64
-			for _, times := range took[w.name] {
+			for _, times := range took[world] {
 				of = append(of, times[i])
 			}
 			medians = append(medians, median(of))
@@ -110,7 +117,6 @@ func neighbours(ctx context.Context, e *env.Env, s settings, out io.Writer) erro
 	}
 	fmt.Fprintf(out, "  Of %s turns a minute, Services that are Ready have one in four where others never were: the backfill takes %.0f s then, and %.0f s alone, by the rate.\n",
 		neighbourRate, 4*goodServices*turn, goodServices*turn)
-	return nil
 }
 
 func limitBackfill(ctx context.Context, e *env.Env, perMinute string) error {

@@ -60,8 +60,15 @@ func atRest(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
 		return err
 	}
 
+	return countAtRest(ctx, e, s, out)
+}
+
+// countAtRest counts the controller's requests while nothing happens, and fails if they
+// are more than watches and leases.
+func countAtRest(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
 	notef("rest: counting requests for %s", s.rest)
-	if mark, err = e.Audit.Mark(); err != nil {
+	mark, err := e.Audit.Mark()
+	if err != nil {
 		return err
 	}
 	select {

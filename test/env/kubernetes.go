@@ -7,6 +7,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"k8s.io/client-go/rest"
 )
 
 // auditPolicy makes the API server log every finished request, because tests count
@@ -55,13 +57,21 @@ func controlPlane(l layout, program string, keys *pki, ports portBook) ([]childS
 		return nil, err
 	}
 
-	return []childSpec{{
+	return []childSpec{
+		etcdSpec(l, program, keys, etcdURL, peerURL),
+		apiServerSpec(l, program, keys, apiServer, etcdURL, policy, restConfig),
+		controllerManagerSpec(l, program, keys, manager),
+	}, nil
+}
+
+func etcdSpec(l layout, program string, keys *pki, clientURL, peerURL string) childSpec {
+	return childSpec{
 		name:    "etcd",
 		program: program,
 		args: []string{
 			"etcd",
 			"--data-dir", l.etcd(),
-			"--listen-client-urls", etcdURL, "--advertise-client-urls", etcdURL,
+			"--listen-client-urls", clientURL, "--advertise-client-urls", clientURL,
 			"--listen-peer-urls", peerURL, "--initial-advertise-peer-urls", peerURL,
 			"--initial-cluster", "default=" + peerURL,
 			"--client-cert-auth", "--trusted-ca-file", keys.path("ca.crt"),
@@ -76,14 +86,18 @@ func controlPlane(l layout, program string, keys *pki, ports portBook) ([]childS
 			"--warning-unary-request-duration", "1s",
 			"--log-level", "warn",
 		},
-		ready: func(ctx context.Context) error { return keys.probeEtcd(ctx, etcdURL) },
+		ready: func(ctx context.Context) error { return keys.probeEtcd(ctx, clientURL) },
 		grace: 5 * time.Second,
-	}, {
+	}
+}
+
+func apiServerSpec(l layout, program string, keys *pki, port int, etcdURL, policyFile string, config *rest.Config) childSpec {
+	return childSpec{
 		name:    "kube-apiserver",
 		program: program,
 		args: []string{
 			"kube-apiserver",
-			"--bind-address", loopback, "--secure-port", fmt.Sprint(apiServer),
+			"--bind-address", loopback, "--secure-port", fmt.Sprint(port),
 			// This address is advertised to clients inside the cluster, of which there
 			// are none. The API server rejects a loopback address here; this one is
 			// reserved for documentation.
@@ -104,20 +118,24 @@ func controlPlane(l layout, program string, keys *pki, ports portBook) ([]childS
 			"--requestheader-extra-headers-prefix", "X-Remote-Extra-",
 			"--proxy-client-cert-file", keys.path("front-proxy-client.crt"),
 			"--proxy-client-key-file", keys.path("front-proxy-client.key"),
-			"--audit-policy-file", policy,
+			"--audit-policy-file", policyFile,
 			"--audit-log-path", l.audit(),
 			// A single file, because marks are offsets in it.
 			"--audit-log-maxsize", "100000",
 		},
-		ready: func(ctx context.Context) error { return probeAPIServer(ctx, restConfig) },
+		ready: func(ctx context.Context) error { return probeAPIServer(ctx, config) },
 		// It waits for requests in flight, and watches never finish.
 		grace: 5 * time.Second,
-	}, {
+	}
+}
+
+func controllerManagerSpec(l layout, program string, keys *pki, port int) childSpec {
+	return childSpec{
 		name:    "kube-controller-manager",
 		program: program,
 		args: []string{
 			"kube-controller-manager",
-			"--bind-address", loopback, "--secure-port", fmt.Sprint(manager),
+			"--bind-address", loopback, "--secure-port", fmt.Sprint(port),
 			"--tls-cert-file", keys.path("server.crt"), "--tls-private-key-file", keys.path("server.key"),
 			"--kubeconfig", l.kubeconfigOf("kube-controller-manager"),
 			// Without kubeconfigs for these two it serves only its health, which is all
@@ -131,8 +149,8 @@ func controlPlane(l layout, program string, keys *pki, ports portBook) ([]childS
 			"--kube-api-qps", "200", "--kube-api-burst", "400",
 		},
 		ready: func(ctx context.Context) error {
-			return probe(ctx, "https://"+address(manager)+"/healthz")
+			return probe(ctx, "https://"+address(port)+"/healthz")
 		},
 		grace: 5 * time.Second,
-	}}, nil
+	}
 }
