@@ -5,19 +5,15 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 
@@ -307,156 +303,4 @@ func (d *distributor) byController(ctx context.Context, verb string, n int, do f
 			n, verb, len(copies), len(writes), own)
 	}
 	return took, nil
-}
-
-// bareWrites sends n requests with the controller's concurrency.
-func (d *distributor) bareWrites(ctx context.Context, n int, write func(ctx context.Context, i int) error) (time.Duration, error) {
-	start := time.Now()
-	err := fleet.Each(ctx, n, d.concurrency, write)
-	return time.Since(start), err
-}
-
-func (d *distributor) distribute(ctx context.Context, round int) (time.Duration, error) {
-	name := d.name(round)
-	_, err := d.admin.CoreV1().Secrets(pullsecrets.SourcesNamespace).Create(ctx, &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Name: name}, Type: corev1.SecretTypeDockerConfigJson, Data: credential("one"),
-	}, metav1.CreateOptions{})
-	if err != nil {
-		return 0, err
-	}
-	return d.byController(ctx, "create", d.namespaces, func() error {
-		object := &v1alpha1.ClusterPullSecret{ObjectMeta: metav1.ObjectMeta{Name: name}}
-		object.Spec.SecretRef = v1alpha1.SecretReference{Namespace: pullsecrets.SourcesNamespace, Name: name}
-		object.Spec.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{grantedLabel: "true"}}
-		object.Spec.Always = &v1alpha1.Always{}
-		_, err := d.cps.PullsecretsV1alpha1().ClusterPullSecrets().Create(ctx, object, metav1.CreateOptions{})
-		return err
-	})
-}
-
-// bareSecret returns a Secret like a copy.
-func bareSecret(password string) *corev1.Secret {
-	return &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{
-			Name:        bareName,
-			Labels:      map[string]string{pullsecrets.ManagedByLabel: pullsecrets.ManagedByValue, pullsecrets.ClusterPullSecretLabel: bareName},
-			Annotations: map[string]string{pullsecrets.SourceResourceVersionAnnotation: "12345"},
-		},
-		Type: corev1.SecretTypeDockerConfigJson, Data: credential(password),
-	}
-}
-
-func (d *distributor) bareDistribute(ctx context.Context, _ int) (time.Duration, error) {
-	return d.bareWrites(ctx, d.namespaces, func(ctx context.Context, i int) error {
-		_, err := d.bare.CoreV1().Secrets(namespaceName(i)).Create(ctx, bareSecret("one"), metav1.CreateOptions{FieldManager: pullsecrets.FieldManager})
-		return err
-	})
-}
-
-func (d *distributor) rotate(ctx context.Context, round int) (time.Duration, error) {
-	return d.byController(ctx, "update", d.namespaces, func() error {
-		_, err := d.admin.CoreV1().Secrets(pullsecrets.SourcesNamespace).Update(ctx, &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Name: d.name(round)}, Type: corev1.SecretTypeDockerConfigJson, Data: credential("two"),
-		}, metav1.UpdateOptions{})
-		return err
-	})
-}
-
-func (d *distributor) bareRotate(ctx context.Context, _ int) (time.Duration, error) {
-	all, err := d.bareSecrets(ctx)
-	if err != nil {
-		return 0, err
-	}
-	return d.bareWrites(ctx, d.namespaces, func(ctx context.Context, i int) error {
-		updated := bareSecret("two")
-		updated.ResourceVersion, updated.UID = all[namespaceName(i)].ResourceVersion, all[namespaceName(i)].UID
-		_, err := d.bare.CoreV1().Secrets(namespaceName(i)).Update(ctx, updated, metav1.UpdateOptions{FieldManager: pullsecrets.FieldManager})
-		return err
-	})
-}
-
-func (d *distributor) bareSecrets(ctx context.Context) (map[string]*corev1.Secret, error) {
-	list, err := d.admin.CoreV1().Secrets("").List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + bareName})
-	if err != nil {
-		return nil, err
-	}
-	all := make(map[string]*corev1.Secret, len(list.Items))
-	for i := range list.Items {
-		all[list.Items[i].Namespace] = &list.Items[i]
-	}
-	return all, nil
-}
-
-func (d *distributor) revoke(ctx context.Context, round int) (time.Duration, error) {
-	client := d.cps.PullsecretsV1alpha1().ClusterPullSecrets()
-	took, err := d.byController(ctx, "delete", d.namespaces+d.extra, func() error { return client.Delete(ctx, d.name(round), metav1.DeleteOptions{}) })
-	if err != nil {
-		return 0, err
-	}
-	return took, d.gone(ctx, d.name(round))
-}
-
-func (d *distributor) bareRevoke(ctx context.Context, _ int) (time.Duration, error) {
-	all, err := d.bareSecrets(ctx)
-	if err != nil {
-		return 0, err
-	}
-	secrets := slices.Collect(maps.Values(all))
-	return d.bareWrites(ctx, len(secrets), func(ctx context.Context, i int) error {
-		secret := secrets[i]
-		return d.bare.CoreV1().Secrets(secret.Namespace).Delete(ctx, bareName, metav1.DeleteOptions{
-			Preconditions: &metav1.Preconditions{UID: &secret.UID, ResourceVersion: &secret.ResourceVersion},
-		})
-	})
-}
-
-// newNamespaces creates Namespaces and waits until the controller has written the last
-// copy. The bare client creates the same number and writes each Secret itself.
-func (d *distributor) newNamespaces(n int) func(context.Context, int) (time.Duration, error) {
-	return func(ctx context.Context, round int) (time.Duration, error) {
-		took, err := d.byController(ctx, "create", n, func() error {
-			return fleet.Each(ctx, n, d.concurrency, func(ctx context.Context, i int) error {
-				return d.makeGranted(ctx, fmt.Sprintf("%s-new-%d", d.name(round), i))
-			})
-		})
-		d.extra += n
-		return took, err
-	}
-}
-
-func (d *distributor) bareNewNamespaces(n int) func(context.Context, int) (time.Duration, error) {
-	return func(ctx context.Context, round int) (time.Duration, error) {
-		return d.bareWrites(ctx, n, func(ctx context.Context, i int) error {
-			name := fmt.Sprintf("%s-bare-%d", d.name(round), i)
-			_, err := d.admin.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{
-				ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"bench.test/bare": "true"}},
-			}, metav1.CreateOptions{})
-			if err == nil {
-				_, err = d.bare.CoreV1().Secrets(name).Create(ctx, bareSecret("two"), metav1.CreateOptions{FieldManager: pullsecrets.FieldManager})
-			}
-			return err
-		})
-	}
-}
-
-// clear deletes the new Namespaces of a round, so that all rounds have the same number.
-func (d *distributor) clear(ctx context.Context) error {
-	list, err := d.admin.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: grantedLabel})
-	if err != nil {
-		return err
-	}
-	none, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": map[string]any{grantedLabel: nil}}})
-	if err != nil {
-		return err
-	}
-	for _, namespace := range list.Items {
-		if strings.HasPrefix(namespace.Name, namespacePrefix) {
-			continue
-		}
-		if _, err := d.admin.CoreV1().Namespaces().Patch(ctx, namespace.Name, types.MergePatchType, none, metav1.PatchOptions{}); err != nil {
-			return err
-		}
-	}
-	d.extra = 0
-	return nil
 }
