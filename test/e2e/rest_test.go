@@ -29,7 +29,10 @@ func TestControllerWritesNothingAtRest(t *testing.T) {
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr, Not-A-Name")
 	n.waitForList("converged", "ghcr")
 	n.waitForReady("converged")
-	n.waitForEvent(service("converged"), "SecretMissing")
+	for _, name := range []string{"converged", "deferred", "app"} {
+		// The Services share a read of the Secrets, so some of them wait for the next one.
+		n.waitForEvent(service(name), "SecretMissing")
+	}
 	n.waitForEvent(service("deferred"), "BackfillDeferred")
 	n.waitForEvent(service("app"), "NamedRevision")
 	n.waitForEvent(service("mistaken"), "InvalidAnnotation")
