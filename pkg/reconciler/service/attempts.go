@@ -35,6 +35,9 @@ type history struct {
 	relabelled bool
 	// checked are the names whose Secrets were read.
 	checked []string
+	// unread is set while a read of the Secrets has to wait. The Service may be Ready, and
+	// its change written, before the answer comes.
+	unread bool
 }
 
 // recall calls do with the history of a Service, which is empty if the Service was
@@ -117,10 +120,19 @@ func (a attempts) checked(svc *servingv1.Service, names []string) (before bool) 
 	return before
 }
 
-// unchecked records that the Secrets could not be read yet.
-func (a attempts) unchecked(svc *servingv1.Service) {
+// unread reports whether the Secrets of the Service are still to be read.
+func (a attempts) unread(svc *servingv1.Service) (unread bool) {
 	a.recall(svc, func(h *history) bool {
-		h.checked = nil
+		unread = h.unread
 		return false
+	})
+	return unread
+}
+
+// setUnread records whether the Secrets of the Service are still to be read.
+func (a attempts) setUnread(svc *servingv1.Service, unread bool) {
+	a.recall(svc, func(h *history) bool {
+		h.unread = unread
+		return unread
 	})
 }

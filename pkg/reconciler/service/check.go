@@ -21,14 +21,15 @@ import (
 // Secret that is created later must not cost a Revision.
 //
 // The Secrets are read while the Service is not Ready, while any are missing, and once
-// whenever a change is due. Names of copies that the namespace may not have are always
-// read, because a grant can be withdrawn from a Service that nobody touches.
+// whenever a change is due, even if the read has to wait until after the change. Names of
+// copies that the namespace may not have are always read, because a grant can be withdrawn
+// from a Service that nobody touches.
 //
 // checkSecrets reports whether to requeue: a Secret of the user's enqueues nothing when it
 // is created, even where it takes the place of a copy.
 func (r *Reconciler) checkSecrets(ctx context.Context, s *subject) bool {
 	names := s.declaration.Names()
-	all := len(names) == 0 || !resources.IsReady(s.Service) || r.metrics.missing.of(s.key) ||
+	all := len(names) == 0 || !resources.IsReady(s.Service) || r.metrics.missing.of(s.key) || r.attempts.unread(s.Service) ||
 		(s.result.ListChanged || s.awaits) && !r.attempts.checked(s.Service, names)
 	var asked []string
 	withheld := map[string]*v1alpha1.ClusterPullSecret{}
@@ -47,9 +48,10 @@ func (r *Reconciler) checkSecrets(ctx context.Context, s *subject) bool {
 	if retry > 0 {
 		// The previous findings stand until the next read.
 		s.retry = retry
-		r.attempts.unchecked(s.Service)
+		r.attempts.setUnread(s.Service, all)
 		return false
 	}
+	r.attempts.setUnread(s.Service, false)
 	if err != nil {
 		logging.FromContext(ctx).Warnw("Failed to check declared pull secrets", "secrets", asked, "error", err)
 		r.metrics.missing.note(s.key, asked)

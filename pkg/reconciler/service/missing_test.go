@@ -4,7 +4,10 @@
 package service
 
 import (
+	"context"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,8 +18,10 @@ import (
 	"knative.dev/pkg/controller"
 	knativetesting "knative.dev/pkg/reconciler/testing"
 
+	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/contest"
+	"pullsecrets.dev/pkg/events"
 	"pullsecrets.dev/pkg/memory"
 	"pullsecrets.dev/pkg/merge"
 	. "pullsecrets.dev/pkg/reconciler/testing"
@@ -44,6 +49,42 @@ func TestMissingSecret(t *testing.T) {
 	}
 	if got, found := read()["pullsecrets.secrets.missing{namespace="+ns+"}"]; found {
 		t.Errorf("missing = %d, want no series", got)
+	}
+}
+
+// lateSecrets answer only the second question.
+type lateSecrets struct{ asked int }
+
+func (l *lateSecrets) TypesOf(context.Context, types.NamespacedName, time.Time, []string) (map[string]corev1.SecretType, time.Duration, error) {
+	if l.asked++; l.asked == 1 {
+		return nil, readEvery, nil
+	}
+	return nil, 0, nil
+}
+
+// The read of the Secrets has to wait, and meanwhile the list is written and its Revision
+// is Ready. The missing Secret is reported all the same, once.
+func TestMissingSecretIsReportedAfterTheChange(t *testing.T) {
+	svc, secrets := Service(ns, "app"), &lateSecrets{}
+	row := knativetesting.TableRow{
+		Key: ns + "/app", Ctx: with(config.BackfillAll, 0),
+		Objects:       []runtime.Object{svc, declares("n")},
+		OtherTestData: map[string]any{"prepare": func(r *Reconciler) { r.secrets = secrets }},
+	}
+	c, _, told := factory()(t, &row)
+	if again, after := controller.IsRequeueKey(c.Reconcile(row.Ctx, row.Key)); !again || after != readEvery {
+		t.Fatalf("requeued: %t after %s, want it after %s", again, after, readEvery)
+	}
+	svc.Spec.Template.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "n"}}
+	svc.Annotations = map[string]string{pullsecrets.AddedAnnotation: `{"n":"namespace"}`}
+	for range 2 {
+		if again, after := controller.IsRequeueKey(c.Reconcile(row.Ctx, row.Key)); !again || after != recheckAfter {
+			t.Errorf("requeued: %t after %s, want it after %s", again, after, recheckAfter)
+		}
+	}
+	missing := slices.DeleteFunc(told.Events(), func(e string) bool { return !strings.Contains(e, events.ReasonSecretMissing) })
+	if len(missing) != 1 {
+		t.Errorf("SecretMissing was reported %d times, want once: %q", len(missing), missing)
 	}
 }
 
