@@ -51,8 +51,7 @@ func TestCommandsNameTheResourceInFull(t *testing.T) {
 			t.Fatal(err)
 		}
 		for line := range strings.Lines(string(text)) {
-			// The reference quotes the comments of the API, in which no command is.
-			if filepath.Base(file) != "reference.md" && short.MatchString(strings.TrimSpace(line)) {
+			if short.MatchString(strings.TrimSpace(line)) {
 				t.Errorf("%s: use clusterpullsecrets.pullsecrets.dev in %q", file, line)
 			}
 		}

@@ -155,7 +155,7 @@ func inject(annotations map[string]string) (Inject, []Problem) {
 		return Unset, nil
 	}
 	if len(value) > MaxBytes {
-		return invalid, []Problem{tooLong(pullsecrets.InjectAnnotation, "no pull secrets are injected until it is corrected")}
+		return invalid, []Problem{tooLong(pullsecrets.InjectAnnotation, "nothing is injected until corrected")}
 	}
 	switch i := Inject(strings.TrimSpace(value)); i {
 	case Declared, Auto, Disabled:
@@ -164,7 +164,7 @@ func inject(annotations map[string]string) (Inject, []Problem) {
 	return invalid, []Problem{{
 		Annotation: pullsecrets.InjectAnnotation,
 		Item:       Quote(value),
-		Reason:     "is not one of declared, auto and disabled; no pull secrets are injected until it is corrected",
+		Reason:     "is not one of declared, auto and disabled; nothing is injected until corrected",
 	}}
 }
 

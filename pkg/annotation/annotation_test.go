@@ -127,10 +127,10 @@ func TestInject(t *testing.T) {
 		{value: "auto", want: Auto},
 		{value: "disabled", want: Disabled},
 		{value: " auto\n", want: Auto},
-		{value: "", want: invalid, problem: `annotation pullsecrets.dev/inject: "" is not one of declared, auto and disabled; no pull secrets are injected until it is corrected`},
-		{value: "false", want: invalid, problem: `annotation pullsecrets.dev/inject: "false" is not one of declared, auto and disabled; no pull secrets are injected until it is corrected`},
-		{value: "Disabled", want: invalid, problem: `annotation pullsecrets.dev/inject: "Disabled" is not one of declared, auto and disabled; no pull secrets are injected until it is corrected`},
-		{value: "invalid", want: invalid, problem: `annotation pullsecrets.dev/inject: "invalid" is not one of declared, auto and disabled; no pull secrets are injected until it is corrected`},
+		{value: "", want: invalid, problem: `annotation pullsecrets.dev/inject: "" is not one of declared, auto and disabled; nothing is injected until corrected`},
+		{value: "false", want: invalid, problem: `annotation pullsecrets.dev/inject: "false" is not one of declared, auto and disabled; nothing is injected until corrected`},
+		{value: "Disabled", want: invalid, problem: `annotation pullsecrets.dev/inject: "Disabled" is not one of declared, auto and disabled; nothing is injected until corrected`},
+		{value: "invalid", want: invalid, problem: `annotation pullsecrets.dev/inject: "invalid" is not one of declared, auto and disabled; nothing is injected until corrected`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.value, func(t *testing.T) {

@@ -39,6 +39,7 @@ var uses = map[string]use{
 	pullsecrets.ServiceAccountsAnnotation:       {on: []Place{OnNamespace}},
 	pullsecrets.AddedAnnotation:                 {on: []Place{OnService, OnServiceAccount}},
 	pullsecrets.SourceResourceVersionAnnotation: {on: []Place{onSecret}},
+	pullsecrets.CopyMetadataAnnotation:          {on: []Place{onSecret}},
 	pullsecrets.ClusterPullSecretLabel:          {label: true, on: []Place{onSecret}},
 	pullsecrets.ExcludeLabel:                    {label: true, on: []Place{OnNamespace}},
 }

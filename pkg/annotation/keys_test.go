@@ -5,10 +5,14 @@ package annotation
 
 import (
 	"fmt"
+	"os"
+	"regexp"
 	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
 func TestMisplaced(t *testing.T) {
@@ -117,6 +121,24 @@ func TestEdits(t *testing.T) {
 	}{{"", "", 0}, {"abc", "abc", 0}, {"", "abc", 3}, {"abc", "", 3}, {"secret", "secrets", 1}, {"kitten", "sitting", 3}, {"inject", "injcet", 2}} {
 		if got := editDistance(tt.a, tt.b); got != tt.want {
 			t.Errorf("editDistance(%q, %q) = %d, want %d", tt.a, tt.b, got, tt.want)
+		}
+	}
+}
+
+// Each annotation and label of our group that package pullsecrets declares has a place, so
+// that no key of ours is reported as unknown.
+func TestUsesCoverAllKeys(t *testing.T) {
+	source, err := os.ReadFile("../apis/pullsecrets/register.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`\n\t\w+(?:Annotation|Label) += GroupName \+ "(/[a-z-]+)"`).FindAllSubmatch(source, -1)
+	if len(found) != len(uses) {
+		t.Errorf("found %d keys, want %d", len(found), len(uses))
+	}
+	for _, match := range found {
+		if key := pullsecrets.GroupName + string(match[1]); len(uses[key].on) == 0 {
+			t.Errorf("uses lacks %s", key)
 		}
 	}
 }

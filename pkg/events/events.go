@@ -16,7 +16,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
 	"pullsecrets.dev/pkg/annotation"
 	"pullsecrets.dev/pkg/apis/pullsecrets"
@@ -145,8 +144,8 @@ func WithType(name string, have corev1.SecretType) string {
 
 // NamedRevision reports why a template that names its Revision is not changed.
 func NamedRevision(name string, changes string) Event {
-	return normal(ReasonNamedRevision, "%s is deferred until the template has another name: it names Revision %s, and Knative rejects changes under the same name",
-		upperFirst(changes), name)
+	return normal(ReasonNamedRevision, "The template names Revision %s, and Knative rejects changes under the same name; deferred until the template has another name: %s",
+		name, changes)
 }
 
 // BackfillDeferred reports what is deferred until the next change of a Service, and how to
@@ -179,10 +178,12 @@ func Refused(err error) bool {
 		apierrors.IsForbidden(err) && strings.Contains(err.Error(), " denied ")
 }
 
-// BackfillPaused names the Service whose Revision paused the backfill of a namespace.
-func BackfillPaused(culprit *servingv1.Service) Event {
-	return warning(ReasonBackfillPaused, "Revision %s created for Service %s is not Ready; backfill in namespace %s resumes when it is Ready or when the Namespace or its ClusterPullSecrets change",
-		culprit.Status.LatestCreatedRevisionName, culprit.Name, culprit.Namespace)
+// BackfillPaused names the Service whose Revision paused the backfill of a namespace. It
+// does not name the Revision: Knative may not have created it yet, and a changed text would
+// be reported again.
+func BackfillPaused(namespace, service string) Event {
+	return warning(ReasonBackfillPaused, "The Revision that adds pull secrets to Service %s is not Ready; backfill in namespace %s resumes when it is Ready or when the Namespace or its ClusterPullSecrets change",
+		service, namespace)
 }
 
 // InjectionContested reports that another writer repeatedly removes declared entries of a

@@ -16,7 +16,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
-	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
 	"pullsecrets.dev/pkg/annotation"
 	"pullsecrets.dev/pkg/fair"
@@ -32,13 +31,22 @@ func manyEntries(n int) []merge.Entry {
 	return all
 }
 
+// However long the list is, the reason and the remedy precede it.
+func TestNamedRevisionKeepsTheRemedy(t *testing.T) {
+	changes := Changes(merge.Result{Added: manyEntries(maxListed), Taken: manyEntries(maxListed)})
+	e := NamedRevision("app-1", changes)
+	for _, part := range []string{"Revision app-1", "until the template has another name"} {
+		if !strings.Contains(e.Message, part) {
+			t.Errorf("%q lacks %q", e.Message, part)
+		}
+	}
+}
+
 // TestMessagesAreBounded creates every Event from the largest possible input. A message is
 // one line of at most 1024 characters.
 func TestMessagesAreBounded(t *testing.T) {
 	problem := annotation.ForService(map[string]string{"pullsecrets.dev/secrets": strings.Repeat("\n\x1bX", 1000)}).Problems[0]
 	changes := Changes(merge.Result{Added: manyEntries(32)})
-	culprit := &servingv1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: strings.Repeat("n", 63), Name: strings.Repeat("s", 63)}}
-	culprit.Status.LatestCreatedRevisionName = strings.Repeat("r", 63)
 	for _, e := range []Event{
 		secretsAdded(manyEntries(100)),
 		secretsRetracted(manyEntries(100)),
@@ -51,7 +59,7 @@ func TestMessagesAreBounded(t *testing.T) {
 		CopyMissing(strings.Repeat("n", 63), slices.Repeat([]string{WithClusterPullSecret("s", strings.Repeat("c", 253))}, 32)),
 		NamedRevision("app-1", changes),
 		BackfillDeferred(changes, "why"),
-		BackfillPaused(culprit),
+		BackfillPaused(strings.Repeat("n", 63), strings.Repeat("s", 63)),
 		InjectionContested(manyEntries(8)),
 	} {
 		if len([]rune(e.Message)) > 1024 || e.Message == "" {

@@ -53,8 +53,8 @@ func (a *accountAdmission) decide(ctx context.Context, request *admissionv1.Admi
 	if err != nil || sets.New(names...).Len() != len(names) || !a.ready() {
 		return decision{}
 	}
-	namespace, offered, err := a.read(ctx, request.Namespace)
-	if err != nil || a.config.Load().Excludes(namespace.Name, namespace.Labels) {
+	namespace, offered, excluded, err := a.read(ctx, request.Namespace)
+	if err != nil || excluded {
 		return decision{}
 	}
 	old := &object{account: map[string]any{}}

@@ -66,19 +66,21 @@ func cachedOrLive[T any](
 	return readLive(ctx, limit, of, live)
 }
 
-// read returns the Namespace and what is granted. If it fails, the error is logged, and
-// the request is left to the reconciler.
-func (c *cluster) read(ctx context.Context, name string) (*corev1.Namespace, grant.Catalog, error) {
-	namespace, err := cachedOrLive(ctx, c.liveReads, subject{kind: "Namespace", name: name}, c.namespaces.Get, c.kube.CoreV1().Namespaces().Get)
+// read returns the Namespace and, unless the configuration excludes it, what is granted.
+// If it fails, the error is logged, and the request is left to the reconciler.
+func (c *cluster) read(ctx context.Context, name string) (namespace *corev1.Namespace, offered grant.Catalog, excluded bool, err error) {
+	namespace, err = cachedOrLive(ctx, c.liveReads, subject{kind: "Namespace", name: name}, c.namespaces.Get, c.kube.CoreV1().Namespaces().Get)
 	if err != nil {
 		deferToReconciler(ctx, err)
-		return nil, grant.Catalog{}, err
+		return nil, offered, false, err
 	}
-	offered, err := c.catalog()
-	if err != nil {
+	if c.config.Load().Excludes(namespace.Name, namespace.Labels) {
+		return namespace, offered, true, nil
+	}
+	if offered, err = c.catalog(); err != nil {
 		deferToReconciler(ctx, err)
 	}
-	return namespace, offered, err
+	return namespace, offered, false, err
 }
 
 // deferToReconciler logs why a request is left to the reconciler.

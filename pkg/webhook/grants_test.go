@@ -38,7 +38,7 @@ func TestGrants(t *testing.T) {
 	const (
 		auto, declared, disabled = "pullsecrets.dev/inject: auto", "pullsecrets.dev/inject: declared", "pullsecrets.dev/inject: disabled"
 		fromGHCR                 = `ghcr | {"ghcr":"clusterpullsecret/ghcr"}`
-		pending                  = "Copies may not exist yet in namespace team, and image pulls are retried: pull secrets "
+		notYet                   = " may not exist yet in namespace team; image pulls are retried"
 		notSelected              = "Namespace team is not selected by the ClusterPullSecrets of pull secrets "
 	)
 	autoTeam := team("pullsecrets.dev/inject", "auto")
@@ -76,7 +76,7 @@ func TestGrants(t *testing.T) {
 		},
 		{
 			reason: "create: always, before the source was ever valid", world: knows(team(), ClusterPullSecret("ghcr", inServices, sourceUnseen)), requested: bare,
-			want: fromGHCR, warnings: []string{pending + "ghcr"},
+			want: fromGHCR, warnings: []string{"pull secrets ghcr" + notYet},
 		},
 		{
 			reason: "create: always, and the caches are cold", world: world{cold: true, cached: []runtime.Object{team(), ClusterPullSecret("ghcr", inServices)}},
@@ -126,7 +126,7 @@ func TestGrants(t *testing.T) {
 		},
 		{
 			reason: "create: auto of the Service is the first to ask", world: knows(team(), ClusterPullSecret("ghcr", holds("ghcr.io"))),
-			requested: with(bare, auto), want: fromGHCR, warnings: []string{pending + "ghcr"},
+			requested: with(bare, auto), want: fromGHCR, warnings: []string{"pull secrets ghcr" + notYet},
 		},
 		{
 			reason: "create: declared on the Service: neither auto nor always", world: knows(autoTeam, ClusterPullSecret("ghcr", inServices, holds("ghcr.io"))),
@@ -147,7 +147,7 @@ func TestGrants(t *testing.T) {
 		{
 			reason: "update: another image needs a credential that was not asked for before", world: knows(append([]runtime.Object{team()}, twoClouds[1:]...)...),
 			old: strings.Replace(hasGHCR, "annotations: {", "annotations: {"+auto+", ", 1), requested: with(moved, auto),
-			want: `quay | {"quay":"clusterpullsecret/quay"}`, warnings: []string{pending + "quay"},
+			want: `quay | {"quay":"clusterpullsecret/quay"}`, warnings: []string{"pull secrets quay" + notYet},
 		},
 		{
 			reason: "update: a dropped entry is restored", world: knows(twoClouds...), old: hasGHCR, requested: bare, want: fromGHCR,
@@ -172,7 +172,7 @@ func TestGrants(t *testing.T) {
 		},
 		{
 			reason: "create: the Service is the first to ask for a name", world: knows(team(), ClusterPullSecret("ghcr")),
-			requested: with(bare, "pullsecrets.dev/secrets: 'ghcr,own'"), want: `ghcr own | {"ghcr":"service","own":"service"}`, warnings: []string{pending + "ghcr"},
+			requested: with(bare, "pullsecrets.dev/secrets: 'ghcr,own'"), want: `ghcr own | {"ghcr":"service","own":"service"}`, warnings: []string{"pull secrets ghcr" + notYet},
 		},
 		{
 			reason: "update: the Service has asked before", world: knows(team(), ClusterPullSecret("ghcr")),

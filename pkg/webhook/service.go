@@ -91,11 +91,11 @@ func (s *serviceAdmission) declared(ctx context.Context, name string, old, reque
 	if !s.ready() {
 		return unknown, nil
 	}
-	namespace, offered, err := s.read(ctx, name)
+	namespace, offered, excluded, err := s.read(ctx, name)
 	if err != nil {
 		return unknown, nil
 	}
-	if s.config.Load().Excludes(namespace.Name, namespace.Labels) {
+	if excluded {
 		return nil, warnIfExcluded(s.config.Load(), namespace, requested)
 	}
 	d := offered.Declare(namespace, grant.Service{Annotations: requested.Metadata.Annotations, Images: requested.images}, s.covers)

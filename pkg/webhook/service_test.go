@@ -247,7 +247,7 @@ func TestAdmit(t *testing.T) {
 			world: world{cached: []runtime.Object{team("pullsecrets.dev/secrets", "n"),
 				ServiceAccount(ns, "default", map[string]string{"kubernetes.io/enforce-mountable-secrets": "true"}, "sa")}}, requested: bare,
 			want:     " | ",
-			warnings: []string{"ServiceAccount default enforces its list; add pull secrets n to it"},
+			warnings: []string{"ServiceAccount default enforces mountable secrets; add pull secrets n to it"},
 		},
 		{
 			reason: "create: the caches are cold", world: world{cold: true, live: declares.cached}, requested: bare, want: " | ",

@@ -46,7 +46,7 @@ func warnNamedRevision(name string, due []merge.Entry) string {
 }
 
 func warnWithheld(account string, withheld []merge.Entry) string {
-	return warn("ServiceAccount %s enforces its list; add pull secrets %s to it", account, names(withheld))
+	return warn("ServiceAccount %s enforces mountable secrets; add pull secrets %s to it", account, names(withheld))
 }
 
 func warnNotGranted(namespace string, withheld []string) string {
@@ -54,7 +54,7 @@ func warnNotGranted(namespace string, withheld []string) string {
 }
 
 func warnPending(namespace string, pending []string) string {
-	return warn("Copies may not exist yet in namespace %s, and image pulls are retried: pull secrets %s", namespace, strings.Join(pending, ", "))
+	return warn("pull secrets %s may not exist yet in namespace %s; image pulls are retried", strings.Join(pending, ", "), namespace)
 }
 
 func warnNotInjected(err error) string {

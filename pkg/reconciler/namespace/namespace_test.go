@@ -105,7 +105,7 @@ func TestReconcileKind(t *testing.T) {
 			)},
 			WantEvents: []string{
 				`Warning InvalidAnnotation Annotation pullsecrets.dev/secrets: "Ghcr" is not a DNS-1123 subdomain`,
-				`Warning InvalidAnnotation Annotation pullsecrets.dev/inject: "yes" is not one of declared, auto and disabled; no pull secrets are injected until it is corrected`,
+				`Warning InvalidAnnotation Annotation pullsecrets.dev/inject: "yes" is not one of declared, auto and disabled; nothing is injected until corrected`,
 				`Warning InvalidAnnotation Annotation pullsecrets.dev/service-accounts: "a b" is not a DNS-1123 subdomain`,
 			},
 		},

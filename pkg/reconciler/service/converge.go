@@ -177,7 +177,7 @@ func (r *Reconciler) mayWrite(ctx context.Context, s *subject) (bool, reconciler
 		// These two come last, because they cost a request and a place in the queue.
 		awaits, err := r.awaitsCopy(ctx, s)
 		if !awaits && err == nil {
-			return r.backfill.ask(s.key, !resources.WasReady(s.Service), facts.PerMinute), nil
+			return r.backfill.ask(s.key, !resources.WasReady(s.Service), config.FromContext(ctx).BackfillPerMinute), nil
 		}
 		r.backfill.done(s.key, false)
 		return false, err
@@ -210,7 +210,7 @@ func (r *Reconciler) mayWrite(ctx context.Context, s *subject) (bool, reconciler
 func (r *Reconciler) facts(ctx context.Context, s *subject) (resources.Facts, []merge.Entry, error) {
 	cfg := config.FromContext(ctx)
 	facts := resources.Facts{
-		Mode: cfg.Backfill, PerMinute: cfg.BackfillPerMinute, Service: s.Service, Asked: s.declaration.OfService, Result: s.result,
+		Mode: cfg.Backfill, Service: s.Service, Asked: s.declaration.OfService, Result: s.result,
 		Denied: r.attempts.wasDenied(s.Service), Full: trim.IsFull(s.Service),
 	}
 	var contested []merge.Entry
@@ -223,32 +223,32 @@ func (r *Reconciler) facts(ctx context.Context, s *subject) (resources.Facts, []
 }
 
 // reportPause reports a pause on the Namespace, and its end where a write depends on it.
-func (r *Reconciler) reportPause(ctx context.Context, s *subject, decision resources.Decision, culprit *servingv1.Service) {
+func (r *Reconciler) reportPause(ctx context.Context, s *subject, decision resources.Decision, culprit string) {
 	var pause []events.Event
 	switch {
 	case decision.Reason == resources.Paused:
-		pause = []events.Event{events.BackfillPaused(culprit)}
+		pause = []events.Event{events.BackfillPaused(s.Namespace, culprit)}
 	case decision.Action != resources.Write || !s.result.ListChanged:
 		return
 	}
 	r.reporter.Report(controller.GetEventRecorder(ctx), events.InItsOwn(s.namespace), topicPaused, pause)
 }
 
-// paused returns a Service whose newest Revision was caused by the controller after the
-// last change of the Namespace and of what is granted to it, and failed. It is nil where
-// there is none.
-func (r *Reconciler) paused(namespace *corev1.Namespace, granted grant.Grants) (*servingv1.Service, error) {
+// paused returns the name of a Service whose newest Revision was caused by the controller
+// after the last change of the Namespace and of what is granted to it, and failed. It is
+// empty where there is none.
+func (r *Reconciler) paused(namespace *corev1.Namespace, granted grant.Grants) (string, error) {
 	failed, err := r.failed(namespace.Name)
 	if err != nil {
-		return nil, fmt.Errorf("failed to list the failed Services of namespace %s: %w", namespace.Name, err)
+		return "", fmt.Errorf("failed to list the failed Services of namespace %s: %w", namespace.Name, err)
 	}
 	changed := lastDeclared(namespace, granted)
-	var culprit *servingv1.Service
+	culprit := ""
 	for _, svc := range failed {
 		ours := lastWrite(svc.ManagedFields, func(e metav1.ManagedFieldsEntry) bool { return e.Manager == pullsecrets.FieldManager })
 		// Of several, it is always the same one, so that it is reported once.
-		if !ours.Before(changed) && (culprit == nil || svc.Name < culprit.Name) {
-			culprit = svc
+		if !ours.Before(changed) && (culprit == "" || svc.Name < culprit) {
+			culprit = svc.Name
 		}
 	}
 	return culprit, nil

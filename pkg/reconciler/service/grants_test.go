@@ -310,7 +310,7 @@ func TestGrants(t *testing.T) {
 			},
 			OtherTestData: there("ghcr"),
 			WantEvents: []string{
-				"Warning BackfillPaused Revision victim-00002 created for Service victim is not Ready; backfill in namespace team resumes when it is Ready or when the Namespace or its ClusterPullSecrets change",
+				"Warning BackfillPaused The Revision that adds pull secrets to Service victim is not Ready; backfill in namespace team resumes when it is Ready or when the Namespace or its ClusterPullSecrets change",
 			},
 		},
 	}.Test(t, factory())

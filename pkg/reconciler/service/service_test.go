@@ -283,7 +283,7 @@ func TestReconcileKind(t *testing.T) {
 				Service(ns, "app", WithPullSecrets("s"), WithAnnotation("pullsecrets.dev/added", `{"s":"service"}`), WithAnnotation("pullsecrets.dev/inject", "Disabled")),
 				declares("n"),
 			},
-			WantEvents: []string{`Warning InvalidAnnotation Annotation pullsecrets.dev/inject: "Disabled" is not one of declared, auto and disabled; no pull secrets are injected until it is corrected`},
+			WantEvents: []string{`Warning InvalidAnnotation Annotation pullsecrets.dev/inject: "Disabled" is not one of declared, auto and disabled; nothing is injected until corrected`},
 		},
 		{
 			Name: "one bad item does not spoil the others",
@@ -389,7 +389,7 @@ func TestReconcileKind(t *testing.T) {
 			Key:  key, Ctx: all,
 			Objects: []runtime.Object{Service(ns, "app", WithTemplateName("app-1")), declares("n")},
 			WantEvents: []string{
-				"Normal NamedRevision Adding pull secrets n (namespace) is deferred until the template has another name: it names Revision app-1, and Knative rejects changes under the same name",
+				"Normal NamedRevision The template names Revision app-1, and Knative rejects changes under the same name; deferred until the template has another name: adding pull secrets n (namespace)",
 			},
 		},
 		{
@@ -559,7 +559,7 @@ func TestReconcileKind(t *testing.T) {
 				Service(ns, "victim", WithAnnotation(serving.UpdaterAnnotation, user), WithConfigurationsReady(corev1.ConditionFalse), WithWrite(now)),
 			},
 			WantEvents: []string{
-				"Warning BackfillPaused Revision victim-00002 created for Service victim is not Ready; backfill in namespace team resumes when it is Ready or when the Namespace or its ClusterPullSecrets change",
+				"Warning BackfillPaused The Revision that adds pull secrets to Service victim is not Ready; backfill in namespace team resumes when it is Ready or when the Namespace or its ClusterPullSecrets change",
 			},
 		},
 		{

@@ -241,7 +241,7 @@ type NamespaceCounts struct {
 	// Failed namespaces are those where the copy could not be written.
 	Failed int32 `json:"failed"`
 
-	// Summary is synced and wanted as "kubectl get cps" shows them, such as
+	// Summary is synced and wanted as the column SYNCED shows them, such as
 	// 11/12. It is a separate field because a printed column can only show one
 	// field.
 	// +optional

@@ -15,11 +15,10 @@ import (
 
 // Facts are the inputs of Decide.
 type Facts struct {
-	Mode      config.Backfill
-	PerMinute int
-	Service   *servingv1.Service
-	Asked     annotation.Service
-	Result    merge.Result
+	Mode    config.Backfill
+	Service *servingv1.Service
+	Asked   annotation.Service
+	Result  merge.Result
 	// Denied: the API server rejected the change of this generation before.
 	Denied bool
 	// Full: the annotations have no room for a ledger.
@@ -27,8 +26,8 @@ type Facts struct {
 	// Contested is how long to leave the Service alone, because the same entries are
 	// removed again and again, or zero.
 	Contested time.Duration
-	// Culprit is the Service whose failed Revision pauses the namespace, or nil.
-	Culprit *servingv1.Service
+	// Culprit is the Service whose failed Revision pauses the namespace, or empty.
+	Culprit string
 }
 
 // Action is the outcome for a change.
@@ -97,7 +96,7 @@ func Decide(f Facts) Decision {
 		return Decision{Action: Skip, Reason: NoRoom}
 	case f.Contested > 0:
 		return Decision{Action: Wait, Reason: Contested, Until: f.Contested}
-	case listChanged && f.Culprit != nil:
+	case listChanged && f.Culprit != "":
 		return Decision{Action: Wait, Reason: Paused}
 	}
 	return Decision{Action: Write}

@@ -120,7 +120,7 @@ func TestDecide(t *testing.T) {
 		want   Decision
 	}{
 		{"the ledger alone", Facts{Mode: safe, Service: ready}, write},
-		{"the ledger alone, a named Revision, a paused namespace", Facts{Mode: safe, Service: named, Culprit: failed}, write},
+		{"the ledger alone, a named Revision, a paused namespace", Facts{Mode: safe, Service: named, Culprit: "victim"}, write},
 		{"the ledger alone, report", Facts{Mode: config.BackfillReport, Service: ready}, skip(Disabled)},
 		{"all", Facts{Mode: all, Service: ready, Result: fromNamespace}, write},
 		{"report", Facts{Mode: config.BackfillReport, Service: failed, Result: fromService}, skip(Deferred)},
@@ -140,8 +140,8 @@ func TestDecide(t *testing.T) {
 		{"no room", Facts{Mode: all, Service: ready, Result: fromNamespace, Full: true, Contested: time.Hour}, skip(NoRoom)},
 		{"no room, and nothing to add", Facts{Mode: all, Service: ready, Result: taken, Full: true}, write},
 		{"the ledger would be too long", Facts{Mode: all, Service: ready, Result: endless}, skip(NoRoom)},
-		{"contested", Facts{Mode: all, Service: ready, Result: fromNamespace, Contested: time.Hour, Culprit: failed}, Decision{Action: Wait, Reason: Contested, Until: time.Hour}},
-		{"paused", Facts{Mode: all, Service: ready, Result: fromNamespace, Culprit: failed}, Decision{Action: Wait, Reason: Paused}},
+		{"contested", Facts{Mode: all, Service: ready, Result: fromNamespace, Contested: time.Hour, Culprit: "victim"}, Decision{Action: Wait, Reason: Contested, Until: time.Hour}},
+		{"paused", Facts{Mode: all, Service: ready, Result: fromNamespace, Culprit: "victim"}, Decision{Action: Wait, Reason: Paused}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.reason, func(t *testing.T) {
