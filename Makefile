@@ -10,8 +10,6 @@ BIN   := $(CURDIR)/.cluster/bin
 export GOFLAGS += -buildvcs=false -trimpath
 export CGO_ENABLED := 0
 NODE  := $(CURDIR)/.cluster/node
-# The race detector needs a C compiler.
-RACE  := $(shell command -v gcc >/dev/null && echo -race)
 
 .DEFAULT_GOAL := help
 
@@ -31,8 +29,14 @@ demo-recording: ## Record a run of the demo: docs/demo.md and docs/images/demo.s
 	$(MAKE) --no-print-directory docs
 
 .PHONY: test
-test: lint unit verify release-test ## Run every check and test, including the end-to-end suite on its own local cluster.
+test: ## Run the unit tests, and the end-to-end suite on local clusters.
+	@echo "1 of 2: unit tests"
+	@$(MAKE) --no-print-directory unit
+	@echo "2 of 2: end-to-end tests"
 	env -u KUBECONFIG $(MAKE) --no-print-directory e2e
+
+.PHONY: check
+check: lint race verify release-test ## Check all that CI does besides "make test": style, data races, generated files, images.
 
 ##@ Parts of the tests
 
@@ -47,16 +51,21 @@ lint: $(BIN)/golangci-lint ## go vet and the linters of .golangci.yaml, in the m
 	  else echo "lint: shellcheck is not installed: scripts were not checked"; fi
 
 .PHONY: unit
-unit: ## Unit tests, with the race detector if a C compiler is installed.
-	$(if $(RACE),CGO_ENABLED=1) go test $(RACE) ./...
+unit: ## Unit tests.
+	go test ./...
 	go -C test/tools test ./registry ./kind ./recording
 
+.PHONY: race
+race: ## Unit tests of the programs with the race detector. Requires a C compiler.
+	@if command -v gcc >/dev/null; then CGO_ENABLED=1 go test -race ./cmd/... ./config/... ./pkg/...; \
+	  else echo "race: gcc is not installed: data races were not checked"; fi
+
 .PHONY: e2e
-e2e: ## The end-to-end suite, on its own local cluster or on the cluster of KUBECONFIG.
-	test/e2e.sh
+e2e: ## The end-to-end suite, on local clusters or the one of KUBECONFIG; E2E='-run NAME' selects tests.
+	test/e2e.sh $(E2E)
 
 .PHONY: e2e-node
-e2e-node: node ## The end-to-end suite with Pods that pull images, after "make node"; E2E='-run NAME' selects tests.
+e2e-node: node ## The same with Pods that pull images, after "make node".
 	go test -tags=e2e -count=1 -timeout=20m -run ^TestNode ./test/env
 	KUBECONFIG=$(NODE)/kubeconfig test/e2e.sh $(E2E)
 

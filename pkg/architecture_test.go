@@ -141,6 +141,10 @@ var layers = []layer{{
 	may:     []string{"test/env", "pkg/apis/...", "pkg/client/clientset/..."},
 	why:     blackBox,
 }, {
+	pattern: "test/suite",
+	may:     []string{"test/env", "pkg/apis/..."},
+	why:     "it runs tests, and knows nothing of what they test.",
+}, {
 	pattern: "test/pages",
 	may:     nil,
 	why:     "it reads the documentation, and knows nothing of clusters.",

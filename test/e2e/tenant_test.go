@@ -35,7 +35,7 @@ import (
 const (
 	// timeout is how long a test waits for a condition. It is long, because it costs time
 	// only if the test fails.
-	timeout = time.Minute
+	timeout = 3 * time.Minute
 	// glance is the polling interval.
 	glance = 50 * time.Millisecond
 )

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,13 +42,16 @@ const (
 	binApp        = "app"
 )
 
-const toolsModule = "test/tools"
+const (
+	controlPlaneModule = "test/controlplane"
+	toolsModule        = "test/tools"
+)
 
 // standing lists the programs of every local cluster, except those of the Deployments in
 // config/.
 var standing = []program{
 	{name: binCluster, module: ".", pkg: "./test/env/cmd/cluster", title: "the cluster's supervisor"},
-	{name: binKubernetes, module: "test/controlplane", pkg: ".", title: "Kubernetes", versionOf: "k8s.io/kubernetes"},
+	{name: binKubernetes, module: controlPlaneModule, pkg: ".", title: "Kubernetes", versionOf: "k8s.io/kubernetes"},
 	{name: "knative-controller", module: knativeModule, pkg: "knative.dev/serving/cmd/controller", title: "Knative's controller", loopback: true},
 	{name: "knative-webhook", module: knativeModule, pkg: "knative.dev/serving/cmd/webhook", title: "Knative's webhook", loopback: true},
 }
@@ -55,7 +59,7 @@ var standing = []program{
 // nodeStanding lists the additional programs of a cluster with a node, including those
 // that run in Pods.
 var nodeStanding = []program{
-	{name: binNode, module: "test/controlplane", pkg: "./node", title: "the kubelet", versionOf: "k8s.io/kubernetes"},
+	{name: binNode, module: controlPlaneModule, pkg: "./node", title: "the kubelet", versionOf: "k8s.io/kubernetes"},
 	{name: binAutoscaler, module: knativeModule, pkg: "knative.dev/serving/cmd/autoscaler", title: "Knative's autoscaler"},
 	{name: binQueue, module: knativeModule, pkg: "knative.dev/serving/cmd/queue", title: "Knative's queue-proxy"},
 	{name: binRegistry, module: toolsModule, pkg: "./registry", title: "the registry"},
@@ -66,7 +70,7 @@ var nodeStanding = []program{
 // writers are programs with which users write to clusters. They are built when a test
 // requests one, see Tool.
 var writers = map[string]program{
-	binKubectl:   {name: binKubernetes, module: "test/controlplane", pkg: ".", title: "kubectl", versionOf: "k8s.io/kubernetes"},
+	binKubectl:   {name: binKubernetes, module: controlPlaneModule, pkg: ".", title: "kubectl", versionOf: "k8s.io/kubernetes"},
 	"kn":         {name: "kn", module: "test/writers/kn", pkg: "knative.dev/client/cmd/kn", title: "kn"},
 	"flux-apply": {name: "flux-apply", module: "test/writers/flux", pkg: ".", title: "Flux's apply engine"},
 	"argocd-app": {name: "argocd-app", module: "test/writers/argocd", pkg: ".", title: "Argo CD's engine"},
@@ -144,13 +148,13 @@ func (b builder) buildOne(ctx context.Context, p program) error {
 	}
 	// Without VCS stamping: a program would change with each commit, and the build would
 	// fail where git does.
-	args := []string{"build", "-buildvcs=false", "-trimpath", "-ldflags=" + ldflags}
+	flags := []string{"-buildvcs=false", "-trimpath", "-ldflags=" + ldflags}
 	if p.loopback {
 		modfile, err := b.loopbackModfile(ctx, p.module)
 		if err != nil {
 			return err
 		}
-		args = append(args, "-modfile="+modfile)
+		flags = append(flags, "-modfile="+modfile)
 	}
 
 	// The go command leaves an up-to-date destination alone but overwrites any other, and
@@ -167,35 +171,10 @@ func (b builder) buildOne(ctx context.Context, p program) error {
 		return err
 	}
 
-	args = append(args, "-o", output, p.pkg)
-	if err := b.runWithProgress(ctx, p, args); err != nil {
+	if err := b.compile(ctx, p, flags, output); err != nil {
 		return err
 	}
 	return os.Rename(output, target)
-}
-
-// runWithProgress runs the go command and reports progress every few seconds, because a
-// first build takes minutes.
-func (b builder) runWithProgress(ctx context.Context, p program, args []string) error {
-	note := ""
-	if p.module != "." {
-		note = " (the first time takes minutes)"
-	}
-	start := time.Now()
-	done := make(chan struct{})
-	defer close(done)
-	go func() {
-		for wait := 3 * time.Second; ; wait = 10 * time.Second {
-			select {
-			case <-done:
-				return
-			case <-time.After(wait):
-				b.progress("building %s%s ... %ds", p.title, note, int(time.Since(start).Seconds()))
-			}
-		}
-	}()
-	_, err := b.goCommand(ctx, p.module, args...)
-	return err
 }
 
 // moduleDir returns the directory of a dependency in the module cache, downloading it if
@@ -211,12 +190,22 @@ func (b builder) moduleDir(ctx context.Context, module, dependency string) (stri
 }
 
 func (b builder) goCommand(ctx context.Context, module string, args ...string) (string, error) {
+	return b.runGo(ctx, module, io.Discard, args...)
+}
+
+// runGo runs the go command in a module and returns what it prints. It also writes its
+// messages to another writer.
+func (b builder) runGo(ctx context.Context, module string, messages io.Writer, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = filepath.Join(b.repo, module)
 	// A workspace or flags of the caller must not change the build.
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=")
+	if os.Getenv("GOGC") == "" {
+		// The compiler runs once for each package, so it need not collect its garbage often.
+		cmd.Env = append(cmd.Env, "GOGC=400")
+	}
 	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.Stdout, cmd.Stderr = &stdout, io.MultiWriter(&stderr, messages)
 	if err := cmd.Run(); err != nil {
 		return "", fmt.Errorf("go %s (in %s): %w\n%s", strings.Join(args, " "), cmd.Dir, err, stderr.String())
 	}

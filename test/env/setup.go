@@ -7,8 +7,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -71,6 +74,40 @@ func Setup(ctx context.Context, options Options) (*Env, error) {
 		unlock()
 		return nil, err
 	}
+	return l.startOwned(ctx, unlock)
+}
+
+// Build builds the programs of local clusters with these options and, with tools, those
+// of Tool.
+func Build(ctx context.Context, options Options, tools bool) error {
+	l, err := newLocal(options)
+	if err != nil {
+		return err
+	}
+	if err := l.buildAll(ctx); err != nil || !tools {
+		return err
+	}
+	return l.builder.build(ctx, slices.SortedFunc(maps.Values(writers), func(a, b program) int {
+		return strings.Compare(a.name, b.name)
+	}))
+}
+
+// Start is Setup of a local cluster after Build.
+func Start(ctx context.Context, options Options) (*Env, error) {
+	l, err := newLocal(options)
+	if err != nil {
+		return nil, err
+	}
+	unlock, err := l.lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return l.startOwned(ctx, unlock)
+}
+
+// startOwned starts a cluster of built programs that ends with Close, which also unlocks
+// it, or with this program.
+func (l *local) startOwned(ctx context.Context, unlock func()) (*Env, error) {
 	// The supervisor stops when its end of the pipe is closed. This end is closed when
 	// this program exits.
 	input, lifeline, err := os.Pipe()

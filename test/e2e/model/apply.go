@@ -84,7 +84,11 @@ var verbs = map[string]func(*World, []string) bool{
 	},
 	"strip": func(w *World, a []string) bool {
 		n := w.Namespaces[a[0]]
-		return w.onService(a, func(s *Service) { s.LedgerLost = w.Down["webhook"] || n.excluded() || s.LedgerLost }, false)
+		return w.onService(a, func(s *Service) {
+			if w.Down["webhook"] || n.excluded() {
+				s.Lost.add(slices.Collect(maps.Keys(s.Stale))...)
+			}
+		}, false)
 	},
 	"svc": func(w *World, a []string) bool {
 		// The same value again is no change, and the API server writes nothing.
@@ -169,7 +173,7 @@ func (w *World) create(a []string) bool {
 	if n.Services[a[1]] != nil {
 		return false
 	}
-	s := &Service{Writer: a[2], Own: list(a[3]), Stale: Set{}, Recent: Set{}, Generations: 1}
+	s := &Service{Writer: a[2], Own: list(a[3]), Stale: Set{}, Recent: Set{}, Lost: Set{}, Generations: 1}
 	if !w.Quiet { // A stale cache may still show an earlier declaration.
 		s.Recent.add(allNames...)
 	}

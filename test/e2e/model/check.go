@@ -126,16 +126,14 @@ func checkList(got List, own, must, may []string) (wrong []string) {
 func (w *World) checkService(n *Namespace, s *Service, got List, secrets map[string]Secret) []string {
 	must, may := w.declared(n, s, secrets)
 	may = slices.Concat(may, slices.Collect(maps.Keys(s.Stale)))
-	if s.LedgerLost {
-		got.Ledger = maps.Clone(got.Ledger)
-		if got.Ledger == nil {
-			got.Ledger = map[string]string{}
-		}
-		for _, name := range got.Names {
-			got.Ledger[name] = "lost"
+	// A lost name that is in the ledger again is checked like any other.
+	own := slices.Clone(s.Own)
+	for name := range s.Lost {
+		if _, ours := got.Ledger[name]; !ours {
+			own = append(own, name)
 		}
 	}
-	wrong := checkList(got, s.Own, must, may)
+	wrong := checkList(got, own, must, may)
 	for name, origin := range got.Ledger {
 		active := !n.excluded() && n.Inject != "disabled" && s.Inject != "disabled"
 		if origin == "service" && active && !slices.Contains(s.Secrets, name) {

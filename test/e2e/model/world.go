@@ -59,9 +59,11 @@ type Service struct {
 	Stale, Recent Set
 	// Generations is the maximum generation that the Service may have.
 	Generations int
-	// LedgerLost is set if a request that bypassed the webhook removed the ledger.
-	LedgerLost bool
-	must, may  []string
+	// Lost are names that the list may contain without being in the ledger, because a
+	// request that bypassed the webhook removed it. Those that are not declared any more
+	// count as the user's, who may remove them.
+	Lost      Set
+	must, may []string
 }
 
 // Account is a ServiceAccount with its user's own list.
@@ -249,7 +251,7 @@ func (w *World) changed(n *Namespace, s *Service) {
 		s.Generations++ // The controller adds the rest.
 		return
 	}
-	s.Stale, s.LedgerLost = maps.Clone(s.Recent), false
+	s.Stale = maps.Clone(s.Recent)
 }
 
 // settled records that all has settled: no cache is stale.

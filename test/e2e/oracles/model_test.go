@@ -23,7 +23,7 @@ import (
 )
 
 var (
-	modelSeed = flag.Uint64("model.seed", 0, "seed of the first batch of TestModel; 0 takes one from the clock")
+	modelSeed = flag.Uint64("model.seed", 0, "seed of the first batch of TestModel; with MODEL, 0 takes one from the clock")
 	modelOps  = flag.String("model.ops", "", "script for TestModel instead of random ones")
 )
 
@@ -52,8 +52,8 @@ func duration(t *testing.T, variable string, otherwise time.Duration) time.Durat
 	return d
 }
 
-// TestModel runs the scripts that once failed and, for the duration in the variable
-// MODEL, random ones, and compares the results with the model of the contract.
+// TestModel runs the scripts that once failed and, for two minutes or the duration in the
+// variable MODEL, random ones, and compares the results with the model of the contract.
 func TestModel(t *testing.T) {
 	env.Get(t).Need(t, env.ProcessControl)
 	if err := (machinery{Env: env.Get(t)}).restore(t.Context()); err != nil {
@@ -70,17 +70,12 @@ func TestModel(t *testing.T) {
 		return
 	}
 	known(t, m)
-	seed := *modelSeed
-	if seed == 0 {
+	// A test that runs with every change plays the same scripts each time.
+	seed := max(*modelSeed, 1)
+	if *modelSeed == 0 && os.Getenv("MODEL") != "" {
 		seed = uint64(time.Now().UnixNano())
 	}
-	// Random scripts run on demand. A test that runs with every change uses the known
-	// scripts.
-	var otherwise time.Duration
-	if *modelSeed != 0 {
-		otherwise = time.Second
-	}
-	end := time.Now().Add(duration(t, "MODEL", otherwise))
+	end := time.Now().Add(duration(t, "MODEL", 2*time.Minute))
 	played, failed := 0, 0
 	for ; time.Now().Before(end) && failed < enough; seed++ {
 		random := rand.New(rand.NewPCG(seed, 0))

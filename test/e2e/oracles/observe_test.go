@@ -144,8 +144,8 @@ func (s *stage) finish(ctx context.Context) error {
 				return err
 			}
 			was, is := before[ns].Services[name], after.Services[name]
-			if service.LedgerLost { // Admission restores it.
-				was.Ledger, is.Ledger = nil, nil
+			if len(service.Lost) > 0 { // Admission restores the ledger, and the user may remove a name.
+				continue
 			}
 			if fmt.Sprint(was) != fmt.Sprint(is) {
 				return fmt.Errorf("unchanged %s of Service %s/%s by another user changed it: %+v was %+v", service.Writer, ns, name, is, was)
