@@ -37,7 +37,7 @@ const (
 	// only if the test fails.
 	timeout = 3 * time.Minute
 	// glance is the polling interval.
-	glance = 50 * time.Millisecond
+	glance = 100 * time.Millisecond
 )
 
 var services = schema.GroupVersionResource{Group: "serving.knative.dev", Version: "v1", Resource: "services"}

@@ -4,7 +4,8 @@
 //go:build e2e
 
 // Package lifecycle installs, upgrades and removes the project, which affects every test
-// of a suite. So it uses its own local cluster and never an existing one.
+// of a suite. So it needs a local cluster, to itself, on which it installs config/ again at
+// the end.
 package lifecycle
 
 import (
@@ -47,6 +48,7 @@ func TestMain(m *testing.M) { env.Main(m) }
 func TestLifecycle(t *testing.T) {
 	env.Get(t).Need(t, env.ProcessControl)
 	l := &lifecycle{Env: env.Get(t), t: t}
+	t.Cleanup(l.restore)
 	first, second := l.release("v0.0.1"), l.release("v0.0.2")
 	l.install(first)
 	l.use()
@@ -60,6 +62,29 @@ type lifecycle struct {
 }
 
 func (l *lifecycle) on(t *testing.T) *lifecycle { return &lifecycle{l.Env, t} }
+
+// restore installs config/ again, for the tests that follow on the same cluster.
+func (l *lifecycle) restore() {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*timeout)
+	defer cancel()
+	for _, namespace := range []string{cleared, kept} {
+		err := l.Kube.CoreV1().Namespaces().Delete(ctx, namespace, metav1.DeleteOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			l.t.Error(err)
+		}
+	}
+	// The namespace of the installation may be terminating.
+	err := wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+		namespace, err := l.Kube.CoreV1().Namespaces().Get(ctx, pullsecrets.SystemNamespace, metav1.GetOptions{})
+		return apierrors.IsNotFound(err) || err == nil && namespace.DeletionTimestamp == nil, nil
+	})
+	if err == nil {
+		err = l.Processes.InstallProject(ctx)
+	}
+	if err != nil {
+		l.t.Error("install config/ again:", err)
+	}
+}
 
 // The namespaces of the test: one from which everything is removed, and one that keeps
 // what it has.

@@ -60,7 +60,7 @@ type Service struct {
 	// Generations is the maximum generation that the Service may have.
 	Generations int
 	// Lost are names that the list may contain without being in the ledger, because a
-	// request that bypassed the webhook removed it. Those that are not declared any more
+	// request that bypassed the webhook removed it. Those that are no longer declared
 	// count as the user's, who may remove them.
 	Lost      Set
 	must, may []string
