@@ -41,6 +41,7 @@ type settings struct {
 	dir            string
 	parts          string
 	quick          bool
+	pace           int
 	services       int
 	rounds         int
 	restServices   int
@@ -106,6 +107,7 @@ func main() {
 	flag.IntVar(&s.admissionPairs, "admission-pairs", 400, "admission: number of Services created with the webhook and without it")
 	flag.IntVar(&s.admissionServices, "admission-services", 50000, "admission: number of reviews at full load")
 	flag.IntVar(&s.neighbourRounds, "neighbour-rounds", 5, "neighbours: number of rounds; the sides take turns in going first")
+	flag.IntVar(&s.pace, "pace", 1, "neighbours: hostile tenants send one of so many requests, for machines that all of them keep busy")
 	flag.Parse()
 	if s.quick {
 		// Flags that are set explicitly win.

@@ -62,8 +62,8 @@ func neighbours(ctx context.Context, e *env.Env, s settings, out io.Writer) erro
 		beside func(ctx context.Context, round int) (stop func() error, err error)
 	}{
 		{"alone", func(context.Context, int) (func() error, error) { return func() error { return nil }, nil }},
-		{"beside excluded", func(ctx context.Context, round int) (func() error, error) { return startAttacks(ctx, e, round, true) }},
-		{"beside hostile", func(ctx context.Context, round int) (func() error, error) { return startAttacks(ctx, e, round, false) }},
+		{"beside excluded", func(ctx context.Context, round int) (func() error, error) { return startAttacks(ctx, e, round, s.pace, true) }},
+		{"beside hostile", func(ctx context.Context, round int) (func() error, error) { return startAttacks(ctx, e, round, s.pace, false) }},
 	}
 	took := make(map[string][][]float64, len(worlds))
 	for round := range s.neighbourRounds {
@@ -283,9 +283,10 @@ func (g *good) until(ctx context.Context, start time.Time, holds func() (bool, e
 	return time.Since(start), err
 }
 
-// startAttacks creates the namespaces of the hostile tenants and starts the attacks. stop ends
-// the attacks, deletes what they created and returns their errors.
-func startAttacks(ctx context.Context, e *env.Env, round int, excluded bool) (stop func() error, err error) {
+// startAttacks creates the namespaces of the hostile tenants and starts the attacks, of
+// which one of pace requests is sent. stop ends the attacks, deletes what they created and
+// returns their errors.
+func startAttacks(ctx context.Context, e *env.Env, round, pace int, excluded bool) (stop func() error, err error) {
 	client, err := unlimited(e)
 	if err != nil {
 		return nil, err
@@ -321,7 +322,7 @@ func startAttacks(ctx context.Context, e *env.Env, round int, excluded bool) (st
 			return nil, errors.Join(fmt.Errorf("%s: %w", h.name, err), stop())
 		}
 		group.Go(func() {
-			if err := t.repeat(running, h.every, h.act); err != nil {
+			if err := t.repeat(running, h.every*time.Duration(pace), h.act); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
 				failed = errors.Join(failed, fmt.Errorf("%s: %w", h.name, err))
