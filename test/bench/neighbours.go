@@ -39,6 +39,8 @@ const (
 	turn = 60.0 / 1200
 	// admissions is the number of creations per round, of which the median is taken.
 	admissions = 40
+	// attackedBefore is how long the attacks run before something is measured.
+	attackedBefore = 10 * time.Second
 )
 
 // neighbours measures how hostile tenants affect another tenant: the latency of its
@@ -284,8 +286,8 @@ func (g *good) until(ctx context.Context, start time.Time, holds func() (bool, e
 }
 
 // startAttacks creates the namespaces of the hostile tenants and starts the attacks, of
-// which one of pace requests is sent. stop ends the attacks, deletes what they created and
-// returns their errors.
+// which one of pace requests is sent, and returns while they run. stop ends the attacks,
+// deletes what they created and returns their errors.
 func startAttacks(ctx context.Context, e *env.Env, round, pace int, excluded bool) (stop func() error, err error) {
 	client, err := unlimited(e)
 	if err != nil {
@@ -303,6 +305,10 @@ func startAttacks(ctx context.Context, e *env.Env, round, pace int, excluded boo
 		group.Wait()
 		for _, name := range names {
 			failed = errors.Join(failed, e.Kube.CoreV1().Namespaces().Delete(ctx, name, metav1.DeleteOptions{}))
+		}
+		// Their removal must not disturb what is measured next.
+		for _, name := range names {
+			failed = errors.Join(failed, waitGone(ctx, e, name))
 		}
 		return failed
 	}
@@ -329,5 +335,18 @@ func startAttacks(ctx context.Context, e *env.Env, round, pace int, excluded boo
 			}
 		})
 	}
+	// The first reconciliation of what was prepared is not what is measured.
+	select {
+	case <-ctx.Done():
+		return nil, errors.Join(context.Cause(ctx), stop())
+	case <-time.After(attackedBefore):
+	}
 	return stop, nil
+}
+
+func waitGone(ctx context.Context, e *env.Env, namespace string) error {
+	return wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, 5*time.Minute, true, func(ctx context.Context) (bool, error) {
+		_, err := e.Kube.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{})
+		return apierrors.IsNotFound(err), nil
+	})
 }
