@@ -31,12 +31,13 @@ const (
 	// goodTenant is the namespace of the measured tenant.
 	goodTenant = "bench-good-tenant"
 	// goodServices is the number of Services in each backfill.
-	goodServices = 20
-	// neighbourRate is the value of backfill-per-minute. With a limit Services queue up,
-	// and one tenant could delay another.
-	neighbourRate = "1200"
+	goodServices = 8
+	// neighbourRate is the value of backfill-per-minute, four times the default. With a
+	// limit Services queue up, and one tenant could delay another. A rate that is much
+	// higher keeps two cores busy with the turns of the hostile tenants.
+	neighbourRate = "240"
 	// turn is the time per Service at that rate, in seconds.
-	turn = 60.0 / 1200
+	turn = 60.0 / 240
 	// admissions is the number of creations per round, of which the median is taken.
 	admissions = 40
 	// attackedBefore is how long the attacks run before something is measured.
@@ -136,7 +137,7 @@ type good struct {
 }
 
 // goodSteps are the measured steps, in the order of measure.
-var goodSteps = []string{"bare request, each", "admission, each", "distribution", "backfill of 20 Services", "rotation", "revocation"}
+var goodSteps = []string{"bare request, each", "admission, each", "distribution", "backfill of 8 Services", "rotation", "revocation"}
 
 func newGoodTenant(ctx context.Context, e *env.Env) (*good, error) {
 	g := &good{Env: e}

@@ -149,7 +149,7 @@ func (j *job) run(ctx context.Context, o options, kubeconfig string, r *report) 
 		"-test.v=test2json", "-test.timeout="+jobTimeout.String(), fmt.Sprintf("-test.parallel=%d", o.parallel), "-test.run="+match)
 	tests.Dir = j.dir
 	tests.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
-	// The tests stop at the end of their input's other side at the latest.
+	// Tests that do not stop end with their cluster.
 	tests.Cancel = func() error { return tests.Process.Signal(os.Interrupt) }
 	tests.WaitDelay = 10 * time.Second
 	tests.Stderr = os.Stderr
