@@ -113,7 +113,7 @@ func callsParallel(f *ast.FuncDecl) bool {
 // job is what one process of a compiled test runs on one cluster.
 type job struct {
 	testPackage
-	name  string
+	name  string // of the test, or what they are
 	tests []string
 	// subtests is the part of -run after the first slash.
 	subtests string
@@ -123,7 +123,7 @@ type job struct {
 // are.
 func divide(p testPackage, tests []string, parallel map[string]bool, match string) []*job {
 	_, subtests, _ := strings.Cut(match, "/")
-	together := &job{testPackage: p, subtests: subtests, name: "the parallel tests of " + p.path}
+	together := &job{testPackage: p, subtests: subtests}
 	var jobs []*job
 	for _, name := range tests {
 		if parallel[name] {
@@ -133,6 +133,8 @@ func divide(p testPackage, tests []string, parallel map[string]bool, match strin
 		}
 	}
 	if len(together.tests) > 0 {
+		// With their number, because a run of fewer tests says nothing about all.
+		together.name = fmt.Sprintf("%d parallel tests of %s", len(together.tests), p.path)
 		jobs = append(jobs, together)
 	}
 	return jobs

@@ -21,6 +21,8 @@ import (
 const (
 	// reportEvery is how often the progress is reported.
 	reportEvery = 15 * time.Second
+	// usual is how long a test takes of which nothing is known.
+	usual = 10 * time.Second
 	// slowest is the number of jobs that the end of the report lists.
 	slowest = 5
 	// notRun begins the reason of a test that was skipped by env.Need.
@@ -75,11 +77,15 @@ func newReport(out io.Writer, jobs []*job, file string, clusters int) *report {
 func (r *report) total() int { return r.tests }
 
 // longestFirst sorts the jobs so that the clusters finish at about the same time. Without
-// durations of an earlier run, the jobs with the most tests are the longest.
+// durations of an earlier run, a job with more tests is longer.
 func (r *report) longestFirst(jobs []*job) []*job {
-	return slices.SortedStableFunc(slices.Values(jobs), func(a, b *job) int {
-		return cmp.Or(cmp.Compare(r.expected[b.name], r.expected[a.name]), cmp.Compare(len(b.tests), len(a.tests)))
-	})
+	expected := func(j *job) time.Duration {
+		if r.expected[j.name] > 0 {
+			return r.expected[j.name]
+		}
+		return time.Duration(len(j.tests)) * usual
+	}
+	return slices.SortedStableFunc(slices.Values(jobs), func(a, b *job) int { return cmp.Compare(expected(b), expected(a)) })
 }
 
 func (r *report) begin(j *job) {
