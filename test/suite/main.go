@@ -23,6 +23,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -55,7 +56,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.run, "run", "", "run only tests that match this `regexp`, as \"go test -run\" does")
 	flag.IntVar(&o.clusters, "clusters", 2, "`number` of local clusters")
-	flag.IntVar(&o.parallel, "parallel", 4, "`number` of parallel tests that run together on a cluster")
+	flag.IntVar(&o.parallel, "parallel", 0, "`number` of parallel tests that run together on a cluster; default: that of the processors, twice that on local clusters without Pods")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, o)
@@ -81,6 +82,12 @@ func run(ctx context.Context, o options) error {
 	if len(jobs) == 0 {
 		return fmt.Errorf("no test matches %q", o.run)
 	}
+	if o.parallel == 0 {
+		o.parallel = runtime.GOMAXPROCS(0)
+		if os.Getenv("KUBECONFIG") == "" {
+			o.parallel *= 2 // The tests mostly wait.
+		}
+	}
 	clusters, end, err := start(ctx, min(o.clusters, len(jobs)), o.run == "")
 	if err != nil {
 		return err
@@ -99,7 +106,14 @@ func run(ctx context.Context, o options) error {
 // waits for them.
 func start(ctx context.Context, number int, tools bool) (kubeconfigs []string, end func() error, err error) {
 	if kubeconfig := os.Getenv("KUBECONFIG"); kubeconfig != "" {
-		return []string{kubeconfig}, func() error { return nil }, nil
+		// The tests run in their own directories.
+		paths := filepath.SplitList(kubeconfig)
+		for i := range paths {
+			if paths[i], err = filepath.Abs(paths[i]); err != nil {
+				return nil, nil, err
+			}
+		}
+		return []string{strings.Join(paths, string(filepath.ListSeparator))}, func() error { return nil }, nil
 	}
 	if err := env.Build(ctx, env.Options{Dir: clusterDir}, tools); err != nil {
 		return nil, nil, err
