@@ -280,17 +280,28 @@ func (p *player) step(i int) result {
 	return result{counts: p.counts}
 }
 
+// withNames returns a list without empty names and repeats, which mean nothing and are
+// dropped when the list is written.
+func withNames(names []string) (named []string) {
+	for _, name := range names {
+		if name != "" && !slices.Contains(named, name) {
+			named = append(named, name)
+		}
+	}
+	return named
+}
+
 // checkList checks that the list here is the user's plus what is declared after a change,
 // and unchanged otherwise.
 func (p *player) checkList(is [2]*unstructured.Unstructured, changed bool) string {
-	own, list := listOf(is[1]), listOf(is[0])
+	own, list := withNames(listOf(is[1])), withNames(listOf(is[0]))
 	// A server-side apply appends new entries, so the user's own need not come first.
 	kept := slices.DeleteFunc(slices.Clone(list), func(name string) bool { return !slices.Contains(own, name) })
 	if !slices.Equal(kept, own) {
 		return fmt.Sprintf("the list is %q here and %q there", list, own)
 	}
 	if p.was[0] != nil && !changed {
-		if before := listOf(p.was[0]); !slices.Equal(before, list) {
+		if before := withNames(listOf(p.was[0])); !slices.Equal(before, list) {
 			return fmt.Sprintf("the list is %q, was %q, although nothing changed", list, before)
 		}
 		return ""
