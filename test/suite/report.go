@@ -155,14 +155,15 @@ func (r *report) end(j *job, took time.Duration, err error) {
 	for _, name := range j.tests {
 		key := j.path + " " + name
 		if !r.ended[key] {
-			var output string
+			var output strings.Builder
 			for _, of := range []string{key, j.path + " "} {
 				if r.outputs[of] != nil {
-					output += r.outputs[of].String()
+					output.WriteString(r.outputs[of].String())
 				}
 			}
 			r.ended[key] = true
-			r.fail(name, fmt.Sprintf("%s\nit did not end: %v", output, err))
+			fmt.Fprintf(&output, "\nit did not end: %v", err)
+			r.fail(name, output.String())
 		}
 	}
 	if err != nil && !slices.ContainsFunc(j.tests, func(name string) bool { return slices.Contains(r.failures, name) }) {
