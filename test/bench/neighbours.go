@@ -65,8 +65,12 @@ func neighbours(ctx context.Context, e *env.Env, s settings, out io.Writer) erro
 		beside func(ctx context.Context, round int) (stop func() error, err error)
 	}{
 		{"alone", func(context.Context, int) (func() error, error) { return func() error { return nil }, nil }},
-		{"beside excluded", func(ctx context.Context, round int) (func() error, error) { return startAttacks(ctx, e, round, s.pace, true) }},
-		{"beside hostile", func(ctx context.Context, round int) (func() error, error) { return startAttacks(ctx, e, round, s.pace, false) }},
+		{"beside excluded", func(ctx context.Context, round int) (func() error, error) {
+			return startAttacks(ctx, e, round, s.pace, true)
+		}},
+		{"beside hostile", func(ctx context.Context, round int) (func() error, error) {
+			return startAttacks(ctx, e, round, s.pace, false)
+		}},
 	}
 	took := make(map[string][][]float64, len(worlds))
 	for round := range s.neighbourRounds {
