@@ -29,8 +29,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"pullsecrets.dev/test/env"
 )
 
@@ -128,18 +126,17 @@ func start(ctx context.Context, number int, tools bool) (kubeconfigs []string, e
 		}
 		return errors.Join(errs...)
 	}
-	g, starting := errgroup.WithContext(ctx)
+	var starting sync.WaitGroup
+	errs := make([]error, number)
 	for i := range clusters {
 		dir := clusterDir
 		if i > 0 {
 			dir = fmt.Sprintf("%s-%d", clusterDir, i+1)
 		}
-		g.Go(func() (err error) {
-			clusters[i], err = env.Start(starting, env.Options{Dir: dir})
-			return err
-		})
+		starting.Go(func() { clusters[i], errs[i] = env.Start(ctx, env.Options{Dir: dir}) })
 	}
-	if err := g.Wait(); err != nil {
+	starting.Wait()
+	if err := errors.Join(errs...); err != nil {
 		return nil, nil, errors.Join(err, end())
 	}
 	for _, e := range clusters {
