@@ -61,12 +61,7 @@ func Setup(ctx context.Context, options Options) (*Env, error) {
 	if kubeconfig := os.Getenv("KUBECONFIG"); kubeconfig != "" {
 		return existing(ctx, kubeconfig)
 	}
-	l, err := newLocal(options)
-	if err != nil {
-		return nil, err
-	}
-	// Held until Close: concurrent test programs take turns.
-	unlock, err := l.lock(ctx)
+	l, unlock, err := lockLocal(ctx, options)
 	if err != nil {
 		return nil, err
 	}
@@ -94,15 +89,21 @@ func Build(ctx context.Context, options Options, tools bool) error {
 
 // Start is Setup of a local cluster after Build.
 func Start(ctx context.Context, options Options) (*Env, error) {
-	l, err := newLocal(options)
-	if err != nil {
-		return nil, err
-	}
-	unlock, err := l.lock(ctx)
+	l, unlock, err := lockLocal(ctx, options)
 	if err != nil {
 		return nil, err
 	}
 	return l.startOwned(ctx, unlock)
+}
+
+// lockLocal returns a local cluster that is locked until Close: concurrent test programs
+// take turns.
+func lockLocal(ctx context.Context, options Options) (l *local, unlock func(), err error) {
+	if l, err = newLocal(options); err != nil {
+		return nil, nil, err
+	}
+	unlock, err = l.lock(ctx)
+	return l, unlock, err
 }
 
 // startOwned starts a cluster of built programs that ends with Close, which also unlocks
