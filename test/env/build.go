@@ -149,6 +149,10 @@ func (b builder) buildOne(ctx context.Context, p program) error {
 	// Without VCS stamping: a program would change with each commit, and the build would
 	// fail where git does.
 	flags := []string{"-buildvcs=false", "-trimpath", "-ldflags=" + ldflags}
+	if p.module == controlPlaneModule || p.module == knativeModule {
+		// Nobody debugs these, and the linker drops the DWARF anyway.
+		flags = append(flags, "-gcflags=all=-dwarf=false")
+	}
 	if p.loopback {
 		modfile, err := b.loopbackModfile(ctx, p.module)
 		if err != nil {
