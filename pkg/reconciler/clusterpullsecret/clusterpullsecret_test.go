@@ -222,7 +222,7 @@ func allowing(sources ...string) context.Context {
 
 // missingFor records that the copies of namespaces have been missing for some time.
 func missingFor(r *Reconciler, since time.Duration, missing ...string) {
-	r.diagnoses.track("ghcr", missing, time.Time{}, noon.Add(-since))
+	r.diagnoses.track("ghcr", missing, earlier, noon.Add(-since))
 }
 
 // TestSource lists the states of a source.
@@ -521,7 +521,7 @@ func TestStateOfDeletedIsDropped(t *testing.T) {
 	if err := r.ObserveDeletion(t.Context(), types.NamespacedName{Name: "ghcr"}); err != nil {
 		t.Error(err)
 	}
-	if a := r.diagnoses.track("ghcr", []string{"team"}, time.Time{}, noon); len(a.overdue) > 0 {
+	if a := r.diagnoses.track("ghcr", []string{"team"}, earlier, noon); len(a.overdue) > 0 {
 		t.Error("a recreated one keeps the diagnosis")
 	}
 }
@@ -556,12 +556,12 @@ func TestDelayedRevocationIsReported(t *testing.T) {
 func TestDemote(t *testing.T) {
 	r := newReconciler()
 	for _, name := range []string{"kept", "lost"} {
-		r.diagnoses.track(name, []string{"team"}, time.Time{}, noon)
+		r.diagnoses.track(name, []string{"team"}, earlier, noon)
 		r.tallies.take(name, basis{})
 	}
 	r.memory.Demote(onlyBucket("lost"))
 	waited := func(name string) bool {
-		return len(r.diagnoses.track(name, []string{"team"}, time.Time{}, noon.Add(time.Hour)).overdue) > 0
+		return len(r.diagnoses.track(name, []string{"team"}, earlier, noon.Add(time.Hour)).overdue) > 0
 	}
 	if _, _, known := r.tallies.take("kept", basis{}); !known || !waited("kept") {
 		t.Error("the state in a bucket that was kept is dropped")

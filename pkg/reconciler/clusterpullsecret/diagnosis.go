@@ -20,8 +20,9 @@ type diagnoses struct{ *memory.Store[diagnosis] }
 
 // diagnosis records since when copies of a ClusterPullSecret are missing, and why.
 type diagnosis struct {
-	// first is when this process first counted the copies.
-	first time.Time
+	// changed is when the source last changed, and began is when this process first counted
+	// the copies after that.
+	changed, began time.Time
 	// since is when the copy of each namespace was first found missing.
 	since map[string]time.Time
 	// findings are the causes of missing copies, by namespace.
@@ -52,8 +53,8 @@ type absences struct {
 	// longer, sorted. next is the time until another one is overdue, or zero.
 	overdue []string
 	next    time.Duration
-	// pending are the namespaces without a copy since the source changed, or since this
-	// process first counted. A namespace that loses its copy later, or asks for one
+	// pending are the namespaces without a copy since this process first counted after the
+	// source changed, or soon after that. A namespace that loses its copy later, or asks for one
 	// later, does not affect the condition Distributed, however often it does so.
 	pending sets.Set[string]
 }
@@ -64,7 +65,11 @@ func (s diagnoses) track(name string, missing []string, changed, now time.Time) 
 	a := absences{pending: sets.New[string]()}
 	s.recall(name, func(known *diagnosis) {
 		if known.since == nil {
-			known.first, known.since = now, make(map[string]time.Time)
+			known.since = make(map[string]time.Time)
+		}
+		if known.began.IsZero() || !known.changed.Equal(changed) {
+			// Not the time of the change: a busy process may count long after it.
+			known.changed, known.began = changed, now
 		}
 		present := func(namespace string) bool {
 			_, found := slices.BinarySearch(missing, namespace)
@@ -72,17 +77,13 @@ func (s diagnoses) track(name string, missing []string, changed, now time.Time) 
 		}
 		maps.DeleteFunc(known.since, func(namespace string, _ time.Time) bool { return present(namespace) })
 		maps.DeleteFunc(known.findings, func(namespace string, _ finding) bool { return present(namespace) })
-		began := known.first
-		if changed.After(began) {
-			began = changed
-		}
 		for _, namespace := range missing {
 			since, found := known.since[namespace]
 			if !found {
 				since = now
 				known.since[namespace] = now
 			}
-			if since.Sub(began) < gracePeriod {
+			if since.Sub(known.began) < gracePeriod {
 				a.pending.Insert(namespace)
 			}
 			if left := gracePeriod - now.Sub(since); left <= 0 {

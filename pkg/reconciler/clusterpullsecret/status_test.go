@@ -479,6 +479,19 @@ func TestDurationIsRecorded(t *testing.T) {
 	}
 }
 
+// A process that is too busy to count the copies soon after a rotation still waits for
+// them. Otherwise it would report a distribution without a copy.
+func TestCopiesArePendingHoweverLateTheyAreCounted(t *testing.T) {
+	s := newReconciler().diagnoses
+	s.track("ghcr", nil, noon, noon)
+	rotated := noon.Add(time.Hour)
+	for _, late := range []time.Duration{time.Minute, 2 * time.Minute} {
+		if a := s.track("ghcr", []string{"a"}, rotated, rotated.Add(late)); !a.pending.Has("a") {
+			t.Errorf("counted %s after the rotation, a is not pending", late)
+		}
+	}
+}
+
 // A tenant whose copy is deleted and recreated again and again delays neither the
 // diagnosis of others nor the distribution.
 func TestAbsencesAreByNamespace(t *testing.T) {
