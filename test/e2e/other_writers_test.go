@@ -7,6 +7,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -145,7 +146,7 @@ func TestOtherWritersCreateNoRevision(t *testing.T) {
 			n.waitForList("app", s.want...)
 			s.writeAgain()
 
-			w.write(s.people[1], second)
+			s.send(s.people[1], second)
 			s.generation++
 			s.check("after a real change")
 			n.checkUsers("bob")
@@ -169,12 +170,42 @@ type story struct {
 func (s *story) writeAgain() {
 	s.t.Helper()
 	for round := range rounds {
-		s.write(s.people[round%2], first)
+		s.send(s.people[round%2], first)
 		if got := s.get("app").GetGeneration(); s.stamps && got == s.generation+1 {
 			s.generation = got
 		}
 		s.check("after unchanged writes")
 	}
+}
+
+// send writes the Service. If each write changes the template, Knative must have seen the
+// one before: it creates no Revision of a generation that it did not get round to.
+func (s *story) send(p *person, version string) {
+	s.t.Helper()
+	if s.stamps {
+		s.waitForRevision()
+	}
+	s.write(p, version)
+}
+
+// waitForRevision waits until Knative has created the Revision of the latest generation.
+func (s *story) waitForRevision() {
+	s.t.Helper()
+	serving := s.Serving.ServingV1()
+	eventually(s.t, func(ctx context.Context) error {
+		service, err := serving.Services(s.ns).Get(ctx, "app", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if service.Status.ObservedGeneration != service.Generation {
+			return fmt.Errorf("generation %d of Service app is not observed", service.Generation)
+		}
+		configuration, err := serving.Configurations(s.ns).Get(ctx, "app", metav1.GetOptions{})
+		if err == nil && configuration.Status.ObservedGeneration != configuration.Generation {
+			err = fmt.Errorf("generation %d of Configuration app is not observed", configuration.Generation)
+		}
+		return err
+	})
 }
 
 func (s *story) check(when string) {
