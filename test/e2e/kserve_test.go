@@ -8,6 +8,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 
@@ -15,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/util/retry"
 	"knative.dev/serving/pkg/apis/serving"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
@@ -48,8 +50,10 @@ func TestKServeAndWebhookDoNotFight(t *testing.T) {
 	n.checkList("app", "ghcr")
 	n.checkUsers(kserveUser, kserveUser)
 
-	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr, quay")
-	n.waitForList("app", "ghcr", "quay")
+	owners[0].pause(func() { // If it came first, quay would be KServe's own entry: see below.
+		n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr, quay")
+		n.waitForList("app", "ghcr", "quay")
+	})
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "quay")
 	n.waitUntilDeclared("quay")
 	for _, owner := range owners {
@@ -67,6 +71,57 @@ func TestKServeAndWebhookDoNotFight(t *testing.T) {
 	alone.checkRevisions("app", 2)
 	n.checkRevisions("app", 3)
 	n.checkEvents(service("app"), "InjectionContested", 0)
+}
+
+// What docs/gitops.md states about entries that are due but deferred: KServe copies the
+// result of its dry run into the Service, so its next round adds the entries as KServe's
+// own, in one Revision, and removes them in another when they are no longer declared. It
+// does neither if its Service sets enableServiceLinks, which Knative defaults only at
+// creation.
+func TestKServeAddsDeferredPullSecretsAsTheDocsState(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		links *bool
+		list  []string
+		// revisions is how many Revisions the addition and the removal make.
+		revisions int64
+	}{
+		"enableServiceLinks unset": {nil, []string{"ghcr"}, 1},
+		"enableServiceLinks false": {new(false), nil, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := newTenant(t)
+			p := n.person(kserveUser)
+			byTag, generation := image(t, p.Env, "IMAGE_BY_TAG"), int64(1)
+			check := func(want ...string) {
+				t.Helper()
+				for range rounds {
+					p.writeAsKServe(func() *servingv1.Service {
+						s := kserveService(p, first)
+						s.Spec.Template.Spec.EnableServiceLinks, s.Spec.Template.Spec.Containers[0].Image = test.links, byTag
+						return s
+					})
+				}
+				n.checkList("app", want...)
+				n.checkLedger("app", nil)
+				n.checkUsers(kserveUser, kserveUser)
+				if got := n.get("app").GetGeneration(); got != generation {
+					t.Errorf("Service app has generation %d, want %d", got, generation)
+				}
+			}
+			check()
+			n.waitForReady("app")
+			n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
+			n.waitForEvent(service("app"), "BackfillDeferred", "ghcr (namespace)", "by tag")
+			generation += test.revisions
+			check(test.list...)
+			n.annotateNamespace(pullsecrets.SecretsAnnotation, nil)
+			n.waitUntilDeclared()
+			generation += test.revisions
+			check()
+		})
+	}
 }
 
 // kserve is a stand-in for KServe's controller, which owns the Service app.
@@ -142,25 +197,43 @@ func (k *kserve) deploy(version string) {
 func (k *kserve) checkRest(version string) {
 	k.t.Helper()
 	k.waitForReady("app")
-	// The controller is stopped, so that the resourceVersion is comparable.
+	k.pause(func() {
+		before := withoutStatus(k.get("app"))
+		for range rounds {
+			kserveWrites(k.person, version)
+		}
+		if after := withoutStatus(k.get("app")); !equality.Semantic.DeepEqual(before, after) {
+			k.t.Errorf("KServe's controller changed an unchanged Service from\n%v to\n%v", before, after)
+		}
+	})
+}
+
+// withoutStatus returns a Service without what Knative's controller may still write.
+func withoutStatus(service *unstructured.Unstructured) *unstructured.Unstructured {
+	service.SetResourceVersion("")
+	service.SetManagedFields(slices.DeleteFunc(service.GetManagedFields(), func(e metav1.ManagedFieldsEntry) bool { return e.Subresource == "status" }))
+	delete(service.Object, "status")
+	return service
+}
+
+// pause calls a function while the controller does nothing.
+func (k *kserve) pause(do func()) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	before := k.get("app")
-	for range rounds {
-		kserveWrites(k.person, version)
-	}
-	if after := k.get("app"); !equality.Semantic.DeepEqual(before.Object, after.Object) {
-		k.t.Errorf("KServe's controller changed an unchanged Service from\n%v to\n%v", before.Object, after.Object)
-	}
+	do()
 }
 
 // kserveWrites reconciles the Service once.
 func kserveWrites(p *person, version string) {
 	p.t.Helper()
+	p.writeAsKServe(func() *servingv1.Service { return kserveService(p, version) })
+}
+
+// writeAsKServe reconciles a Service once.
+func (p *person) writeAsKServe(desired func() *servingv1.Service) {
+	p.t.Helper()
 	client := p.services()
-	if err := retryOnConflict(func() error {
-		return reconcileAsKServe(p.t.Context(), client, kserveService(p, version))
-	}); err != nil {
+	if err := retryOnConflict(func() error { return reconcileAsKServe(p.t.Context(), client, desired()) }); err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -196,10 +269,11 @@ func reconcileAsKServe(ctx context.Context, client servingclient.ServiceInterfac
 		for _, key := range []string{serving.CreatorAnnotation, serving.UpdaterAnnotation} {
 			metav1.SetMetaDataAnnotation(&desired.ObjectMeta, key, existing.Annotations[key])
 		}
-		desired, err = client.Update(ctx, desired, metav1.UpdateOptions{FieldManager: kserveManager, DryRun: []string{metav1.DryRunAll}})
+		admitted, err := client.Update(ctx, desired, metav1.UpdateOptions{FieldManager: kserveManager, DryRun: []string{metav1.DryRunAll}})
 		if err != nil {
 			return err
 		}
+		desired = admitted // KServe too keeps the response for a retry.
 		overwrite(existing, desired)
 		_, err = client.Update(ctx, existing, metav1.UpdateOptions{FieldManager: kserveManager})
 		return err
