@@ -43,6 +43,7 @@ func TestFuncDeployKeepsPullSecretsAsTheDocsState(t *testing.T) {
 
 	n.annotate("app", pullsecrets.SecretsAnnotation, "quay")
 	n.checkList("app", "quay", "ghcr")
+	n.waitForReady("app")
 	deploy(function{version: second}, "ghcr")
 
 	annotated := function{version: second, annotations: map[string]string{pullsecrets.SecretsAnnotation: "quay"}}
@@ -90,13 +91,13 @@ func (p *person) funcDeploy(f function) {
 	p.waitForReady("app")
 }
 
-// create is generateNewService of func.
+// create is generateNewService of func, without runAsNonRoot: the test image has no user.
 func (f function) create(p *person) *servingv1.Service {
 	s := &servingv1.Service{ObjectMeta: metav1.ObjectMeta{Name: "app", Namespace: p.ns}}
 	s.Spec.Template.Spec.Containers = []corev1.Container{{SecurityContext: &corev1.SecurityContext{
-		RunAsNonRoot: new(true), AllowPrivilegeEscalation: new(false),
-		Capabilities:   &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
-		SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+		AllowPrivilegeEscalation: new(false),
+		Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+		SeccompProfile:           &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 	}}}
 	f.update(p, s)
 	return s
