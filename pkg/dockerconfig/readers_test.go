@@ -170,6 +170,43 @@ func someImage(r *rand.Rand) string {
 	return host + pick(r, someRepos) + pick(r, someEnds)
 }
 
+// pulledFrom and resolvedAt return where the readers look for an image, or an empty string.
+func pulledFrom(image string) string {
+	t, _ := Kubelet.Target(image)
+	return t.Repository
+}
+
+func resolvedAt(image string) string {
+	t, _ := TagResolution.Target(image)
+	return t.Repository
+}
+
+// kubelet returns the registries whose credentials the kubelet tries, in its order.
+func kubelet(registries []string, pulled string) []string {
+	return found(Kubelet, registries, pulled)
+}
+
+// tagResolution returns the registry whose credential tag resolution uses, or an empty
+// string if it stays anonymous.
+func tagResolution(registries []string, resolved string) string {
+	if found := found(TagResolution, registries, resolved); len(found) > 0 {
+		return found[0]
+	}
+	return ""
+}
+
+func found(r Reader, registries []string, repository string) (registriesFound []string) {
+	facts := FactsOf(registries)
+	t, parsed := r.Target(repository)
+	if !parsed {
+		return nil
+	}
+	for _, match := range r.Matches(t, facts) {
+		registriesFound = append(registriesFound, facts.Entries[match.Entry].registry)
+	}
+	return registriesFound
+}
+
 // keychain returns the lookup of Knative's tag resolution with a Secret: the credential
 // for an image.
 func keychain(t *testing.T, text string) func(image string) (credential, bool) {
