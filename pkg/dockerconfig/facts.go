@@ -31,7 +31,7 @@ type Facts struct {
 
 // MaxSize is the length of all keys of a Secret up to which its entries are kept. Whoever may
 // write a Secret decides on its keys, and each is compared with each image.
-const MaxSize = 32 << 10
+const MaxSize = 16 << 10
 
 // Entry is what is known of an entry.
 type Entry struct {
@@ -262,6 +262,9 @@ func (e *Entry) Intended(r Reader, t Target) string {
 	better := intended(e.registry)
 	if path, found := strings.CutPrefix(better, hubHost); r == TagResolution && found && (path == "" || path[0] == '/') {
 		better = indexKey(path)
+	}
+	if better == e.registry {
+		return ""
 	}
 	if registry, reason := registryOf(better); reason != "" || registry == e.registry || !r.finds(t, registry) {
 		return ""
