@@ -313,7 +313,7 @@ func TestMessages(t *testing.T) {
 		{nil, nil, "ghcr.io/Acme", "the name of the image is invalid", "correct the image"},
 		{
 			[]string{"a"}, secrets{"a": with("ghcr.io", `{"auth":"`+canary+`"}`)}, app,
-			`Secret a is invalid, and no image is read with it in the list: .dockerconfigjson: entry "ghcr.io": auth: expected base64 of username:password; the value is not base64`,
+			`Secret a is invalid, so no image with this list can be pulled: .dockerconfigjson: entry "ghcr.io": auth: expected base64 of username:password; the value is not base64`,
 			"correct Secret a, or remove it from the list",
 		},
 		{[]string{"a\n"}, secrets{"a\n": {State: Absent}}, app, `Secret "a\n" does not exist`, "create it, or remove it from the list"},

@@ -18,7 +18,7 @@ import (
 var texts = map[Reason]struct{ fact, remedy string }{
 	InvalidImage: {"the name of the image is invalid", "correct the image"},
 	Malformed: {
-		"Secret SECRET is invalid, and no image is read with it in the list: PROBLEM",
+		"Secret SECRET is invalid, so no image with this list can be pulled: PROBLEM",
 		"correct Secret SECRET, or remove it from the list",
 	},
 	InvalidName: {"the list of pull secrets contains NAME, which is not a name", "remove it from the list"},

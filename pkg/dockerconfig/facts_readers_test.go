@@ -4,12 +4,10 @@
 package dockerconfig
 
 import (
-	"bufio"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
@@ -34,16 +32,8 @@ type listAnswers struct {
 // The package agrees with the answers of the kubelet's own code about lists of Secrets: whether
 // it fails, which entries it tries, in which order, and which have a username.
 func TestKubeletListAnswers(t *testing.T) {
-	file, err := os.Open("testdata/kubelet-lists.jsonl")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	var header struct{ Images []string }
-	lines, fails, found := bufio.NewScanner(file), 0, 0
-	if !lines.Scan() || json.Unmarshal(lines.Bytes(), &header) != nil {
-		t.Fatal("no header")
-	}
+	lines, images := recorded(t, "testdata/kubelet-lists.jsonl")
+	fails, found := 0, 0
 	for lines.Scan() {
 		var answers listAnswers
 		if err := json.Unmarshal(lines.Bytes(), &answers); err != nil {
@@ -63,7 +53,7 @@ func TestKubeletListAnswers(t *testing.T) {
 			fails++
 			continue
 		}
-		for _, image := range header.Images {
+		for _, image := range images {
 			var got []string
 			if target, parsed := Kubelet.Target(image); parsed {
 				for _, match := range Kubelet.Matches(target, all...) {

@@ -5,6 +5,7 @@ package dockerconfig
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -272,18 +273,19 @@ func TestKeychainAgrees(t *testing.T) {
 	}
 }
 
-// The package agrees with the answers of the kubelet's own code; see testdata/kubelet.
-func TestKubeletAnswers(t *testing.T) {
-	file, err := os.Open("testdata/kubelet.jsonl")
+// recorded returns the lines of a file of recorded answers of the kubelet's own code, after the
+// header, and the images in the header; see testdata/kubelet.
+func recorded(t *testing.T, path string) (lines *bufio.Scanner, images []string) {
+	t.Helper()
+	content, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
 	var header struct {
 		Kubernetes string
 		Images     []string
 	}
-	lines := bufio.NewScanner(file)
+	lines = bufio.NewScanner(bytes.NewReader(content))
 	if !lines.Scan() || json.Unmarshal(lines.Bytes(), &header) != nil || len(header.Images) == 0 {
 		t.Fatal("no header")
 	}
@@ -294,6 +296,12 @@ func TestKubeletAnswers(t *testing.T) {
 	if !strings.Contains(string(tested), "k8s.io/kubernetes "+header.Kubernetes+"\n") {
 		t.Errorf("These are the answers of Kubernetes %s, which is not what test/controlplane runs: record them again as testdata/kubelet says", header.Kubernetes)
 	}
+	return lines, header.Images
+}
+
+// The package agrees with the answers of the kubelet's own code; see testdata/kubelet.
+func TestKubeletAnswers(t *testing.T) {
+	lines, images := recorded(t, "testdata/kubelet.jsonl")
 	configs, found := 0, 0
 	for ; lines.Scan(); configs++ {
 		var answers struct {
@@ -311,7 +319,7 @@ func TestKubeletAnswers(t *testing.T) {
 			}
 			registries = append(registries, registry)
 		}
-		for _, image := range header.Images {
+		for _, image := range images {
 			var want []string
 			for _, i := range answers.Tries[image] {
 				want = append(want, registries[i])
