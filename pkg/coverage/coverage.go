@@ -33,27 +33,9 @@ type Image struct {
 	Reference string
 }
 
-// Images returns the images of a template, in its order: containers, init containers and
-// image volumes.
-func Images(spec *corev1.PodSpec) []Image {
-	images := make([]Image, 0, len(spec.Containers)+len(spec.InitContainers))
-	for i := range spec.Containers {
-		images = append(images, Image{Container, spec.Containers[i].Name, spec.Containers[i].Image})
-	}
-	for i := range spec.InitContainers {
-		images = append(images, Image{InitContainer, spec.InitContainers[i].Name, spec.InitContainers[i].Image})
-	}
-	for i := range spec.Volumes {
-		if from := spec.Volumes[i].Image; from != nil {
-			images = append(images, Image{ImageVolume, spec.Volumes[i].Name, from.Reference})
-		}
-	}
-	return images
-}
-
 // Template is what coverage depends on of the template of a Service, or of a Revision.
 type Template struct {
-	// Images are those of [Images]. The queue-proxy is added to them.
+	// Images are those of its Pods but the queue-proxy, which [Of] adds.
 	Images []Image
 	// PullSecrets are the names in its imagePullSecrets, in order.
 	PullSecrets []string
@@ -64,6 +46,27 @@ type Template struct {
 	// Resolved means that the status of the Revision has all digests, so that tag resolution
 	// reads nothing.
 	Resolved bool
+}
+
+// TemplateOf returns what a template or a Revision says itself: its images in the order
+// containers, init containers and image volumes, and its list.
+func TemplateOf(spec *corev1.PodSpec) Template {
+	var t Template
+	for i := range spec.Containers {
+		t.Images = append(t.Images, Image{Container, spec.Containers[i].Name, spec.Containers[i].Image})
+	}
+	for i := range spec.InitContainers {
+		t.Images = append(t.Images, Image{InitContainer, spec.InitContainers[i].Name, spec.InitContainers[i].Image})
+	}
+	for i := range spec.Volumes {
+		if from := spec.Volumes[i].Image; from != nil {
+			t.Images = append(t.Images, Image{ImageVolume, spec.Volumes[i].Name, from.Reference})
+		}
+	}
+	for _, secret := range spec.ImagePullSecrets {
+		t.PullSecrets = append(t.PullSecrets, secret.Name)
+	}
+	return t
 }
 
 // State is how much is known of a Secret.

@@ -190,8 +190,9 @@ func TestKinds(t *testing.T) {
 		Volumes: []corev1.Volume{{Name: "empty"}, {Name: "model", VolumeSource: corev1.VolumeSource{
 			Image: &corev1.ImageVolumeSource{Reference: "localhost/acme/model"},
 		}}},
+		ImagePullSecrets: []corev1.LocalObjectReference{{Name: "a"}},
 	}
-	template := Template{Images: Images(&spec), PullSecrets: []string{"a"}}
+	template := TemplateOf(&spec)
 	known := secrets{"a": with("localhost", good, "ghcr.io", good)}
 	settings := grant.ImageSettings{QueueProxy: "ghcr.io/acme/queue"}
 	type row struct {
