@@ -85,7 +85,7 @@ vulnerabilities: ## Report known vulnerabilities in code that the programs call;
 
 .PHONY: fuzz
 fuzz: ## Fuzz the pure core, 30 s per target.
-	@for package in annotation dockerconfig merge; do \
+	@for package in annotation coverage dockerconfig merge; do \
 	  for target in $$(go test -list '^Fuzz' ./pkg/$$package | grep ^Fuzz); do \
 	    go test -run '^$$' -fuzz "^$$target$$" -fuzztime 30s ./pkg/$$package || exit 1; \
 	  done; \

@@ -42,6 +42,10 @@ var layers = []layer{{
 	may:     core,
 	why:     pure,
 }, {
+	pattern: "pkg/coverage",
+	may:     core,
+	why:     pure,
+}, {
 	pattern: "pkg/dockerconfig",
 	may:     core,
 	why:     pure,
@@ -169,7 +173,7 @@ var layers = []layer{{
 }}
 
 // core is the API and the pure packages.
-var core = []string{"pkg/apis/...", "pkg/annotation", "pkg/dockerconfig", "pkg/grant", "pkg/merge", "pkg/template"}
+var core = []string{"pkg/apis/...", "pkg/annotation", "pkg/coverage", "pkg/dockerconfig", "pkg/grant", "pkg/merge", "pkg/template"}
 
 const (
 	pure     = "the rules are pure, so that admission, reconcilers and tests can never disagree about them"
@@ -213,6 +217,7 @@ var pureModules = []string{
 	"k8s.io/api/core/v1",
 	"k8s.io/apimachinery/pkg/api/equality",
 	"k8s.io/apimachinery/pkg/api/resource",
+	"k8s.io/apimachinery/pkg/api/validation/path",
 	"k8s.io/apimachinery/pkg/apis/meta/v1",
 	"k8s.io/apimachinery/pkg/labels",
 	"k8s.io/apimachinery/pkg/util/sets",

@@ -4,9 +4,11 @@
 package dockerconfig
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -31,6 +33,12 @@ func (t *text) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
+// entryExpected is what an entry must be.
+const entryExpected = "expected an object with auth, or with username and password"
+
+// stringExpected follows the name of a field that is no string.
+const stringExpected = ": expected a string"
+
 // credentialOf parses the value of an entry. If it is no credential, the reason says what
 // is expected.
 //
@@ -41,7 +49,7 @@ func (t *text) UnmarshalJSON(data []byte) error {
 func credentialOf(value []byte) (credential, string) {
 	var e entry
 	if !isObject(value) || json.Unmarshal(value, &e) != nil {
-		return credential{}, "expected an object with auth, or with username and password"
+		return credential{}, entryExpected
 	}
 	if reason := e.unsupported(); reason != "" {
 		return credential{}, reason
@@ -75,24 +83,33 @@ type entry struct {
 	RegistryToken text `json:"registrytoken"`
 }
 
-// unsupported returns why one of the readers fails on a field, or an empty string.
-func (e *entry) unsupported() string {
+// badField returns a field on which the reader fails because it is no string, or an empty
+// string: the kubelet fails on such an email, and tag resolution on such a token
+// (config.go:244-253, authn.go:49-60).
+func (e *entry) badField(reader Reader) string {
 	for _, field := range []struct {
 		name string
 		text text
+		of   []Reader
 	}{
-		// The kubelet fails on an email that is not a string, and tag resolution on
-		// such a token: config.go:244-253, authn.go:49-60.
-		{"username", e.Username},
-		{"password", e.Password},
-		{"email", e.Email},
-		{"auth", e.Auth},
-		{"identitytoken", e.IdentityToken},
-		{"registrytoken", e.RegistryToken},
+		{"username", e.Username, []Reader{TagResolution, Kubelet}},
+		{"password", e.Password, []Reader{TagResolution, Kubelet}},
+		{"email", e.Email, []Reader{Kubelet}},
+		{"auth", e.Auth, []Reader{TagResolution, Kubelet}},
+		{"identitytoken", e.IdentityToken, []Reader{TagResolution}},
+		{"registrytoken", e.RegistryToken, []Reader{TagResolution}},
 	} {
-		if field.text.bad {
-			return field.name + ": expected a string"
+		if field.text.bad && slices.Contains(field.of, reader) {
+			return field.name
 		}
+	}
+	return ""
+}
+
+// unsupported returns why one of the readers fails on a field, or an empty string.
+func (e *entry) unsupported() string {
+	if field := cmp.Or(e.badField(Kubelet), e.badField(TagResolution)); field != "" {
+		return field + stringExpected
 	}
 	// The kubelet does not support tokens (config.go:244-253), and tag resolution
 	// prefers them to a password (bearer.go:206,245). With a token, the two would
@@ -105,6 +122,31 @@ func (e *entry) unsupported() string {
 		return "registrytoken: " + unsupported
 	}
 	return ""
+}
+
+// resolutionUse returns what tag resolution makes of an entry with this username and password:
+// it prefers tokens, and sends no incomplete credential (pkg/v1/remote/transport/basic.go:48-57,
+// bearer.go:190-210 and 331).
+func (e *entry) resolutionUse(c credential) Use {
+	switch {
+	case e.RegistryToken.value != "":
+		return Use{Expires: tokenExpires(e.RegistryToken.value)}
+	case e.IdentityToken.value != "":
+		return Use{Expires: tokenExpires(e.IdentityToken.value)}
+	case c.username == "" || c.password == "":
+		return Use{Empty: true}
+	}
+	return Use{Expires: c.expires()}
+}
+
+// kubeletUse returns what the kubelet makes of a username and a password. It passes both on,
+// and containerd sends none without a username (ParseAuth in
+// internal/cri/server/images/image_pull.go of containerd 2).
+func (c credential) kubeletUse() Use {
+	if c.username == "" {
+		return Use{Empty: true}
+	}
+	return Use{Expires: c.expires()}
 }
 
 // decodeAuth decodes as both readers do, with or without padding, and splits at the first

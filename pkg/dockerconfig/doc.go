@@ -3,8 +3,9 @@
 
 /*
 Package dockerconfig parses pull Secrets: which registries they have credentials for,
-whether they cover an image, and what a copy of them holds. It is pure, and the only
-package that handles credentials.
+whether they cover an image, when they expire, and what a copy of them holds. It is pure,
+the only package that handles credentials, and the only one that knows what their readers
+match.
 
 # Two readers
 
@@ -26,6 +27,10 @@ pulls the image on the node. Both are derived from the same code, and differ:
 A Service runs only if both find their credential. So [Covers] is true only if both do,
 and [Parse] rejects what they read as different credentials.
 
+Parse is for sources of copies. For any other Secret, [Inspect] returns what each reader
+makes of it: whether it fails on the Secret, and which entry has a credential that it sends.
+[Reader.Matches] finds the entries for an image in several Secrets.
+
 The rules were read in these versions, and the tests compare with both:
 
 	tag resolution   github.com/google/go-containerregistry/pkg/authn/kubernetes
@@ -46,6 +51,10 @@ character by character: ghcr.io/ac matches ghcr.io/acme/app (keyring.go:262-290,
 keychain.go:293-321). Registries are tried from the last to the first in the order of
 bytes, so the longer path is tried first.
 
+Of several Secrets, each reader collects the registries first and sorts all of them. So the
+order of the Secrets only matters for equal registries, and a longer path precedes a shorter
+one whichever Secret it is in.
+
 # Docker Hub
 
 A registry docker.io matches Docker Hub's images for the kubelet, and none for tag
@@ -57,10 +66,17 @@ A Secret with a Docker Hub key has another effect, which Covers ignores: the kub
 a host without dot or port as Docker Hub too, so it also offers the key to localhost/app if
 nothing else matches.
 
+# Expiry
+
+Some credentials say when they expire: an authorization token of Amazon ECR, which is base64
+of a JSON object with the time in expiration, and a JSON Web Token with the claim exp, which
+may be a password or a token. Nothing else in them is used, and no signature is checked. Times
+that are not those of a plausible calendar (before 1970, after the year 9999) count as unknown.
+
 # Confidentiality
 
 No credential, and no part of a text that may contain one, is in an error, in what a
-[Config] prints, or in [Config.Registries]. Errors name an entry by its registry, or by
-its number if the key does not look like a registry.
+[Config] prints, in [Config.Registries] or in [Facts]. Errors name an entry by its registry,
+or by its number if the key does not look like a registry.
 */
 package dockerconfig

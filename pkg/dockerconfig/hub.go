@@ -51,20 +51,23 @@ func missingHub(registries []string) map[string]string {
 		if path != "" {
 			path = "/" + path
 		}
-		if takesPlace(path, registries) {
-			continue
-		}
-		switch {
-		case path == "":
-			missing[hubKey] = registry
-		case hasVersion(path):
-			// The readers remove one version; this one is part of the path.
-			missing[indexHost+"/v1"+path] = registry
-		default:
-			missing[indexHost+path] = registry
+		if !takesPlace(path, registries) {
+			missing[indexKey(path)] = registry
 		}
 	}
 	return missing
+}
+
+// indexKey returns the key that tag resolution matches with a path of Docker Hub.
+func indexKey(path string) string {
+	switch {
+	case path == "":
+		return hubKey
+	case hasVersion(path):
+		// The readers remove one version; this one is part of the path.
+		return indexHost + "/v1" + path
+	}
+	return indexHost + path
 }
 
 // takesPlace reports whether a registry indexHost+path would be tried before one that tag

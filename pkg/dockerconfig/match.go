@@ -4,14 +4,10 @@
 package dockerconfig
 
 import (
-	_ "crypto/sha512" // The kubelet takes images by such digests: parsers.go:24.
 	"net/url"
 	"path"
 	"slices"
 	"strings"
-
-	"github.com/distribution/reference"
-	"github.com/google/go-containerregistry/pkg/name"
 )
 
 // Covers reports whether credentials for these registries cover an image for both readers:
@@ -24,103 +20,38 @@ import (
 //
 // The registries are those of [Config.Registries]. They are sufficient to decide, so that
 // no credential has to be kept for it.
-func Covers(registries []string, image string) bool {
-	pulled, resolved := pulledFrom(image), resolvedAt(image)
-	if path, hub := strings.CutPrefix(pulled, hubHost+"/"); pulled != resolved && (!hub || indexHost+"/"+path != resolved) {
+func Covers(registries []string, image string) bool { return FactsOf(registries).cover(image) }
+
+// cover is [Covers].
+func (f Facts) cover(image string) bool {
+	resolved, parsed := TagResolution.Target(image)
+	if !parsed {
 		return false
 	}
-	return len(kubelet(registries, pulled)) > 0 && tagResolution(registries, resolved) != ""
+	pulled, parsed := Kubelet.Target(image)
+	if !parsed {
+		return false
+	}
+	path, hub := strings.CutPrefix(pulled.Repository, hubHost+"/")
+	if pulled.Repository != resolved.Repository && (!hub || indexHost+"/"+path != resolved.Repository) {
+		return false
+	}
+	return len(TagResolution.Matches(resolved, f)) > 0 && len(Kubelet.Matches(pulled, f)) > 0
 }
 
 // CoversForKubelet reports whether credentials for these registries cover an image that
 // only the kubelet looks up, because Knative does not resolve its tag. The Docker Hub key,
 // which the kubelet also offers to hosts without dot or port, does not count for those.
 func CoversForKubelet(registries []string, image string) bool {
-	pulled := pulledFrom(image)
-	found := kubelet(registries, pulled)
-	return len(found) > 0 && (found[0] != indexHost || strings.HasPrefix(pulled, hubHost+"/"))
+	pulled, parsed := Kubelet.Target(image)
+	return parsed && Kubelet.finds(pulled, registries...)
 }
 
-// pulledFrom returns the host and path that the kubelet looks up for an image, or an empty
-// string if it cannot parse the name (parsers.go:32-38, image_manager.go:286).
-func pulledFrom(image string) string {
-	named, err := reference.ParseNormalizedNamed(image)
-	if err != nil {
-		return ""
-	}
-	return named.Name()
-}
-
-// resolvedAt returns the host and path that tag resolution looks up for an image, or an
-// empty string if it cannot parse the name (resolve.go:91-99 of Knative).
-func resolvedAt(image string) string {
-	if repository, ok := repositoryOf(image); ok {
-		return repository.String()
-	}
-	return ""
-}
-
-// RegistryOf returns the registry of an image as Knative names it, which for Docker Hub is
-// index.docker.io, or an empty string if Knative cannot parse the name (resolve.go:99 of
-// Knative).
-func RegistryOf(image string) string {
-	if repository, ok := repositoryOf(image); ok {
-		return repository.RegistryStr()
-	}
-	return ""
-}
-
-// repositoryOf parses the name of an image as Knative does.
-func repositoryOf(image string) (name.Repository, bool) {
-	if digest, err := name.NewDigest(image, name.WeakValidation); err == nil {
-		return digest.Repository, true
-	}
-	tag, err := name.NewTag(image, name.WeakValidation)
-	return tag.Repository, err == nil
-}
-
-// kubelet returns the registries whose credentials the kubelet tries for an image, in its
-// order. registries are in the order of [inOrder].
-func kubelet(registries []string, pulled string) []string {
-	image, ok := locate(pulled)
-	if !ok || pulled == "" {
-		return nil
-	}
-	var found []string
-	for _, registry := range registries {
-		if l, ok := locate(registry); ok && l.has(image) {
-			found = append(found, registry)
-		}
-	}
-	// keyring.go:310-315.
-	if len(found) == 0 && isDefaultRegistry(pulled) && slices.Contains(registries, indexHost) {
-		return []string{indexHost}
-	}
-	return found
-}
-
-// isDefaultRegistry is the kubelet's isDefaultRegistryMatch (keyring.go:193-215) for a
-// parsed image with its host. A host without dot or port, which is localhost or has a
-// capital letter, counts as Docker Hub too.
-func isDefaultRegistry(pulled string) bool {
-	host, _, _ := strings.Cut(pulled, "/")
-	return host == hubHost || host == indexHost || !strings.ContainsAny(host, ".:")
-}
-
-// tagResolution returns the registry whose credential tag resolution uses for an image, or
-// an empty string if it stays anonymous (keychain.go:229-246 and 323-331). registries are
-// in the order of [inOrder].
-func tagResolution(registries []string, resolved string) string {
-	image, ok := locate(resolved)
-	if !ok || resolved == "" {
-		return ""
-	}
-	for _, registry := range registries {
-		if l, ok := locate(registry); ok && l.has(image) {
-			return registry
-		}
-	}
-	return ""
+// finds reports whether the reader finds a credential that is meant for an image among
+// those for these registries.
+func (r Reader) finds(t Target, registries ...string) bool {
+	found := r.Matches(t, FactsOf(registries))
+	return len(found) > 0 && !found[0].Foreign
 }
 
 // inOrder returns registries in the order in which both readers try them (keyring.go:182,
@@ -131,7 +62,8 @@ func inOrder(registries []string) []string {
 	return slices.Compact(ordered)
 }
 
-// location is a registry or an image, split for matching.
+// location is a registry or an image, split for matching. The zero location, of an address
+// that the readers cannot parse, matches nothing and is matched by nothing.
 type location struct {
 	labels     []string
 	port, path string
@@ -160,7 +92,7 @@ func (registry location) has(image location) bool {
 			return false
 		}
 	}
-	return true
+	return len(registry.labels) > 0
 }
 
 // splitPort does what both readers do with net.SplitHostPort, for a host that

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -21,16 +22,8 @@ import (
 // pulled. Where the readers agree it parses as they do: field names in any case, and the
 // last one of repeated keys and fields if all of them are valid.
 func Parse(secretType corev1.SecretType, data map[string][]byte) (Config, error) {
-	var (
-		key  string
-		read func(*parser, []byte) error
-	)
-	switch secretType {
-	case corev1.SecretTypeDockerConfigJson:
-		key, read = corev1.DockerConfigJsonKey, (*parser).configJSON
-	case corev1.SecretTypeDockercfg:
-		key, read = corev1.DockerConfigKey, (*parser).auths
-	default:
+	key, ok := dataKeys[secretType]
+	if !ok {
 		return Config{}, &WrongTypeError{Type: secretType}
 	}
 	p := &parser{key: key, entries: map[string]credential{}, repeated: map[string]bool{}}
@@ -41,14 +34,31 @@ func Parse(secretType corev1.SecretType, data map[string][]byte) (Config, error)
 	case len(text) == 0:
 		return Config{}, p.invalid("the value is empty; expected a docker config")
 	}
-	if err := p.checkJSON(text); err != nil {
-		return Config{}, err
+	if reason := notObject(text); reason != "" {
+		return Config{}, p.invalid(reason)
 	}
-	if err := read(p, text); err != nil {
+	read := p.configJSON
+	if secretType == corev1.SecretTypeDockercfg {
+		read = p.auths
+	}
+	if err := read(text); err != nil {
 		return Config{}, err
 	}
 	return p.config()
 }
+
+// dataKeys are the keys of the data by the type of a pull Secret.
+var dataKeys = map[corev1.SecretType]string{
+	corev1.SecretTypeDockerConfigJson: corev1.DockerConfigJsonKey,
+	corev1.SecretTypeDockercfg:        corev1.DockerConfigKey,
+}
+
+// What is expected in places where a reader fails on anything else.
+const (
+	objectExpected  = "expected a JSON object"
+	authsExpected   = "auths: expected an object with an entry for each registry"
+	headersExpected = "HttpHeaders: expected an object with string values"
+)
 
 // parser collects the entries of one config.
 type parser struct {
@@ -64,24 +74,22 @@ func (p *parser) invalid(reason string) error {
 	return &InvalidError{Key: p.key, Reason: reason}
 }
 
-// checkJSON returns an error with the position where the text is no longer JSON. Errors of
-// encoding/json quote the text, so they are not wrapped.
-func (p *parser) checkJSON(text []byte) error {
+// notObject returns why a text is no JSON object, or an empty string: with the position where
+// it is no longer JSON. Errors of encoding/json quote the text, so they are not wrapped.
+func notObject(text []byte) string {
 	var (
 		all    json.RawMessage
 		syntax *json.SyntaxError
 	)
 	switch err := json.Unmarshal(text, &all); {
-	case err == nil:
 	case errors.As(err, &syntax):
-		return p.invalid(fmt.Sprintf("invalid JSON at byte %d", syntax.Offset))
-	default:
-		return p.invalid("invalid JSON")
+		return fmt.Sprintf("invalid JSON at byte %d", syntax.Offset)
+	case err != nil:
+		return "invalid JSON"
+	case !isObject(text):
+		return objectExpected
 	}
-	if !isObject(text) {
-		return p.invalid("expected a JSON object")
-	}
-	return nil
+	return ""
 }
 
 // occurrences collects each value of a field in an object, because encoding/json reads
@@ -103,7 +111,7 @@ func (p *parser) configJSON(text []byte) error {
 		HTTPHeaders occurrences `json:"HttpHeaders"`
 	}
 	if json.Unmarshal(text, &config) != nil {
-		return p.invalid("expected a JSON object")
+		return p.invalid(objectExpected)
 	}
 	// Before the entries: entries with credential helpers are empty, and an error
 	// about that would be less helpful.
@@ -118,19 +126,19 @@ func (p *parser) configJSON(text []byte) error {
 	for _, value := range config.HTTPHeaders {
 		// The kubelet rejects the whole Secret otherwise: config.go:40-44.
 		if json.Unmarshal(value, &map[string]string{}) != nil {
-			return p.invalid("HttpHeaders: expected an object with string values")
+			return p.invalid(headersExpected)
 		}
 	}
 	if len(config.Auths) == 0 {
 		return p.invalid(`auths is missing; expected {"auths": {...}}`)
 	}
 	for _, value := range config.Auths {
-		if string(value) == "null" {
+		if isNull(value) {
 			clear(p.entries) // As encoding/json does with the readers' maps.
 			continue
 		}
 		if !isObject(value) {
-			return p.invalid("auths: expected an object with an entry for each registry")
+			return p.invalid(authsExpected)
 		}
 		if err := p.auths(value); err != nil {
 			return err
@@ -142,26 +150,33 @@ func (p *parser) configJSON(text []byte) error {
 // auths parses an object with an entry for each registry, which is also the data of type
 // kubernetes.io/dockercfg.
 func (p *parser) auths(text []byte) error {
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	if _, err := decoder.Token(); err != nil {
-		return p.invalid("expected a JSON object")
-	}
-	for decoder.More() {
-		token, err := decoder.Token()
-		key, ok := token.(string)
-		if err != nil || !ok {
-			return p.invalid("expected a JSON object")
-		}
-		var value json.RawMessage
-		if decoder.Decode(&value) != nil {
-			return p.invalid("expected a JSON object")
-		}
+	for key, value := range inTextOrder(text) {
 		p.number++
 		if err := p.entry(key, value); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// inTextOrder returns the members of a JSON object, also those of a repeated name.
+func inTextOrder(object []byte) iter.Seq2[string, json.RawMessage] {
+	return func(yield func(string, json.RawMessage) bool) {
+		decoder := json.NewDecoder(bytes.NewReader(object))
+		_, err := decoder.Token()
+		for err == nil && decoder.More() {
+			var (
+				token json.Token
+				value json.RawMessage
+			)
+			if token, err = decoder.Token(); err == nil {
+				err = decoder.Decode(&value)
+			}
+			if name, ok := token.(string); err == nil && (!ok || !yield(name, value)) {
+				return
+			}
+		}
+	}
 }
 
 func (p *parser) entry(key string, value []byte) error {
@@ -213,9 +228,12 @@ func isObject(text []byte) bool {
 	return bytes.HasPrefix(bytes.TrimLeft(text, " \t\r\n"), []byte("{"))
 }
 
+// isNull reports whether a JSON text is null.
+func isNull(text []byte) bool { return string(bytes.TrimSpace(text)) == "null" }
+
 // isSet reports whether a field is more than null, an empty string or an empty object.
 func isSet(value json.RawMessage) bool {
 	var members map[string]json.RawMessage
 	empty := isObject(value) && json.Unmarshal(value, &members) == nil && len(members) == 0
-	return !empty && string(value) != "null" && string(value) != `""`
+	return !empty && !isNull(value) && string(value) != `""`
 }

@@ -120,7 +120,6 @@ func TestParseLegacy(t *testing.T) {
 }
 
 func TestParseErrors(t *testing.T) {
-	const usual, legacy = corev1.SecretTypeDockerConfigJson, corev1.SecretTypeDockercfg
 	good := login("u", canary)
 	one := func(value string) map[string][]byte { return secret(auths("quay.io", good, "ghcr.io", value)) }
 	key := func(key string) map[string][]byte { return secret(auths("quay.io", good, key, good)) }

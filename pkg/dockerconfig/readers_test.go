@@ -5,6 +5,7 @@ package dockerconfig
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -170,6 +171,43 @@ func someImage(r *rand.Rand) string {
 	return host + pick(r, someRepos) + pick(r, someEnds)
 }
 
+// pulledFrom and resolvedAt return where the readers look for an image, or an empty string.
+func pulledFrom(image string) string {
+	t, _ := Kubelet.Target(image)
+	return t.Repository
+}
+
+func resolvedAt(image string) string {
+	t, _ := TagResolution.Target(image)
+	return t.Repository
+}
+
+// kubelet returns the registries whose credentials the kubelet tries, in its order.
+func kubelet(registries []string, pulled string) []string {
+	return found(Kubelet, registries, pulled)
+}
+
+// tagResolution returns the registry whose credential tag resolution uses, or an empty
+// string if it stays anonymous.
+func tagResolution(registries []string, resolved string) string {
+	if found := found(TagResolution, registries, resolved); len(found) > 0 {
+		return found[0]
+	}
+	return ""
+}
+
+func found(r Reader, registries []string, repository string) (registriesFound []string) {
+	facts := FactsOf(registries)
+	t, parsed := r.Target(repository)
+	if !parsed {
+		return nil
+	}
+	for _, match := range r.Matches(t, facts) {
+		registriesFound = append(registriesFound, facts.Entries[match.Entry].registry)
+	}
+	return registriesFound
+}
+
 // keychain returns the lookup of Knative's tag resolution with a Secret: the credential
 // for an image.
 func keychain(t *testing.T, text string) func(image string) (credential, bool) {
@@ -235,18 +273,19 @@ func TestKeychainAgrees(t *testing.T) {
 	}
 }
 
-// The package agrees with the answers of the kubelet's own code; see testdata/kubelet.
-func TestKubeletAnswers(t *testing.T) {
-	file, err := os.Open("testdata/kubelet.jsonl")
+// recorded returns the lines of a file of recorded answers of the kubelet's own code, after the
+// header, and the images in the header; see testdata/kubelet.
+func recorded(t *testing.T, path string) (lines *bufio.Scanner, images []string) {
+	t.Helper()
+	content, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
 	var header struct {
 		Kubernetes string
 		Images     []string
 	}
-	lines := bufio.NewScanner(file)
+	lines = bufio.NewScanner(bytes.NewReader(content))
 	if !lines.Scan() || json.Unmarshal(lines.Bytes(), &header) != nil || len(header.Images) == 0 {
 		t.Fatal("no header")
 	}
@@ -257,6 +296,12 @@ func TestKubeletAnswers(t *testing.T) {
 	if !strings.Contains(string(tested), "k8s.io/kubernetes "+header.Kubernetes+"\n") {
 		t.Errorf("These are the answers of Kubernetes %s, which is not what test/controlplane runs: record them again as testdata/kubelet says", header.Kubernetes)
 	}
+	return lines, header.Images
+}
+
+// The package agrees with the answers of the kubelet's own code; see testdata/kubelet.
+func TestKubeletAnswers(t *testing.T) {
+	lines, images := recorded(t, "testdata/kubelet.jsonl")
 	configs, found := 0, 0
 	for ; lines.Scan(); configs++ {
 		var answers struct {
@@ -274,7 +319,7 @@ func TestKubeletAnswers(t *testing.T) {
 			}
 			registries = append(registries, registry)
 		}
-		for _, image := range header.Images {
+		for _, image := range images {
 			var want []string
 			for _, i := range answers.Tries[image] {
 				want = append(want, registries[i])

@@ -12,26 +12,34 @@ import (
 	"pullsecrets.dev/pkg/annotation"
 )
 
-// registryOf returns the registry of a key of the config, by the readers' rules
-// (keyring.go:136-168, keychain.go:182-207). If the key has none, the reason says what is
-// expected.
+// registryExpected is what both readers accept as a key.
+const registryExpected = "expected a registry: host[:port][/path], optionally after https:// or http://"
+
+// registryOf returns the registry of a key of the config, by the readers' rules. If the key
+// has none, the reason says what is expected.
 //
 // The kubelet skips a key that does not parse, and tag resolution fails on it for all pull
 // secrets of the Service. The other rejected keys have parts that the readers drop
 // silently, such as user info, or can match no image.
 func registryOf(key string) (registry, reason string) {
-	const expected = "expected a registry: host[:port][/path], optionally after https:// or http://"
-	address := key
-	if !strings.HasPrefix(address, "https://") && !strings.HasPrefix(address, "http://") {
-		address = "https://" + address
-	}
-	_, bare, _ := strings.Cut(address, "://")
+	_, bare, _ := strings.Cut(withScheme(key), "://")
 	if strings.ContainsAny(bare, `@?#%\`) || strings.Contains(bare, "://") || strings.ContainsFunc(bare, unprintable) {
-		return "", expected
+		return "", registryExpected
 	}
-	parsed, err := url.Parse(address)
-	if err != nil || parsed.Host == "" || strings.HasSuffix(parsed.Host, ":") {
-		return "", expected
+	registry, ok := addressOf(key)
+	host, _, _ := strings.Cut(registry, "/")
+	if !ok || host == "" || strings.HasSuffix(host, ":") {
+		return "", registryExpected
+	}
+	return registry, ""
+}
+
+// addressOf returns the registry of any key, and fails if the readers cannot parse it
+// (keyring.go:136-168, keychain.go:182-207).
+func addressOf(key string) (registry string, ok bool) {
+	parsed, err := url.Parse(withScheme(key))
+	if err != nil {
+		return "", false
 	}
 	path := parsed.Path
 	if hasVersion(path) {
@@ -40,7 +48,15 @@ func registryOf(key string) (registry, reason string) {
 	if path == "/" {
 		path = ""
 	}
-	return parsed.Host + path, ""
+	return parsed.Host + path, true
+}
+
+// withScheme returns a key as a URL.
+func withScheme(key string) string {
+	if strings.HasPrefix(key, "https://") || strings.HasPrefix(key, "http://") {
+		return key
+	}
+	return "https://" + key
 }
 
 // hasVersion reports whether the readers remove the first part of the path, as the docker
@@ -55,9 +71,15 @@ func unprintable(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r)
 // or could be a misplaced credential.
 func nameOf(key string, number int) string {
 	registry, reason := registryOf(key)
-	host, _, _ := strings.Cut(registry, "/")
-	if number > 0 && (reason != "" || !strings.ContainsAny(host, ".:") && host != "localhost") {
+	if number > 0 && (reason != "" || !looksLikeRegistry(registry)) {
 		return strconv.Itoa(number)
 	}
 	return annotation.Quote(registry)
+}
+
+// looksLikeRegistry reports whether a registry can be shown, because it is no misplaced
+// credential.
+func looksLikeRegistry(registry string) bool {
+	host, _, _ := strings.Cut(registry, "/")
+	return strings.ContainsAny(host, ".:") || host == "localhost"
 }

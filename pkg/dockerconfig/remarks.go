@@ -19,7 +19,7 @@ const maxRemarks = 4
 // line each, in the order of the registries, with the entry. None contains any part of a
 // credential.
 func (c Config) Remarks() []string {
-	contents, copied := c.contents(), c.WithHub().contents().index
+	contents, copied := c.contents(), FactsOf(c.WithHub().contents().index)
 	spellings := map[string]int{}
 	for key := range contents.entries {
 		registry, _ := registryOf(key)
@@ -73,13 +73,14 @@ func remarkOn(registry string, u use) string {
 // because clients write other keys beside it.
 func (c Config) useless() (registry, reason string) {
 	index := c.WithHub().contents().index
+	copied := FactsOf(index)
 	for _, registry := range index {
-		if useOf(registry, index).kubelet {
+		if useOf(registry, copied).kubelet {
 			return "", ""
 		}
 	}
 	registry = slices.Min(c.contents().index)
-	return registry, remarkOn(registry, use{resolution: useOf(registry, index).resolution})
+	return registry, remarkOn(registry, use{resolution: useOf(registry, copied).resolution})
 }
 
 // endsInNewline returns the field that ends with a line break, usually because it was read

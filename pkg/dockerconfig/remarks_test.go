@@ -137,7 +137,7 @@ func imagesNear(r *rand.Rand, registry string) []string {
 // usable checks that a reader uses a registry for no image if useOf says so.
 func usable(t *testing.T, registry, image string, resolve func(string) (credential, bool)) {
 	t.Helper()
-	u := useOf(registry, inOrder([]string{registry}))
+	u := useOf(registry, FactsOf([]string{registry}))
 	if host, _, _ := strings.Cut(registry, "/"); host == hubSite {
 		return
 	}
@@ -172,7 +172,7 @@ func TestUseAgreesWithTheReaders(t *testing.T) {
 		if reason != "" {
 			continue
 		}
-		if u := useOf(registry, []string{registry}); u.kubelet {
+		if u := useOf(registry, FactsOf([]string{registry})); u.kubelet {
 			some++
 		} else {
 			none++
@@ -206,7 +206,7 @@ func TestUseAgreesWithTheKubelet(t *testing.T) {
 		for image, tries := range answers.Tries {
 			for _, i := range tries {
 				registry, _ := registryOf(answers.Keys[i])
-				if checked++; !useOf(registry, []string{registry}).kubelet {
+				if checked++; !useOf(registry, FactsOf([]string{registry})).kubelet {
 					t.Errorf("the kubelet takes %q for %q, and is said to take it for no image", registry, image)
 				}
 			}

@@ -21,18 +21,24 @@ type use struct {
 // useOf decides by trial: it generates images for the registry and applies the readers'
 // rules to them. An image that matches proves the use. Fuzzing shows that no image matches
 // if none of these does.
-func useOf(registry string, all []string) use {
+func useOf(registry string, all Facts) use {
 	var u use
-	one := []string{registry}
+	one := FactsOf([]string{registry})
 	for _, image := range witnesses(registry) {
-		k, r := len(kubelet(one, pulledFrom(image))) > 0, tagResolution(one, resolvedAt(image)) != ""
+		k, r := Kubelet.matches(one, image), TagResolution.matches(one, image)
 		u.kubelet, u.resolution = u.kubelet || k, u.resolution || r
-		u.both = u.both || (k || r) && Covers(all, image)
+		u.both = u.both || (k || r) && all.cover(image)
 	}
 	if host, _, _ := strings.Cut(registry, "/"); host == hubSite {
 		return use{} // Names under it parse and match, but no registry answers there.
 	}
 	return u
+}
+
+// matches reports whether the reader finds a credential for an image.
+func (r Reader) matches(f Facts, image string) bool {
+	t, parsed := r.Target(image)
+	return parsed && len(r.Matches(t, f)) > 0
 }
 
 // witnesses returns images that a registry matches, if it matches any: each wildcard is

@@ -9,10 +9,15 @@
 //
 //	cd test/controlplane
 //	go run ../../pkg/dockerconfig/testdata/kubelet/main.go > ../../pkg/dockerconfig/testdata/kubelet.jsonl
+//	go run ../../pkg/dockerconfig/testdata/kubelet/main.go -lists > ../../pkg/dockerconfig/testdata/kubelet-lists.jsonl
+//
+// With -lists, each config is a list of Secrets of any type and content.
 package main
 
 import (
+	"encoding/base64"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"log"
 	"math/rand/v2"
@@ -62,7 +67,24 @@ type answers struct {
 	Tries map[string][]int
 }
 
+// list, one on each other line with -lists, is a list of Secrets, and what the kubelet does with
+// it: whether it fails, or for each image what it tries, in its order. Each entry has the email
+// S.E of its Secret and its own number, by which it is known. One that is sent without a
+// username has a minus after it.
+type list struct {
+	Secrets []secret
+	Fails   bool
+	Tries   map[string][]string
+}
+
+type secret struct {
+	Type corev1.SecretType
+	Text string
+}
+
 func main() {
+	lists := flag.Bool("lists", false, "answer for lists of Secrets")
+	flag.Parse()
 	kubernetes := ""
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, dep := range info.Deps {
@@ -77,9 +99,21 @@ func main() {
 			log.Fatal(err)
 		}
 	}
-	write(header{kubernetes, images})
 	r := rand.New(rand.NewPCG(1, 2))
 	pick := func(all []string) string { return all[r.IntN(len(all))] }
+	if *lists {
+		images = []string{
+			"nginx", "acme/app:1", "acmeco/app", "ghcr.io/acme/app:1", "ghcr.io/acmeco/app", "ghcr.io/other/app", "quay.io/acme/app",
+			"reg.example.com/acme/app", "reg.example.com:5000/acme/app", "registry-1.docker.io/acme/app", "localhost/acme/app", "FOO/acme/app", "",
+		}
+	}
+	write(header{kubernetes, images})
+	if *lists {
+		for range 300 {
+			write(askFor(someSecrets(rand.New(rand.NewPCG(r.Uint64(), 0)))))
+		}
+		return
+	}
 	for range 150 {
 		var keys []string
 		seen := map[string]bool{}
@@ -128,4 +162,106 @@ func ask(keys []string) answers {
 		}
 	}
 	return a
+}
+
+// someSecrets returns a list of Secrets. No two keys of one Secret are for one registry, because
+// which of them is first is random.
+func someSecrets(r *rand.Rand) (all []secret) {
+	pick := func(all ...string) string { return all[r.IntN(len(all))] }
+	for i := range 1 + r.IntN(4) {
+		var (
+			members []string
+			seen    = map[string]bool{}
+		)
+		for j := range r.IntN(4) {
+			host, path := pick("docker.io", "index.docker.io", "*.docker.io", "*.io", "ghcr.io", "ghcr.io", "*.example.com", "reg.example.com:5000", "localhost"), pick("", "", "", "/acme", "/ac", "/acme/app", "/v1/")
+			if registry := host + version.ReplaceAllString(path, ""); !seen[registry] {
+				seen[registry] = true
+				key, _ := json.Marshal(pick(schemes...) + host + path)
+				members = append(members, string(key)+":"+someEntry(r, fmt.Sprintf("%d.%d", i, j)))
+			}
+		}
+		if r.IntN(30) == 0 {
+			members = append(members, `"ghcr.io:x":`+someEntry(r, fmt.Sprint(i, ".9")))
+		}
+		entries := "{" + strings.Join(members, ",") + "}"
+		s := secret{corev1.SecretTypeDockerConfigJson, `{"auths":` + entries + `}`}
+		switch r.IntN(40) {
+		case 0, 1, 2, 3, 4:
+			s = secret{corev1.SecretTypeDockercfg, entries}
+		case 5, 6:
+			s.Type = corev1.SecretTypeOpaque
+		case 7:
+			s.Text = `{"auths":[]}`
+		case 8:
+			s.Text = `{"auths":` + entries + `,"HttpHeaders":{"a":1}}`
+		case 9:
+			s.Text = `{"auths":` + entries + `,"credsStore":"x","Auths":null}`
+		case 10:
+			s.Text = pick("null", "", "[]", "{", `{"AUTHS":`+entries+`}`)
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+// someEntry returns the value of an entry, mostly one with a credential.
+func someEntry(r *rand.Rand, email string) string {
+	login := base64.StdEncoding.EncodeToString([]byte("u:p"))
+	with := func(fields string) string { return `{` + fields + `"email":"` + email + `"}` }
+	switch r.IntN(80) {
+	case 0:
+		return `"u:p"`
+	case 1:
+		return `{"auth":"` + login + `","email":1}`
+	case 2:
+		return with(`"auth":"none",`)
+	case 3:
+		return with(`"auth":1,`)
+	case 4, 5:
+		return with(``)
+	case 6, 7:
+		return with(`"password":"p",`)
+	case 8, 9:
+		return with(`"username":"u",`)
+	case 10, 11:
+		return with(`"identitytoken":"t",`)
+	case 12:
+		return with(`"auth":"` + login + `","registrytoken":1,`)
+	case 13, 14, 15, 16, 17, 18, 19, 20:
+		return with(`"username":"u","password":"p",`)
+	}
+	return with(`"auth":"` + login + `",`)
+}
+
+func askFor(given []secret) list {
+	answer := list{Secrets: given}
+	var all []corev1.Secret
+	for _, s := range given {
+		key := corev1.DockerConfigJsonKey
+		if s.Type == corev1.SecretTypeDockercfg {
+			key = corev1.DockerConfigKey
+		}
+		all = append(all, corev1.Secret{Type: s.Type, Data: map[string][]byte{key: []byte(s.Text)}})
+	}
+	keyring, err := secrets.MakeDockerKeyring(all, &credentialprovider.BasicDockerKeyring{})
+	if answer.Fails = err != nil; answer.Fails {
+		return answer
+	}
+	answer.Tries = map[string][]string{}
+	for _, image := range images {
+		repository, _, _, err := parsers.ParseImageName(image)
+		if err != nil {
+			continue
+		}
+		found, _ := keyring.Lookup(repository)
+		for _, credential := range found {
+			entry := credential.Email
+			if credential.Username == "" {
+				entry += "-"
+			}
+			answer.Tries[image] = append(answer.Tries[image], entry)
+		}
+	}
+	return answer
 }
