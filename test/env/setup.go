@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -32,8 +31,8 @@ const (
 	Local Kind = "local"
 	// Node is a local cluster that runs Pods, those of config/ among them.
 	Node Kind = "node"
-	// Existing is any other cluster with Knative Serving and config/ installed, and with
-	// registries if registries.json is beside its kubeconfig.
+	// Existing is any other cluster with Knative Serving and config/ installed. Files beside
+	// its kubeconfig say what else it offers, see doc.go.
 	Existing Kind = "existing"
 )
 
@@ -48,7 +47,7 @@ type Env struct {
 	Dynamic dynamic.Interface
 
 	// These are nil if the cluster does not offer them, see Need.
-	Processes  *Processes
+	Processes  Processes
 	Audit      *AuditLog
 	Registries *Registries
 
@@ -82,9 +81,30 @@ func Build(ctx context.Context, options Options, tools bool) error {
 	if err := l.buildAll(ctx); err != nil || !tools {
 		return err
 	}
-	return l.builder.build(ctx, slices.SortedFunc(maps.Values(writers), func(a, b program) int {
-		return strings.Compare(a.name, b.name)
-	}))
+	return BuildTools(ctx, options)
+}
+
+// BuildTools builds the programs of Tool.
+func BuildTools(ctx context.Context, options Options) error {
+	return BuildPrograms(ctx, options, slices.Sorted(maps.Keys(writers))...)
+}
+
+// BuildPrograms builds programs of local clusters, of their nodes or of Tool.
+func BuildPrograms(ctx context.Context, options Options, names ...string) error {
+	l, err := newLocal(options)
+	if err != nil {
+		return err
+	}
+	var programs []program
+	known := slices.Concat(slices.Collect(maps.Values(writers)), standing, nodeStanding)
+	for _, name := range names {
+		i := slices.IndexFunc(known, func(p program) bool { return p.name == name })
+		if i < 0 {
+			return fmt.Errorf("%q is not a program of a local cluster", name)
+		}
+		programs = append(programs, known[i])
+	}
+	return l.builder.build(ctx, programs)
 }
 
 // Start is Setup of a local cluster after Build.
@@ -178,7 +198,14 @@ func existing(ctx context.Context, kubeconfig string) (*Env, error) {
 	if _, err := e.Kube.AppsV1().Deployments(pullsecrets.SystemNamespace).Get(ctx, "controller", metav1.GetOptions{}); err != nil {
 		return nil, fmt.Errorf("find the installation on the cluster of KUBECONFIG=%s (install it with \"ko apply -f config/\", or unset KUBECONFIG to use a local cluster): %w", kubeconfig, err)
 	}
-	e.Registries, err = readRegistries(layout{dir: filepath.Dir(kubeconfig)})
+	l := layout{dir: filepath.Dir(kubeconfig)}
+	if _, err := os.Stat(l.manifest()); err == nil {
+		e.Processes = &deployments{kube: e.Kube, manifest: l.manifest(), kubeconfig: kubeconfig}
+	}
+	if _, err := os.Stat(l.podAudit()); err == nil {
+		e.Audit = &AuditLog{path: l.podAudit()}
+	}
+	e.Registries, err = readRegistries(l)
 	return e, err
 }
 

@@ -46,7 +46,7 @@ func TestMain(m *testing.M) { env.Main(m) }
 // TestLifecycle installs a release, uses it, upgrades it to the next one, and removes it
 // as documented. Each step builds on the one before.
 func TestLifecycle(t *testing.T) {
-	env.Get(t).Need(t, env.ProcessControl)
+	env.Get(t).Need(t, env.ProgramControl)
 	l := &lifecycle{Env: env.Get(t), t: t}
 	t.Cleanup(l.restore)
 	first, second := l.release("v0.0.1"), l.release("v0.0.2")
