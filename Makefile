@@ -47,7 +47,7 @@ lint: $(BIN)/golangci-lint ## go vet and the linters of .golangci.yaml, in the m
 	cd test/tools && $(BIN)/golangci-lint run ./...
 	@# Not in test/tools, because it needs another version of the YAML library.
 	go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 -no-color .github/workflows/*.yaml
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run hack/*.sh test/*.sh; \
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run hack/*.sh test/*.sh test/kind/*.sh; \
 	  else echo "lint: shellcheck is not installed: scripts were not checked"; fi
 
 .PHONY: unit

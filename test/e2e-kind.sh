@@ -406,7 +406,7 @@ project() {
 
 suite() {
   step "Running the suite"
-  go run ./test/suite -enter "$(if own; then "${root}/test/kind/docker.sh" pid; fi)" "$@"
+  go run ./test/suite -enter "$(if own; then test/kind/docker.sh pid; fi)" "$@"
 }
 
 logs() {
@@ -424,7 +424,7 @@ logs() {
 down() {
   step "Deleting the cluster and the registries"
   build_kind
-  if ! own || "${root}/test/kind/docker.sh" pid > /dev/null 2>&1; then
+  if ! own || test/kind/docker.sh pid > /dev/null 2>&1; then
     docker rm --force --volumes "${name}-main" "${name}-other" "${name}-hub" > /dev/null 2>&1 || true
     docker image rm "${name}-registry" > /dev/null 2>&1 || true
     "${bin}/kind" delete cluster --name "${name}"
@@ -435,7 +435,9 @@ down() {
 
 all() {
   # Never delete a cluster that already exists.
-  ! own || ! "${root}/test/kind/docker.sh" pid > /dev/null 2>&1 || no_cluster
+  if ! own || test/kind/docker.sh pid > /dev/null 2>&1; then
+    no_cluster
+  fi
   trap finish EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM

@@ -40,6 +40,8 @@ const (
 type Env struct {
 	Kind       Kind
 	Kubeconfig string // path
+	// Manifest is the path of config/ as it was installed, with images, if it is known.
+	Manifest string
 
 	Config  *rest.Config
 	Kube    kubernetes.Interface
@@ -200,6 +202,7 @@ func existing(ctx context.Context, kubeconfig string) (*Env, error) {
 	}
 	l := layout{dir: filepath.Dir(kubeconfig)}
 	if _, err := os.Stat(l.manifest()); err == nil {
+		e.Manifest = l.manifest()
 		e.Processes = &deployments{kube: e.Kube, manifest: l.manifest(), kubeconfig: kubeconfig}
 	}
 	if _, err := os.Stat(l.podAudit()); err == nil {

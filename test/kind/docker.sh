@@ -89,7 +89,9 @@ environment() {
   export PATH="${debian}/usr/sbin:${debian}/usr/bin:${debian}/sbin:${debian}/bin:/usr/sbin:/sbin:${PATH}"
   for lib in "${debian}"/usr/lib/*-linux-gnu* "${debian}"/lib/*-linux-gnu*; do
     LD_LIBRARY_PATH="${LD_LIBRARY_PATH:+${LD_LIBRARY_PATH}:}${lib}"
-    export XTABLES_LIBDIR="${debian}/usr/$(basename "$(dirname "${lib}")")/$(basename "${lib}")/xtables"
+    if [[ -d "${lib}/xtables" ]]; then
+      export XTABLES_LIBDIR="${lib}/xtables"
+    fi
   done
   export LD_LIBRARY_PATH
 }
@@ -193,6 +195,7 @@ down() {
     rm "${dir}/made-modules"
   fi
   # The kernel may take a moment to notice that a group is empty.
+  # shellcheck disable=SC2016 # The inner shell expands its argument.
   for group in /sys/fs/cgroup/"${cgroup}" /sys/fs/cgroup/*/"${cgroup}"; do
     [[ -d "${group}" ]] || continue
     timeout 30 bash -c 'until find "$0" -depth -type d -exec rmdir {} + 2> /dev/null; do [[ -d "$0" ]] || break; sleep 0.1; done' "${group}" ||

@@ -49,7 +49,7 @@ debian() {
 
 # context fills the directory for docker build.
 context() {
-  local files="$1/files" kind mode file
+  local files="$1/files" kind
   kind="$(go -C test/tools list -m -f '{{.Dir}}' sigs.k8s.io/kind)/images/base/files"
   cp "${here}/Dockerfile" "$1/"
   mkdir -p "${files}/usr/bin" "${files}/usr/local/bin" "${files}/etc/cni/net.d" "${files}/kind/manifests"
@@ -113,6 +113,7 @@ preload() {
   shift 2
   container="$(docker run --detach --privileged --entrypoint sleep "${base}" infinity)"
   docker exec --detach "${container}" containerd
+  # shellcheck disable=SC2016 # The inner shell expands its argument.
   timeout 60 bash -c 'until docker exec "$0" ctr version > /dev/null 2>&1; do sleep 0.5; done' "${container}"
   docker save "$@" | docker exec --interactive "${container}" ctr --namespace k8s.io images import --no-unpack - > /dev/null
   docker exec "${container}" pkill containerd
