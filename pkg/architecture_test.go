@@ -232,7 +232,7 @@ var dependencies = map[string]string{
 	"github.com/distribution/reference":                           "image names are parsed as the kubelet parses them",
 	"github.com/google/go-cmp":                                    "tests compare whole values",
 	"github.com/google/go-containerregistry":                      "image names are parsed as Knative's tag resolution parses them",
-	"github.com/google/go-containerregistry/pkg/authn/kubernetes": "tests compare pkg/dockerconfig with the keychain of Knative's tag resolution",
+	"github.com/google/go-containerregistry/pkg/authn/kubernetes": "tests compare pkg/dockerconfig with the keychain of Knative's tag resolution, which policy-controller has too",
 	"go.opentelemetry.io/otel":                                    "metrics, as in every Knative component",
 	"go.opentelemetry.io/otel/metric":                             "metrics, as in every Knative component",
 	"go.opentelemetry.io/otel/sdk/metric":                         "tests read what is recorded",

@@ -24,6 +24,9 @@ type Current struct {
 	// Managed are the Free names that field manager pullsecrets owns. They are ours even
 	// if no ledger has them.
 	Managed sets.Set[string]
+	// Shared reports whether the list of a ServiceAccount is one that we wrote and that
+	// another manager applied; see [CurrentOfServiceAccount].
+	Shared bool
 }
 
 // own returns the user's own entries in order, without repeats and empty names.

@@ -118,7 +118,8 @@ func ownedItems(fields []byte) (names sets.Set[string], whole bool) {
 //     our list would have ended our ownership. (Our write may be recorded under
 //     before-first-apply: a ServiceAccount created without fields, like each default
 //     one, is not tracked until it is applied.) A co-owner other than us proves
-//     nothing, because admission adds to a list without owning it.
+//     nothing, because admission adds to a list without owning it. So admission adds
+//     nothing to a list that we own too, see [AdmitServiceAccount].
 //   - It is owned by an apply of another manager and lacks a name of the ledger. The
 //     webhook was not called, because it would have restored the name.
 //
@@ -139,8 +140,11 @@ func CurrentOfServiceAccount(list []string, ledger Ledger, managed []metav1.Mana
 	maybeOurs := func(e metav1.ManagedFieldsEntry) bool {
 		return OwnsAccountList(e) && (isOurList(e) || anonymous.Has(e.Manager))
 	}
-	if slices.ContainsFunc(managed, appliesList) && (slices.ContainsFunc(managed, maybeOurs) || lacking) {
-		c.Claimed.Insert(list...)
+	if slices.ContainsFunc(managed, appliesList) {
+		c.Shared = slices.ContainsFunc(managed, maybeOurs)
+		if c.Shared || lacking {
+			c.Claimed.Insert(list...)
+		}
 	}
 	return c
 }

@@ -22,8 +22,14 @@ func ForServiceAccount(current Current, namespace []string, always []Grant) Resu
 // stale cache may lack the declaration that an entry is there for, so the reconciler
 // removes it after it asked the API server. As in [AdmitUpdate], the ledger of the old
 // object is authoritative; old is empty for a new ServiceAccount. Requested names that are
-// Managed are ours if they are declared.
+// Managed are ours if they are declared. Nothing is added to a Shared list: admission
+// changes a list without owning it, so the addition would pass as applied by the other
+// manager. The reconciler adds it, and owns the list alone from then on.
 func AdmitServiceAccount(old, requested Current, namespace []string, always []Grant) Result {
+	if requested.Shared {
+		namespace = slices.DeleteFunc(slices.Clone(namespace), func(name string) bool { return !slices.Contains(requested.List, name) })
+		always = slices.DeleteFunc(slices.Clone(always), func(g Grant) bool { return !slices.Contains(requested.List, g.Secret) })
+	}
 	d := Declared{Namespace: namespace, Always: always}
 	brought := requested.Ledger
 	requested.Ledger = d.accepted(brought)

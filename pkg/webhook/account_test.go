@@ -68,6 +68,8 @@ func TestAdmitAppliedAccount(t *testing.T) {
 		reason, manager, old, requested, want string
 	}{
 		{"the first apply, of what we had written", "argo", account(us, n), account(us+argo, n), "n | "},
+		{"the first apply, of what we had written before more was declared", "argo", strings.Replace(account(us, own), ours, "", 1), strings.Replace(account(us+argo, own), ours, "", 1), "own | "},
+		{"another writer's label after it", "kubectl-label", strings.Replace(account(us+argo, own), ours, "", 1), strings.Replace(account(us+argo, own), ours, "", 1), "own | "},
 		{"by force", "argo", account(us, own, n), account(argo, n), "n | "},
 		{"again, with our entry taken over", "argo", account(argo, own, n), account(argo, own, n), "own n | "},
 		{"again, without our entry", "argo", account(argo, own, n), account(argo, own), "own n | " + ours},

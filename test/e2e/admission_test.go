@@ -22,7 +22,7 @@ func TestFirstRevisionHasPullSecrets(t *testing.T) {
 	alice.run(manifest(alice, []string{"own"}, first), "kubectl", "apply", "-f", "-")
 	n.checkList("app", "own", "ghcr", "quay")
 	n.checkLedger("app", map[string]string{"ghcr": "namespace", "quay": "namespace"})
-	n.checkUsers("alice")
+	n.checkUsers("alice", "alice")
 	n.waitForReady("app")
 	n.checkPods("own", "ghcr", "quay")
 	n.settle("ghcr", "quay", "of-default")
@@ -44,11 +44,11 @@ func TestServiceAnnotationTakesEffectAtAdmission(t *testing.T) {
 	bob.run(nil, "kubectl", "annotate", "kservice", "app", pullsecrets.SecretsAnnotation+"=ghcr,quay")
 	n.checkList("app", "ghcr", "quay")
 	n.checkLedger("app", map[string]string{"ghcr": "service", "quay": "service"})
-	n.checkUsers("bob")
+	n.checkUsers("alice", "bob")
 
 	alice.run(nil, "kubectl", "annotate", "--overwrite", "kservice", "app", pullsecrets.SecretsAnnotation+"=quay")
 	n.checkList("app", "quay")
-	n.checkUsers("alice")
+	n.checkUsers("alice", "alice")
 
 	bob.run(nil, "kubectl", "annotate", "kservice", "app", pullsecrets.InjectAnnotation+"=disabled")
 	n.checkList("app")
@@ -129,7 +129,7 @@ func TestNamedTemplateGetsPullSecretsWithTheNextName(t *testing.T) {
 	n.checkList("app", "ghcr", "quay")
 	n.waitForReady("app")
 	n.checkRevisions("app", 3)
-	n.checkUsers("alice")
+	n.checkUsers("alice", "alice")
 }
 
 // namedManifest is the Service app with a name for its Revision and a template of its own

@@ -7,20 +7,16 @@ package e2e
 
 import (
 	"context"
-	"maps"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
-	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 	servingclient "knative.dev/serving/pkg/client/clientset/versioned/typed/serving/v1"
 	"sigs.k8s.io/yaml"
 
@@ -108,12 +104,11 @@ var writers = []writer{{
 	create: kubectlApply([]string{"own"}, "--server-side", "--field-manager=Terraform"),
 }, {
 	name:   "func deploy",
-	create: funcDeploy,
+	create: func(p *person, version string) { p.funcDeploy(function{version: version}) },
 	stamps: true,
 }, {
-	name:   "an owner that writes its spec back, as KServe does",
-	create: kubectlApply(nil),
-	write:  ownerWritesBack,
+	name:   "KServe's controller",
+	create: kserveWrites,
 }}
 
 // A writer that sends a Service without the injected pull secrets creates no Revision, is
@@ -132,10 +127,10 @@ func TestOtherWritersCreateNoRevision(t *testing.T) {
 			w.create(s.people[0], first)
 			s.generation = n.get("app").GetGeneration()
 			s.check("after the creation")
-			n.checkUsers("alice")
+			n.checkUsers("alice", "alice")
 			s.writeAgain()
 			if !w.stamps {
-				n.checkUsers("alice")
+				n.checkUsers("alice", "alice")
 			}
 
 			// The Namespace declares more, which the controller adds. Then all continues
@@ -145,10 +140,10 @@ func TestOtherWritersCreateNoRevision(t *testing.T) {
 			n.waitForList("app", s.want...)
 			s.writeAgain()
 
-			w.write(s.people[1], second)
+			s.send(s.people[1], second)
 			s.generation++
 			s.check("after a real change")
-			n.checkUsers("bob")
+			n.checkUsers("alice", "bob")
 			n.waitForReady("app")
 			n.checkRevisions("app", int(s.generation))
 		})
@@ -169,12 +164,42 @@ type story struct {
 func (s *story) writeAgain() {
 	s.t.Helper()
 	for round := range rounds {
-		s.write(s.people[round%2], first)
+		s.send(s.people[round%2], first)
 		if got := s.get("app").GetGeneration(); s.stamps && got == s.generation+1 {
 			s.generation = got
 		}
 		s.check("after unchanged writes")
 	}
+}
+
+// send writes the Service. If each write changes the template, Knative must have seen the
+// one before: it creates no Revision of a generation that it did not get round to.
+func (s *story) send(p *person, version string) {
+	s.t.Helper()
+	if s.stamps {
+		s.waitForRevision()
+	}
+	s.write(p, version)
+}
+
+// waitForRevision waits until Knative has created the Revision of the latest generation.
+func (s *story) waitForRevision() {
+	s.t.Helper()
+	serving := s.Serving.ServingV1()
+	eventually(s.t, func(ctx context.Context) error {
+		service, err := serving.Services(s.ns).Get(ctx, "app", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if service.Status.ObservedGeneration != service.Generation {
+			return fmt.Errorf("generation %d of Service app is not observed", service.Generation)
+		}
+		configuration, err := serving.Configurations(s.ns).Get(ctx, "app", metav1.GetOptions{})
+		if err == nil && configuration.Status.ObservedGeneration != configuration.Generation {
+			err = fmt.Errorf("generation %d of Configuration app is not observed", configuration.Generation)
+		}
+		return err
+	})
 }
 
 func (s *story) check(when string) {
@@ -185,12 +210,12 @@ func (s *story) check(when string) {
 	}
 }
 
-// checkUsers checks the creator of Service app that Knative recorded, which is always
-// alice, and the last modifier.
-func (n *tenant) checkUsers(lastModifier string) {
+// checkUsers checks the creator and the last modifier of Service app that Knative
+// recorded.
+func (n *tenant) checkUsers(creator, lastModifier string) {
 	n.t.Helper()
 	annotations := n.get("app").GetAnnotations()
-	for key, want := range map[string]string{"serving.knative.dev/creator": "alice", "serving.knative.dev/lastModifier": lastModifier} {
+	for key, want := range map[string]string{"serving.knative.dev/creator": creator, "serving.knative.dev/lastModifier": lastModifier} {
 		if got := annotations[key]; got != want {
 			n.t.Errorf("Service app has %s %q, want %q", key, got, want)
 		}
@@ -299,81 +324,8 @@ func helmUpgrade(p *person, version string) {
 	}
 }
 
-// funcDeploy is what func deploy does: it reads the Service and writes it back with all
-// annotations replaced by those of func.yaml, on the template too, and with the build
-// time, and waits until it is Ready.
-func funcDeploy(p *person, version string) {
-	p.t.Helper()
-	const creator = "serving.knative.dev/creator"
-	services := p.services()
-	err := retryOnConflict(func() error {
-		service, err := services.Get(p.t.Context(), "app", metav1.GetOptions{})
-		missing := apierrors.IsNotFound(err)
-		if err != nil && !missing {
-			return err
-		}
-		annotations := map[string]string{"dapr.io/app-id": "app"}
-		if missing {
-			service.Name, service.Spec.Template.Spec.Containers = "app", make([]corev1.Container, 1)
-		} else if by := service.Annotations[creator]; by != "" {
-			annotations[creator] = by
-		}
-		template := &service.Spec.Template
-		service.Annotations, template.Annotations, template.Name = annotations, maps.Clone(annotations), ""
-		c := &template.Spec.Containers[0]
-		c.Image, c.Env = image(p.t, p.Env, "IMAGE_BY_DIGEST"), []corev1.EnvVar{{Name: "BUILT", Value: time.Now().Format(time.RFC3339Nano)}, {Name: "VERSION", Value: version}}
-		if missing {
-			_, err = services.Create(p.t.Context(), service, metav1.CreateOptions{FieldManager: "func"})
-		} else {
-			_, err = services.Update(p.t.Context(), service, metav1.UpdateOptions{FieldManager: "func"})
-		}
-		return err
-	})
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	p.waitForReady("app")
-}
-
 // services returns the person's client for Services of the namespace.
 func (p *person) services() servingclient.ServiceInterface {
 	p.t.Helper()
 	return p.client().Serving.ServingV1().Services(p.ns)
-}
-
-// ownerWritesBack is what controllers do that own a Service: default their spec in a dry
-// run and write it if it differs from the live one. Like some of them, this one writes
-// even without a difference.
-func ownerWritesBack(p *person, version string) {
-	p.t.Helper()
-	client := p.services()
-	var desired servingv1.Service
-	if err := yaml.Unmarshal(manifest(p, nil, version), &desired); err != nil {
-		p.t.Fatal(err)
-	}
-	// Knative defaults this field only at creation, so an owner that omits it removes it.
-	desired.Spec.Template.Spec.EnableServiceLinks = new(false)
-	err := retryOnConflict(func() error {
-		existing, err := client.Get(p.t.Context(), "app", metav1.GetOptions{})
-		if err != nil {
-			return err
-		}
-		dry := existing.DeepCopy()
-		dry.Spec.ConfigurationSpec = *desired.Spec.ConfigurationSpec.DeepCopy()
-		dry, err = client.Update(p.t.Context(), dry, metav1.UpdateOptions{DryRun: []string{metav1.DryRunAll}})
-		if err != nil {
-			return err
-		}
-		same := equality.Semantic.DeepEqual(dry.Spec.ConfigurationSpec, existing.Spec.ConfigurationSpec)
-		if unchanged := strings.Contains(existing.Spec.Template.Spec.Containers[0].Env[0].Value, version); same != unchanged {
-			p.t.Errorf("dry run leaves the spec unchanged: %t, want %t: %+v, %+v", same, unchanged,
-				dry.Spec.ConfigurationSpec, existing.Spec.ConfigurationSpec)
-		}
-		existing.Spec.ConfigurationSpec = *desired.Spec.ConfigurationSpec.DeepCopy()
-		_, err = client.Update(p.t.Context(), existing, metav1.UpdateOptions{})
-		return err
-	})
-	if err != nil {
-		p.t.Fatal(err)
-	}
 }

@@ -132,6 +132,9 @@ const (
 	ProcessControl Capability = "control over the cluster's processes"
 	// RequestCounts allows counting the requests that the API server answered.
 	RequestCounts Capability = "the API server's audit log"
+	// LoopbackCalls is a control plane on this machine, whose programs can call servers
+	// of the test.
+	LoopbackCalls Capability = "a control plane on the loopback of the tests"
 	// RevisionOutcomes is support for RevisionsLabel.
 	RevisionOutcomes Capability = "a simulated data plane with the label " + RevisionsLabel
 	// Pulls is a node that pulls images from registries that log requests.
@@ -148,7 +151,7 @@ func (e *Env) offers(c Capability) bool {
 		return e.Processes != nil && e.Kind == Local
 	case RequestCounts:
 		return e.Audit != nil
-	case RevisionOutcomes:
+	case LoopbackCalls, RevisionOutcomes:
 		return e.Kind == Local
 	case Pulls:
 		return e.Registries != nil

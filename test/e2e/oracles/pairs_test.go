@@ -297,7 +297,7 @@ func withNames(names []string) (named []string) {
 	return named
 }
 
-// onlyNamelessEntriesLeft reports whether a change took away nothing but entries without
+// onlyNamelessEntriesLeft reports whether a change removed nothing but entries without
 // a name and repeats. Here an earlier change may have dropped them already; see
 // docs/annotations.md.
 func (p *player) onlyNamelessEntriesLeft(there *unstructured.Unstructured) bool {
