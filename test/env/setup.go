@@ -13,7 +13,9 @@ import (
 	"slices"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -47,6 +49,9 @@ type Env struct {
 	Kube    kubernetes.Interface
 	Serving servingclient.Interface
 	Dynamic dynamic.Interface
+
+	// Ingress is the Service of the ingress, if Pods serve requests. Its port is 80.
+	Ingress *types.NamespacedName
 
 	// These are nil if the cluster does not offer them, see Need.
 	Processes  Processes
@@ -200,6 +205,9 @@ func existing(ctx context.Context, kubeconfig string) (*Env, error) {
 	if _, err := e.Kube.AppsV1().Deployments(pullsecrets.SystemNamespace).Get(ctx, "controller", metav1.GetOptions{}); err != nil {
 		return nil, fmt.Errorf("find the installation on the cluster of KUBECONFIG=%s (install it with \"ko apply -f config/\", or unset KUBECONFIG to use a local cluster): %w", kubeconfig, err)
 	}
+	if e.Ingress, err = findIngress(ctx, e.Kube); err != nil {
+		return nil, err
+	}
 	l := layout{dir: filepath.Dir(kubeconfig)}
 	if _, err := os.Stat(l.manifest()); err == nil {
 		e.Manifest = l.manifest()
@@ -210,6 +218,22 @@ func existing(ctx context.Context, kubeconfig string) (*Env, error) {
 	}
 	e.Registries, err = readRegistries(l)
 	return e, err
+}
+
+// ingresses are those that test/e2e-kind.sh installs.
+var ingresses = []types.NamespacedName{{Namespace: "kourier-system", Name: "kourier"}, {Namespace: "stand-in", Name: "ingress"}}
+
+func findIngress(ctx context.Context, kube kubernetes.Interface) (*types.NamespacedName, error) {
+	for _, one := range ingresses {
+		_, err := kube.CoreV1().Services(one.Namespace).Get(ctx, one.Name, metav1.GetOptions{})
+		if err == nil {
+			return &one, nil
+		}
+		if !apierrors.IsNotFound(err) {
+			return nil, fmt.Errorf("find the ingress: %w", err)
+		}
+	}
+	return nil, nil
 }
 
 func newEnv(kind Kind, kubeconfig string) (*Env, error) {
