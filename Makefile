@@ -21,6 +21,7 @@ help: ## List the targets.
 
 .PHONY: demo
 demo: ## Show the main use case on a local cluster, which stays up afterwards.
+	@echo "compiling the demo, which takes minutes the first time"
 	go run ./test/demo
 
 .PHONY: demo-recording

@@ -68,14 +68,14 @@ type declared struct {
 	grants    grant.Grants
 }
 
-// bind computes the list of a ServiceAccount. The error describes a damaged ledger.
-func (d declared) bind(account *corev1.ServiceAccount) (merge.Result, error) {
+// list computes the list of a ServiceAccount. The error describes a damaged ledger.
+func (d declared) list(account *corev1.ServiceAccount) (merge.Result, error) {
 	return resources.Bind(account, d.namespace.SecretsFor(account.Name), d.grants.Bound(account.Name))
 }
 
 // removes reports whether a ServiceAccount loses an entry.
 func (d declared) removes(account *corev1.ServiceAccount) bool {
-	result, _ := d.bind(account)
+	result, _ := d.list(account)
 	return len(result.Taken) > 0
 }
 
@@ -130,7 +130,7 @@ func (a *accounts) readDeclared(ctx context.Context, name string) (*declared, er
 
 // bind reconciles one ServiceAccount, and reports problems to its owner.
 func (a *accounts) bind(ctx context.Context, account *corev1.ServiceAccount, d declared, o *outcome) error {
-	result, damaged := d.bind(account)
+	result, damaged := d.list(account)
 	reports, err := a.update(ctx, account, result, o)
 	if damaged != nil {
 		reports = append(reports, events.InvalidLedger(damaged))

@@ -95,7 +95,7 @@ func (c *copies) converge(ctx context.Context, namespace *corev1.Namespace) (out
 	var o outcome
 	// The writes are marked before the cache is read, so that an event that arrives after
 	// the read requeues the Namespace.
-	c.expectations.await(namespace.Name)
+	c.expectations.expectEvent(namespace.Name)
 	have, err := c.existing(namespace.Name)
 	if err != nil {
 		return o, grant.Grants{}, err

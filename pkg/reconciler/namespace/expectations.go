@@ -48,9 +48,9 @@ func (x expectations) begin(name types.NamespacedName, met func(*corev1.Secret) 
 	})
 }
 
-// await marks the pending writes of a namespace that is about to be reconciled, so that
+// expectEvent marks the pending writes of a namespace that is about to be reconciled, so that
 // the next event of each requeues the namespace.
-func (x expectations) await(namespace string) {
+func (x expectations) expectEvent(namespace string) {
 	x.Do(byNamespace(namespace), func(writes map[string]*expectation) {
 		for _, write := range writes {
 			write.stale = true

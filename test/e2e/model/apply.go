@@ -44,7 +44,10 @@ var verbs = map[string]func(*World, []string) bool{
 		return true
 	},
 	"exclude": func(w *World, a []string) bool {
-		w.Namespaces[a[0]].Exclude = word(a[1])
+		n := w.Namespaces[a[0]]
+		was := n.excluded()
+		n.Exclude = word(a[1])
+		n.leaving = n.leaving || !was && n.excluded()
 		return true
 	},
 	"cps":    (*World).credential,

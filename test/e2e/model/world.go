@@ -44,6 +44,9 @@ type Namespace struct {
 	asked Set
 	// copied are credentials of which a copy may exist, granted or revoked.
 	copied Set
+	// leaving is set if it became excluded since all had settled: a stale cache may not
+	// show it.
+	leaving bool
 }
 
 // Service is what its users have written.
@@ -218,10 +221,14 @@ func (w *World) note() {
 				delete(n.asked, c)
 			}
 		}
-		for name, a := range n.ServiceAccounts {
-			if must, may := w.bound(n, name); !n.excluded() {
+		if !n.excluded() || n.leaving {
+			label := n.Exclude
+			n.Exclude = ""
+			for name, a := range n.ServiceAccounts {
+				must, may := w.bound(n, name)
 				a.Stale.add(slices.Concat(must, may)...)
 			}
+			n.Exclude = label
 		}
 		for _, s := range n.Services {
 			must, may := w.declared(n, s, nil)
@@ -261,6 +268,7 @@ func (w *World) settled() {
 		c.deleted = false
 	}
 	for _, n := range w.Namespaces {
+		n.leaving = false
 		maps.DeleteFunc(n.copied, func(name string, _ bool) bool { return !w.granted(n, name) })
 		for _, s := range n.Services {
 			s.Recent = Set{}

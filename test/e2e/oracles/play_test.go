@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/util/retry"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/test/e2e/model"
@@ -181,8 +182,12 @@ func (s *stage) keepSecret(ctx context.Context, ns, credential, tool string) err
 		_, err := mergeWhole(ctx, client, object, nil)
 		return err
 	}
-	_, err := byWriter[tool](ctx, client, object, nil)
-	return err
+	// The controller may remove its copy between the tool's read and write, as any writer
+	// may. Then people apply once more.
+	return retry.OnError(retry.DefaultRetry, apierrors.IsNotFound, func() error {
+		_, err := byWriter[tool](ctx, client, object, nil)
+		return err
+	})
 }
 
 // account writes a ServiceAccount's own list: builder by client-side apply, runner by

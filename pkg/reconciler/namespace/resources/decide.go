@@ -177,7 +177,7 @@ func unwanted(s Situation) Action {
 	case s.Reference == "":
 		return Action{Verb: Ask, Fact: FactReference}
 	case s.Reference == Unreferenced:
-		return remove(s, Remove, "it is not asked for and nothing refers to it")
+		return removal(s, Remove, "it is not asked for and nothing refers to it")
 	}
 	action := serve(s)
 	if s.Reference == ReferencedByRevision && (action.After == 0 || action.After > recheckReference) {
@@ -210,7 +210,7 @@ func serve(s Situation) Action {
 	case s.Backoff > 0:
 		return Action{Reason: "earlier restores were undone", After: s.Backoff}
 	case verb == Replace:
-		return remove(s, Replace, "it cannot be updated in place")
+		return removal(s, Replace, "it cannot be updated in place")
 	}
 	return Action{Verb: verb, Reason: "it differs from its desired state"}
 }
@@ -228,12 +228,12 @@ func revoke(s Situation) Action {
 	case s.Grant == EndedRetain:
 		return Action{Verb: Retain, Reason: "deletionPolicy is Retain"}
 	}
-	return remove(s, Revoke, "nothing grants it")
+	return removal(s, Revoke, "nothing grants it")
 }
 
-// remove deletes a Secret, unless a manifest contains its data. Anyone can put our labels
+// removal deletes a Secret, unless a manifest contains its data. Anyone can put our labels
 // on such a Secret.
-func remove(s Situation, verb Verb, reason string) Action {
+func removal(s Situation, verb Verb, reason string) Action {
 	if grant.KeptBy(&s.Have.ObjectMeta) != "" {
 		return Action{Verb: Disown, Reason: "a manifest contains its data"}
 	}
