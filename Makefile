@@ -48,7 +48,7 @@ lint: $(BIN)/golangci-lint ## go vet and the linters of .golangci.yaml, in the m
 	cd test/tools && $(BIN)/golangci-lint run ./...
 	@# Not in test/tools, because it needs another version of the YAML library.
 	go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 -no-color .github/workflows/*.yaml
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run hack/*.sh test/*.sh; \
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run hack/*.sh test/*.sh test/kind/*.sh; \
 	  else echo "lint: shellcheck is not installed: scripts were not checked"; fi
 
 .PHONY: unit
@@ -71,8 +71,8 @@ e2e-node: node ## The same with Pods that pull images, after "make node".
 	KUBECONFIG=$(NODE)/kubeconfig test/e2e.sh $(E2E)
 
 .PHONY: e2e-kind
-e2e-kind: ## The end-to-end suite on its own kind cluster. Requires docker.
-	test/e2e-kind.sh
+e2e-kind: ## The end-to-end suite on its own kind cluster; E2E='-run NAME' selects tests, KEEP=1 keeps the cluster.
+	test/e2e-kind.sh all $(E2E)
 
 .PHONY: release-test
 release-test: ## Build images and manifests with ko, against a registry on loopback.
@@ -123,6 +123,14 @@ node: ## Start a cluster that runs Pods, installed with "ko apply". Requires roo
 .PHONY: node-down
 node-down: ## Stop the cluster with the node.
 	go run ./test/env/cmd/cluster down -dir $(NODE)
+
+.PHONY: kind
+kind: ## Create a kind cluster with the project, to look around in.
+	test/e2e-kind.sh up
+
+.PHONY: kind-down
+kind-down: ## Delete the kind cluster.
+	test/e2e-kind.sh down
 
 ##@ A release
 

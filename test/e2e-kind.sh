@@ -8,6 +8,7 @@ set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+readonly root="${PWD}"
 readonly nodes=test/kind/nodes.yaml
 readonly name=pullsecrets-e2e
 readonly bin="${PWD}/.cluster/bin"
@@ -24,14 +25,25 @@ knative_release() {
 default="$(version_in test/controlplane/go.mod k8s.io/kubernetes)"
 default="${default#v}"
 readonly kubernetes_version="${KUBERNETES:-${default%.*}}"
-readonly knative_version="${KNATIVE:-$(knative_release "$(version_in go.mod knative.dev/serving)")}"
+knative_default="$(knative_release "$(version_in go.mod knative.dev/serving)")"
+readonly knative_version="${KNATIVE:-${knative_default}}"
 node_image="$(awk -v minor="\"${kubernetes_version}\":" '$1 == minor {print $2}' "${nodes}")"
-readonly node_image
+
+# Whether Docker is the one of test/kind/docker.sh is decided once per cluster.
+own() { [[ -e "${out}/own" ]]; }
 
 # A separate kubeconfig protects the user's clusters. Only with docker does kind create
 # a network that the registries can join.
 export KUBECONFIG="${out}/kubeconfig"
 export KIND_EXPERIMENTAL_PROVIDER=docker
+use_docker() {
+  if own; then
+    export DOCKER_HOST="unix://${out}/docker/docker.sock"
+  fi
+}
+use_docker
+# kubectl is built with the version of local clusters.
+export PATH="${bin}:${PATH}"
 # A workspace or flags of the caller must not change the build.
 export GOFLAGS="-buildvcs=false -trimpath" GOWORK=off CGO_ENABLED=0
 
@@ -40,14 +52,21 @@ usage() {
 test/e2e-kind.sh [all]     run the end-to-end suite on its own kind cluster, which is
                            deleted at the end, even after a failure
 test/e2e-kind.sh STEP      run one step, after the steps before it:
-    check                  report what is missing on this machine
+    check                  report what is missing on this machine, and which Docker is used
+    build                  build everything that needs the internet later
     cluster                create the cluster
-    registry               start two private registries that it pulls from
-    knative                install Knative Serving, with Kourier as its ingress
+    registry               start the private registries that it pulls from
+    knative                install Knative Serving and an ingress
     project                install the project: ko apply -f config/
-    test                   run the suite; further arguments are for go test (-run TestPull)
+    test                   run the suite; further arguments are for it (-run TestPull)
+    exec COMMAND           run a command, such as kubectl, where the cluster is reached
     logs                   save the logs of cluster and registries to .cluster/kind/logs
     down                   delete the cluster and the registries
+
+Where the machine's Docker can pull the node image, the cluster runs there, with releases of
+Knative and Kourier. Otherwise, as root on Debian, everything is built from Go modules and
+Debian packages, and Docker runs in namespaces of its own (test/kind/docker.sh). Then the
+ingress is a stand-in, and the cluster has the versions of local clusters.
 
 Environment variables:
     KUBERNETES=${kubernetes_version}        one of ${nodes}
@@ -64,29 +83,61 @@ fail() {
   exit 1
 }
 
-# check reports everything that is missing before anything is built.
+# check reports everything that is missing before anything is built, and which Docker is
+# used.
 check() {
   missing=()
-  # On other systems docker runs in a virtual machine, whose network is unreachable.
-  [[ "$(uname -s)" == Linux ]] || lacks "this is $(uname -s), where addresses of docker's network cannot be reached: use Linux"
   command -v go > /dev/null || lacks "go is not installed: see https://go.dev/dl"
-  command -v kubectl > /dev/null || lacks "kubectl is not installed: see https://kubernetes.io/docs/tasks/tools"
   command -v curl > /dev/null || lacks "curl is not installed: see https://curl.se"
-  if command -v docker > /dev/null; then
-    check_docker
-  else
-    lacks "docker is not installed: see https://docs.docker.com/engine/install (kind works with podman too, but not this script)"
-  fi
-  [[ -n "${node_image}" ]] || lacks "there is no node image for KUBERNETES=${kubernetes_version}: choose one of ${nodes}"
   [[ "${knative_version}" =~ ^1\.[0-9]+\.[0-9]+$ ]] || lacks "KNATIVE=${knative_version} is no release: write it like 1.23.0"
+  choose_docker
   if [[ "${#missing[@]}" != 0 ]]; then
     printf 'e2e-kind: %s\n' "${missing[@]}" >&2
     exit 2
   fi
 }
 
+# choose_docker decides which Docker is used, unless a cluster exists. An own daemon is
+# the second choice.
+choose_docker() {
+  local others=("${missing[@]}") reasons refusal line
+  [[ ! -e "${KUBECONFIG}" ]] || return 0
+  if own; then
+    rm "${out}/own"
+    unset DOCKER_HOST
+  fi
+  missing=()
+  check_docker
+  if [[ "${#missing[@]}" == 0 ]]; then
+    echo "Docker is the machine's"
+    missing=("${others[@]}")
+    return
+  fi
+  reasons=("${missing[@]}")
+  if refusal="$(test/kind/docker.sh check 2>&1)"; then
+    [[ "${kubernetes_version}" == "${default%.*}" && "${knative_version}" == "${knative_default}" ]] ||
+      others+=("an own Docker runs only the versions of local clusters, Kubernetes ${default%.*} and Knative ${knative_default}")
+    printf 'The machine cannot be used: %s\n' "${reasons[@]}"
+    echo "Docker is an own one, in namespaces of its own, and everything is built from source"
+    mkdir -p "${out}"
+    touch "${out}/own"
+    missing=("${others[@]}")
+  else
+    missing=("${others[@]}" "${reasons[@]}")
+    while read -r line; do lacks "without the machine's Docker: ${line#docker: }"; done <<< "${refusal}"
+  fi
+}
+
+# check_docker reports why the machine's Docker cannot be used.
 check_docker() {
-  local refusal endpoint cgroups memory rest controller
+  local refusal endpoint cgroups memory cpus rest controller instances
+  # On other systems docker runs in a virtual machine, whose network is unreachable.
+  [[ "$(uname -s)" == Linux ]] || lacks "this is $(uname -s), where addresses of docker's network cannot be reached: use Linux"
+  [[ -n "${node_image}" ]] || lacks "there is no node image for KUBERNETES=${kubernetes_version}: choose one of ${nodes}"
+  if ! command -v docker > /dev/null; then
+    lacks "docker is not installed: see https://docs.docker.com/engine/install (kind works with podman too, but not this script)"
+    return
+  fi
   if ! refusal="$(docker version 2>&1 > /dev/null)"; then
     lacks "docker's daemon does not answer: start it, or let this user use it (${refusal##*$'\n'})"
     return
@@ -96,18 +147,25 @@ check_docker() {
     return
   fi
   [[ "${endpoint}" == unix://* ]] || lacks "docker's daemon is at ${endpoint}, and addresses of its network are not reached from here: use one of this machine"
-  read -r cgroups memory rest <<< "$(docker info --format '{{.CgroupVersion}} {{.MemTotal}} {{.OperatingSystem}} {{.SecurityOptions}}')"
+  read -r cgroups memory cpus rest <<< "$(docker info --format '{{.CgroupVersion}} {{.MemTotal}} {{.NCPU}} {{.OperatingSystem}} {{.SecurityOptions}}')"
   case "${rest}" in
     *"Docker Desktop"*) lacks "Docker Desktop runs in a virtual machine, whose network is not reached from here: use Docker Engine" ;;
     *name=rootless*) lacks "docker's daemon is rootless, and its network is not reached from here: use one that runs as root" ;;
   esac
   ((memory >= 6 * 1024 ** 3)) || lacks "docker has $((memory / 1024 ** 2)) MiB of memory, and the cluster needs 6144: give it more"
-  [[ "${cgroups}" == 2 ]] || lacks "docker uses cgroup v${cgroups}, which kubelets refuse: boot with systemd.unified_cgroup_hierarchy=1"
+  # Requests of the control plane, Knative, Kourier and the tests add up to more than three.
+  ((cpus >= 4)) || lacks "docker has ${cpus} CPUs, and Pods of the cluster request 4: give it more"
+  instances="$(sysctl -n fs.inotify.max_user_instances 2> /dev/null || echo 512)"
+  ((instances >= 256)) || lacks "fs.inotify.max_user_instances is ${instances}, which the Pods use up: set it to 512 with sysctl"
+  [[ "${cgroups}" == 2 ]] || lacks "docker uses cgroup v${cgroups}, which node images do not support any more: boot with systemd.unified_cgroup_hierarchy=1"
   if [[ -r /sys/fs/cgroup/cgroup.controllers ]]; then
     for controller in cpu cpuset memory pids; do
       grep -qw "${controller}" /sys/fs/cgroup/cgroup.controllers ||
         lacks "the cgroup controller ${controller} is not delegated to this machine, and a kubelet needs it: if this is a container, run it where that is"
     done
+  fi
+  if [[ "${#missing[@]}" == 0 ]] && ! docker image inspect "${node_image}" > /dev/null 2>&1; then
+    refusal="$(docker pull --quiet "${node_image}" 2>&1)" || lacks "docker cannot pull ${node_image} (${refusal##*$'\n'})"
   fi
 }
 
@@ -120,53 +178,91 @@ no_cluster() {
   fi
 }
 
+# build builds and downloads everything: an own Docker has no access to the internet.
+build() {
+  build_kind
+  step "Building the programs"
+  go run ./test/env/cmd/cluster build kubernetes registry app ko
+  if own; then
+    test/kind/docker.sh up
+    use_docker
+    test/kind/node-image.sh > "${out}/node-image"
+    go -C test/knative build -o "${out}/" tool
+  fi
+  go run ./test/suite -build
+}
+
 cluster() {
   no_cluster
+  build
+  if own; then
+    node_image="$(< "${out}/node-image")"
+  fi
   step "Creating a cluster with Kubernetes ${kubernetes_version}"
-  mkdir -p "${out}"
+  # The API server appends to this file. Otherwise only root could read it.
+  mkdir -p "${out}/audit"
+  install -m 666 /dev/null "${out}/audit/audit.log"
   "${bin}/kind" create cluster --name "${name}" --image "${node_image}" --config test/kind/cluster.yaml --wait 5m \
     --retain # Keep a failed cluster for its logs; "down" deletes it.
+  # kind only warns if the node does not become Ready.
+  reach kubectl wait nodes --all --for=condition=Ready --timeout=30s
+}
+
+# reach runs a command where addresses of Docker's network are reached.
+reach() {
+  if own; then
+    nsenter --target "$("${root}/test/kind/docker.sh" pid)" --net -- "$@"
+  else
+    "$@"
+  fi
 }
 
 build_kind() {
-  mkdir -p "${bin}"
+  mkdir -p "${bin}" "${out}"
   go -C test/tools build -o "${bin}/" sigs.k8s.io/kind
 }
 
 registry() {
-  step "Starting two private registries"
-  build_kind
+  local one host node main other hub
+  step "Starting the private registries"
   # The two programs are static, so their image needs no base image.
-  mkdir -p "${out}/image"
-  go -C test/tools build -o "${out}/image/registry" ./registry
-  go build -o "${out}/image/app" ./test/env/images/app
-  tar -C "${out}/image" -c registry app |
+  tar -C "${bin}" -c registry app |
     docker import --change 'ENTRYPOINT ["/registry"]' - "${name}-registry" > /dev/null
+  # Go's own program issues a certificate for Docker Hub's names: the first is the one of
+  # tag resolution in Knative's controller, the second of pulls by container runtimes.
+  mkdir -p "${out}/hub" "${out}/docker"
+  (cd "${out}/hub" && go run "$(go env GOROOT)/src/crypto/tls/generate_cert.go" --ca --ecdsa-curve P256 --host index.docker.io,registry-1.docker.io 2> /dev/null)
 
-  local main other host node
   REGISTRY_PASSWORD="$(< /proc/sys/kernel/random/uuid)"
   export REGISTRY_PASSWORD
   start_registry main
   start_registry other
-  main="$(address_of main)"
-  other="$(address_of other)"
-  for host in "${main}" "${other}"; do
-    curl --noproxy '*' --silent --show-error --fail --retry 30 --retry-delay 1 --retry-connrefused "http://${host}/health"
+  start_registry hub -listen-tls :443 -tls-cert /hub/cert.pem -tls-key /hub/key.pem
+  main="$(address_of main)" other="$(address_of other)" hub="$(address_of hub)"
+  for host in "${main}" "${other}" "${hub}"; do
+    reach curl --noproxy '*' --silent --show-error --fail --retry 30 --retry-delay 1 --retry-connrefused "http://${host}/health"
+  done
+  for node in $("${bin}/kind" get nodes --name "${name}"); do
     # containerd uses plain HTTP only for configured hosts.
-    for node in $("${bin}/kind" get nodes --name "${name}"); do
-      docker exec --interactive "${node}" sh -c "mkdir -p '/etc/containerd/certs.d/${host}' && cat > '/etc/containerd/certs.d/${host}/hosts.toml'" \
-        <<< "server = \"http://${host}\""
+    for host in "${main}" "${other}"; do
+      on_node "${node}" "${host}/hosts.toml" <<< "server = \"http://${host}\""
     done
+    on_node "${node}" docker.io/ca.pem < "${out}/hub/cert.pem"
+    on_node "${node}" docker.io/hosts.toml << EOF
+server = "https://registry-1.docker.io"
+ca = "/etc/containerd/certs.d/docker.io/ca.pem"
+EOF
+    docker exec "${node}" sh -c "echo '${hub%:*} registry-1.docker.io index.docker.io' >> /etc/hosts"
   done
 
   # The suite reads the first file, and ko pushes with the second.
-  mkdir -p "${out}/docker"
   touch "${out}/registries.json" "${out}/docker/config.json"
   chmod 600 "${out}/registries.json" "${out}/docker/config.json"
   cat > "${out}/registries.json" << EOF
 {
   "main": {"host": "${main}", "url": "http://${main}", "password": "${REGISTRY_PASSWORD}"},
-  "other": {"host": "${other}", "url": "http://${other}", "password": "${REGISTRY_PASSWORD}"}
+  "other": {"host": "${other}", "url": "http://${other}", "password": "${REGISTRY_PASSWORD}"},
+  "hub": {"host": "docker.io", "url": "http://${hub}", "password": "${REGISTRY_PASSWORD}"}
 }
 EOF
   cat > "${out}/docker/config.json" << EOF
@@ -174,10 +270,15 @@ EOF
 EOF
 }
 
+# on_node writes a file below containerd's configuration of registries.
+on_node() {
+  docker exec --interactive "$1" sh -c "mkdir -p \"\$(dirname '/etc/containerd/certs.d/$2')\" && cat > '/etc/containerd/certs.d/$2'"
+}
+
 start_registry() {
   docker rm --force --volumes "${name}-$1" > /dev/null 2>&1 || true # from an earlier run
-  docker run --detach --name "${name}-$1" --network kind --env REGISTRY_PASSWORD --tmpfs /blobs \
-    "${name}-registry" -listen :5000 -blobs /blobs -image public/app=/app > /dev/null
+  docker run --detach --name "${name}-$1" --network kind --env REGISTRY_PASSWORD --tmpfs /blobs --volume "${out}/hub:/hub:ro" \
+    "${name}-registry" -listen :5000 -blobs /blobs -image public/base -image public/app=/app "${@:2}" > /dev/null
 }
 
 # address_of prints the address of a registry for nodes, Pods and this machine. It is a
@@ -192,7 +293,21 @@ address_of() {
 }
 
 knative() {
-  step "Installing Knative Serving ${knative_version} and Kourier"
+  step "Installing Knative Serving ${knative_version}"
+  if own; then
+    knative_from_source
+  else
+    knative_from_releases
+  fi
+  trust_hub
+  knative_setting config-domain example.com ""
+  knative_setting config-deployment registries-skipping-tag-resolving "$(grep -v docker.io test/env/unreachable-registries | paste -sd,)"
+  # Tests wait for Revisions to scale to zero.
+  knative_setting config-autoscaler scale-to-zero-grace-period 6s
+  wait_for knative-serving
+}
+
+knative_from_releases() {
   # Kourier has its own patch releases; each minor version has a .0.
   local serving="https://github.com/knative/serving/releases/download/knative-v${knative_version}"
   local kourier="https://github.com/knative-extensions/net-kourier/releases/download/knative-v${knative_version%.*}.0"
@@ -202,69 +317,127 @@ knative() {
   wait_for knative-serving
   kubectl apply -f "${kourier}/kourier.yaml"
   knative_setting config-network ingress-class kourier.ingress.networking.knative.dev
-  knative_setting config-domain example.com ""
-  knative_setting config-deployment registries-skipping-tag-resolving "$(paste -sd, test/env/unreachable-registries)"
-  # Tests wait for Revisions to scale to zero.
-  knative_setting config-autoscaler scale-to-zero-grace-period 6s
-  wait_for knative-serving
   wait_for kourier-system
 }
 
+# knative_from_source builds Knative, and a stand-in for an ingress. Its manifests are
+# those of local clusters, see knativeManifests in test/env.
+knative_from_source() {
+  local core networking caching
+  core="$(go -C test/knative list -m -f '{{.Dir}}' knative.dev/serving)/config/core"
+  networking="$(go -C test/knative list -m -f '{{.Dir}}' knative.dev/networking)/config"
+  caching="$(go -C test/knative list -m -f '{{.Dir}}' knative.dev/caching)/config/image.yaml"
+  reach kubectl apply -f "${core}/100-namespace.yaml" -f "${core}/300-resources" -f "${networking}" -f "${caching}"
+  reach kubectl wait crd --all --for=condition=Established --timeout=1m
+  (cd test/knative && ko resolve -f "${core}" -f "${core}/200-roles" -f "${core}/configmaps" -f "${core}/deployments" -f "${core}/webhooks") |
+    modest > "${out}/knative.yaml"
+  reach kubectl apply -f "${out}/knative.yaml"
+  wait_for knative-serving
+  ko apply -f test/kind/ingress.yaml
+  knative_setting config-network ingress-class stand-in.ingress.networking.knative.dev
+}
+
+# trust_hub makes the registry hub Docker Hub for tag resolution too.
+trust_hub() {
+  reach kubectl -n knative-serving create configmap hub --from-file="${out}/hub/cert.pem" --dry-run=client --output=yaml | reach kubectl apply -f -
+  reach kubectl -n knative-serving patch deployment controller --patch "
+spec:
+  template:
+    spec:
+      hostAliases: [{ip: $(address_of hub | cut -d: -f1), hostnames: [index.docker.io]}]
+      volumes: [{name: hub, configMap: {name: hub}}]
+      containers:
+        - name: controller
+          env: [{name: SSL_CERT_DIR, value: '/etc/ssl/certs:/hub'}]
+          volumeMounts: [{name: hub, mountPath: /hub}]"
+}
+
+# modest lowers the CPUs that Pods request: two have to do.
+modest() { awk '/^ *(requests|limits):/ {requests = /requests/} requests && /^ *cpu:/ {sub(/cpu:.*/, "cpu: 10m")} {print}'; }
+
+# ko runs ko with the cluster's registry. An own Docker has no other base images.
+ko() {
+  local base=()
+  ! own || base=(KO_DEFAULTBASEIMAGE="$(address_of main)/public/base:1")
+  reach env DOCKER_CONFIG="${out}/docker" KO_DOCKER_REPO="$(address_of main)/public" GOFLAGS=-buildvcs=false "${base[@]}" \
+    "${bin}/ko" "$1" --platform="linux/$(go env GOARCH)" "${@:2}"
+}
+
+# knative_setting changes a ConfigMap. Right after its rollout the webhook is not always
+# reached.
 knative_setting() {
-  kubectl -n knative-serving patch configmap "$1" --type=merge --patch "{\"data\": {\"$2\": \"$3\"}}"
+  local patch="{\"data\": {\"$2\": \"$3\"}}" tries
+  for ((tries = 0; tries < 60; tries++)); do
+    if reach kubectl -n knative-serving patch configmap "$1" --type=merge --patch "${patch}"; then
+      return
+    fi
+    sleep 1
+  done
+  fail "Knative's webhook does not accept the setting $2"
 }
 
 # wait_for waits for the rollout of the Deployments of a namespace, and until all webhooks
 # have a CA bundle, which their own programs write.
 wait_for() {
   local deployment
-  for deployment in $(kubectl -n "$1" get deployments --output=name); do
-    kubectl -n "$1" rollout status "${deployment}" --timeout=5m
+  for deployment in $(reach kubectl -n "$1" get deployments --output=name); do
+    reach kubectl -n "$1" rollout status "${deployment}" --timeout=5m
   done
-  kubectl wait mutatingwebhookconfigurations,validatingwebhookconfigurations --all \
+  reach kubectl wait mutatingwebhookconfigurations,validatingwebhookconfigurations --all \
     --for=jsonpath='{.webhooks[0].clientConfig.caBundle}' --timeout=2m
 }
 
 project() {
+  local tries
   step "Installing the project"
-  go -C test/tools build -o "${bin}/" github.com/google/ko
-  local repository
-  repository="$(address_of main)/public"
-  DOCKER_CONFIG="${out}/docker" KO_DOCKER_REPO="${repository}" \
-    "${bin}/ko" apply --platform="linux/$(go env GOARCH)" -f config/
+  # The suite installs it again.
+  ko resolve -f config/ > "${out}/project.yaml"
+  reach kubectl apply -f "${out}/project.yaml"
   wait_for pullsecrets-system
   # Pods become ready before kube-proxy has programmed their addresses.
-  timeout 60 bash -c 'until kubectl apply --dry-run=server -f config/400-config-pullsecrets.yaml; do sleep 1; done'
+  for ((tries = 0; tries < 60; tries++)); do
+    if reach kubectl apply --dry-run=server -f config/400-config-pullsecrets.yaml; then
+      return
+    fi
+    sleep 1
+  done
+  fail "the webhook is not reached"
 }
 
 suite() {
   step "Running the suite"
-  test/e2e.sh "$@"
+  go run ./test/suite -enter "$(if own; then test/kind/docker.sh pid; fi)" "$@"
 }
 
 logs() {
   step "Saving the logs to ${out}/logs"
   build_kind
+  rm -rf "${out}/logs"
   mkdir -p "${out}/logs"
   "${bin}/kind" export logs --name "${name}" "${out}/logs"
   local one
-  for one in main other; do
+  for one in main other hub; do
     docker logs "${name}-${one}" > "${out}/logs/registry-${one}.log" 2>&1
   done
 }
 
 down() {
   step "Deleting the cluster and the registries"
-  docker rm --force --volumes "${name}-main" "${name}-other" > /dev/null 2>&1 || true
-  docker image rm "${name}-registry" > /dev/null 2>&1 || true
   build_kind
-  "${bin}/kind" delete cluster --name "${name}"
-  rm -rf "${out}/image" "${out}/docker" "${out}/registries.json" "${KUBECONFIG}"
+  if ! own || test/kind/docker.sh pid > /dev/null 2>&1; then
+    docker rm --force --volumes "${name}-main" "${name}-other" "${name}-hub" > /dev/null 2>&1 || true
+    docker image rm "${name}-registry" > /dev/null 2>&1 || true
+    "${bin}/kind" delete cluster --name "${name}"
+  fi
+  ! own || test/kind/docker.sh down
+  rm -rf "${out}/docker/config.json" "${out}/registries.json" "${out}/project.yaml" "${KUBECONFIG}" "${out}/audit" "${out}/hub" "${out}/own"
 }
 
 all() {
   # Never delete a cluster that already exists.
-  no_cluster
+  if ! own || test/kind/docker.sh pid > /dev/null 2>&1; then
+    no_cluster
+  fi
   trap finish EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM
@@ -272,7 +445,7 @@ all() {
   registry
   knative
   project
-  suite
+  suite "$@"
 }
 
 # finish runs when "all" ends for any reason, and keeps its exit status.
@@ -295,9 +468,14 @@ case "${command}" in
   check) check ;;
   # These must work even if something is missing now.
   logs | down) "${command}" ;;
-  all | cluster | registry | knative | project)
+  exec) reach "$@" ;;
+  build | cluster | registry | knative | project)
     check
     "${command}"
+    ;;
+  all)
+    check
+    all "$@"
     ;;
   test)
     check

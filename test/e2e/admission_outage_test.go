@@ -188,7 +188,7 @@ func (n *tenant) create(file, name string) *unstructured.Unstructured {
 // the Services that admission missed and to no others, because each such write is a
 // Revision. Once the webhook is back, new Services get them at admission again.
 func TestKilledWebhookRejectsNothing(t *testing.T) {
-	env.Get(t).Need(t, env.ProcessControl, env.RequestCounts)
+	env.Get(t).Need(t, env.ProgramControl, env.RequestCounts)
 	n := newTenant(t, optedIn("ghcr"))
 	shape := withoutPods(t, n.Env)
 	t.Cleanup(func() { n.start("webhook") })
@@ -219,7 +219,7 @@ func TestKilledWebhookRejectsNothing(t *testing.T) {
 // caches are not synced, it neither rejects nor guesses: it leaves the Services to the
 // controller.
 func TestStartingWebhookRejectsNothing(t *testing.T) {
-	env.Get(t).Need(t, env.ProcessControl, env.RequestCounts)
+	env.Get(t).Need(t, env.ProgramControl, env.RequestCounts)
 	n := newTenant(t, optedIn("ghcr"))
 	shape := withoutPods(t, n.Env)
 	t.Cleanup(func() { n.start("webhook") })
@@ -243,7 +243,7 @@ func TestStartingWebhookRejectsNothing(t *testing.T) {
 // sync, because the webhook lacks the right to list ServiceAccounts. This rejects no
 // Service either.
 func TestWebhookIsNotReadyBeforeItsCachesAreSynced(t *testing.T) {
-	env.Get(t).Need(t, env.ProcessControl)
+	env.Get(t).Need(t, env.ProgramControl)
 	n := newTenant(t, optedIn("ghcr"))
 	t.Cleanup(func() { n.start("webhook") })
 	restore := hideAccounts(t, n.Env)
@@ -276,7 +276,7 @@ func TestWebhookIsNotReadyBeforeItsCachesAreSynced(t *testing.T) {
 // A credential is rotated and revoked while the webhook is down and others cannot write
 // ClusterPullSecrets: the webhook is not called for the controller's writes.
 func TestRotationDoesNotWaitForTheWebhook(t *testing.T) {
-	env.Get(t).Need(t, env.ProcessControl)
+	env.Get(t).Need(t, env.ProgramControl)
 	p := newPlatform(t)
 	n, other := newTenant(t, optedIn(p.name), p.granted()), newTenant(t, optedIn(p.name), p.granted())
 	t.Cleanup(func() { n.start("webhook"); n.start("controller") })

@@ -204,7 +204,7 @@ func TestOperatorsMatchConditionsAreKept(t *testing.T) {
 // and is validated, whether or not the webhook is running.
 func TestProgramsStartWithoutSettings(t *testing.T) {
 	e := env.Get(t)
-	e.Need(t, env.ProcessControl)
+	e.Need(t, env.ProgramControl)
 	settings := e.Kube.CoreV1().ConfigMaps(pullsecrets.SystemNamespace)
 	before, err := settings.Get(t.Context(), settingsName, metav1.GetOptions{})
 	if err != nil {

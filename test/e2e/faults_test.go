@@ -140,7 +140,7 @@ func (n *tenant) checkFleet(counting writeCounter) {
 // TestControllerIsKilledDuringBackfill kills the controller repeatedly during a backfill.
 // The next controller finishes what the last one had begun, and nothing is written twice.
 func TestControllerIsKilledDuringBackfill(t *testing.T) {
-	env.Get(t).Need(t, env.ProcessControl, env.RequestCounts)
+	env.Get(t).Need(t, env.ProgramControl, env.RequestCounts)
 	n := newTenant(t)
 	n.makeFleet(fleetSize, withoutPods(t, n.Env))
 	t.Cleanup(func() { n.start("controller") })

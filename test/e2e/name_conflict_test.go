@@ -103,7 +103,7 @@ func TestCopyWithoutLabelsBelongsToTheUser(t *testing.T) {
 
 // A copy is deleted, and a user's Secret is created before it is restored.
 func TestUsersSecretTakesThePlaceOfACopy(t *testing.T) {
-	env.Get(t).Need(t, env.ProcessControl)
+	env.Get(t).Need(t, env.ProgramControl)
 	p := newPlatform(t)
 	n := newTenant(t, optedIn(p.name), p.granted())
 	p.grant()

@@ -6,8 +6,11 @@
 package e2e
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"net/http"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -297,15 +300,64 @@ func (n *tenant) waitForZero(service string) {
 	})
 }
 
-// scaleFromZero makes the autoscaler start a Pod of the Service's first Revision. A
-// request cannot do this without an ingress.
+// scaleFromZero makes the autoscaler start a Pod of the Service's first Revision: by a
+// request or, where no Pod would serve it, by the minimal scale.
 func (n *tenant) scaleFromZero(service string) {
 	n.t.Helper()
+	if n.Ingress != nil {
+		n.request(service)
+		return
+	}
 	_, err := n.Serving.ServingV1().Revisions(n.ns).Patch(n.t.Context(), service+"-00001", types.MergePatchType,
 		encode(annotations("autoscaling.knative.dev/min-scale", "1")), metav1.PatchOptions{FieldManager: user})
 	if err != nil {
 		n.t.Fatal("scale from zero: ", err)
 	}
+}
+
+// request sends a request to the Service through the ingress and returns when it is
+// answered. Knative's activator holds it until a Pod is Ready.
+func (n *tenant) request(name string) {
+	n.t.Helper()
+	service, err := n.Serving.ServingV1().Services(n.ns).Get(n.t.Context(), name, metav1.GetOptions{})
+	if err != nil || service.Status.URL == nil {
+		n.t.Fatalf("Service %s has no URL: %v", name, err)
+	}
+	forward := exec.CommandContext(n.t.Context(), env.Tool(n.t, "kubectl"), "--kubeconfig", n.Kubeconfig,
+		"-n", n.Ingress.Namespace, "port-forward", "service/"+n.Ingress.Name, ":80")
+	output, err := forward.StdoutPipe()
+	if err == nil {
+		err = forward.Start()
+	}
+	if err != nil {
+		n.t.Fatal("forward a port to the ingress: ", err)
+	}
+	defer func() {
+		_ = forward.Process.Kill() // It may have exited.
+		_ = forward.Wait()         // It was killed.
+	}()
+	line, err := bufio.NewReader(output).ReadString('\n')
+	fields := strings.Fields(line) // Forwarding from 127.0.0.1:PORT -> PORT
+	if err != nil || len(fields) < 3 {
+		n.t.Fatalf("kubectl port-forward printed %q: %v", line, err)
+	}
+	eventually(n.t, func(ctx context.Context) error {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+fields[2], nil)
+		if err != nil {
+			return err
+		}
+		request.Host = service.Status.URL.Host
+		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+		response, err := client.Do(request)
+		if err != nil {
+			return err
+		}
+		defer response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			return fmt.Errorf("Service %s answered %s", name, response.Status)
+		}
+		return nil
+	})
 }
 
 // waitForAnyCopy waits for a copy with any content.

@@ -48,7 +48,7 @@ func (p *platform) makeNamespaces(count int) []string {
 // and kills the leader when half of the copies exist. The other one takes over when the
 // leases expire and creates the other half.
 func TestLeaderIsKilledDuringDistribution(t *testing.T) {
-	env.Get(t).Need(t, env.ProcessControl, env.RequestCounts)
+	env.Get(t).Need(t, env.ProgramControl, env.RequestCounts)
 	const many, half = 60, 30
 	p := newPlatform(t)
 	namespaces := p.makeNamespaces(many)

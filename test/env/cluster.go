@@ -216,12 +216,12 @@ func (l *local) start(ctx context.Context, input *os.File) error {
 }
 
 // running returns the Processes of the cluster if it is up and ready.
-func (l *local) running() *Processes {
+func (l *local) running() *localProcesses {
 	s, err := loadState(l.layout)
 	if err != nil || !s.Ready || !s.Supervisor.alive() {
 		return nil
 	}
-	return &Processes{url: s.ControlURL, token: s.Token}
+	return &localProcesses{url: s.ControlURL, token: s.Token}
 }
 
 // endTimeout is how long a supervisor may take to stop its cluster.

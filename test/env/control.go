@@ -122,22 +122,46 @@ type ProcessStatus struct {
 	Ports map[string]int `json:"ports"`
 }
 
-// Processes controls the processes of a local cluster: etcd, kube-apiserver,
-// kube-controller-manager, knative-controller, knative-webhook, and those of the
-// Deployments in config/.
-type Processes struct {
+// Processes controls programs of a cluster: on a local one all processes, which are etcd,
+// kube-apiserver, kube-controller-manager, knative-controller, knative-webhook and those of
+// the Deployments in config/; on a cluster with Pods only the latter.
+type Processes interface {
+	// List returns the status of all processes.
+	List(ctx context.Context) ([]ProcessStatus, error)
+	// Get returns the status of one process.
+	Get(ctx context.Context, name string) (ProcessStatus, error)
+	// Stop stops the process with SIGTERM and returns when it has exited. It is not
+	// restarted until Start.
+	Stop(ctx context.Context, name string) error
+	// Kill kills the process with SIGKILL and returns when it has exited. It is not
+	// restarted until Start.
+	Kill(ctx context.Context, name string) error
+	// Start starts the process, with the variables added to its environment until the next
+	// Start or Restart, and returns when it is ready.
+	Start(ctx context.Context, name string, environment map[string]string) error
+	// Restart is Stop and Start.
+	Restart(ctx context.Context, name string, environment map[string]string) error
+	// Scale runs this many processes, at least one, for one of the Deployments in config/,
+	// and returns when they are ready. The next installation ends additional ones.
+	Scale(ctx context.Context, name string, replicas int) error
+	// InstallProject applies config/ and starts the controller and the webhook if they do
+	// not run or were rebuilt.
+	InstallProject(ctx context.Context) error
+}
+
+// localProcesses are those of a local cluster. The second process of "controller" is
+// named "controller-1".
+type localProcesses struct {
 	url, token string
 }
 
-// List returns the status of all processes.
-func (p *Processes) List(ctx context.Context) ([]ProcessStatus, error) {
+func (p *localProcesses) List(ctx context.Context) ([]ProcessStatus, error) {
 	var all []ProcessStatus
 	err := p.call(ctx, http.MethodGet, "/processes", nil, &all)
 	return all, err
 }
 
-// Get returns the status of one process.
-func (p *Processes) Get(ctx context.Context, name string) (ProcessStatus, error) {
+func (p *localProcesses) Get(ctx context.Context, name string) (ProcessStatus, error) {
 	all, err := p.List(ctx)
 	if err != nil {
 		return ProcessStatus{}, err
@@ -150,38 +174,28 @@ func (p *Processes) Get(ctx context.Context, name string) (ProcessStatus, error)
 	return ProcessStatus{}, fmt.Errorf("cluster has no process %q", name)
 }
 
-// Stop stops the process with SIGTERM and returns when it has exited. It is not restarted
-// until Start.
-func (p *Processes) Stop(ctx context.Context, name string) error {
+func (p *localProcesses) Stop(ctx context.Context, name string) error {
 	return p.act(ctx, name, "stop", nil)
 }
 
-// Kill kills the process with SIGKILL and returns when it has exited. It is not restarted
-// until Start.
-func (p *Processes) Kill(ctx context.Context, name string) error {
+func (p *localProcesses) Kill(ctx context.Context, name string) error {
 	return p.act(ctx, name, "kill", nil)
 }
 
-// Start starts the process, with the variables added to its environment until the next
-// Start or Restart, and returns when it is ready.
-func (p *Processes) Start(ctx context.Context, name string, environment map[string]string) error {
+func (p *localProcesses) Start(ctx context.Context, name string, environment map[string]string) error {
 	return p.act(ctx, name, "start", environment)
 }
 
-// Restart is Stop and Start.
-func (p *Processes) Restart(ctx context.Context, name string, environment map[string]string) error {
+func (p *localProcesses) Restart(ctx context.Context, name string, environment map[string]string) error {
 	return p.act(ctx, name, "restart", environment)
 }
 
-// Scale runs this many processes, at least one, for one of the Deployments in config/,
-// and returns when they are ready. The second one of "controller" is named
-// "controller-1". The next installation ends them.
-func (p *Processes) Scale(ctx context.Context, name string, replicas int) error {
+func (p *localProcesses) Scale(ctx context.Context, name string, replicas int) error {
 	return p.call(ctx, http.MethodPost, fmt.Sprintf("/processes/%s/replicas/%d", name, replicas), nil, nil)
 }
 
 // startAll starts all stopped processes.
-func (p *Processes) startAll(ctx context.Context) error {
+func (p *localProcesses) startAll(ctx context.Context) error {
 	all, err := p.List(ctx)
 	if err != nil {
 		return err
@@ -197,17 +211,15 @@ func (p *Processes) startAll(ctx context.Context) error {
 	return nil
 }
 
-// InstallProject applies config/ and starts the controller and the webhook if they do not
-// run or were rebuilt.
-func (p *Processes) InstallProject(ctx context.Context) error {
+func (p *localProcesses) InstallProject(ctx context.Context) error {
 	return p.call(ctx, http.MethodPost, "/project/install", nil, nil)
 }
 
-func (p *Processes) act(ctx context.Context, name, action string, environment map[string]string) error {
+func (p *localProcesses) act(ctx context.Context, name, action string, environment map[string]string) error {
 	return p.call(ctx, http.MethodPost, "/processes/"+name+"/"+action, environment, nil)
 }
 
-func (p *Processes) call(ctx context.Context, method, path string, body, answer any) error {
+func (p *localProcesses) call(ctx context.Context, method, path string, body, answer any) error {
 	content, err := json.Marshal(body)
 	if err != nil {
 		return err

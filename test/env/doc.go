@@ -59,9 +59,10 @@ skipped, and [Main] reports it at the end. [Env.Processes] stops, kills and
 starts the cluster's processes, also with other environment variables or several
 replicas, and [Env.Audit] returns the requests to the API server.
 
-For the cluster of KUBECONFIG, only the files beside the kubeconfig are known:
-registries.json lists private registries from which its nodes pull, see
-[Registries]. test/e2e-kind.sh creates such a cluster.
+For the cluster of KUBECONFIG, only the files beside the kubeconfig are known, which
+test/e2e-kind.sh writes: registries.json lists private registries from which its nodes
+pull, see [Registries]; project.yaml is what was installed, and allows control over the
+Deployments in it; audit/audit.log is the API server's audit log.
 
 # Use by hand
 
@@ -100,6 +101,7 @@ whatever a crash left, but only processes that match a recorded identity exactly
 	forward.go                access to the node from the machine
 	registry.go, ko.go        images, and installation by ko
 	control.go                the supervisor's API
+	deployments.go            the same for programs in Pods
 	cluster.go                up and down, from outside the supervisor
 	setup.go, testing.go      the API for tests
 */

@@ -96,9 +96,9 @@ func TestKindVersionsMatchThePromisedOnes(t *testing.T) {
 }
 
 // Where kind cannot run, the script reports everything that is missing before it does
-// anything.
+// anything: for the machine's Docker, and for one of its own.
 func TestKindReportsEverythingThatIsMissing(t *testing.T) {
-	const good = "2 16777216000 Ubuntu 24.04.3 LTS [name=apparmor name=seccomp,profile=builtin name=cgroupns]"
+	const good = "2 16777216000 4 Ubuntu 24.04.3 LTS [name=apparmor name=seccomp,profile=builtin name=cgroupns]"
 	for name, test := range map[string]struct {
 		without []string          // programs
 		env     map[string]string // for the script and the fake docker
@@ -106,8 +106,8 @@ func TestKindReportsEverythingThatIsMissing(t *testing.T) {
 	}{
 		"nothing is": {},
 		"programs": {
-			without: []string{"docker", "kubectl", "go", "curl"},
-			want:    []string{"docker is not installed: see", "kubectl is not installed: see", "go is not installed: see", "curl is not installed: see"},
+			without: []string{"docker", "go", "curl"},
+			want:    []string{"docker is not installed: see", "go is not installed: see", "curl is not installed: see"},
 		},
 		"the daemon": {
 			env:  map[string]string{"REFUSAL": "permission denied while trying to connect"},
@@ -119,12 +119,20 @@ func TestKindReportsEverythingThatIsMissing(t *testing.T) {
 		},
 		"docker itself": {env: map[string]string{"ENDPOINT": ""}, want: []string{"docker is another program of that name here"}},
 		"a reachable network": {
-			env:  map[string]string{"INFO": "2 16777216000 Docker Desktop [name=seccomp]"},
+			env:  map[string]string{"INFO": "2 16777216000 4 Docker Desktop [name=seccomp]"},
 			want: []string{"Docker Desktop runs in a virtual machine"},
 		},
-		"root, memory and cgroups": {
-			env:  map[string]string{"INFO": "1 4294967296 Ubuntu [name=seccomp name=rootless]"},
-			want: []string{"docker's daemon is rootless", "docker has 4096 MiB of memory, and the cluster needs 6144", "docker uses cgroup v1"},
+		"root, memory, CPUs and cgroups": {
+			env:  map[string]string{"INFO": "1 4294967296 2 Ubuntu [name=seccomp name=rootless]"},
+			want: []string{"docker's daemon is rootless", "docker has 4096 MiB of memory, and the cluster needs 6144", "docker has 2 CPUs, and Pods", "docker uses cgroup v1"},
+		},
+		"watches of files": {
+			env:  map[string]string{"INSTANCES": "128"},
+			want: []string{"fs.inotify.max_user_instances is 128"},
+		},
+		"the node image": {
+			env:  map[string]string{"PULL": "no such host"},
+			want: []string{"docker cannot pull kindest/node:"},
 		},
 		"versions": {
 			env:  map[string]string{"KUBERNETES": "1.20", "KNATIVE": "v1.23"},
@@ -143,11 +151,13 @@ func TestKindReportsEverythingThatIsMissing(t *testing.T) {
 				}
 			}
 			for program, script := range map[string]string{
-				"uname": "echo Linux", "go": "", "kubectl": "", "curl": "",
+				"uname": "echo Linux", "go": "", "curl": "", "sysctl": `echo "$INSTANCES"`, "id": "echo 1000",
 				"docker": `case "$1" in
 version) [ -z "$REFUSAL" ] || { echo "$REFUSAL" >&2; exit 1; } ;;
 context) [ -n "$ENDPOINT" ] && echo "$ENDPOINT" ;;
 info) echo "$INFO" ;;
+image) [ -z "$PULL" ] ;;
+pull) echo "$PULL" >&2; exit 1 ;;
 *) echo "docker $*" ;;
 esac`,
 			} {
@@ -158,23 +168,34 @@ esac`,
 					t.Fatal(err)
 				}
 			}
-			variables := map[string]string{"PATH": path, "INFO": good, "ENDPOINT": "unix:///var/run/docker.sock"}
+			variables := map[string]string{"PATH": path, "INFO": good, "ENDPOINT": "unix:///var/run/docker.sock", "INSTANCES": "512"}
 			maps.Copy(variables, test.env)
 			bash, err := exec.LookPath("bash")
 			if err != nil {
 				t.Fatal(err)
 			}
-			cmd := exec.CommandContext(t.Context(), bash, filepath.Join(root, "test/e2e-kind.sh"), "check")
+			cmd := exec.CommandContext(t.Context(), bash, filepath.Join(kindTree(t), "test/e2e-kind.sh"), "check")
 			for name, value := range variables {
 				cmd.Env = append(cmd.Env, name+"="+value)
 			}
 			output, _ := cmd.CombinedOutput() // The exit status is checked below.
+			const alternative = "e2e-kind: without the machine's Docker: "
 			var lines []string
+			alternatives := 0
 			for line := range strings.Lines(string(output)) {
-				// The machine that runs this test may not delegate all controllers.
-				if !strings.Contains(line, "the cgroup controller") {
+				switch {
+				case strings.Contains(line, "the cgroup controller"): // The machine that runs this test may not delegate all.
+				case strings.HasPrefix(line, alternative):
+					alternatives++
+				case line != "Docker is the machine's\n":
 					lines = append(lines, line)
 				}
+			}
+			// Neither root nor Debian's tools are there.
+			if usable := !slices.ContainsFunc(lines, func(line string) bool {
+				return strings.Contains(line, "ocker") || strings.Contains(line, "inotify") || strings.Contains(line, "node image")
+			}); usable != (alternatives == 0) {
+				t.Errorf("script printed %d lines about a Docker of its own:\n%s", alternatives, output)
 			}
 			if len(lines) != len(test.want) {
 				t.Errorf("script printed\n%s\nwant %d lines", strings.Join(lines, ""), len(test.want))
@@ -185,7 +206,7 @@ esac`,
 				}
 			}
 			want := 0
-			if len(output) > 0 {
+			if len(lines) > 0 {
 				want = 2
 			}
 			if got := cmd.ProcessState.ExitCode(); got != want {
@@ -195,6 +216,23 @@ esac`,
 	}
 }
 
+// kindTree returns a copy of the files that the script reads, in which no cluster exists.
+func kindTree(t *testing.T) string {
+	t.Helper()
+	tree := t.TempDir()
+	for _, file := range []string{
+		"go.mod", "test/controlplane/go.mod", "test/e2e-kind.sh", "test/kind/docker.sh", "test/kind/nodes.yaml", "test/env/unreachable-registries",
+	} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(tree, file)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := writeFile(filepath.Join(tree, file), []byte(readFile(t, file)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return tree
+}
+
 // kindStandIn is a fake for docker, kind and all other programs that the script calls. It
 // records the calls.
 const kindStandIn = `#!/bin/sh
@@ -202,8 +240,15 @@ self="${0##*/}"
 echo "$self $*" >> "$NOTES"
 case "$self $1 $2" in
 "docker context "*) echo unix:///var/run/docker.sock ;;
-"docker info "*) echo "2 16777216000 Ubuntu [name=seccomp]" ;;
+"docker info "*) echo "2 16777216000 4 Ubuntu [name=seccomp]" ;;
 "docker inspect "*) case "$*" in *main) echo 172.18.0.3 ;; *) echo 172.18.0.4 ;; esac ;;
+"sysctl "*) echo 512 ;;
+"go run ./test/env/cmd/cluster") for program in kubectl registry app ko; do cp "$0" ".cluster/bin/$program"; done ;;
+"go run ./test/suite")
+  case "$*" in *-build) exit ;; esac
+  echo "the suite" >> "$NOTES"
+  exit "$RESULT" ;;
+"go run "*"generate_cert.go") touch cert.pem key.pem ;;
 "docker import "* | "docker exec "*) cat > /dev/null ;;
 "kind get clusters") echo "$CLUSTERS" ;;
 "kind get nodes") echo pullsecrets-e2e-control-plane ;;
@@ -216,7 +261,6 @@ case "$self $1 $2" in
   done
   case "$output" in */) output="$output${1##*/}" ;; esac
   cp "$0" "$output" ;;
-"e2e.sh "*) exit "$RESULT" ;;
 esac
 `
 
@@ -235,17 +279,17 @@ func TestKindDeletesOnlyWhatItCreated(t *testing.T) {
 		"after success": {
 			env: []string{"RESULT=0"},
 			want: []string{
-				"kind create cluster", "docker import", "docker run", "docker exec", "kubectl apply", "ko apply", "e2e.sh", "docker rm", "kind delete cluster",
+				"kind create cluster", "docker import", "docker run", "docker exec", "kubectl apply", "kubectl apply", "the suite", "docker rm", "kind delete cluster",
 			},
 			wantNot: []string{"kind export logs"},
 		},
 		"after a failure": {
 			env: []string{"RESULT=3"}, status: 3,
-			want: []string{"kind create cluster", "e2e.sh", "kind export logs", "docker logs", "docker rm", "kind delete cluster"},
+			want: []string{"kind create cluster", "the suite", "kind export logs", "docker logs", "docker rm", "kind delete cluster"},
 		},
 		"not where it is kept": {
 			env: []string{"RESULT=3", "KEEP=1"}, status: 3,
-			want: []string{"kind create cluster", "e2e.sh", "kind export logs"}, wantNot: []string{"kind delete cluster"},
+			want: []string{"kind create cluster", "the suite", "kind export logs"}, wantNot: []string{"kind delete cluster"},
 		},
 		"not where it is somebody's": {
 			env: []string{"CLUSTERS=pullsecrets-e2e"}, status: 1,
@@ -253,19 +297,9 @@ func TestKindDeletesOnlyWhatItCreated(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			tree, path := t.TempDir(), t.TempDir()
-			for _, file := range []string{
-				"go.mod", "test/controlplane/go.mod", "test/e2e-kind.sh", "test/kind/nodes.yaml", "test/env/unreachable-registries",
-			} {
-				if err := os.MkdirAll(filepath.Dir(filepath.Join(tree, file)), 0o755); err != nil {
-					t.Fatal(err)
-				}
-				if err := writeFile(filepath.Join(tree, file), []byte(readFile(t, file)), 0o755); err != nil {
-					t.Fatal(err)
-				}
-			}
-			programs := []string{filepath.Join(tree, "test/e2e.sh")}
-			for _, program := range []string{"curl", "docker", "go", "kubectl"} {
+			tree, path := kindTree(t), t.TempDir()
+			programs := []string{}
+			for _, program := range []string{"curl", "docker", "go", "sysctl"} {
 				programs = append(programs, filepath.Join(path, program))
 			}
 			for _, program := range programs {

@@ -5,20 +5,15 @@ package env
 
 import (
 	"context"
+	_ "embed" // for the audit policy
 	"fmt"
 	"time"
 
 	"k8s.io/client-go/rest"
 )
 
-// auditPolicy makes the API server log every finished request, because tests count
-// requests by user. Watches are logged when they end.
-const auditPolicy = `apiVersion: audit.k8s.io/v1
-kind: Policy
-omitStages: [RequestReceived, ResponseStarted]
-rules:
-- level: Metadata
-`
+//go:embed audit-policy.yaml
+var auditPolicy []byte
 
 // controlPlane returns the specs of etcd, the API server and the controller manager in
 // the order of their start. Admission and authorization are those of a real cluster.
@@ -35,7 +30,7 @@ func controlPlane(l layout, program string, keys *pki, ports portBook) ([]childS
 	etcdURL, peerURL := "https://"+address(etcd), "https://"+address(etcdPeer)
 
 	policy := keys.path("audit-policy.yaml")
-	if err := writeFile(policy, []byte(auditPolicy), 0o644); err != nil {
+	if err := writeFile(policy, auditPolicy, 0o644); err != nil {
 		return nil, err
 	}
 	admin, err := keys.kubeconfig(server, "admin", "system:masters")

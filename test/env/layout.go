@@ -34,6 +34,11 @@ func (l layout) dockerConfig() string { return filepath.Join(l.dir, "docker") }
 func (l layout) registries() string   { return filepath.Join(l.dir, "registries.json") }
 func (l layout) koSettings() string   { return filepath.Join(l.dir, "ko.env") }
 
+// Files of a cluster with Pods that was not started here: what "ko apply -f config/"
+// applied, and the API server's audit log.
+func (l layout) manifest() string { return filepath.Join(l.dir, "project.yaml") }
+func (l layout) podAudit() string { return filepath.Join(l.dir, "audit", "audit.log") }
+
 // cgroup returns the name of the cgroup of all Pods, derived from the cluster's
 // directory.
 func (l layout) cgroup() string {

@@ -41,7 +41,7 @@ func TestWhatClustersOffer(t *testing.T) {
 		want map[Capability]bool
 	}{
 		"local": {
-			Env{Kind: Local, Processes: &Processes{}, Audit: &AuditLog{}},
+			Env{Kind: Local, Processes: &localProcesses{}, Audit: &AuditLog{}},
 			map[Capability]bool{ProcessControl: true, RequestCounts: true, RevisionOutcomes: true},
 		},
 		"with a node": {

@@ -11,10 +11,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -32,8 +33,8 @@ const (
 	Local Kind = "local"
 	// Node is a local cluster that runs Pods, those of config/ among them.
 	Node Kind = "node"
-	// Existing is any other cluster with Knative Serving and config/ installed, and with
-	// registries if registries.json is beside its kubeconfig.
+	// Existing is any other cluster with Knative Serving and config/ installed. Files beside
+	// its kubeconfig say what else it offers, see doc.go.
 	Existing Kind = "existing"
 )
 
@@ -41,14 +42,19 @@ const (
 type Env struct {
 	Kind       Kind
 	Kubeconfig string // path
+	// Manifest is the path of config/ as it was installed, with images, if it is known.
+	Manifest string
 
 	Config  *rest.Config
 	Kube    kubernetes.Interface
 	Serving servingclient.Interface
 	Dynamic dynamic.Interface
 
+	// Ingress is the Service of the ingress, if Pods serve requests. Its port is 80.
+	Ingress *types.NamespacedName
+
 	// These are nil if the cluster does not offer them, see Need.
-	Processes  *Processes
+	Processes  Processes
 	Audit      *AuditLog
 	Registries *Registries
 
@@ -82,9 +88,30 @@ func Build(ctx context.Context, options Options, tools bool) error {
 	if err := l.buildAll(ctx); err != nil || !tools {
 		return err
 	}
-	return l.builder.build(ctx, slices.SortedFunc(maps.Values(writers), func(a, b program) int {
-		return strings.Compare(a.name, b.name)
-	}))
+	return BuildTools(ctx, options)
+}
+
+// BuildTools builds the programs of Tool.
+func BuildTools(ctx context.Context, options Options) error {
+	return BuildPrograms(ctx, options, slices.Sorted(maps.Keys(writers))...)
+}
+
+// BuildPrograms builds programs of local clusters, of their nodes or of Tool.
+func BuildPrograms(ctx context.Context, options Options, names ...string) error {
+	l, err := newLocal(options)
+	if err != nil {
+		return err
+	}
+	var programs []program
+	known := slices.Concat(slices.Collect(maps.Values(writers)), standing, nodeStanding)
+	for _, name := range names {
+		i := slices.IndexFunc(known, func(p program) bool { return p.name == name })
+		if i < 0 {
+			return fmt.Errorf("%q is not a program of a local cluster", name)
+		}
+		programs = append(programs, known[i])
+	}
+	return l.builder.build(ctx, programs)
 }
 
 // Start is Setup of a local cluster after Build.
@@ -178,8 +205,35 @@ func existing(ctx context.Context, kubeconfig string) (*Env, error) {
 	if _, err := e.Kube.AppsV1().Deployments(pullsecrets.SystemNamespace).Get(ctx, "controller", metav1.GetOptions{}); err != nil {
 		return nil, fmt.Errorf("find the installation on the cluster of KUBECONFIG=%s (install it with \"ko apply -f config/\", or unset KUBECONFIG to use a local cluster): %w", kubeconfig, err)
 	}
-	e.Registries, err = readRegistries(layout{dir: filepath.Dir(kubeconfig)})
+	if e.Ingress, err = findIngress(ctx, e.Kube); err != nil {
+		return nil, err
+	}
+	l := layout{dir: filepath.Dir(kubeconfig)}
+	if _, err := os.Stat(l.manifest()); err == nil {
+		e.Manifest = l.manifest()
+		e.Processes = &deployments{kube: e.Kube, manifest: l.manifest(), kubeconfig: kubeconfig}
+	}
+	if _, err := os.Stat(l.podAudit()); err == nil {
+		e.Audit = &AuditLog{path: l.podAudit()}
+	}
+	e.Registries, err = readRegistries(l)
 	return e, err
+}
+
+// ingresses are those that test/e2e-kind.sh installs.
+var ingresses = []types.NamespacedName{{Namespace: "kourier-system", Name: "kourier"}, {Namespace: "stand-in", Name: "ingress"}}
+
+func findIngress(ctx context.Context, kube kubernetes.Interface) (*types.NamespacedName, error) {
+	for _, one := range ingresses {
+		_, err := kube.CoreV1().Services(one.Namespace).Get(ctx, one.Name, metav1.GetOptions{})
+		if err == nil {
+			return &one, nil
+		}
+		if !apierrors.IsNotFound(err) {
+			return nil, fmt.Errorf("find the ingress: %w", err)
+		}
+	}
+	return nil, nil
 }
 
 func newEnv(kind Kind, kubeconfig string) (*Env, error) {

@@ -124,9 +124,11 @@ func Tool(t testing.TB, name string) string {
 type Capability string
 
 const (
-	// ProcessControl allows stopping, killing and starting the cluster's programs. A test
-	// that needs it affects others, so it must not be parallel: such tests run before all
-	// parallel ones.
+	// ProgramControl allows stopping, killing and starting the controller and the webhook.
+	// A test that needs it affects others, so it must not be parallel.
+	ProgramControl Capability = "control over the controller and the webhook"
+	// ProcessControl is the same for all processes of a local cluster, and allows access to
+	// their ports and logs.
 	ProcessControl Capability = "control over the cluster's processes"
 	// RequestCounts allows counting the requests that the API server answered.
 	RequestCounts Capability = "the API server's audit log"
@@ -143,8 +145,10 @@ const (
 
 func (e *Env) offers(c Capability) bool {
 	switch c {
-	case ProcessControl:
+	case ProgramControl:
 		return e.Processes != nil
+	case ProcessControl:
+		return e.Processes != nil && e.Kind == Local
 	case RequestCounts:
 		return e.Audit != nil
 	case LoopbackCalls, RevisionOutcomes:

@@ -3,6 +3,7 @@ module pullsecrets.dev/test/knative
 go 1.26.0
 
 tool (
+	knative.dev/serving/cmd/activator
 	knative.dev/serving/cmd/autoscaler
 	knative.dev/serving/cmd/controller
 	knative.dev/serving/cmd/queue

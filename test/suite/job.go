@@ -147,8 +147,14 @@ func (j *job) run(ctx context.Context, o options, kubeconfig string, r *report) 
 	if j.subtests != "" {
 		match += "/" + j.subtests
 	}
-	tests := exec.CommandContext(ctx, "go", "tool", "test2json", "-t", "-p", j.path, j.binary,
-		"-test.v=test2json", "-test.timeout="+jobTimeout.String(), fmt.Sprintf("-test.parallel=%d", o.parallel), "-test.run="+match)
+	command := []string{
+		"go", "tool", "test2json", "-t", "-p", j.path, j.binary,
+		"-test.v=test2json", "-test.timeout=" + jobTimeout.String(), fmt.Sprintf("-test.parallel=%d", o.parallel), "-test.run=" + match,
+	}
+	if o.enter != "" {
+		command = append([]string{"nsenter", "--target", o.enter, "--net", "--"}, command...)
+	}
+	tests := exec.CommandContext(ctx, command[0], command[1:]...)
 	tests.Dir = j.dir
 	tests.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
 	// Tests that do not stop end with their cluster.

@@ -48,6 +48,8 @@ type options struct {
 	run      string
 	clusters int
 	parallel int
+	enter    string
+	build    bool
 }
 
 func main() {
@@ -55,6 +57,8 @@ func main() {
 	flag.StringVar(&o.run, "run", "", "run only tests that match this `regexp`, as \"go test -run\" does")
 	flag.IntVar(&o.clusters, "clusters", 2, "`number` of local clusters")
 	flag.IntVar(&o.parallel, "parallel", 0, "`number` of parallel tests that run together on a cluster; default: that of the processors, twice that on local clusters without Pods")
+	flag.StringVar(&o.enter, "enter", "", "run the tests in the network namespace of the process with this `ID`, where the cluster of KUBECONFIG is reached")
+	flag.BoolVar(&o.build, "build", false, "only compile the tests and the programs that they need")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, o)
@@ -79,6 +83,9 @@ func run(ctx context.Context, o options) error {
 	}
 	if len(jobs) == 0 {
 		return fmt.Errorf("no test matches %q", o.run)
+	}
+	if o.build {
+		return env.BuildTools(ctx, env.Options{Dir: clusterDir, Output: os.Stdout})
 	}
 	if o.parallel == 0 {
 		o.parallel = runtime.GOMAXPROCS(0)

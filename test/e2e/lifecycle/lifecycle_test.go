@@ -4,8 +4,8 @@
 //go:build e2e
 
 // Package lifecycle installs, upgrades and removes the project, which affects every test
-// of a suite. So it needs a local cluster, to itself, on which it installs config/ again at
-// the end.
+// of a suite. So it needs a cluster to itself, on which it installs config/ again at the
+// end.
 package lifecycle
 
 import (
@@ -46,7 +46,7 @@ func TestMain(m *testing.M) { env.Main(m) }
 // TestLifecycle installs a release, uses it, upgrades it to the next one, and removes it
 // as documented. Each step builds on the one before.
 func TestLifecycle(t *testing.T) {
-	env.Get(t).Need(t, env.ProcessControl)
+	env.Get(t).Need(t, env.ProgramControl)
 	l := &lifecycle{Env: env.Get(t), t: t}
 	t.Cleanup(l.restore)
 	first, second := l.release("v0.0.1"), l.release("v0.0.2")
@@ -91,13 +91,16 @@ func (l *lifecycle) restore() {
 const cleared, kept = "team-cleared", "team-kept"
 
 // release writes a release.yaml. A release of "make release" differs from config/ only in
-// the version and in the images, which a cluster without nodes never pulls; TestRelease
-// in test/tools/release checks this.
+// the version and in the images; TestRelease in test/tools/release checks this. A local
+// cluster never pulls them, and others have the images of what is installed.
 func (l *lifecycle) release(version string) string {
 	l.t.Helper()
-	files, err := filepath.Glob(filepath.Join(root, "config", "*.yaml"))
-	if err != nil || len(files) == 0 {
-		l.t.Fatalf("found no manifests: %v", err)
+	files := []string{l.Manifest}
+	if l.Manifest == "" {
+		var err error
+		if files, err = filepath.Glob(filepath.Join(root, "config", "*.yaml")); err != nil || len(files) == 0 {
+			l.t.Fatalf("found no manifests: %v", err)
+		}
 	}
 	var all strings.Builder
 	for _, file := range files {
@@ -114,11 +117,15 @@ func (l *lifecycle) release(version string) string {
 	return release
 }
 
-// install applies a release as documented, and restarts the processes as the Deployments
-// would.
+// install applies a release as documented. On a local cluster it also restarts the
+// processes as the Deployments would.
 func (l *lifecycle) install(release string) {
 	l.t.Helper()
 	l.run(filepath.Dir(release), "kubectl apply -f release.yaml")
+	if l.Kind != env.Local {
+		l.run(".", "kubectl -n pullsecrets-system rollout status deployment/controller deployment/webhook --timeout=3m")
+		return
+	}
 	for _, program := range []string{"controller", "webhook"} {
 		if err := l.Processes.Restart(l.t.Context(), program, nil); err != nil {
 			l.t.Fatal(err)

@@ -7,6 +7,7 @@
 //	cluster check   reports what this machine lacks for it, with a node or without
 //	cluster status  lists its processes
 //	cluster down    ends it
+//	cluster build   builds programs by name, such as kubernetes
 //	cluster serve   is the supervisor that "up" starts
 //	cluster enclave is the first process of a node, which the supervisor starts
 package main
@@ -39,7 +40,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return errors.New("usage: cluster up | check | status | down | serve [flags]")
+		return errors.New("usage: cluster up | check | status | down | build | serve [flags]")
 	}
 	flags := flag.NewFlagSet("cluster "+args[0], flag.ExitOnError)
 	dir := flags.String("dir", ".cluster", "where the cluster's `directory` is")
@@ -57,6 +58,8 @@ func run(ctx context.Context, args []string) error {
 			return err
 		}
 		return explain(*dir, *node)
+	case "build":
+		return env.BuildPrograms(ctx, options, flags.Args()...)
 	case "check":
 		return env.Check(ctx, options)
 	case "down":
