@@ -104,8 +104,8 @@ func (b builder) writeModfile(ctx context.Context, u upstream, version string) (
 		return "", err
 	}
 	file := filepath.Join(b.repo, ".cluster", "releases", path.Base(u.source)+"-"+version+".mod")
-	// The go command adds checksums, which must stay.
-	if old, err := os.ReadFile(file); err == nil && string(old) == content {
+	// What the go command has added to both files stays.
+	if old, err := os.ReadFile(file); err == nil && strings.HasPrefix(string(old), content) {
 		return file, nil
 	}
 	sums, err := os.ReadFile(filepath.Join(dir, "go.sum"))
@@ -126,7 +126,7 @@ func (b builder) modfile(ctx context.Context, u upstream, version string) (conte
 	if err != nil {
 		return "", "", err
 	}
-	content = fmt.Sprintf("module pullsecrets.dev/%s\n\ngo %s\n\nrequire %s %s\n\n", u.module, source.Go, u.source, version)
+	content = fmt.Sprintf("module pullsecrets.dev/%s\n\ngo %s\n\n", u.module, source.Go)
 	for _, r := range source.Replace {
 		// Kubernetes releases these directories also as modules, v0.36.3 with its v1.36.3.
 		if strings.HasPrefix(r.New.Path, "./staging/") {
@@ -140,7 +140,7 @@ func (b builder) modfile(ctx context.Context, u upstream, version string) (conte
 		}
 		content += fmt.Sprintf("replace %s => %s %s\n", name, name, pinned)
 	}
-	return content, dir, nil
+	return content + fmt.Sprintf("\nrequire %s %s\n", u.source, version), dir, nil
 }
 
 // sumfile returns the path of the go.sum that belongs to the argument of -modfile.
