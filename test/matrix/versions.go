@@ -12,8 +12,8 @@ func (p pair) String() string { return p.kubernetes + "/" + p.knative }
 // test/knative.
 var pinned = pair{kubernetes: "1.36.3", knative: "1.23.0"}
 
-// The promised releases, from the oldest. Before Knative 1.16 the list of pull secrets in
-// its CRD is atomic, and before Kubernetes 1.34 no release is supported upstream.
+// The releases that are run, from the oldest. Before Knative 1.16 the list of pull secrets
+// in its CRD is atomic, and before Kubernetes 1.34 no release is supported upstream.
 var (
 	kubernetesReleases = []string{"1.34.11", "1.35.8", "1.36.3", "1.37.2"}
 	knativeReleases    = []string{"1.16.0", "1.20.1", "1.22.1", "1.23.0", "1.24.0"}
