@@ -74,6 +74,10 @@ e2e-node: node ## The same with Pods that pull images, after "make node".
 e2e-kind: ## The end-to-end suite on its own kind cluster; E2E='-run NAME' selects tests, KEEP=1 keeps the cluster.
 	test/e2e-kind.sh all $(E2E)
 
+.PHONY: e2e-matrix
+e2e-matrix: ## A core of the suite on each pair of versions, for the README's table; MATRIX=1.34.11/1.23.0 selects pairs.
+	env -u KUBECONFIG go run ./test/matrix -only '$(MATRIX)'
+
 .PHONY: release-test
 release-test: ## Build images and manifests with ko, against a registry on loopback.
 	go -C test/tools test ./release
@@ -109,7 +113,7 @@ pairs: ## Compare random Services and edits with and without declared pull secre
 ##@ The local cluster
 
 .PHONY: cluster
-cluster: ## Start Kubernetes, Knative and this project on this machine, without containers.
+cluster: ## Start Kubernetes, Knative and this project here, without containers; KUBERNETES=1.34.11 KNATIVE=1.16.0 for others.
 	go run ./test/env/cmd/cluster up
 
 .PHONY: cluster-down

@@ -84,9 +84,15 @@ const buildDirPattern = ".build-*"
 type builder struct {
 	repo     string
 	progress func(format string, args ...any)
+	releases map[string]release // by module; set by selectReleases
 }
 
 func (b builder) binDir() string { return filepath.Join(b.repo, ".cluster", "bin") }
+
+// path returns where the program of a module is built to.
+func (b builder) path(module, name string) string {
+	return filepath.Join(b.binDir(), name+b.releases[module].suffix())
+}
 
 // findRepository finds the root of the repository from the working directory upwards,
 // because a test runs in the directory of its package.
@@ -164,7 +170,7 @@ func (b builder) buildOne(ctx context.Context, p program) error {
 	// The go command leaves an up-to-date destination alone but overwrites any other, and
 	// the program of a running cluster must never be half written. So it builds to a
 	// second link of the same file: unchanged if up to date, a new file otherwise.
-	target := filepath.Join(b.binDir(), p.name)
+	target := b.path(p.module, p.name)
 	next, err := os.MkdirTemp(b.binDir(), buildDirPattern)
 	if err != nil {
 		return err
@@ -181,16 +187,10 @@ func (b builder) buildOne(ctx context.Context, p program) error {
 	return os.Rename(output, target)
 }
 
-// moduleDir returns the directory of a dependency in the module cache, downloading it if
-// necessary.
-func (b builder) moduleDir(ctx context.Context, module, dependency string) (string, error) {
-	if out, err := b.goCommand(ctx, module, "list", "-m", "-f", "{{.Dir}}", dependency); err == nil && out != "" {
-		return out, nil
-	}
-	if _, err := b.goCommand(ctx, module, "mod", "download", dependency); err != nil {
-		return "", err
-	}
-	return b.goCommand(ctx, module, "list", "-m", "-f", "{{.Dir}}", dependency)
+// packageDir returns the directory of a dependency's package in the module cache,
+// downloading it if necessary.
+func (b builder) packageDir(ctx context.Context, module, pkg string) (string, error) {
+	return b.goCommand(ctx, module, "list", "-find", "-f", "{{.Dir}}", pkg)
 }
 
 func (b builder) goCommand(ctx context.Context, module string, args ...string) (string, error) {
@@ -202,8 +202,13 @@ func (b builder) goCommand(ctx context.Context, module string, args ...string) (
 func (b builder) runGo(ctx context.Context, module string, messages io.Writer, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = filepath.Join(b.repo, module)
+	flags := ""
+	if modfile := b.releases[module].modfile; modfile != "" {
+		// Commands ignore those that they do not know.
+		flags = fmt.Sprintf("-mod=mod '-modfile=%s'", modfile)
+	}
 	// A workspace or flags of the caller must not change the build.
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS="+flags)
 	if os.Getenv("GOGC") == "" {
 		// The compiler runs once for each package, so it need not collect its garbage often.
 		cmd.Env = append(cmd.Env, "GOGC=400")

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -71,8 +72,8 @@ func Up(ctx context.Context, options Options) error {
 	defer unlock()
 
 	if processes := l.running(); processes != nil {
-		if s, err := loadState(l.layout); err == nil && s.Node != l.options.Node {
-			return fmt.Errorf("cluster in %s was started with node=%t: stop it first", l.dir, s.Node)
+		if err := l.checkSame(ctx); err != nil {
+			return err
 		}
 		if err := processes.startAll(ctx); err != nil {
 			return err
@@ -95,6 +96,24 @@ func Up(ctx context.Context, options Options) error {
 		return err
 	}
 	return l.start(ctx, nil)
+}
+
+// checkSame returns an error if the cluster that runs was started with other options.
+func (l *local) checkSame(ctx context.Context) error {
+	s, err := loadState(l.layout)
+	if err != nil {
+		return err
+	}
+	if s.Node != l.options.Node {
+		return fmt.Errorf("cluster in %s was started with node=%t: stop it first", l.dir, s.Node)
+	}
+	if err := l.builder.selectReleases(ctx); err != nil {
+		return err
+	}
+	if versions := l.builder.versions(); !maps.Equal(versions, s.Versions) {
+		return fmt.Errorf("cluster in %s has the versions %v, not %v: stop it first", l.dir, s.Versions, versions)
+	}
+	return nil
 }
 
 // Check returns an error if the machine lacks something that a cluster with these options
@@ -139,6 +158,14 @@ func Status(ctx context.Context, options Options) ([]ProcessStatus, error) {
 }
 
 func (l *local) buildAll(ctx context.Context) error {
+	if err := l.builder.selectReleases(ctx); err != nil {
+		return err
+	}
+	for _, u := range upstreams {
+		if r := l.builder.releases[u.module]; r.modfile != "" && l.options.Node {
+			return fmt.Errorf("a cluster with a node has only the pinned version of %s: unset %s", u.name, u.variable)
+		}
+	}
 	programs := standing
 	if l.options.Node {
 		// Report what is missing before the user waits for a build.

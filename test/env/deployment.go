@@ -51,9 +51,9 @@ const tokenLifetime = certificateLifetime
 
 // installation is a set of manifests, split into objects to apply and processes to run.
 type installation struct {
-	// Prefixes that turn names of Deployments into names of processes and of files in the
-	// bin directory.
-	processPrefix, programPrefix string
+	// What turns names of Deployments into names of processes and of files in the bin
+	// directory.
+	processPrefix, programPrefix, programSuffix string
 	// pods are Deployments that are applied like other objects, by the image that their
 	// Pods run.
 	pods map[string]string
@@ -82,7 +82,7 @@ func (in *installation) divide(manifests []*unstructured.Unstructured, ports por
 				Deployment: &appsv1.Deployment{},
 				manifest:   object,
 				name:       in.processPrefix + object.GetName(),
-				program:    in.programPrefix + object.GetName(),
+				program:    in.programPrefix + object.GetName() + in.programSuffix,
 				extra:      in.extra,
 			}
 			if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, d.Deployment); err != nil {

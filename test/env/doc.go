@@ -27,6 +27,9 @@ seconds) so that a restarted program soon leads again; and, for Knative only,
 the limits of its clients and the registries in [UnreachableRegistries], for
 which it skips tag resolution.
 
+The variables KUBERNETES and KNATIVE select other releases than those that
+test/controlplane and test/knative pin: any whose Go modules can be downloaded.
+
 # Clusters with a node
 
 A cluster can be started with a node (as root, on Linux), which runs Pods. It
@@ -91,6 +94,7 @@ children die with it. It records their identities, and the next command ends
 whatever a crash left, but only processes that match a recorded identity exactly.
 
 	build.go, loopback.go     builds of programs from source
+	releases.go               builds of other versions of Kubernetes and Knative
 	kubernetes.go, pki.go     the control plane
 	knative.go, project.go    the installations
 	deployment.go             processes instead of Deployments

@@ -83,7 +83,7 @@ func TestKindVersionsMatchThePromisedOnes(t *testing.T) {
 		}
 	}
 
-	promise := regexp.MustCompile(`Knative Serving ([0-9.]+) or later, Kubernetes ([0-9.]+) or later`).FindStringSubmatch(readFile(t, "README.md"))
+	promise := regexp.MustCompile(`Knative Serving (\d+\.\d+).*, Kubernetes (\d+\.\d+)`).FindStringSubmatch(readFile(t, "README.md"))
 	if promise == nil {
 		t.Fatal("README does not state the supported versions")
 	}

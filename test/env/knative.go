@@ -42,21 +42,20 @@ var knativeEnvironment = map[string]string{
 // Knative's repository all of them are in config/core, some by symbolic links into the
 // other two modules, which module archives do not contain.
 func knativeManifests(ctx context.Context, b builder) ([]string, error) {
-	dirs := map[string]string{}
-	for _, module := range []string{"knative.dev/serving", "knative.dev/networking", "knative.dev/caching"} {
-		dir, err := b.moduleDir(ctx, knativeModule, module)
-		if err != nil {
+	var dirs [3]string
+	for i, pkg := range []string{"knative.dev/serving/config/core", "knative.dev/networking/config", "knative.dev/caching/config"} {
+		var err error
+		if dirs[i], err = b.packageDir(ctx, knativeModule, pkg); err != nil {
 			return nil, err
 		}
-		dirs[module] = dir
 	}
-	core := filepath.Join(dirs["knative.dev/serving"], "config", "core")
+	core, networking, caching := dirs[0], dirs[1], dirs[2]
 	return []string{
 		core,
 		filepath.Join(core, "200-roles"),
 		filepath.Join(core, "300-resources"),
-		filepath.Join(dirs["knative.dev/networking"], "config"),
-		filepath.Join(dirs["knative.dev/caching"], "config", "image.yaml"),
+		networking,
+		filepath.Join(caching, "image.yaml"),
 		filepath.Join(core, "configmaps"),
 		filepath.Join(core, "deployments"),
 		filepath.Join(core, "webhooks"),
@@ -91,7 +90,10 @@ func (s *supervisor) newKnative(manifestPaths []string) (*installation, error) {
 		"config-domain":          {"example.com": ""},
 		"config-leader-election": quickLeases,
 	}
-	in := &installation{processPrefix: "knative-", programPrefix: "knative-", extra: knativeEnvironment}
+	in := &installation{
+		processPrefix: "knative-", programPrefix: "knative-", programSuffix: s.builder.releases[knativeModule].suffix(),
+		extra: knativeEnvironment,
+	}
 	if s.options.Node {
 		deployment = map[string]string{"queue-sidecar-image": s.registry.image(binQueue)}
 		settings["config-deployment"] = deployment

@@ -4,6 +4,7 @@
 package env
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
@@ -17,7 +18,7 @@ const knativePkg = "knative.dev/pkg"
 // edit replaces one piece of a source file.
 type edit struct{ old, new string }
 
-// loopbackEdits are the three places where knative.dev/pkg listens. Its programs read
+// loopbackEdits are the places where knative.dev/pkg listens. Its programs read
 // most ports from the environment but listen on all addresses, and serve their probes on
 // the fixed port 8080. On a shared machine this would expose a test's webhook and
 // profiler to the network and allow only one such program.
@@ -34,16 +35,22 @@ var loopbackEdits = map[string][]edit{
 	"webhook/webhook.go": {
 		{old: `fmt.Sprint(":", wh.Options.Port)`, new: `fmt.Sprint("127.0.0.1:", wh.Options.Port)`},
 	},
-	"observability/runtime/pprof.go": {
+	"profiling/server.go": {
+		{old: `":" + port`, new: `"127.0.0.1:" + port`},
+	},
+	newProfiler: {
 		{old: `":" + port`, new: `"127.0.0.1:" + port`},
 	},
 }
+
+// newProfiler has replaced the other profiler. Versions before Knative 1.20 lack it.
+const newProfiler = "observability/runtime/pprof.go"
 
 // loopbackModfile prepares a build of the module's programs with the changed copy and
 // returns the argument of "go build -modfile": the module's go.mod with one more replace
 // line.
 func (b builder) loopbackModfile(ctx context.Context, module string) (string, error) {
-	original, err := b.moduleDir(ctx, module, knativePkg)
+	original, err := b.knativePkgDir(ctx, module)
 	if err != nil {
 		return "", err
 	}
@@ -53,23 +60,31 @@ func (b builder) loopbackModfile(ctx context.Context, module string) (string, er
 		return "", err
 	}
 
-	modfile := filepath.Join(b.repo, ".cluster", "loopback", "root.mod")
+	base := cmp.Or(b.releases[module].modfile, filepath.Join(b.repo, module, "go.mod"))
+	name := "root"
 	if module != "." {
-		modfile = filepath.Join(filepath.Dir(modfile), filepath.Base(module)+".mod")
+		name = filepath.Base(module) + b.releases[module].suffix()
 	}
-	for from, to := range map[string]string{"go.mod": modfile, "go.sum": strings.TrimSuffix(modfile, ".mod") + ".sum"} {
-		content, err := os.ReadFile(filepath.Join(b.repo, module, from))
-		if err != nil {
-			return "", err
-		}
-		if from == "go.mod" {
-			content = fmt.Appendf(content, "\nreplace %s => %q\n", knativePkg, changed)
-		}
-		if err := writeIfChanged(to, content); err != nil {
-			return "", err
-		}
+	modfile := filepath.Join(b.repo, ".cluster", "loopback", name+".mod")
+	sums, err := os.ReadFile(sumfile(base))
+	if err != nil {
+		return "", err
 	}
-	return modfile, nil
+	if err := writeIfChanged(sumfile(modfile), sums); err != nil {
+		return "", err
+	}
+	// This may have to change a replace line.
+	content, err := b.goCommand(ctx, module, "mod", "edit", "-replace="+knativePkg+"="+changed, "-print", base)
+	if err != nil {
+		return "", err
+	}
+	return modfile, writeIfChanged(modfile, []byte(content+"\n"))
+}
+
+// knativePkgDir returns the directory of the knative.dev/pkg that a module uses.
+func (b builder) knativePkgDir(ctx context.Context, module string) (string, error) {
+	injection, err := b.packageDir(ctx, module, knativePkg+"/injection")
+	return filepath.Dir(injection), err
 }
 
 // copyEdited copies a module and applies the edits. It does not rewrite unchanged files,
@@ -77,7 +92,7 @@ func (b builder) loopbackModfile(ctx context.Context, module string) (string, er
 func copyEdited(from, to string, edits map[string][]edit) error {
 	source := os.DirFS(from)
 	for name := range edits {
-		if _, err := fs.Stat(source, name); err != nil {
+		if _, err := fs.Stat(source, name); err != nil && name != newProfiler {
 			return fmt.Errorf("find the file whose listen address must change: %w", err)
 		}
 	}

@@ -60,7 +60,7 @@ func TestLoopbackEditsFitThePinnedVersions(t *testing.T) {
 	}
 	b := builder{repo: repo, progress: t.Logf}
 	for _, module := range []string{".", knativeModule} {
-		dir, err := b.moduleDir(t.Context(), module, knativePkg)
+		dir, err := b.knativePkgDir(t.Context(), module)
 		if err != nil {
 			t.Fatal(err)
 		}

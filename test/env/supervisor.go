@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -64,6 +63,9 @@ func Serve(ctx context.Context, options Options) error {
 	if err := os.MkdirAll(l.logs(), 0o755); err != nil {
 		return err
 	}
+	if err := l.builder.selectReleases(ctx); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, l.options.Lifetime, errors.New("the cluster's lifetime has passed"))
 	defer cancel()
 
@@ -75,7 +77,7 @@ func Serve(ctx context.Context, options Options) error {
 		ports:      portBook{},
 		forwarded:  map[string]net.Listener{},
 	}
-	s.state.Node = l.options.Node
+	s.state.Node, s.state.Versions = l.options.Node, l.builder.versions()
 	stopControl, err := s.serveControl()
 	if err != nil {
 		return err
@@ -115,7 +117,7 @@ func (s *supervisor) bringUp(ctx context.Context) error {
 		}
 	}
 
-	s.sayf("installing Knative Serving")
+	s.sayf("installing Knative Serving %s", s.builder.releases[knativeModule].version)
 	paths, err := knativeManifests(ctx, s.builder)
 	if err != nil {
 		return err
@@ -145,12 +147,12 @@ func (s *supervisor) startControlPlane(ctx context.Context) error {
 		}
 		hosts = nodeHosts()
 	}
-	s.sayf("starting Kubernetes")
+	s.sayf("starting Kubernetes %s", s.builder.releases[controlPlaneModule].version)
 	var err error
 	if s.keys, err = newPKI(s.layout.pki(), hosts...); err != nil {
 		return err
 	}
-	specs, err := controlPlane(s.layout, filepath.Join(s.builder.binDir(), binKubernetes), s.keys, s.ports)
+	specs, err := controlPlane(s.layout, s.builder.path(controlPlaneModule, binKubernetes), s.keys, s.ports)
 	if err != nil {
 		return err
 	}
@@ -233,7 +235,8 @@ type state struct {
 	Token      string              `json:"token"`
 	Processes  map[string]identity `json:"processes"`
 
-	Node bool `json:"node"`
+	Node     bool              `json:"node"`
+	Versions map[string]string `json:"versions"` // of Kubernetes and Knative
 }
 
 func (s *supervisor) saveState() error {
