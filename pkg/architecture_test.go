@@ -149,6 +149,9 @@ var layers = []layer{{
 	may:     []string{"test/env", "pkg/apis/..."},
 	why:     "it runs tests, and knows nothing of what they test.",
 }, {
+	pattern: "test/kind/...",
+	why:     "these run in or for the containers of a kind cluster.",
+}, {
 	pattern: "test/matrix",
 	why:     "it runs the suite on other versions, and knows nothing of clusters.",
 }, {

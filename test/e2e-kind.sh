@@ -51,6 +51,7 @@ usage() {
   cat << EOF
 test/e2e-kind.sh [all]     run the end-to-end suite on its own kind cluster, which is
                            deleted at the end, even after a failure
+test/e2e-kind.sh up        only create the cluster with everything installed, and keep it
 test/e2e-kind.sh STEP      run one step, after the steps before it:
     check                  report what is missing on this machine, and which Docker is used
     build                  build everything that needs the internet later
@@ -157,7 +158,7 @@ check_docker() {
   ((cpus >= 4)) || lacks "docker has ${cpus} CPUs, and Pods of the cluster request 4: give it more"
   instances="$(sysctl -n fs.inotify.max_user_instances 2> /dev/null || echo 512)"
   ((instances >= 256)) || lacks "fs.inotify.max_user_instances is ${instances}, which the Pods use up: set it to 512 with sysctl"
-  [[ "${cgroups}" == 2 ]] || lacks "docker uses cgroup v${cgroups}, which node images do not support any more: boot with systemd.unified_cgroup_hierarchy=1"
+  [[ "${cgroups}" == 2 ]] || lacks "docker uses cgroup v${cgroups}, which node images no longer support: boot with systemd.unified_cgroup_hierarchy=1"
   if [[ -r /sys/fs/cgroup/cgroup.controllers ]]; then
     for controller in cpu cpuset memory pids; do
       grep -qw "${controller}" /sys/fs/cgroup/cgroup.controllers ||
@@ -244,7 +245,7 @@ registry() {
   done
   for node in $("${bin}/kind" get nodes --name "${name}"); do
     # containerd uses plain HTTP only for configured hosts.
-    for host in "${main}" "${other}"; do
+    for host in "${main}" "${other}" "${hub}"; do
       on_node "${node}" "${host}/hosts.toml" <<< "server = \"http://${host}\""
     done
     on_node "${node}" docker.io/ca.pem < "${out}/hub/cert.pem"
@@ -266,7 +267,7 @@ EOF
 }
 EOF
   cat > "${out}/docker/config.json" << EOF
-{"auths": {"${main}": {"username": "admin", "password": "${REGISTRY_PASSWORD}"}}}
+{"auths": {"${hub}": {"username": "admin", "password": "${REGISTRY_PASSWORD}"}}}
 EOF
 }
 
@@ -355,11 +356,13 @@ spec:
 # modest lowers the CPUs that Pods request: two have to do.
 modest() { awk '/^ *(requests|limits):/ {requests = /requests/} requests && /^ *cpu:/ {sub(/cpu:.*/, "cpu: 10m")} {print}'; }
 
-# ko runs ko with the cluster's registry. An own Docker has no other base images.
+# ko runs ko with a registry of the cluster, under an address for which tests have no
+# credentials. An own Docker has no other base images.
 ko() {
-  local base=()
-  ! own || base=(KO_DEFAULTBASEIMAGE="$(address_of main)/public/base:1")
-  reach env DOCKER_CONFIG="${out}/docker" KO_DOCKER_REPO="$(address_of main)/public" GOFLAGS=-buildvcs=false "${base[@]}" \
+  local base=() repository
+  repository="$(address_of hub)/public"
+  ! own || base=(KO_DEFAULTBASEIMAGE="${repository}/base:1")
+  reach env DOCKER_CONFIG="${out}/docker" KO_DOCKER_REPO="${repository}" GOFLAGS=-buildvcs=false "${base[@]}" \
     "${bin}/ko" "$1" --platform="linux/$(go env GOARCH)" "${@:2}"
 }
 
@@ -433,6 +436,15 @@ down() {
   rm -rf "${out}/docker/config.json" "${out}/registries.json" "${out}/project.yaml" "${KUBECONFIG}" "${out}/audit" "${out}/hub" "${out}/own"
 }
 
+# up is all without the suite. What it has created stays, also after a failure.
+up() {
+  cluster
+  registry
+  knative
+  project
+  echo "The cluster is up: \"test/e2e-kind.sh exec kubectl get pods -A\" reaches it, and \"test/e2e-kind.sh down\" deletes it"
+}
+
 all() {
   # Never delete a cluster that already exists.
   if ! own || test/kind/docker.sh pid > /dev/null 2>&1; then
@@ -441,10 +453,7 @@ all() {
   trap finish EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM
-  cluster
-  registry
-  knative
-  project
+  up
   suite "$@"
 }
 
@@ -469,7 +478,7 @@ case "${command}" in
   # These must work even if something is missing now.
   logs | down) "${command}" ;;
   exec) reach "$@" ;;
-  build | cluster | registry | knative | project)
+  up | build | cluster | registry | knative | project)
     check
     "${command}"
     ;;
