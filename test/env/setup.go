@@ -102,14 +102,17 @@ func BuildPrograms(ctx context.Context, options Options, names ...string) error 
 	if err != nil {
 		return err
 	}
+	known := maps.Clone(writers)
+	for _, p := range slices.Concat(standing, nodeStanding) {
+		known[p.name] = p
+	}
 	var programs []program
-	known := slices.Concat(slices.Collect(maps.Values(writers)), standing, nodeStanding)
 	for _, name := range names {
-		i := slices.IndexFunc(known, func(p program) bool { return p.name == name })
-		if i < 0 {
+		p, found := known[name]
+		if !found {
 			return fmt.Errorf("%q is not a program of a local cluster", name)
 		}
-		programs = append(programs, known[i])
+		programs = append(programs, p)
 	}
 	return l.builder.build(ctx, programs)
 }

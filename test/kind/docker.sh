@@ -32,8 +32,10 @@ readonly packages=(
   libnftables1 libjansson4 libgmp10 libedit2 libbsd0 libmd0 libbpf1 libelf1 libcap2 libseccomp2 libselinux1
 )
 
-# A kubelet sets these for the whole machine.
+# A kubelet sets these for the whole machine, and its Pods watch many files.
+readonly watches=fs/inotify/max_user_instances
 readonly tunables=(
+  "${watches}"
   vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on_oops kernel/keys/root_maxkeys kernel/keys/root_maxbytes
 )
 
@@ -107,6 +109,7 @@ up() {
   mkdir -p "${dir}"
   echo '{}' > "${dir}/daemon.json" # Otherwise it reads the one of the machine.
   save_tunables
+  (($(< "/proc/sys/${watches}") >= 512)) || echo 512 > "/proc/sys/${watches}"
   [[ -e /lib/modules ]] || touch "${dir}/made-modules"
   local runtime=()
   # A privileged container gets all capabilities, and a machine that is itself a container
