@@ -33,10 +33,14 @@ var upstreams = []upstream{
 	{name: "Knative Serving", variable: "KNATIVE", module: knativeModule, source: "knative.dev/serving", version: "v0.%d.%d", offset: 27},
 }
 
-// substituted are modules that a version of Knative pins and that proxy.golang.org does not
-// serve. It is built with those that test/knative pins.
+// substituted are modules that a version of Knative pins and that are built in the version
+// of test/knative: those that proxy.golang.org does not serve, and OpenTelemetry's SDK,
+// because a program whose knative.dev/pkg has another schema version panics.
 var substituted = map[string][]string{
-	"v0.51.0": {"knative.dev/caching", "knative.dev/networking", knativePkg},
+	"v0.51.0": {
+		"knative.dev/caching", "knative.dev/networking", knativePkg,
+		"go.opentelemetry.io/otel/sdk", "go.opentelemetry.io/otel/sdk/metric",
+	},
 }
 
 // release is the version of an upstream. Without a modfile it is the one that the module
