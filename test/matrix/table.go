@@ -59,13 +59,13 @@ func with(page string, result row) (string, error) {
 	for _, r := range append(rows, result) {
 		results[r.pair] = r
 	}
-	table := header
+	table := []string{header}
 	for _, p := range pairs() {
 		if r, found := results[p]; found {
-			table += r.String()
+			table = append(table, r.String())
 		}
 	}
-	return before + table + after, nil
+	return before + strings.Join(table, "") + after, nil
 }
 
 // record writes a result to the README.

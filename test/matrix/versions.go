@@ -3,6 +3,8 @@
 
 package main
 
+import "slices"
+
 // pair is a release of Kubernetes and one of Knative Serving.
 type pair struct{ kubernetes, knative string }
 
@@ -24,12 +26,9 @@ var (
 func pairs() []pair {
 	all := []pair{pinned}
 	add := func(p pair) {
-		for _, known := range all {
-			if known == p {
-				return
-			}
+		if !slices.Contains(all, p) {
+			all = append(all, p)
 		}
-		all = append(all, p)
 	}
 	for _, release := range knativeReleases {
 		add(pair{pinned.kubernetes, release})
