@@ -219,7 +219,7 @@ func TestKilledWebhookRejectsNothing(t *testing.T) {
 // caches are not synced, it neither rejects nor guesses: it leaves the Services to the
 // controller.
 func TestStartingWebhookRejectsNothing(t *testing.T) {
-	env.Get(t).Need(t, env.ProgramControl, env.RequestCounts)
+	env.Get(t).Need(t, env.ProcessControl, env.RequestCounts)
 	n := newTenant(t, optedIn("ghcr"))
 	shape := withoutPods(t, n.Env)
 	t.Cleanup(func() { n.start("webhook") })
