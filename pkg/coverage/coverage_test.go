@@ -151,6 +151,8 @@ func TestVerdicts(t *testing.T) {
 		{"docker.io", list("a"), secrets{"a": with("docker.io", good)}, "acme/app", "WrongKey a docker.io https://index.docker.io/v1/", "Covered a docker.io"},
 		{"a path of Docker Hub for tag resolution", list("a"), secrets{"a": with("index.docker.io/acme", good)}, "acme/app", "Covered a index.docker.io/acme", "WrongKey a index.docker.io/acme docker.io/acme"},
 		{"the key of Docker Hub", list("a"), secrets{"a": with("https://index.docker.io/v1/", good)}, "nginx", "Covered a index.docker.io", "Covered a index.docker.io"},
+		{"the key of Docker Hub behind another one", list("b", "a"), secrets{"a": with("docker.io", good), "b": with("index.docker.io", good)}, "acme/app", "Covered b index.docker.io", "Covered a docker.io"},
+		{"the key of Docker Hub behind an expired one", list("b", "a"), secrets{"a": with("docker.io", expired), "b": with("index.docker.io", good)}, "acme/app", "Covered b index.docker.io", "Shadowed b index.docker.io"},
 		{"capitals", list("a"), secrets{"a": with("ghcr.io", good, "GHCR.io/acme", good)}, "quay.io/acme/app", "NoMatch", "NoMatch"},
 		{"a tag in the key", list("a"), secrets{"a": with("ghcr.io/acme/app:1", good, "quay.io", good)}, app, "WrongKey a ghcr.io/acme/app:1 ghcr.io/acme/app", "WrongKey a ghcr.io/acme/app:1 ghcr.io/acme/app"},
 		{"a candidate is a better remedy than a key", list("a"), secrets{"a": with("docker.io", good), "b": with("index.docker.io", good)}, "acme/app", "NotListed b index.docker.io", "Covered a docker.io"},

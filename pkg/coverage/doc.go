@@ -36,7 +36,8 @@ The kubelet pulls each image of the Pod. It
  2. fails for every image if any of these Secrets does not decode (secrets.go:44-66,
     image_manager.go:288-291);
  3. tries each entry that matches, in order, until a pull succeeds
-    (kuberuntime_image.go:50-70).
+    (kuberuntime_image.go:50-70). For images of Docker Hub, it tries the key index.docker.io
+    only if no other matches (keyring.go:306-315), so another Secret can hide it.
 
 A container is pulled from where Knative resolved its tag (deploy.go:253-262). For
 localhost/app, that is index.docker.io/localhost/app. Init containers are resolved too, and are
@@ -59,7 +60,7 @@ Each reader's [Verdict] has one [Reason], which is the first of this list that a
 	NotResolved    tag resolution asks nothing: covered
 	Covered        there is a credential: covered
 	NotChecked     not all that the reader reads is known, and the rest does not cover
-	Shadowed       tag resolution uses another entry, which cannot work
+	Shadowed       another entry is used in place of this one, and cannot work
 	Expired        the credential has expired
 	NoCredential   the entry has none that this reader sends
 	NotListed      a Secret that the reader does not read has a credential

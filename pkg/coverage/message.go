@@ -55,7 +55,7 @@ func (v Verdict) fill(text string) string {
 	e, _ := v.Decisive()
 	var first Entry
 	for _, entry := range v.Entries {
-		if entry.Turn == 1 {
+		if entry.Turn > 0 && (first.Turn == 0 || entry.Turn < first.Turn) {
 			first = entry
 		}
 	}

@@ -337,7 +337,7 @@ func kubeletDisagrees(v Verdict, image string, fails bool, tries, texts []string
 	switch {
 	case fails:
 		return ""
-	case len(tries) > 0 && v.Reason != NoCredential:
+	case len(tries) > 0 && v.Reason != NoCredential && v.Reason != Shadowed:
 		return "it finds an empty entry"
 	case len(tries) == 0 && (!v.Reason.Anonymous() || v.Reason == NoCredential):
 		return "it finds nothing"

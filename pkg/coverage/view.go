@@ -152,14 +152,11 @@ func (w *view) verdict(t dockerconfig.Target, parsed bool, now metav1.Time) Verd
 
 // judge fills in what a Secret has for the image.
 func (w *view) judge(i int, e *Entry, t dockerconfig.Target, found []dockerconfig.Match, now metav1.Time) {
-	if e.Unread {
-		found = w.reader.Matches(t, w.facts[i])
-		w.choose(i, 0, e, found, now)
-		if e.Turn = 0; e.Reason == Covered {
-			e.Reason = NotListed
-		}
-	} else {
+	if !e.Unread {
 		w.choose(i, i, e, found, now)
+	}
+	if e.Reason == "" && (e.Unread || len(found) > 0) {
+		w.judgeAlone(i, e, t, now)
 	}
 	if e.Reason != "" {
 		return
@@ -172,6 +169,25 @@ func (w *view) judge(i int, e *Entry, t dockerconfig.Target, found []dockerconfi
 			return
 		}
 	}
+}
+
+// judgeAlone fills in what a Secret would have for the image if the reader read no other, for
+// one that it does not read or try. The kubelet tries the key of Docker Hub only if no other
+// key matches.
+func (w *view) judgeAlone(i int, e *Entry, t dockerconfig.Target, now metav1.Time) {
+	alone := *e
+	w.choose(i, 0, &alone, w.reader.Matches(t, w.facts[i]), now)
+	alone.Turn = 0
+	covers := alone.Reason == Covered
+	switch {
+	case e.Unread && covers:
+		alone.Reason = NotListed
+	case covers:
+		alone.Reason = Shadowed
+	case !e.Unread:
+		return
+	}
+	*e = alone
 }
 
 // choose fills in the key of a Secret that counts among the matches, in which the Secret has
