@@ -5,6 +5,7 @@ package coverage
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -217,6 +218,26 @@ func disagreement(t *testing.T, keychain authn.Keychain, failure error, w *world
 	if fails {
 		return ""
 	}
+	id, found := sent(t, keychain, ref)
+	e, _ := v.Decisive()
+	switch {
+	case !found && !anonymous(v):
+		return "the keychain finds nothing"
+	case found && id == "" && v.Reason != NoCredential && v.Reason != Shadowed:
+		return "the keychain finds an empty entry"
+	case id != "" && (v.Reason != Covered || w.ids[e.Secret+" "+e.Key] != id):
+		return "the keychain finds " + id
+	}
+	return ""
+}
+
+// anonymous reports whether the reader finds no entry by the verdict.
+func anonymous(v Verdict) bool { return v.Reason.Anonymous() && v.Reason != NoCredential }
+
+// sent returns the password or token that tag resolution sends (basic.go:48-57 and
+// bearer.go:190-210), and whether the keychain finds an entry.
+func sent(t *testing.T, keychain authn.Keychain, ref name.Reference) (id string, found bool) {
+	t.Helper()
 	authenticator, err := keychain.Resolve(ref.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -225,28 +246,10 @@ func disagreement(t *testing.T, keychain authn.Keychain, failure error, w *world
 	if err != nil {
 		t.Fatal(err)
 	}
-	id := got.RegistryToken
-	switch {
-	case id != "":
-	case got.IdentityToken != "":
-		id = got.IdentityToken
-	case got.Username != "" && got.Password != "":
+	if got.Username != "" {
 		id = got.Password
 	}
-	e, _ := v.Decisive()
-	switch {
-	case authenticator == authn.Anonymous:
-		if !v.Reason.Anonymous() || v.Reason == NoCredential {
-			return "the keychain finds nothing"
-		}
-	case id == "":
-		if v.Reason != NoCredential && v.Reason != Shadowed {
-			return "the keychain finds an empty entry"
-		}
-	case v.Reason != Covered || w.ids[e.Secret+" "+e.Key] != id:
-		return "the keychain finds " + id
-	}
-	return ""
+	return cmp.Or(got.RegistryToken, got.IdentityToken, id), authenticator != authn.Anonymous
 }
 
 // The verdicts of the kubelet are the recorded answers of its own code; see
@@ -282,11 +285,9 @@ func TestKubeletAgrees(t *testing.T) {
 		var names, texts []string
 		for i, s := range answers.Secrets {
 			names, texts = append(names, strconv.Itoa(i)), append(texts, s.Text)
-			key := corev1.DockerConfigJsonKey
-			if s.Type == corev1.SecretTypeDockercfg {
-				key = corev1.DockerConfigKey
-			}
-			known[names[i]] = Secret{State: Known, Facts: dockerconfig.Inspect(s.Type, map[string][]byte{key: []byte(s.Text)})}
+			// Of the two keys, only the one of the type is read.
+			data := map[string][]byte{corev1.DockerConfigJsonKey: []byte(s.Text), corev1.DockerConfigKey: []byte(s.Text)}
+			known[names[i]] = Secret{State: Known, Facts: dockerconfig.Inspect(s.Type, data)}
 		}
 		for _, template := range []Template{{Images: images, PullSecrets: names}, {Images: images, ServiceAccount: names}} {
 			for _, result := range Of(template, known, grant.ImageSettings{}, now)[:len(images)] {
@@ -315,13 +316,8 @@ func kubeletDisagrees(v Verdict, image string, fails bool, tries, texts []string
 	if fails != (v.Reason == Malformed) {
 		return fmt.Sprintf("it fails: %t", fails)
 	}
-	if host, _, _ := strings.Cut(image, "/"); (host == "localhost" || host == "FOO") && v.Reason != Covered && v.Reason != NoCredential {
-		// The kubelet may offer a credential for Docker Hub to another registry.
-		tries = slices.DeleteFunc(slices.Clone(tries), func(entry string) bool {
-			i, _, _ := strings.Cut(entry, ".")
-			number, _ := strconv.Atoi(i)
-			return strings.Contains(texts[number], "index.docker.io")
-		})
+	if host, _, _ := strings.Cut(image, "/"); (host == "localhost" || host == "FOO") && anonymous(v) {
+		tries = withoutHub(tries, texts)
 	}
 	e, _ := v.Decisive()
 	for _, entry := range tries {
@@ -339,8 +335,18 @@ func kubeletDisagrees(v Verdict, image string, fails bool, tries, texts []string
 		return ""
 	case len(tries) > 0 && v.Reason != NoCredential && v.Reason != Shadowed:
 		return "it finds an empty entry"
-	case len(tries) == 0 && (!v.Reason.Anonymous() || v.Reason == NoCredential):
+	case len(tries) == 0 && !anonymous(v):
 		return "it finds nothing"
 	}
 	return ""
+}
+
+// withoutHub returns what the kubelet tries without Secrets for Docker Hub, whose credential it
+// also offers to other registries.
+func withoutHub(tries, texts []string) []string {
+	return slices.DeleteFunc(slices.Clone(tries), func(entry string) bool {
+		secret, _, _ := strings.Cut(entry, ".")
+		i, _ := strconv.Atoi(secret)
+		return strings.Contains(texts[i], "index.docker.io")
+	})
 }
