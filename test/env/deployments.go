@@ -52,7 +52,7 @@ func (d *deployments) List(ctx context.Context) ([]ProcessStatus, error) {
 }
 
 // Get returns the status without the fields of local processes. A program that runs has
-// the PID of its container.
+// the PID 1, as in its container.
 func (d *deployments) Get(ctx context.Context, name string) (ProcessStatus, error) {
 	pods, err := d.pods(ctx, name)
 	status := ProcessStatus{Name: name}
