@@ -9,7 +9,6 @@ BIN   := $(CURDIR)/.cluster/bin
 # without VCS stamping, which fails where git does.
 export GOFLAGS += -buildvcs=false -trimpath
 export CGO_ENABLED := 0
-NODE  := $(CURDIR)/.cluster/node
 
 .DEFAULT_GOAL := help
 
@@ -46,32 +45,31 @@ lint: $(BIN)/golangci-lint ## go vet and the linters of .golangci.yaml, in the m
 	go vet -tags=e2e ./...
 	$(BIN)/golangci-lint run ./...
 	cd test/tools && $(BIN)/golangci-lint run ./...
+	cd test/tools/chart && $(BIN)/golangci-lint run ./...
 	@# Not in test/tools, because it needs another version of the YAML library.
 	go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 -no-color .github/workflows/*.yaml
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run hack/*.sh test/*.sh test/kind/*.sh; \
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run hack/*.sh test/*.sh test/kind/*.sh prototype/*/*.sh; \
 	  else echo "lint: shellcheck is not installed: scripts were not checked"; fi
 
 .PHONY: unit
 unit: ## Unit tests.
+	@test/prometheus.sh > /dev/null || echo "NOT RUN: the tests of alerts in test/monitoring, which need promtool"
 	go test ./...
 	go -C test/tools test ./registry ./kind ./recording
+	@# The flags with which test/env builds Kubernetes, so that nothing is compiled twice.
+	go -C test/controlplane test -gcflags=all=-dwarf=false ./policy
 
 .PHONY: race
 race: ## Unit tests of the programs with the race detector. Requires a C compiler.
-	@if command -v gcc >/dev/null; then CGO_ENABLED=1 go test -race ./cmd/... ./config/... ./pkg/...; \
+	@if command -v gcc >/dev/null; then CGO_ENABLED=1 go test -race -timeout=30m ./cmd/... ./config/... ./pkg/...; \
 	  else echo "race: gcc is not installed: data races were not checked"; fi
 
 .PHONY: e2e
 e2e: ## The end-to-end suite, on local clusters or the one of KUBECONFIG; E2E='-run NAME' selects tests.
 	test/e2e.sh $(E2E)
 
-.PHONY: e2e-node
-e2e-node: node ## The same with Pods that pull images, after "make node".
-	go test -tags=e2e -count=1 -timeout=20m -run ^TestNode ./test/env
-	KUBECONFIG=$(NODE)/kubeconfig test/e2e.sh $(E2E)
-
 .PHONY: e2e-kind
-e2e-kind: ## The end-to-end suite on its own kind cluster; E2E='-run NAME' selects tests, KEEP=1 keeps the cluster.
+e2e-kind: ## The same with nodes that pull images, on its own kind cluster; E2E='-run NAME' selects tests, KEEP=1 keeps the cluster.
 	test/e2e-kind.sh all $(E2E)
 
 .PHONY: e2e-matrix
@@ -79,21 +77,18 @@ e2e-matrix: ## A core of the suite on each pair of versions, for the README's ta
 	env -u KUBECONFIG go run ./test/matrix -only '$(MATRIX)'
 
 .PHONY: release-test
-release-test: ## Build images and manifests with ko, against a registry on loopback.
-	go -C test/tools test ./release
+release-test: ## Build images, manifests and the Helm chart, against a registry on loopback.
+	go -C test/tools/chart test ./...
+	go -C test/tools test -timeout=40m ./release # It compiles the programs twice.
 
 .PHONY: vulnerabilities
-vulnerabilities: ## Report known vulnerabilities in code that the programs call; uses vuln.go.dev.
+vulnerabilities: ## Report known vulnerabilities in code that the programs call; uses vuln.go.dev, or VULNDB=file:///DIRECTORY.
 	go -C test/tools build -o $(BIN)/ golang.org/x/vuln/cmd/govulncheck
-	$(BIN)/govulncheck ./cmd/...
+	$(BIN)/govulncheck $(if $(VULNDB),-db $(VULNDB)) ./cmd/...
 
 .PHONY: fuzz
-fuzz: ## Fuzz the pure core, 30 s per target.
-	@for package in annotation coverage dockerconfig merge; do \
-	  for target in $$(go test -list '^Fuzz' ./pkg/$$package | grep ^Fuzz); do \
-	    go test -run '^$$' -fuzz "^$$target$$" -fuzztime 30s ./pkg/$$package || exit 1; \
-	  done; \
-	done
+fuzz: ## Run every fuzz test, for FUZZTIME=30s each.
+	test/fuzz.sh
 
 .PHONY: bench
 bench: ## Measure the figures of docs/performance.md; BENCH=-quick for a look.
@@ -106,11 +101,26 @@ bench: ## Measure the figures of docs/performance.md; BENCH=-quick for a look.
 model: ## Check random histories against the model of the contract, for MODEL=2h.
 	MODEL=$(or $(MODEL),10m) go test -tags=e2e -count=1 -v -timeout=0 -run 'TestModel$$' ./test/e2e/oracles
 
+.PHONY: soak
+soak: ## The same for SOAK=2h, and fail if memory or goroutines grow. Draws .cluster/soak.svg.
+	@test/prometheus.sh > /dev/null
+	MODEL=$(or $(SOAK),2h) SOAK=$(CURDIR)/.cluster/soak.svg go test -tags=e2e -count=1 -v -timeout=0 -run 'TestModel$$' ./test/e2e/oracles
+
 .PHONY: pairs
 pairs: ## Compare random Services and edits with and without declared pull secrets, PAIRS=5000 of them.
 	PAIRS=$(or $(PAIRS),2000) go test -tags=e2e -count=1 -v -timeout=0 -run 'TestPairs$$' ./test/e2e/oracles
 
-##@ The local cluster
+.PHONY: alerts
+alerts: ## Tests of the alerts and the dashboard: by promtool, and with a real Prometheus on a local cluster.
+	@test/prometheus.sh > /dev/null
+	go test -count=1 ./test/monitoring
+	env -u KUBECONFIG test/e2e.sh -run '^TestAlertsFireAndClear$$'
+
+.PHONY: dashboard-picture
+dashboard-picture: ## Draw docs/images/dashboard.svg with the data of such a run.
+	env -u KUBECONFIG DASHBOARD=$(CURDIR)/docs/images/dashboard.svg test/e2e.sh -run '^TestAlertsFireAndClear$$'
+
+##@ Clusters
 
 .PHONY: cluster
 cluster: ## Start Kubernetes, Knative and this project here, without containers; KUBERNETES=1.34.11 KNATIVE=1.16.0 for others.
@@ -119,14 +129,6 @@ cluster: ## Start Kubernetes, Knative and this project here, without containers;
 .PHONY: cluster-down
 cluster-down: ## Stop the local cluster.
 	go run ./test/env/cmd/cluster down
-
-.PHONY: node
-node: ## Start a cluster that runs Pods, installed with "ko apply". Requires root.
-	go run ./test/env/cmd/cluster up -node -dir $(NODE)
-
-.PHONY: node-down
-node-down: ## Stop the cluster with the node.
-	go run ./test/env/cmd/cluster down -dir $(NODE)
 
 .PHONY: kind
 kind: ## Create a kind cluster with the project, to look around in.
@@ -139,13 +141,13 @@ kind-down: ## Delete the kind cluster.
 ##@ A release
 
 .PHONY: release
-release: ## Build images, release.yaml, SBOMs and checksums of VERSION, to KO_DOCKER_REPO and .cluster/release.
+release: ## Build images, release.yaml, the chart, SBOMs and checksums of VERSION, to KO_DOCKER_REPO and .cluster/release.
 	hack/release.sh
 
 ##@ Generated code
 
 .PHONY: codegen
-codegen: ## Write all generated files: deep copies, client, CRD, checksums, kustomize base, documentation.
+codegen: ## Write all generated files: deep copies, client, CRD, checksums, kustomize base, Helm chart, documentation.
 	hack/update-codegen.sh
 
 .PHONY: docs

@@ -116,6 +116,9 @@ func TestFilesAreFlatAndNumbered(t *testing.T) {
 	}
 	name := regexp.MustCompile(`^[1-9][0-9]{2}-[a-z][a-z0-9-]*\.yaml$`)
 	for _, entry := range entries {
+		if entry.Name() == "monitoring" || entry.Name() == outage {
+			continue // They need kinds that not every cluster has, and are not part of the installation.
+		}
 		if entry.IsDir() {
 			t.Errorf("%s is a directory, and ko does not recurse: move its files to config/", entry.Name())
 		} else if !name.MatchString(entry.Name()) && filepath.Ext(entry.Name()) != ".go" {
@@ -196,7 +199,11 @@ func TestKnativeNamespace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range files {
+	policies, err := filepath.Glob(filepath.Join(outage, "*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range append(files, policies...) {
 		content, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -492,7 +499,9 @@ func TestRightsHaveLimits(t *testing.T) {
 			}
 			if slices.Contains(rule.APIGroups, "serving.knative.dev") {
 				for _, verb := range []string{"create", "update", "delete", "deletecollection"} {
-					if slices.Contains(rule.Verbs, verb) {
+					// A policy limits which Revisions the controller deletes, and when.
+					retries := name == "pullsecrets-controller" && verb == "delete" && slices.Equal(rule.Resources, []string{"revisions"})
+					if slices.Contains(rule.Verbs, verb) && !retries {
 						t.Errorf("%s: %s may %s Services; only a patch preserves fields that this version does not know", m.file, name, verb)
 					}
 				}

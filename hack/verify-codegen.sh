@@ -15,7 +15,7 @@ copy="$(mktemp -d)"
 trap 'rm -rf "${copy}"' EXIT
 
 # These contain everything that the generators read or write.
-readonly parts=(go.mod go.sum hack pkg config kustomize docs test/tools)
+readonly parts=(go.mod go.sum hack pkg charts config kustomize docs test/tools)
 mkdir -p "${copy}/tree/test"
 for part in "${parts[@]}"; do
   cp -R "${part}" "${copy}/tree/${part}"

@@ -66,6 +66,21 @@ var layers = []layer{{
 	may:     core,
 	why:     "Knative's settings are read the same by every program, so they know none of them",
 }, {
+	pattern: "pkg/rollout",
+	may:     append(slices.Clone(core), "pkg/config"),
+	why:     "when a Service may be changed is decided alike by who changes it and by who explains it",
+}, {
+	pattern: "pkg/explain",
+	may:     append(slices.Clone(core), "pkg/catalog", "pkg/config", "pkg/rollout"),
+	why:     pure,
+}, {
+	pattern: "pkg/cli",
+	may:     append(slices.Clone(core), "docs", "pkg/client/clientset/...", "pkg/config", "pkg/explain", "pkg/knative", "pkg/verify"),
+	why:     "it reads and prints, and what it reads is judged by pkg/explain",
+}, {
+	pattern: "docs",
+	why:     "it is the documentation",
+}, {
 	pattern: "pkg/client/...",
 	may:     []string{"pkg/apis/...", "pkg/client/..."},
 	why:     "it is generated from the API alone",
@@ -85,6 +100,10 @@ var layers = []layer{{
 	may:     core,
 	why:     "what caches keep is decided apart from who reads them",
 }, {
+	pattern: "pkg/absent",
+	may:     append(slices.Clone(core), "pkg/client/..."),
+	why:     "a kind that a profile does not use is absent for every program in the same way",
+}, {
 	pattern: "pkg/catalog",
 	may:     append(slices.Clone(core), "pkg/client/listers/..."),
 	why:     "what is granted is looked up in the same way by every program",
@@ -93,8 +112,15 @@ var layers = []layer{{
 	may:     core,
 	why:     "when to stop is decided alike for every kind of object",
 }, {
+	pattern: "pkg/freshread",
+	why:     "how reads are shared does not depend on what is read",
+}, {
 	pattern: "pkg/memory",
 	why:     "how a process remembers and forgets does not depend on what",
+}, {
+	pattern: "pkg/verify",
+	may:     core,
+	why:     "whether a registry accepts a credential does not depend on who wants to know",
 }, {
 	pattern: "pkg/source",
 	may:     core,
@@ -108,7 +134,7 @@ var layers = []layer{{
 	why:     "whether a program is alive has nothing to do with what it does",
 }, {
 	pattern: "pkg/reconciler/*/resources",
-	may:     append(slices.Clone(core), "pkg/config"),
+	may:     append(slices.Clone(core), "pkg/config", "pkg/rollout"),
 	why:     "what a reconciler makes is computed without a cluster, so that it can be tested without one",
 }, {
 	pattern: "pkg/reconciler/testing",
@@ -116,7 +142,7 @@ var layers = []layer{{
 	why:     "it helps the tests of every reconciler, so it knows none of them",
 }, {
 	pattern: "pkg/reconciler/*",
-	may:     append(slices.Clone(core), "pkg/catalog", "pkg/client/...", "pkg/config", "pkg/contest", "pkg/events", "pkg/knative", "pkg/memory", "pkg/metrics", "pkg/source", "pkg/trim", "SELF/resources"),
+	may:     append(slices.Clone(core), "pkg/catalog", "pkg/client/...", "pkg/config", "pkg/contest", "pkg/events", "pkg/fair", "pkg/freshread", "pkg/knative", "pkg/memory", "pkg/metrics", "pkg/rollout", "pkg/source", "pkg/trim", "pkg/verify", "SELF/resources"),
 	why:     "reconcilers and admission never import each other: what two of them need moves down into a package named after its subject",
 }, {
 	pattern: "pkg/webhook",
@@ -138,7 +164,7 @@ var layers = []layer{{
 	why:     "it makes requests up, and knows nothing of what happens to them",
 }, {
 	pattern: "test/e2e/...",
-	may:     []string{"test/env", "test/fleet", "test/pages", "test/e2e/...", "pkg/apis/...", "pkg/client/clientset/..."},
+	may:     []string{"test/env", "test/fleet", "test/monitoring", "test/pages", "test/e2e/...", "pkg/apis/...", "pkg/client/clientset/..."},
 	why:     blackBox,
 }, {
 	pattern: "test/demo",
@@ -155,9 +181,16 @@ var layers = []layer{{
 	pattern: "test/matrix",
 	why:     "it runs the suite on other versions, and knows nothing of clusters.",
 }, {
+	pattern: "test/monitoring",
+	why:     "it runs what is in config/monitoring, and knows nothing of clusters.",
+}, {
 	pattern: "test/pages",
 	may:     nil,
 	why:     "it reads the documentation, and knows nothing of clusters.",
+}, {
+	pattern: "test/workflows",
+	may:     []string{"test/pages"},
+	why:     "it reads workflows and the documentation, and knows nothing of clusters.",
 }, {
 	pattern: "test/words",
 	why:     "it reads text, and needs no other package for that",
@@ -169,6 +202,14 @@ var layers = []layer{{
 	pattern: "test/bench/...",
 	may:     []string{"test/env", "test/fleet", "test/bench/...", "pkg/apis/...", "pkg/client/clientset/..."},
 	why:     blackBox,
+}, {
+	pattern: "prototype/credential-provider/images",
+	may:     []string{"test/env"},
+	why:     "it fills the registries of test clusters, and knows nothing of what is pulled",
+}, {
+	pattern: "prototype/...",
+	may:     append(slices.Clone(core), "pkg/catalog", "pkg/client/clientset/...", "pkg/config", "pkg/source", "prototype/credential-provider/api"),
+	why:     "a prototype decides by the rules of the project, and nothing of the project depends on it",
 }, {
 	pattern: "config",
 	may:     []string{"pkg/apis/...", "pkg/config"},
@@ -230,6 +271,7 @@ var pureModules = []string{
 	"k8s.io/apimachinery/pkg/util/validation",
 	"knative.dev/pkg/apis",
 	"knative.dev/serving/pkg/apis/config",
+	"knative.dev/serving/pkg/apis/serving",
 	"knative.dev/serving/pkg/apis/serving/v1",
 }
 
@@ -241,6 +283,8 @@ var exceptions = map[string]string{
 // dependencies are the allowed direct dependencies, each with its reason.
 var dependencies = map[string]string{
 	"github.com/distribution/reference":                           "image names are parsed as the kubelet parses them",
+	"github.com/spf13/cobra":                                      "commands, flags and completion, as in kubectl and kn",
+	"k8s.io/cli-runtime":                                          "the flags of kubectl for clusters, and its tables",
 	"github.com/google/go-cmp":                                    "tests compare whole values",
 	"github.com/google/go-containerregistry":                      "image names are parsed as Knative's tag resolution parses them",
 	"github.com/google/go-containerregistry/pkg/authn/kubernetes": "tests compare pkg/dockerconfig with the keychain of Knative's tag resolution, which policy-controller has too",
@@ -317,6 +361,9 @@ func TestTheRulesAreReadRight(t *testing.T) {
 		{"test/e2e", "pkg/client/clientset/versioned", true},
 		{"test/e2e", "pkg/client/informers/externalversions", false},
 		{"test/e2e", "pkg/merge", false},
+		{"prototype/credential-provider/server", "pkg/grant", true},
+		{"prototype/credential-provider/server", "test/env", false},
+		{"cmd/controller", "prototype/credential-provider/api", false},
 	} {
 		l := layerOf(test.importer)
 		if l == nil {

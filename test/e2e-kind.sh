@@ -395,6 +395,8 @@ project() {
   step "Installing the project"
   # The suite installs it again.
   ko resolve -f config/ > "${out}/project.yaml"
+  # Kubernetes has the kind of these policies since 1.36.
+  ! reach kubectl get --raw /apis/admissionregistration.k8s.io/v1 | grep '"mutatingadmissionpolicies"' > /dev/null || sed -s '1i---' config/outage/*.yaml >> "${out}/project.yaml"
   reach kubectl apply -f "${out}/project.yaml"
   wait_for pullsecrets-system
   # Pods become ready before kube-proxy has programmed their addresses.

@@ -37,6 +37,7 @@ var uses = map[string]use{
 	pullsecrets.SecretsAnnotation:               {on: []Place{OnNamespace, OnService}},
 	pullsecrets.InjectAnnotation:                {on: []Place{OnNamespace, OnService}},
 	pullsecrets.ServiceAccountsAnnotation:       {on: []Place{OnNamespace}},
+	pullsecrets.ExpiresAnnotation:               {on: []Place{onSecret}},
 	pullsecrets.AddedAnnotation:                 {on: []Place{OnService, OnServiceAccount}},
 	pullsecrets.SourceResourceVersionAnnotation: {on: []Place{onSecret}},
 	pullsecrets.CopyMetadataAnnotation:          {on: []Place{onSecret}},

@@ -3,6 +3,8 @@
 
 package annotation
 
+import "pullsecrets.dev/pkg/apis/pullsecrets"
+
 // Policy is how a Service gets pull secrets, by its own inject annotation and its
 // Namespace's.
 type Policy struct {
@@ -35,4 +37,17 @@ func PolicyFor(namespace, service Inject) Policy {
 	default:
 		return Policy{Always: true, Auto: effective == Auto}
 	}
+}
+
+// AutoWithoutGrants returns the problem of the value auto in an installation where no
+// ClusterPullSecret can grant anything.
+func AutoWithoutGrants(inject Inject) []Problem {
+	if inject != Auto {
+		return nil
+	}
+	return []Problem{{
+		Annotation: pullsecrets.InjectAnnotation,
+		Item:       Quote(string(Auto)),
+		Reason:     "adds nothing: this installation has no ClusterPullSecrets (profile inject-only)",
+	}}
 }

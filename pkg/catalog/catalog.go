@@ -27,6 +27,9 @@ type Catalog struct {
 	// Covers is how Due and DueOf decide. It may be set before they are called, to use
 	// Knative's settings too.
 	Covers grant.Covers
+	// Unknown may be set before Get is called: the program cannot read ClusterPullSecrets, so
+	// that its lister is empty although there may be some.
+	Unknown bool
 
 	lister listers.ClusterPullSecretLister
 	// changes counts changes of the lister's cache. It is nil if they are not counted.
@@ -66,6 +69,9 @@ func Of(informer cache.SharedIndexInformer, lister listers.ClusterPullSecretList
 
 // Get returns the current catalog.
 func (c *Catalog) Get() (grant.Catalog, error) {
+	if c.Unknown {
+		return grant.Unknown(), nil
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var asOf int64

@@ -25,10 +25,12 @@ const Name = "config-pullsecrets"
 
 // The keys of the ConfigMap.
 const (
-	excludedNamespacesKey = "excluded-namespaces"
-	sourceNamespacesKey   = "source-namespaces"
-	backfillKey           = "backfill"
-	backfillPerMinuteKey  = "backfill-per-minute"
+	excludedNamespacesKey   = "excluded-namespaces"
+	sourceNamespacesKey     = "source-namespaces"
+	backfillKey             = "backfill"
+	backfillPerMinuteKey    = "backfill-per-minute"
+	uncoveredKey            = "uncovered"
+	retryFailedRevisionsKey = "retry-failed-revisions"
 )
 
 // Backfill is what the reconciler may do to existing Services. Each change of one creates
@@ -47,6 +49,16 @@ const (
 	BackfillDisabled Backfill = "disabled"
 )
 
+// Uncovered is what happens to images of Services that no credential covers.
+type Uncovered string
+
+const (
+	// UncoveredReport reports them by Event and metric.
+	UncoveredReport Uncovered = "report"
+	// UncoveredIgnore does not look for them, so that no Secret of a tenant is read for it.
+	UncoveredIgnore Uncovered = "ignore"
+)
+
 // Config is the state of the ConfigMap. It is shared and must not be changed.
 type Config struct {
 	// ExcludedNamespaces are globs, in the syntax of path.Match.
@@ -58,6 +70,10 @@ type Config struct {
 	// BackfillPerMinute is the number of Services that may be changed per minute; 0 is no
 	// limit.
 	BackfillPerMinute int
+	Uncovered         Uncovered
+	// RetryFailedRevisions allows the controller to delete a Revision that was never Ready,
+	// so that Knative creates it again.
+	RetryFailedRevisions bool
 }
 
 // Default returns the configuration of an empty ConfigMap.
@@ -67,6 +83,7 @@ func Default() *Config {
 		SourceNamespaces:   sets.New(pullsecrets.SourcesNamespace),
 		Backfill:           BackfillSafe,
 		BackfillPerMinute:  60,
+		Uncovered:          UncoveredReport,
 	}
 }
 
@@ -79,6 +96,8 @@ func NewFromMap(data map[string]string) (*Config, error) {
 		asNamespaces(sourceNamespacesKey, &c.SourceNamespaces),
 		asBackfill(backfillKey, &c.Backfill),
 		asCount(backfillPerMinuteKey, &c.BackfillPerMinute),
+		asUncovered(uncoveredKey, &c.Uncovered),
+		asEnabled(retryFailedRevisionsKey, &c.RetryFailedRevisions),
 	); err != nil {
 		return nil, err
 	}
@@ -165,6 +184,32 @@ func asBackfill(key string, target *Backfill) configmap.ParseFunc {
 			return nil
 		}
 		return fmt.Errorf("%s is not one of safe, all, report and disabled", annotation.Quote(value))
+	})
+}
+
+func asUncovered(key string, target *Uncovered) configmap.ParseFunc {
+	return parse(key, func(value string) error {
+		switch u := Uncovered(strings.TrimSpace(value)); u {
+		case UncoveredReport, UncoveredIgnore:
+			*target = u
+			return nil
+		}
+		return fmt.Errorf("%s is not one of report and ignore", annotation.Quote(value))
+	})
+}
+
+// asEnabled accepts no boolean: config/707-policy-revisions.yaml compares the text too.
+func asEnabled(key string, target *bool) configmap.ParseFunc {
+	return parse(key, func(value string) error {
+		switch strings.TrimSpace(value) {
+		case "enabled":
+			*target = true
+		case "disabled":
+			*target = false
+		default:
+			return fmt.Errorf("%s is not one of enabled and disabled", annotation.Quote(value))
+		}
+		return nil
 	})
 }
 

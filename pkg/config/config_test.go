@@ -33,15 +33,19 @@ func TestNewFromMap(t *testing.T) {
 		{
 			reason: "everything",
 			data: map[string]string{
-				"excluded-namespaces": "kube-*, sandbox ,,team-[ab]",
-				"source-namespaces":   "vault, pullsecrets-sources",
-				"backfill":            " all\n",
-				"backfill-per-minute": "0",
+				"excluded-namespaces":    "kube-*, sandbox ,,team-[ab]",
+				"source-namespaces":      "vault, pullsecrets-sources",
+				"backfill":               " all\n",
+				"backfill-per-minute":    "0",
+				"uncovered":              "ignore ",
+				"retry-failed-revisions": " enabled",
 			},
 			want: &Config{
-				ExcludedNamespaces: []string{"kube-*", "sandbox", "team-[ab]"},
-				SourceNamespaces:   sets.New("vault", "pullsecrets-sources"),
-				Backfill:           BackfillAll,
+				ExcludedNamespaces:   []string{"kube-*", "sandbox", "team-[ab]"},
+				SourceNamespaces:     sets.New("vault", "pullsecrets-sources"),
+				Backfill:             BackfillAll,
+				Uncovered:            UncoveredIgnore,
+				RetryFailedRevisions: true,
 			},
 		},
 		{
@@ -75,6 +79,18 @@ func TestNewFromMap(t *testing.T) {
 		{
 			reason: "a negative rate", data: map[string]string{"backfill-per-minute": "-1"},
 			err: `backfill-per-minute: "-1" is not a number of Services; expected 0 (no limit) or more`,
+		},
+		{
+			reason: "the defaults by name", data: map[string]string{"uncovered": "report", "retry-failed-revisions": "disabled"},
+			want: Default(),
+		},
+		{
+			reason: "another word for ignore", data: map[string]string{"uncovered": "disabled"},
+			err: `uncovered: "disabled" is not one of report and ignore`,
+		},
+		{
+			reason: "a boolean", data: map[string]string{"retry-failed-revisions": "true"},
+			err: `retry-failed-revisions: "true" is not one of enabled and disabled`,
 		},
 	}
 	for _, tt := range tests {

@@ -19,8 +19,11 @@ func BenchmarkOf(b *testing.B) {
 		"usual":   func() (Template, secrets) { return sized(2, 3, 2) },
 		"large":   func() (Template, secrets) { return sized(10, 32, 10) },
 		"hostile": hostile,
+		// The names differ in a number alone, so that ratios.awk prints a ratio.
+		"capitals=0":    func() (Template, secrets) { return short(0) },
+		"capitals=1024": func() (Template, secrets) { return short(maxKeys) },
 	}
-	for _, size := range []string{"usual", "large", "hostile"} {
+	for _, size := range []string{"usual", "large", "hostile", "capitals=0", "capitals=1024"} {
 		template, known := templates[size]()
 		b.Run(size, func(b *testing.B) {
 			b.ReportAllocs()
@@ -61,5 +64,31 @@ func hostile() (t Template, known secrets) {
 		registries = append(registries, fmt.Sprintf("*%s%03d.io", strings.Repeat("a", 58), i))
 	}
 	t.PullSecrets, known = []string{"hostile"}, secrets{"hostile": {State: Known, Facts: dockerconfig.FactsOf(registries)}}
+	return t, known
+}
+
+// short returns a template and as many short keys as are considered. Those with a capital letter
+// look misspelled.
+func short(capitals int) (t Template, known secrets) {
+	known = secrets{}
+	for i := range grant.MaxImages {
+		t.Images = append(t.Images, Image{InitContainer, fmt.Sprint(i), fmt.Sprintf("r%d.io/app", i)})
+	}
+	const per = dockerconfig.MaxEntries
+	for i := range maxKeys / per {
+		var registries []string
+		for j := range per {
+			key := fmt.Sprintf("%03x", i*per+j)
+			if i*per+j < capitals {
+				key = "Z" + key
+			} else {
+				key = "z" + key
+			}
+			registries = append(registries, key)
+		}
+		name := fmt.Sprintf("secret-%d", i)
+		known[name] = Secret{State: Known, Facts: dockerconfig.FactsOf(registries)}
+		t.PullSecrets = append(t.PullSecrets, name)
+	}
 	return t, known
 }

@@ -91,6 +91,9 @@ type Secret struct {
 	Facts dockerconfig.Facts
 	// Expires is when its credentials expire that do not say so themselves, or zero.
 	Expires metav1.Time
+	// CopyOf is the ClusterPullSecret that it is a copy of, or will be. It is empty for any
+	// other Secret, and where that is not known.
+	CopyOf string
 }
 
 // Result is the coverage of one image.
@@ -139,6 +142,8 @@ type Entry struct {
 	Expires metav1.Time
 	// Problem is what is wrong with the Secret, for Malformed and WrongType.
 	Problem error
+	// CopyOf is that of the Secret.
+	CopyOf string
 }
 
 // Covered reports whether both readers have what they need.

@@ -59,6 +59,12 @@ func with(entries ...string) Secret {
 	return Secret{State: Known, Facts: dockerconfig.Inspect(corev1.SecretTypeDockerConfigJson, map[string][]byte{corev1.DockerConfigJsonKey: []byte(config(entries...))})}
 }
 
+// copied returns a Secret as a copy of ClusterPullSecret hub.
+func copied(s Secret) Secret {
+	s.CopyOf = "hub"
+	return s
+}
+
 func typed(secretType corev1.SecretType) Secret {
 	return Secret{State: Known, Facts: dockerconfig.Inspect(secretType, nil)}
 }
@@ -154,7 +160,7 @@ func TestVerdicts(t *testing.T) {
 		{"the key of Docker Hub behind another one", list("b", "a"), secrets{"a": with("docker.io", good), "b": with("index.docker.io", good)}, "acme/app", "Covered b index.docker.io", "Covered a docker.io"},
 		{"the key of Docker Hub behind an expired one", list("b", "a"), secrets{"a": with("docker.io", expired), "b": with("index.docker.io", good)}, "acme/app", "Covered b index.docker.io", "Shadowed b index.docker.io"},
 		{"capitals", list("a"), secrets{"a": with("ghcr.io", good, "GHCR.io/acme", good)}, "quay.io/acme/app", "NoMatch", "NoMatch"},
-		{"a tag in the key", list("a"), secrets{"a": with("ghcr.io/acme/app:1", good, "quay.io", good)}, app, "WrongKey a ghcr.io/acme/app:1 ghcr.io/acme/app", "WrongKey a ghcr.io/acme/app:1 ghcr.io/acme/app"},
+		{"a tag in the key", list("a"), secrets{"a": with("ghcr.io/acme/app:1", good, "quay.io", good)}, app, "WrongKey a entry 1 ghcr.io/acme/app", "WrongKey a entry 1 ghcr.io/acme/app"},
 		{"a candidate is a better remedy than a key", list("a"), secrets{"a": with("docker.io", good), "b": with("index.docker.io", good)}, "acme/app", "NotListed b index.docker.io", "Covered a docker.io"},
 
 		// A container is pulled from where Knative resolved its tag.
@@ -300,6 +306,30 @@ func TestBounds(t *testing.T) {
 	if got := first(template); got != "NotChecked s000" {
 		t.Errorf("a long key: %s", got)
 	}
+	for i := range 5 {
+		var keys []string
+		for j := range dockerconfig.MaxEntries {
+			keys = append(keys, fmt.Sprintf("K%d%x", i, j))
+		}
+		known[names[i]] = Secret{State: Known, Facts: dockerconfig.FactsOf(keys)}
+	}
+	template.PullSecrets = names[:4]
+	if got := first(template); got != "NoMatch" {
+		t.Errorf("as many keys as are considered: %s", got)
+	}
+	template.PullSecrets = names[:5]
+	if got := first(template); got != "NotChecked s004" {
+		t.Errorf("too many keys in all Secrets: %s", got)
+	}
+	template.PullSecrets = names[:1]
+	registries := []string{}
+	for j := range dockerconfig.MaxEntries + 1 {
+		registries = append(registries, fmt.Sprintf("K%x", j))
+	}
+	known["s000"] = Secret{State: Known, Facts: dockerconfig.FactsOf(registries)}
+	if got := first(template); got != "NotChecked s000" {
+		t.Errorf("too many keys in one Secret: %s", got)
+	}
 }
 
 // Each reason has a text that names what it is about, and each failure a remedy.
@@ -338,6 +368,35 @@ func TestMessages(t *testing.T) {
 		},
 		{[]string{"a"}, secrets{"a": with("quay.io", good)}, app, `no key of the pull secrets matches "ghcr.io/acme/app"`, `add a pull secret for "ghcr.io/acme/app"`},
 		{nil, nil, app, "no pull secret is listed", `add a pull secret for "ghcr.io/acme/app"`},
+		// What is wrong with a copy is corrected at its source.
+		{[]string{"a"}, secrets{"a": {State: Absent, CopyOf: "hub"}}, app, "Secret a does not exist", "do not create it: the copy is created when the source of ClusterPullSecret hub is ready"},
+		{
+			[]string{"a"}, secrets{"a": copied(with("ghcr.io", expired))}, app, `key "ghcr.io" of Secret a matches, but its credential expired at 1970-01-01T00:16:40Z`,
+			"Secret a is a copy: replace the credential in the source of ClusterPullSecret hub, and the copy follows",
+		},
+		{
+			[]string{"a", "b"}, secrets{"a": copied(with("ghcr.io", expired)), "b": with("*.io", good)}, app,
+			`key "*.io" of Secret b is not used, because key "ghcr.io" of Secret a precedes it, whose credential expired at 1970-01-01T00:16:40Z`,
+			"Secret a is a copy: replace the credential in the source of ClusterPullSecret hub, and the copy follows",
+		},
+		{
+			[]string{"a", "b"}, secrets{"a": with("ghcr.io", expired), "b": copied(with("*.io", good))}, app,
+			`key "*.io" of Secret b is not used, because key "ghcr.io" of Secret a precedes it, whose credential expired at 1970-01-01T00:16:40Z`,
+			"replace the credential in Secret a",
+		},
+		{
+			[]string{"a"}, secrets{"a": copied(with("ghcr.io", `{}`))}, app, `key "ghcr.io" of Secret a matches, but its credential is missing or not supported`,
+			"Secret a is a copy: use auth, or username and password, in the source of ClusterPullSecret hub, and the copy follows",
+		},
+		{
+			[]string{"a"}, secrets{"a": copied(with("docker.io", good))}, "acme/app", `key "docker.io" of Secret a does not match "index.docker.io/acme/app"`,
+			`Secret a is a copy: use the key "https://index.docker.io/v1/" in the source of ClusterPullSecret hub, or in its spec.registries, and the copy follows`,
+		},
+		{
+			[]string{"a"}, secrets{"a": copied(with("ghcr.io", `{"auth":"`+canary+`"}`))}, app,
+			`Secret a is invalid, so no image with this list can be pulled: .dockerconfigjson: entry "ghcr.io": auth: expected base64 of username:password; the value is not base64`,
+			"Secret a is a copy: correct the source of ClusterPullSecret hub, and the copy follows",
+		},
 	} {
 		r := Of(Template{Images: []Image{{Container, "app", test.image}}, PullSecrets: test.names}, test.secrets, grant.ImageSettings{}, now)[0]
 		v := r.Verdicts[dockerconfig.TagResolution]

@@ -78,8 +78,10 @@ that, although an unknown entry could precede it.
 # Bounds
 
 Tenants write images, lists and Secrets, and each image is compared with each key. So at most
-[grant.MaxImages] images are checked, 128 names of each list, and [dockerconfig.MaxSize] bytes of
-registries in all Secrets together. What exceeds that is NotChecked. The name of an image that is
-longer than any that can be pulled is invalid.
+[grant.MaxImages] images are checked, 128 names of each list, [dockerconfig.MaxEntries] registries
+of each Secret, and 1024 registries and [dockerconfig.MaxSize] bytes of them in all Secrets
+together. What exceeds that is NotChecked. What depends on a key alone is computed once for all
+images, and images in one repository share a verdict. The name of an image that is longer than
+any that can be pulled is invalid.
 */
 package coverage

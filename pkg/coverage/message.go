@@ -13,34 +13,55 @@ import (
 	"pullsecrets.dev/pkg/annotation"
 )
 
-// texts are the fact and the remedy of each reason, with placeholders for what the verdict is
-// about.
-var texts = map[Reason]struct{ fact, remedy string }{
-	InvalidImage: {"the name of the image is invalid", "correct the image"},
+// text is the fact and the remedy of a reason, with placeholders for what the verdict is about.
+// ofCopy is the remedy if the Secret to be corrected is a copy: the controller reverts a change of
+// a copy, and a Secret that somebody creates in its place keeps it away.
+type text struct{ fact, remedy, ofCopy string }
+
+var texts = map[Reason]text{
+	InvalidImage: {fact: "the name of the image is invalid", remedy: "correct the image"},
 	Malformed: {
-		"Secret SECRET is invalid, so no image with this list can be pulled: PROBLEM",
-		"correct Secret SECRET, or remove it from the list",
+		fact:   "Secret SECRET is invalid, so no image with this list can be pulled: PROBLEM",
+		remedy: "correct Secret SECRET, or remove it from the list",
+		ofCopy: "Secret SECRET is a copy: correct the source of ClusterPullSecret OWNER, and the copy follows",
 	},
-	InvalidName: {"the list of pull secrets contains NAME, which is not a name", "remove it from the list"},
-	NotResolved: {"no tag is resolved", ""},
-	Covered:     {"key KEY of Secret SECRET matches", ""},
-	NotChecked:  {"UNKNOWN", ""},
+	InvalidName: {fact: "the list of pull secrets contains NAME, which is not a name", remedy: "remove it from the list"},
+	NotResolved: {fact: "no tag is resolved"},
+	Covered:     {fact: "key KEY of Secret SECRET matches"},
+	NotChecked:  {fact: "UNKNOWN"},
 	Shadowed: {
-		"key KEY of Secret SECRET is not used, because key FIRST_KEY of Secret FIRST precedes it, whose FIRST_FAILURE",
-		"replace the credential in Secret FIRST",
+		fact:   "key KEY of Secret SECRET is not used, because key FIRST_KEY of Secret FIRST precedes it, whose FIRST_FAILURE",
+		remedy: "replace the credential in Secret FIRST",
+		ofCopy: "Secret FIRST is a copy: replace the credential in the source of ClusterPullSecret FIRST_OWNER, and the copy follows",
 	},
-	Expired:      {"key KEY of Secret SECRET matches, but its FAILURE", "replace the credential in Secret SECRET"},
-	NoCredential: {"key KEY of Secret SECRET matches, but its FAILURE", "use auth, or username and password, in Secret SECRET"},
+	Expired: {
+		fact:   "key KEY of Secret SECRET matches, but its FAILURE",
+		remedy: "replace the credential in Secret SECRET",
+		ofCopy: "Secret SECRET is a copy: replace the credential in the source of ClusterPullSecret OWNER, and the copy follows",
+	},
+	NoCredential: {
+		fact:   "key KEY of Secret SECRET matches, but its FAILURE",
+		remedy: "use auth, or username and password, in Secret SECRET",
+		ofCopy: "Secret SECRET is a copy: use auth, or username and password, in the source of ClusterPullSecret OWNER, and the copy follows",
+	},
 	NotListed: {
-		"Secret SECRET has a credential for REPOSITORY, but is not in the list that is read",
-		"add SECRET to the imagePullSecrets of the template",
+		fact:   "Secret SECRET has a credential for REPOSITORY, but is not in the list that is read",
+		remedy: "add SECRET to the imagePullSecrets of the template",
 	},
-	WrongKey:      {"key KEY of Secret SECRET does not match REPOSITORY", "use the key BETTER"},
-	NotGranted:    {"Secret SECRET does not exist, and no ClusterPullSecret grants it", "have the namespace selected, create the Secret, or remove it from the list"},
-	Missing:       {"Secret SECRET does not exist", "create it, or remove it from the list"},
-	WrongType:     {"Secret SECRET is not a pull secret: PROBLEM", "create it again with one of these types"},
-	NoMatch:       {"no key of the pull secrets matches REPOSITORY", "add a pull secret for REPOSITORY"},
-	NoPullSecrets: {"no pull secret is listed", "add a pull secret for REPOSITORY"},
+	WrongKey: {
+		fact:   "key KEY of Secret SECRET does not match REPOSITORY",
+		remedy: "use the key BETTER",
+		ofCopy: "Secret SECRET is a copy: use the key BETTER in the source of ClusterPullSecret OWNER, or in its spec.registries, and the copy follows",
+	},
+	NotGranted: {fact: "Secret SECRET does not exist, and no ClusterPullSecret grants it", remedy: "have the namespace selected, create the Secret, or remove it from the list"},
+	Missing: {
+		fact:   "Secret SECRET does not exist",
+		remedy: "create it, or remove it from the list",
+		ofCopy: "do not create it: the copy is created when the source of ClusterPullSecret OWNER is ready",
+	},
+	WrongType:     {fact: "Secret SECRET is not a pull secret: PROBLEM", remedy: "create it again with one of these types"},
+	NoMatch:       {fact: "no key of the pull secrets matches REPOSITORY", remedy: "add a pull secret for REPOSITORY"},
+	NoPullSecrets: {fact: "no pull secret is listed", remedy: "add a pull secret for REPOSITORY"},
 }
 
 // Message returns the fact in one line. It names the Secret and the key, and contains no
@@ -48,20 +69,35 @@ var texts = map[Reason]struct{ fact, remedy string }{
 func (v Verdict) Message() string { return v.fill(texts[v.Reason].fact) }
 
 // Remedy returns what to do about it, or an empty string if nothing is to be done.
-func (v Verdict) Remedy() string { return v.fill(texts[v.Reason].remedy) }
+func (v Verdict) Remedy() string {
+	t := texts[v.Reason]
+	corrected, _ := v.Decisive()
+	if v.Reason == Shadowed {
+		corrected = v.First()
+	}
+	if corrected.CopyOf != "" && t.ofCopy != "" {
+		return v.fill(t.ofCopy)
+	}
+	return v.fill(t.remedy)
+}
 
-// fill replaces the placeholders of a text.
-func (v Verdict) fill(text string) string {
-	e, _ := v.Decisive()
-	var first Entry
+// First returns the entry that the reader tries first, or an empty one if it tries none.
+func (v Verdict) First() (first Entry) {
 	for _, entry := range v.Entries {
 		if entry.Turn > 0 && (first.Turn == 0 || entry.Turn < first.Turn) {
 			first = entry
 		}
 	}
+	return first
+}
+
+// fill replaces the placeholders of a text.
+func (v Verdict) fill(text string) string {
+	e, _ := v.Decisive()
+	first := v.First()
 	return strings.NewReplacer(
-		"FIRST_KEY", annotation.Quote(first.Key), "FIRST_FAILURE", first.failure(), "FIRST", nameOf(first.Secret),
-		"SECRET", nameOf(e.Secret), "NAME", annotation.Quote(e.Secret), "KEY", annotation.Quote(e.Key), "BETTER", annotation.Quote(e.Better),
+		"FIRST_KEY", annotation.Quote(first.Key), "FIRST_FAILURE", first.failure(), "FIRST_OWNER", nameOf(first.CopyOf), "FIRST", nameOf(first.Secret),
+		"SECRET", nameOf(e.Secret), "OWNER", nameOf(e.CopyOf), "NAME", annotation.Quote(e.Secret), "KEY", annotation.Quote(e.Key), "BETTER", annotation.Quote(e.Better),
 		"REPOSITORY", annotation.Quote(v.Repository), "PROBLEM", fmt.Sprint(e.Problem), "FAILURE", e.failure(), "UNKNOWN", e.unknown(),
 	).Replace(text)
 }

@@ -14,8 +14,12 @@ import (
 	"pullsecrets.dev/pkg/dockerconfig"
 )
 
-// maxEntries is the number of names of a list that are considered.
-const maxEntries = 128
+const (
+	// maxEntries is the number of names of a list that are considered.
+	maxEntries = 128
+	// maxKeys is the number of registries in all Secrets together that are considered.
+	maxKeys = 4 * dockerconfig.MaxEntries
+)
 
 // view is what one reader reads for a template, whatever the image. All slices have one item
 // for each Secret: those that the reader reads, and then the others.
@@ -25,20 +29,24 @@ type view struct {
 	entries []Entry
 	// facts are empty where the reason does not depend on the image.
 	facts []dockerconfig.Facts
+	// intentions are those of the facts. They are nil until an image needs them.
+	intentions [][]dockerconfig.Intention
+	// verdicts are those of earlier images by repository, on which alone they depend.
+	verdicts map[string]Verdict
 	// expires are the times for credentials that have none of their own.
 	expires []metav1.Time
 	// read is the number of entries that the reader reads.
 	read int
 	// broken is the position of the first entry on which the reader fails, or -1.
 	broken int
-	// size is the length of all registries.
-	size int
-	seen sets.Set[string]
+	// size is the length of all registries, and keys their number.
+	size, keys int
+	seen       sets.Set[string]
 }
 
 // viewOf returns what a reader reads for a template.
 func viewOf(reader dockerconfig.Reader, t Template, secrets map[string]Secret) view {
-	w := view{reader: reader, broken: -1, seen: sets.New[string]()}
+	w := view{reader: reader, broken: -1, seen: sets.New[string](), verdicts: map[string]Verdict{}}
 	// The Pod gets the ServiceAccount's list only if it has none of its own.
 	readsAccount := reader == dockerconfig.TagResolution || len(t.PullSecrets) == 0
 	w.addList(t.PullSecrets, Entry{}, secrets)
@@ -54,6 +62,7 @@ func viewOf(reader dockerconfig.Reader, t Template, secrets map[string]Secret) v
 	}
 	slices.Sort(others)
 	w.addList(others, Entry{Unread: true}, secrets)
+	w.intentions = make([][]dockerconfig.Intention, len(w.facts))
 	return w
 }
 
@@ -75,6 +84,7 @@ func (w *view) addList(names []string, in Entry, secrets map[string]Secret) {
 
 // add adds a Secret with the reason that holds for every image, if there is one.
 func (w *view) add(e Entry, s Secret) {
+	e.CopyOf = s.CopyOf
 	fails := false
 	switch rejected := s.Facts.Rejected[w.reader]; {
 	case e.Secret == "" || len(path.IsValidPathSegmentName(e.Secret)) > 0:
@@ -92,8 +102,9 @@ func (w *view) add(e Entry, s Secret) {
 	case s.Facts.WrongType != nil:
 		e.Reason, e.Problem = WrongType, s.Facts.WrongType
 	default:
-		w.size += s.Facts.Size()
-		if s.Facts.Oversized || w.size > dockerconfig.MaxSize {
+		entries := len(s.Facts.Entries)
+		w.size, w.keys = w.size+s.Facts.Size(), w.keys+entries
+		if s.Facts.Oversized || entries > dockerconfig.MaxEntries || w.size > dockerconfig.MaxSize || w.keys > maxKeys {
 			e.Reason = NotChecked
 		}
 	}
@@ -127,6 +138,17 @@ func (w *view) verdict(t dockerconfig.Target, parsed bool, now metav1.Time) Verd
 	if !parsed {
 		return Verdict{Reason: InvalidImage, decisive: -1}
 	}
+	v, known := w.verdicts[t.Repository]
+	if !known {
+		v = w.decide(t, now)
+		w.verdicts[t.Repository] = v
+	}
+	v.Entries = slices.Clone(v.Entries) // Results share nothing.
+	return v
+}
+
+// decide returns the verdict for where the reader looks for an image.
+func (w *view) decide(t dockerconfig.Target, now metav1.Time) Verdict {
 	v := Verdict{Reason: NoPullSecrets, Repository: t.Repository, Entries: slices.Clone(w.entries), decisive: -1}
 	found := w.reader.Matches(t, w.facts[:w.read]...)
 	for i := range v.Entries {
@@ -162,10 +184,12 @@ func (w *view) judge(i int, e *Entry, t dockerconfig.Target, found []dockerconfi
 		return
 	}
 	e.Reason = NoMatch
-	for j := range w.facts[i].Entries {
-		entry := &w.facts[i].Entries[j]
-		if better := entry.Intended(w.reader, t); better != "" {
-			e.Reason, e.Key, e.Better = WrongKey, entry.Key, better
+	if w.intentions[i] == nil {
+		w.intentions[i] = w.facts[i].Intentions(w.reader)
+	}
+	for j := range w.intentions[i] {
+		if meant := &w.intentions[i][j]; meant.Finds(t) {
+			e.Reason, e.Key, e.Better = WrongKey, w.facts[i].Entries[meant.Entry].Key, meant.Better
 			return
 		}
 	}

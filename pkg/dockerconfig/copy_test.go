@@ -4,6 +4,7 @@
 package dockerconfig
 
 import (
+	"fmt"
 	"maps"
 	"strings"
 	"testing"
@@ -134,5 +135,37 @@ func TestDigest(t *testing.T) {
 	})
 	if err != nil || legacy.Digest() != one.Digest() {
 		t.Errorf("the legacy type: another digest (%v)", err)
+	}
+}
+
+func TestKubeletLogins(t *testing.T) {
+	host := parse(t, auths("ghcr.io", login("host", "p")))
+	path := parse(t, auths("ghcr.io/acme", login("path", "p"), "quay.io", login("other", "p")))
+	hub := parse(t, auths("https://index.docker.io/v1/", login("hub", "p")))
+	for _, test := range []struct {
+		reason, image string
+		configs       []Config
+		want          []string
+	}{
+		{"no config", "ghcr.io/acme/app", nil, nil},
+		{"an entry of another registry", "ghcr.io/acme/app", []Config{hub}, nil},
+		{"the longer path first, whatever the order of the configs", "ghcr.io/acme/app", []Config{host, path}, []string{"path", "host"}},
+		{"another path", "ghcr.io/other/app", []Config{host, path}, []string{"host"}},
+		{"Docker Hub", "docker.io/library/app", []Config{hub, host}, []string{"hub"}},
+		{"a host that the kubelet takes for Docker Hub", "localhost/app", []Config{hub}, nil},
+		{"no image", "UPPER//", []Config{host}, nil},
+	} {
+		t.Run(test.reason, func(t *testing.T) {
+			var got []string
+			for _, login := range KubeletLogins(test.image, test.configs...) {
+				got = append(got, login.Username)
+				if text := fmt.Sprintf("%v %+v %#v %s", login, login, login, login); strings.Contains(text, login.Username) {
+					t.Errorf("a login prints as %q", text)
+				}
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want, +got):\n%s", diff)
+			}
+		})
 	}
 }

@@ -69,14 +69,26 @@ nothing else matches.
 # Expiry
 
 Some credentials say when they expire: an authorization token of Amazon ECR, which is base64
-of a JSON object with the time in expiration, and a JSON Web Token with the claim exp, which
-may be a password or a token. Nothing else in them is used, and no signature is checked. Times
+of a JSON object with the time in expiration, and a JSON Web Token with the claims exp and iat,
+which may be a password or a token. Nothing else in them is used, and no signature is checked. Times
 that are not those of a plausible calendar (before 1970, after the year 9999) count as unknown.
 
 # Confidentiality
 
 No credential, and no part of a text that may contain one, is in an error, in what a
 [Config] prints, in [Config.Registries] or in [Facts]. Errors name an entry by its registry,
-or by its number if the key does not look like a registry.
+or by its number if the key could be a misplaced credential. A key is shown if its host is
+localhost, an address or has a dot, and if it has no capital letter, a port from 1 to 65535 if
+any, at most 253 characters and at most 63 in each label. So neither user:12345 nor a JSON Web
+Token in place of a key is shown. A [Config] also shows a host with a port and no dot, because its
+entry has a credential, which is another one. The path has no colon, which a password could follow, and no
+part of the key is a password of the same Secret. A key that is derived from one that is not
+shown is shown only if it is a first part of it that can be. What [Config.Scoped] is asked for
+is always shown. Which images a key matches does not depend on that.
+
+# Bounds
+
+[Inspect] keeps at most [MaxEntries] registries of a Secret, and [MaxSize] bytes of them. What a
+Secret with more covers is not known.
 */
 package dockerconfig

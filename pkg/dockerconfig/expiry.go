@@ -22,20 +22,50 @@ const (
 	maxSeconds = 253402300799
 )
 
-// Expires returns when the first credential of the config expires, or zero if that is not
-// known of any.
-func (c Config) Expires() (soonest metav1.Time) {
-	for _, credential := range c.contents().credentials {
-		soonest = sooner(soonest, credential.expires())
-	}
-	return soonest
+// Life is the time in which credentials are valid, as far as it is known.
+type Life struct {
+	// Begins is when a credential was issued, or zero.
+	Begins metav1.Time
+	// Expires is when it expires, or zero.
+	Expires metav1.Time
 }
 
-// Expiries returns for each registry when its credential expires, where that is known.
-func (c Config) Expiries() map[string]metav1.Time {
+// Expired reports whether a credential is known to have expired.
+func (l Life) Expired(now metav1.Time) bool {
+	return !l.Expires.IsZero() && !now.Before(&l.Expires)
+}
+
+// Life returns the life of the credential that expires first. The fallback is when those
+// expire that do not say so themselves; it may be zero.
+func (c Config) Life(fallback metav1.Time) Life { return c.lifeOf(c.contents().index, fallback) }
+
+// ShownLife is Life of the credentials for [Config.Registries].
+func (c Config) ShownLife(fallback metav1.Time) Life { return c.lifeOf(c.Registries(), fallback) }
+
+func (c Config) lifeOf(registries []string, fallback metav1.Time) (first Life) {
+	contents := c.contents()
+	for _, registry := range registries {
+		l := contents.credentials[registry].life()
+		if l.Expires.IsZero() {
+			l = Life{Expires: fallback}
+		}
+		if first.Expires.IsZero() || !l.Expires.IsZero() && l.Expires.Before(&first.Expires) {
+			first = l
+		}
+	}
+	return first
+}
+
+// Expiries returns for each registry when its credential expires, where that is known. The fallback
+// is that of [Config.Life].
+func (c Config) Expiries(fallback metav1.Time) map[string]metav1.Time {
 	known := map[string]metav1.Time{}
 	for registry, credential := range c.contents().credentials {
-		if expires := credential.expires(); !expires.IsZero() {
+		expires := credential.expires()
+		if expires.IsZero() {
+			expires = fallback
+		}
+		if !expires.IsZero() {
 			known[registry] = expires
 		}
 	}
@@ -51,35 +81,42 @@ func sooner(a, b metav1.Time) metav1.Time {
 }
 
 // expires returns when a credential expires, or zero if it does not say.
+func (c credential) expires() metav1.Time { return c.life().Expires }
+
+// life returns what a credential says about its life.
 //
 // The password of an ECR authorization token is base64 of a JSON object, whose expiration is
 // a time in seconds. Any other password may be a JSON Web Token.
-func (c credential) expires() metav1.Time {
+func (c credential) life() Life {
 	if c.username != ecrUser {
-		return tokenExpires(c.password)
+		claims := claimsOf(c.password)
+		return Life{Begins: timeIn(claims, "iat"), Expires: timeIn(claims, "exp")}
 	}
 	if len(c.password) > maxToken {
-		return metav1.Time{}
+		return Life{}
 	}
 	token, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(c.password, "="))
 	if err != nil {
-		return metav1.Time{}
+		return Life{}
 	}
-	return timeIn(token, "expiration")
+	return Life{Expires: timeIn(token, "expiration")}
 }
 
-// tokenExpires returns the time exp of a signed JSON Web Token, or zero. The signature is not
+// tokenExpires returns the time exp of a signed JSON Web Token, or zero.
+func tokenExpires(token string) metav1.Time { return timeIn(claimsOf(token), "exp") }
+
+// claimsOf returns the claims of a signed JSON Web Token, or nil. The signature is not
 // checked: a registry rejects a token whose time has passed, whoever signed it.
-func tokenExpires(token string) metav1.Time {
+func claimsOf(token string) []byte {
 	if len(token) > maxToken || strings.Count(token, ".") != 2 {
-		return metav1.Time{}
+		return nil
 	}
 	header, rest, _ := strings.Cut(token, ".")
 	claims, _, _ := strings.Cut(rest, ".")
 	if _, signed := members(segment(header))["alg"]; !signed {
-		return metav1.Time{}
+		return nil
 	}
-	return timeIn(segment(claims), "exp")
+	return segment(claims)
 }
 
 // segment decodes a part of a JSON Web Token.

@@ -31,6 +31,61 @@ func seconds(t metav1.Time) int64 {
 	return t.Unix()
 }
 
+// The life is that of the credential that expires first. The fallback counts for those that do
+// not say when they expire.
+func TestLife(t *testing.T) {
+	const late, later = 1757147299, 1757147300
+	token := credential{"u", jwt(`{"iat":1757140000,"exp":1757147299}`)}
+	silent := credential{"u", canary}
+	for _, test := range []struct {
+		reason                    string
+		entries                   map[string]credential
+		fallback, begins, expires int64
+	}{
+		{reason: "nothing is known", entries: map[string]credential{"a.io": silent}},
+		{reason: "a token", entries: map[string]credential{"a.io": token}, fallback: 1, begins: 1757140000, expires: late},
+		{reason: "the fallback", entries: map[string]credential{"a.io": silent}, fallback: later, expires: later},
+		{reason: "a token before the fallback", entries: map[string]credential{"a.io": silent, "b.io": token}, fallback: later, begins: 1757140000, expires: late},
+		{reason: "a token after the fallback", entries: map[string]credential{"a.io": silent, "b.io": token}, fallback: late - 1, expires: late - 1},
+		{reason: "no credential", fallback: late},
+	} {
+		config, _ := newConfig(test.entries)
+		var fallback metav1.Time
+		if test.fallback != 0 {
+			fallback = metav1.Unix(test.fallback, 0)
+		}
+		got := config.Life(fallback)
+		if seconds(got.Begins) != test.begins || seconds(got.Expires) != test.expires {
+			t.Errorf("%s: %v, want %d and %d", test.reason, got, test.begins, test.expires)
+		}
+		if got.Expired(metav1.Unix(test.expires-1, 0)) || got.Expired(metav1.Unix(test.expires, 0)) != (test.expires != 0) {
+			t.Errorf("%s: it does not expire at %d", test.reason, test.expires)
+		}
+	}
+}
+
+// The life of what is shown says nothing of a key that could be a misplaced credential.
+func TestShownLife(t *testing.T) {
+	const soon, late = 1757147299, 1757147300
+	first, last := credential{"u", jwt(`{"exp":1757147299}`)}, credential{"u", jwt(`{"exp":1757147300}`)}
+	for _, test := range []struct {
+		reason     string
+		entries    map[string]credential
+		all, shown int64
+	}{
+		{"shown", map[string]credential{"a.io": first}, soon, soon},
+		{"a hidden one before it", map[string]credential{"a.io": last, "Registry:5000": first}, soon, late},
+		{"a hidden one after it", map[string]credential{"a.io": first, "Registry:5000": last}, soon, soon},
+		{"hidden", map[string]credential{"Registry:5000": first}, soon, 0},
+	} {
+		config, _ := newConfig(test.entries)
+		all, shown := config.Life(metav1.Time{}).Expires, config.ShownLife(metav1.Time{}).Expires
+		if seconds(all) != test.all || seconds(shown) != test.shown {
+			t.Errorf("%s: %d and %d, want %d and %d", test.reason, seconds(all), seconds(shown), test.all, test.shown)
+		}
+	}
+}
+
 func TestExpires(t *testing.T) {
 	nested := strings.Repeat("[", 12000) + strings.Repeat("]", 12000)
 	for _, test := range []struct {
@@ -78,19 +133,23 @@ func TestExpires(t *testing.T) {
 // The soonest time of a config counts, and each registry has its own.
 func TestConfigExpires(t *testing.T) {
 	config := parse(t, auths("ghcr.io", login("u", canary), "quay.io", login("u", jwt(`{"exp":2000}`)), "1.dkr.ecr.eu-west-1.amazonaws.com", login("AWS", ecr("1000"))))
-	if got := seconds(config.Expires()); got != 1000 {
+	if got := seconds(config.Life(metav1.Time{}).Expires); got != 1000 {
 		t.Errorf("expires at %d, want 1000", got)
 	}
 	want := map[string]int64{"quay.io": 2000, "1.dkr.ecr.eu-west-1.amazonaws.com": 1000}
 	got := map[string]int64{}
-	for registry, expires := range config.Expiries() {
+	for registry, expires := range config.Expiries(metav1.Time{}) {
 		got[registry] = seconds(expires)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want, +got):\n%s", diff)
 	}
-	if unknown := parse(t, auths("ghcr.io", login("u", "p"))); seconds(unknown.Expires()) != 0 || len(unknown.Expiries()) > 0 || seconds(Config{}.Expires()) != 0 {
+	if unknown := parse(t, auths("ghcr.io", login("u", "p"))); seconds(unknown.Life(metav1.Time{}).Expires) != 0 || len(unknown.Expiries(metav1.Time{})) > 0 || seconds(Config{}.Life(metav1.Time{}).Expires) != 0 {
 		t.Error("a password expires")
+	}
+	fallback := config.Expiries(metav1.Unix(3000, 0))
+	if own, other := fallback["quay.io"], fallback["ghcr.io"]; seconds(own) != 2000 || seconds(other) != 3000 {
+		t.Errorf("with a fallback: %v", fallback)
 	}
 }
 

@@ -24,14 +24,19 @@ type Facts struct {
 	Rejected [Readers]*InvalidError
 	// Entries are the entries in the order in which the readers try them.
 	Entries []Entry
-	// Oversized means that the keys are longer than MaxSize together, so that Entries is
-	// empty and it is not known what the Secret covers.
+	// Oversized means that there are more than MaxEntries registries, or that they are longer
+	// than MaxSize together. Then Entries is empty, and it is not known what the Secret covers.
 	Oversized bool
 }
 
-// MaxSize is the length of all keys of a Secret up to which its entries are kept. Whoever may
-// write a Secret decides on its keys, and each is compared with each image.
-const MaxSize = 16 << 10
+// Whoever may write a Secret decides on its keys, and each is compared with each image. So
+// [Inspect] keeps the entries of a Secret up to these bounds.
+const (
+	// MaxSize is the length of all registries of a Secret.
+	MaxSize = 16 << 10
+	// MaxEntries is the number of its registries. Short keys cost as much as long ones.
+	MaxEntries = 256
+)
 
 // Entry is what is known of an entry.
 type Entry struct {
@@ -105,7 +110,7 @@ func Inspect(secretType corev1.SecretType, data map[string][]byte) Facts {
 	if len(text) == 0 {
 		return f
 	}
-	in := inspection{key: key, kept: map[string]kept{}}
+	in := inspection{key: key, kept: map[string]kept{}, secrets: map[string]bool{}}
 	switch reason := notObject(text); {
 	case isNull(text): // Which is an empty map.
 	case reason != "":
@@ -126,6 +131,8 @@ type inspection struct {
 	rejected [Readers]*InvalidError
 	// kept are the entries by key. As in the readers' maps, the last one of a key counts.
 	kept map[string]kept
+	// secrets are those of all entries.
+	secrets map[string]bool
 }
 
 type kept struct {
@@ -182,7 +189,8 @@ func (in *inspection) auths(text []byte) {
 
 // entry decodes an entry.
 func (in *inspection) entry(key string, value []byte) {
-	name := nameOf(key, in.number)
+	name := nameOf(key, in.number, value)
+	maps.Copy(in.secrets, secretsIn(value))
 	var e entry
 	if !isNull(value) && (!isObject(value) || json.Unmarshal(value, &e) != nil) {
 		in.rejectForBoth(name, entryExpected)
@@ -212,7 +220,7 @@ func (in *inspection) finish(f *Facts) {
 		registry, ok := addressOf(key)
 		if !ok {
 			// keychain.go:182-188; the kubelet skips the entry (keyring.go:146-150).
-			in.reject(TagResolution, nameOf(key, entry.number), registryExpected)
+			in.reject(TagResolution, nameOf(key, entry.number, nil), registryExpected)
 			continue
 		}
 		registry = strings.Clone(registry) // The key may hold user info.
@@ -224,13 +232,13 @@ func (in *inspection) finish(f *Facts) {
 		shared[registry] = entry
 	}
 	f.Rejected = in.rejected
-	if f.Oversized = size > MaxSize; f.Oversized {
+	if f.Oversized = size > MaxSize || len(shared) > MaxEntries; f.Oversized {
 		return
 	}
 	for _, registry := range inOrder(slices.Collect(maps.Keys(shared))) {
 		entry := shared[registry]
 		key := registry
-		if _, reason := registryOf(registry); reason != "" || !looksLikeRegistry(registry) {
+		if _, reason := registryOf(registry); reason != "" || !looksLikeRegistry(registry) || hasPart(registry, in.secrets) {
 			key = "entry " + strconv.Itoa(entry.number)
 		}
 		f.add(key, registry, entry.uses)
@@ -255,19 +263,52 @@ func either(a, b [Readers]Use) [Readers]Use {
 	return [Readers]Use{TagResolution: resolution, Kubelet: k}
 }
 
-// Intended returns the key to use instead, or beside it, if the reader does not find the entry
-// for an image only because its key is misspelled or works for the other reader alone.
-// Otherwise it returns an empty string.
-func (e *Entry) Intended(r Reader, t Target) string {
+// Intention is the key that a user most likely intended in place of another one, or beside it.
+// It is known of few entries: those that are misspelled, or work for the other reader alone.
+type Intention struct {
+	// Entry is the position of the entry in its Facts.
+	Entry int
+	// Better is the key to use.
+	Better string
+
+	at location
+	// index means that the kubelet tries the key for all images of Docker Hub.
+	index bool
+}
+
+// Intentions returns the intended keys for a reader, in the order of the entries. They do not
+// depend on the image, and computing them costs much more than [Intention.Finds]. So do it once
+// for all images.
+func (f *Facts) Intentions(r Reader) []Intention {
+	found := []Intention{}
+	for i := range f.Entries {
+		if intention, ok := f.Entries[i].intention(r); ok {
+			intention.Entry = i
+			found = append(found, intention)
+		}
+	}
+	return found
+}
+
+// intention returns the intended key of an entry for a reader, if it is another registry.
+func (e *Entry) intention(r Reader) (Intention, bool) {
 	better := intended(e.registry)
 	if path, found := strings.CutPrefix(better, hubHost); r == TagResolution && found && (path == "" || path[0] == '/') {
 		better = indexKey(path)
 	}
 	if better == e.registry {
-		return ""
+		return Intention{}, false
 	}
-	if registry, reason := registryOf(better); reason != "" || registry == e.registry || !r.finds(t, registry) {
-		return ""
+	registry, reason := registryOf(better)
+	if reason != "" || registry == e.registry {
+		return Intention{}, false
 	}
-	return better
+	at, ok := locate(registry)
+	return Intention{Better: better, at: at, index: r == Kubelet && registry == indexHost}, ok
+}
+
+// Finds reports whether the reader finds the intended key for an image, as one that is meant
+// for it.
+func (i *Intention) Finds(t Target) bool {
+	return i.at.has(t.at) || i.index && strings.HasPrefix(t.Repository, hubHost+"/") // keyring.go:310-315.
 }

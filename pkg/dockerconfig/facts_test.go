@@ -121,8 +121,9 @@ func TestInspectIsBounded(t *testing.T) {
 		entries   []string
 		oversized bool
 	}{
-		{"as many as are kept", many[:2*(MaxSize/9)], false},
-		{"more", many, true},
+		{"as many as are kept", many[:2*MaxEntries], false},
+		{"one more", many[:2*MaxEntries+2], true},
+		{"many", many, true},
 		{"a long key", []string{"ghcr.io/" + strings.Repeat("a", MaxSize), login("u", "p")}, true},
 	} {
 		f := Inspect(usual, secret(auths(test.entries...)))
@@ -148,7 +149,7 @@ func TestFactsOfValidSecrets(t *testing.T) {
 		if f.Rejected != [Readers]*InvalidError{} {
 			t.Errorf("%s: %v", text, f.Rejected)
 		}
-		registries := FactsOf(config.Registries())
+		registries := FactsOf(config.contents().index)
 		ignoreKey := cmpopts.IgnoreFields(Entry{}, "Key") // Which may be a number.
 		if diff := cmp.Diff(registries.Entries, f.Entries, cmp.AllowUnexported(Entry{}, location{}), ignoreKey); diff != "" {
 			t.Errorf("%s (-registries, +facts):\n%s", text, diff)
@@ -193,9 +194,91 @@ func TestIntended(t *testing.T) {
 	} {
 		facts := FactsOf([]string{test.registry})
 		target, _ := test.reader.Target(test.image)
-		if got := facts.Entries[0].Intended(test.reader, target); got != test.want {
+		got := ""
+		for _, intention := range facts.Intentions(test.reader) {
+			if intention.Finds(target) {
+				got = intention.Better
+			}
+		}
+		if got != test.want {
 			t.Errorf("%s, %s for %s: %q, want %q", test.reader, test.registry, test.image, got, test.want)
 		}
+	}
+}
+
+// byDefinition returns the key to use instead of one for an image, by trying it alone.
+func byDefinition(e *Entry, r Reader, t Target) string {
+	better := intended(e.registry)
+	if path, found := strings.CutPrefix(better, hubHost); r == TagResolution && found && (path == "" || path[0] == '/') {
+		better = indexKey(path)
+	}
+	if better == e.registry {
+		return ""
+	}
+	if registry, reason := registryOf(better); reason != "" || registry == e.registry || !r.finds(t, registry) {
+		return ""
+	}
+	return better
+}
+
+// What is computed once for all images is what trying each key with each image gives.
+func TestIntentionsByDefinition(t *testing.T) {
+	r, found := rand.New(rand.NewPCG(17, 18)), 0
+	odd := []string{"hub.docker.com", "registry.hub.docker.com", "index.docker.io:443", "Index.Docker.io", "ghcr.io,quay.io", "DOCKER.io", "", "Q", "LOCALHOST"}
+	for range 3000 {
+		var registries []string
+		for range 1 + r.IntN(4) {
+			host := pick(r, someHosts)
+			if r.IntN(3) == 0 {
+				host = pick(r, odd)
+			}
+			registries = append(registries, host+pick(r, somePaths)+pick(r, []string{"", "", ":1", "/V2"}))
+		}
+		facts, image := FactsOf(registries), someImage(r)
+		for reader := range Readers {
+			target, _ := reader.Target(image)
+			want, got := map[int]string{}, map[int]string{}
+			for i := range facts.Entries {
+				if better := byDefinition(&facts.Entries[i], reader, target); better != "" {
+					want[i] = better
+				}
+			}
+			for _, intention := range facts.Intentions(reader) {
+				if intention.Finds(target) {
+					got[intention.Entry] = intention.Better
+				}
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%s, %q for %s (-definition, +intentions):\n%s", reader, registries, image, diff)
+			}
+			found += len(want)
+		}
+	}
+	if found < 200 {
+		t.Errorf("%d intended keys are too few to say anything", found)
+	}
+}
+
+// The text of a key is shown only if its host is plausible.
+func TestLooksLikeRegistry(t *testing.T) {
+	long := strings.Repeat("a", 63)
+	for registry, want := range map[string]bool{
+		"ghcr.io": true, "ghcr.io/Acme": true, "*.io": true, "localhost": true, "localhost:5000": true, "*": true, "reg.example.com:5000/a": true,
+		"[2001:db8::1]": true, "[2001:db8::1]:5000": true, long + ".io": true, "reg.io:65535": true,
+		"b\u00fccher.example": true,
+		"":                    false, "reg": false, "eyJhbGciOi.eyJzdWIi.c2ln": false, "GHCR.io": false, "\u00c9.io": false,
+		long + "a.io": false, long + "a:1": false, strings.Repeat("aa.", 85) + "io": false,
+		"reg.io:0": false, "reg.io:65536": false, "reg:5000": false, "user:12345": false, "localhost:99999": false,
+		"ghcr.io/acme/app:v1": false, "ghcr.io/robot:hunter2": false, "ghcr.io,hunter2": false, "ghcr.io/hunter2!": false, "User:5000": false, "reg.io:99999": false, "[hunter2]:1": false, ":5000": false,
+	} {
+		if got := looksLikeRegistry(registry); got != want {
+			t.Errorf("%q: %t, want %t", registry, got, want)
+		}
+	}
+	const token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.dozjgNryP4J3jVmNHl0w5N"
+	f := Inspect(usual, secret(auths(token, login("u", "p"), token+"/a", `{"auth":1}`)))
+	if text := fmt.Sprint(f.Entries[0].Key, f.Rejected); len(f.Entries) != 2 || f.Entries[0].Key == token || strings.Contains(text, token) {
+		t.Errorf("a token is shown: %s", text)
 	}
 }
 

@@ -36,7 +36,8 @@ func (c Config) WithHub() Config {
 	}
 	// Only missing registries are added, so there is no ambiguity.
 	config, _ := newConfig(entries)
-	config.contents().repeated = old.repeated
+	contents := config.contents()
+	contents.repeated, contents.numbers, contents.declared = old.repeated, old.numbers, old.declared
 	return config
 }
 

@@ -87,7 +87,7 @@ func lawsOfCopies(t *testing.T, source, again Config, image string) {
 	if source.Covers(image) && !again.Covers(image) {
 		t.Errorf("%v, %s: the copy does not cover what the source does", source, image)
 	}
-	if source.Covers(image) != Covers(source.Registries(), image) {
+	if shown := len(source.Registries()) == len(from.index); shown && source.Covers(image) != Covers(source.Registries(), image) {
 		t.Errorf("%v, %s: its registries cover otherwise than itself", source, image)
 	}
 }

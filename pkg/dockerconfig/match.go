@@ -32,11 +32,7 @@ func (f Facts) cover(image string) bool {
 	if !parsed {
 		return false
 	}
-	path, hub := strings.CutPrefix(pulled.Repository, hubHost+"/")
-	if pulled.Repository != resolved.Repository && (!hub || indexHost+"/"+path != resolved.Repository) {
-		return false
-	}
-	return len(TagResolution.Matches(resolved, f)) > 0 && len(Kubelet.Matches(pulled, f)) > 0
+	return pulled.Same(resolved) && len(TagResolution.Matches(resolved, f)) > 0 && len(Kubelet.Matches(pulled, f)) > 0
 }
 
 // CoversForKubelet reports whether credentials for these registries cover an image that
@@ -52,6 +48,25 @@ func CoversForKubelet(registries []string, image string) bool {
 func (r Reader) finds(t Target, registries ...string) bool {
 	found := r.Matches(t, FactsOf(registries))
 	return len(found) > 0 && !found[0].Foreign
+}
+
+// Preceding returns the registry whose entry readers try first for images below a registry: the
+// same one if there is an entry for it, or else one for the host or a shorter path. It reports
+// whether there is one.
+func (f *Facts) Preceding(registry string) (first string, found bool) {
+	at, ok := locate(registry)
+	if !ok {
+		return "", false
+	}
+	for i := range f.Entries {
+		switch e := &f.Entries[i]; {
+		case e.registry == registry:
+			return registry, true
+		case !found && e.at.has(at):
+			first, found = e.registry, true
+		}
+	}
+	return first, found
 }
 
 // inOrder returns registries in the order in which both readers try them (keyring.go:182,

@@ -26,7 +26,7 @@ func Parse(secretType corev1.SecretType, data map[string][]byte) (Config, error)
 	if !ok {
 		return Config{}, &WrongTypeError{Type: secretType}
 	}
-	p := &parser{key: key, entries: map[string]credential{}, repeated: map[string]bool{}}
+	p := &parser{key: key, entries: map[string]credential{}, repeated: map[string]bool{}, numbers: map[string]int{}}
 	text, found := data[key]
 	switch {
 	case !found:
@@ -67,6 +67,8 @@ type parser struct {
 	entries map[string]credential
 	// repeated are the registries whose key occurred before.
 	repeated map[string]bool
+	// numbers are the first positions of registries.
+	numbers map[string]int
 }
 
 // invalid returns an error about the config as a whole.
@@ -181,7 +183,7 @@ func inTextOrder(object []byte) iter.Seq2[string, json.RawMessage] {
 
 func (p *parser) entry(key string, value []byte) error {
 	fail := func(reason string) error {
-		return &InvalidError{Key: p.key, Entry: nameOf(key, p.number), Reason: reason}
+		return &InvalidError{Key: p.key, Entry: nameOf(key, p.number, value), Reason: reason}
 	}
 	registry, reason := registryOf(key)
 	if reason != "" {
@@ -193,6 +195,9 @@ func (p *parser) entry(key string, value []byte) error {
 	}
 	if _, before := p.entries[key]; before {
 		p.repeated[registry] = true
+	}
+	if p.numbers[registry] == 0 {
+		p.numbers[registry] = p.number
 	}
 	p.entries[key] = c
 	return nil
@@ -206,19 +211,19 @@ func (p *parser) config() (Config, error) {
 		return Config{}, p.invalid("expected at least one entry")
 	}
 	config, ambiguous := newConfig(p.entries)
+	contents := config.contents()
+	contents.repeated, contents.numbers = p.repeated, p.numbers
 	if ambiguous != "" {
 		return Config{}, &InvalidError{
-			Key: p.key, Entry: nameOf(ambiguous, 0),
+			Key: p.key, Entry: contents.nameOf(ambiguous),
 			Reason: "two keys refer to this registry with different credentials; keep one",
 		}
 	}
-	config.contents().repeated = p.repeated
 	if registry, reason := config.useless(); reason != "" {
-		return Config{}, &InvalidError{Key: p.key, Entry: nameOf(registry, 0), Reason: reason}
+		return Config{}, &InvalidError{Key: p.key, Entry: contents.nameOf(registry), Reason: reason}
 	}
-	if size := len(config.Copy()); size > corev1.MaxSecretSize {
-		// Base64 and a second key for Docker Hub make it larger than what was read.
-		return Config{}, p.invalid(fmt.Sprintf("too many credentials: a copy would have %d bytes, and a Secret may have %d", size, corev1.MaxSecretSize))
+	if reason := config.tooLarge(); reason != "" {
+		return Config{}, p.invalid(reason)
 	}
 	return config, nil
 }

@@ -48,6 +48,20 @@ func (t Target) Host() string {
 	return host
 }
 
+// Same reports whether another reader that looks there looks in the same repository. Docker Hub has a
+// host for each reader.
+func (t Target) Same(other Target) bool {
+	return t.onHub() == other.onHub()
+}
+
+// onHub returns the repository with the host that tag resolution has for Docker Hub.
+func (t Target) onHub() string {
+	if path, hub := strings.CutPrefix(t.Repository, hubHost+"/"); hub {
+		return indexHost + "/" + path
+	}
+	return t.Repository
+}
+
 // Target returns where the reader looks for an image. It fails if the reader cannot parse
 // the name (parsers.go:32-38 and image_manager.go:286; resolve.go:91-99 of Knative).
 func (r Reader) Target(image string) (Target, bool) {

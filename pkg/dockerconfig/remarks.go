@@ -26,12 +26,14 @@ func (c Config) Remarks() []string {
 		spellings[registry]++
 	}
 	var remarks []string
-	for _, registry := range c.Registries() {
+	for _, registry := range slices.Sorted(slices.Values(contents.index)) {
 		remark := func(format string, args ...any) {
-			remarks = append(remarks, fmt.Sprintf("entry %s: ", nameOf(registry, 0))+fmt.Sprintf(format, args...))
+			remarks = append(remarks, fmt.Sprintf("entry %s: ", contents.nameOf(registry))+fmt.Sprintf(format, args...))
 		}
-		if text := remarkOn(registry, useOf(registry, copied)); text != "" {
+		if text := contents.remarkOn(registry, useOf(registry, copied)); text != "" {
 			remark("%s", text)
+		} else if !contents.shows(registry) {
+			remark("the key could be a credential, so it is neither shown nor in status.registries; use a host with a dot, or name it in spec.registries")
 		}
 		if spellings[registry] > 1 {
 			remark("%d keys refer to this registry; keep one", spellings[registry])
@@ -49,11 +51,12 @@ func (c Config) Remarks() []string {
 }
 
 // remarkOn returns what is likely wrong with a registry, or an empty string.
-func remarkOn(registry string, u use) string {
-	better := intended(registry)
+func (c *contents) remarkOn(registry string, u use) string {
 	suggestion := ""
-	if better != registry {
+	if better := intended(registry); better != registry && (better == hubKey || c.shows(registry) || isCut(registry, better) && c.shows(better)) {
 		suggestion = "; use " + annotation.Quote(better)
+	} else if better != registry && better == strings.ToLower(registry) {
+		suggestion = "; use lower case"
 	}
 	switch {
 	case !u.kubelet && !u.resolution:
@@ -68,6 +71,10 @@ func remarkOn(registry string, u use) string {
 	return ""
 }
 
+// isCut reports whether a key is the first part of a registry. Any other key that is derived of a
+// registry that is not shown, such as its spelling in lower case, is not shown either.
+func isCut(registry, key string) bool { return strings.HasPrefix(registry, key) }
+
 // useless returns the first registry of a config of which no node can use any entry, and
 // the reason. Such a config can never pull an image. One usable entry is sufficient,
 // because clients write other keys beside it.
@@ -80,7 +87,7 @@ func (c Config) useless() (registry, reason string) {
 		}
 	}
 	registry = slices.Min(c.contents().index)
-	return registry, remarkOn(registry, use{resolution: useOf(registry, copied).resolution})
+	return registry, c.contents().remarkOn(registry, use{resolution: useOf(registry, copied).resolution})
 }
 
 // endsInNewline returns the field that ends with a line break, usually because it was read

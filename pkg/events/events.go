@@ -10,8 +10,10 @@ package events
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -41,8 +43,12 @@ const (
 	ReasonNameConflict       = "NameConflict"
 	ReasonSourceInvalid      = "SourceInvalid"
 	ReasonSourceQuestionable = "SourceQuestionable"
+	ReasonCredentialExpires  = "CredentialExpires"
+	ReasonCredentialRejected = "CredentialRejected"
 	ReasonDistributed        = "Distributed"
 	ReasonRevocationDelayed  = "RevocationDelayed"
+	ReasonNotCovered         = "NotCovered"
+	ReasonRevisionRetried    = "RevisionRetried"
 )
 
 const (
@@ -70,14 +76,12 @@ func warning(reason, format string, args ...any) Event {
 	return Event{corev1.EventTypeWarning, reason, Cut(fmt.Sprintf(format, args...), maxMessage)}
 }
 
-// secretsAdded reports to the owner of a Service or ServiceAccount which entries were
-// added, and why.
+// secretsAdded reports to the owner of a Service which entries were added, and why.
 func secretsAdded(added []merge.Entry) Event {
 	return normal(ReasonSecretsAdded, "Added pull secrets %s", entries(added))
 }
 
-// secretsRetracted reports to the owner of a Service or ServiceAccount which entries were
-// removed.
+// secretsRetracted reports to the owner of a Service which entries were removed.
 func secretsRetracted(taken []merge.Entry) Event {
 	return normal(ReasonSecretsRetracted, "Removed pull secrets %s: no longer declared", entries(taken))
 }
@@ -210,6 +214,48 @@ func Happened(result merge.Result) []Event {
 	return all
 }
 
+// Binding is a change of a ServiceAccount that was written.
+type Binding struct {
+	Account string
+	Result  merge.Result
+}
+
+// Bound returns the Events of all changes of ServiceAccounts that one reconciliation of their
+// Namespace wrote: at most one for entries that were added, and one for those that were
+// removed.
+func Bound(all []Binding) []Event {
+	added, removed := make(map[string][]string), make(map[string][]string)
+	for _, b := range all {
+		if list := b.Result.Added; len(list) > 0 {
+			added[entries(list)] = append(added[entries(list)], b.Account)
+		}
+		if list := b.Result.Taken; len(list) > 0 {
+			removed[entries(list)] = append(removed[entries(list)], b.Account)
+		}
+	}
+	var happened []Event
+	if len(added) > 0 {
+		happened = append(happened, normal(ReasonSecretsAdded, "Added pull secrets: %s", byAccounts(added)))
+	}
+	if len(removed) > 0 {
+		happened = append(happened, normal(ReasonSecretsRetracted, "Removed pull secrets that are no longer declared: %s", byAccounts(removed)))
+	}
+	return happened
+}
+
+// byAccounts describes the ServiceAccounts by the entries that they have in common.
+func byAccounts(accounts map[string][]string) string {
+	var groups []string
+	for _, entries := range slices.Sorted(maps.Keys(accounts)) {
+		kind := "ServiceAccount"
+		if len(accounts[entries]) > 1 {
+			kind = "ServiceAccounts"
+		}
+		groups = append(groups, fmt.Sprintf("%s in %s %s", entries, kind, listed(accounts[entries])))
+	}
+	return strings.Join(groups, "; ")
+}
+
 // NameConflict reports user Secrets that have the names of copies.
 func NameConflict(namespace string, names []string) Event {
 	return warning(ReasonNameConflict, "Secrets in namespace %s have the names of copies and are not managed: %s; rename them, or label them %s=%s and %s=NAME in their manifest to have them managed",
@@ -235,6 +281,31 @@ func SourceQuestionable(message string) Event {
 	return warning(ReasonSourceQuestionable, "%s", message)
 }
 
+// CredentialExpires reports that a credential of a source expires soon.
+func CredentialExpires(source fmt.Stringer, at time.Time) Event {
+	return warning(ReasonCredentialExpires, "A credential in Secret %s expires at %s; replace it before", source, at.UTC().Format(time.RFC3339))
+}
+
+// CredentialExpired reports that a credential of a source has expired.
+func CredentialExpired(source fmt.Stringer, at time.Time) Event {
+	return warning(ReasonCredentialExpires, "A credential in Secret %s expired at %s; replace it", source, at.UTC().Format(time.RFC3339))
+}
+
+// CredentialRejected reports which registries reject the credential of a source. held means
+// that copies hold another one, which it does not replace.
+func CredentialRejected(source fmt.Stringer, answers string, held bool) Event {
+	if held {
+		return warning(ReasonCredentialRejected, "The changed credential in Secret %s is rejected and not distributed: %s; existing copies are kept; correct the source", source, answers)
+	}
+	return warning(ReasonCredentialRejected, "The credential in Secret %s is rejected: %s; copies are not changed; replace it, or restore its access", source, answers)
+}
+
+// SourceExpired reports that a changed source is not distributed because it has expired. The
+// message is that of the condition SourceReady.
+func SourceExpired(message string) Event {
+	return warning(ReasonCredentialExpires, "%s", message)
+}
+
 // Distributed reports how many copies hold the current version of the source.
 func Distributed(version string, synced, wanted int) Event {
 	return normal(ReasonDistributed, "%d of %d namespaces have a copy of the source at resourceVersion %s", synced, wanted, version)
@@ -244,6 +315,21 @@ func Distributed(version string, synced, wanted int) Event {
 func RevocationDelayed(namespaces []string) Event {
 	return warning(ReasonRevocationDelayed, "Copies in %d namespaces are not removed yet (%s); see Events InternalError on these Namespaces, in namespace default, for the cause",
 		len(namespaces), listed(namespaces))
+}
+
+// NotCovered reports an image without a credential, with the cause and what to do. Others with
+// the same cause are counted.
+func NotCovered(image, cause, remedy string, others int) Event {
+	also := ""
+	if others > 0 {
+		also = fmt.Sprintf(" (and %d more)", others)
+	}
+	return warning(ReasonNotCovered, "%s%s %s; %s", upperFirst(image), also, cause, remedy)
+}
+
+// RevisionRetried reports a Revision that was deleted so that Knative creates it again.
+func RevisionRetried(revision, secret string) Event {
+	return normal(ReasonRevisionRetried, "Deleted Revision %s, which was never Ready, so that Knative creates it again: pull secret %s changed after the registry had rejected the image", revision, secret)
 }
 
 // InItsOwn returns a Namespace to record Events on. The API server keeps an Event in the

@@ -61,6 +61,11 @@ func TestMessagesAreBounded(t *testing.T) {
 		BackfillDeferred(changes, "why"),
 		BackfillPaused(strings.Repeat("n", 63), strings.Repeat("s", 63)),
 		InjectionContested(manyEntries(8)),
+		CredentialExpires(source{}, time.Now()),
+		CredentialExpired(source{}, time.Now()),
+		SourceExpired(strings.Repeat("m", 2000)),
+		CredentialRejected(source{}, strings.Repeat("registry.example.com: 401 Unauthorized; ", 16), true),
+		CredentialRejected(source{}, strings.Repeat("registry.example.com: 401 Unauthorized; ", 16), false),
 	} {
 		if len([]rune(e.Message)) > 1024 || e.Message == "" {
 			t.Errorf("%s: the message has %d characters: %s", e.Reason, len(e.Message), e.Message)
@@ -78,6 +83,11 @@ func TestMessagesAreBounded(t *testing.T) {
 		}
 	}
 }
+
+// source is the longest name of a source.
+type source struct{}
+
+func (source) String() string { return strings.Repeat("n", 63) + "/" + strings.Repeat("s", 253) }
 
 func TestChanges(t *testing.T) {
 	added, taken := []merge.Entry{{Name: "a", Origin: merge.FromService}}, []merge.Entry{{Name: "b", Origin: merge.FromNamespace}}
@@ -138,6 +148,39 @@ func TestReporter(t *testing.T) {
 	r.reported.Each(func(_ types.NamespacedName, recorded *map[topicKey]topicState) {
 		t.Errorf("remembers %v of an object that is gone", *recorded)
 	})
+}
+
+// All ServiceAccounts of a Namespace share one Event for each reason.
+func TestBound(t *testing.T) {
+	ghcr := []merge.Entry{{Name: "ghcr", Origin: merge.FromNamespace}}
+	quay := []merge.Entry{{Name: "quay", Origin: merge.FromClusterPullSecret("quay")}}
+	many := []Binding{{"gone", merge.Result{Taken: quay}}}
+	for i := range 12 {
+		many = append(many, Binding{fmt.Sprintf("sa-%02d", i), merge.Result{Added: ghcr}})
+	}
+	for _, test := range []struct {
+		name string
+		all  []Binding
+		want []string
+	}{
+		{"nothing was written", nil, nil},
+		{"one", []Binding{{"default", merge.Result{Added: ghcr}}}, []string{"Added pull secrets: ghcr (namespace) in ServiceAccount default"}},
+		{"grouped by entries, in sorted order", []Binding{
+			{"robot", merge.Result{Added: ghcr}}, {"default", merge.Result{Added: ghcr}}, {"builder", merge.Result{Added: quay}},
+		}, []string{"Added pull secrets: ghcr (namespace) in ServiceAccounts default, robot; quay (clusterpullsecret/quay) in ServiceAccount builder"}},
+		{"many, and one that was removed", many, []string{
+			"Added pull secrets: ghcr (namespace) in ServiceAccounts sa-00, sa-01, sa-02, sa-03, sa-04, sa-05, sa-06, sa-07 and 4 more",
+			"Removed pull secrets that are no longer declared: quay (clusterpullsecret/quay) in ServiceAccount gone",
+		}},
+	} {
+		var got []string
+		for _, e := range Bound(test.all) {
+			got = append(got, e.Message)
+		}
+		if !slices.Equal(got, test.want) {
+			t.Errorf("%s: %q, want %q", test.name, got, test.want)
+		}
+	}
 }
 
 func TestInItsOwn(t *testing.T) {

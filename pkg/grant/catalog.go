@@ -25,6 +25,8 @@ type Catalog struct {
 	// known are cached answers, valid until an offer changes. It is nil if none are
 	// cached.
 	known *answers
+	// unknown is set if ClusterPullSecrets cannot be read; see [Unknown].
+	unknown bool
 }
 
 type offer struct {
@@ -36,6 +38,11 @@ type offer struct {
 // NewCatalog returns a catalog. The ClusterPullSecrets are retained and must not be
 // changed. One that is being deleted or whose selector does not parse grants nothing.
 func NewCatalog(all []*v1alpha1.ClusterPullSecret) Catalog { return Catalog{}.Renewed(all, nil) }
+
+// Unknown returns the catalog of a program that cannot read ClusterPullSecrets, although there
+// may be some. Nothing is added for them, and what was added for them stays: an entry whose
+// declaration is unknown must not be taken for one that is no longer declared.
+func Unknown() Catalog { return Catalog{unknown: true} }
 
 // Renewed returns the catalog of other ClusterPullSecrets. It keeps cached answers if
 // nothing changed that they depend on, which a status is not. Otherwise remember provides
@@ -82,6 +89,8 @@ type Grants struct {
 	// Beaten maps each other ClusterPullSecret that selects the Namespace to the older one
 	// with the same secretName. It is only read.
 	Beaten map[string]string
+	// Unknown is set if ClusterPullSecrets cannot be read. Nothing is Serving then.
+	Unknown bool
 }
 
 // For returns what a Namespace with these labels is granted. The caller checks before
@@ -94,7 +103,7 @@ func (c Catalog) For(namespaceLabels map[string]string) Grants {
 	} else {
 		known = c.known.memory(c.known.key(namespaceLabels), judge)
 	}
-	g := Grants{Beaten: known.beaten}
+	g := Grants{Beaten: known.beaten, Unknown: c.unknown}
 	for _, i := range known.serving {
 		g.Serving = append(g.Serving, c.offers[i].ClusterPullSecret)
 	}

@@ -17,6 +17,9 @@ type Service struct {
 	// Images returns the images that the Pods need. It is called only where an image
 	// matters.
 	Images func() []Image
+	// Stored returns the list that the API server has, which is empty for a Service that is
+	// being created. It is called only if ClusterPullSecrets cannot be read.
+	Stored func() merge.Current
 }
 
 // Declaration is what is declared for a Service, and how that came about.
@@ -29,6 +32,16 @@ type Declaration struct {
 	Policy      annotation.Policy
 	// Granted is what the Namespace may have. It is empty where injection is disabled.
 	Granted Grants
+}
+
+// Ask returns the value of inject by which a Service can ask for all that is declared for it. With
+// declared, it would lose what ClusterPullSecrets declare, by always.services or inject: auto of
+// the Namespace.
+func (d Declaration) Ask() annotation.Inject {
+	if d.Policy.Auto || len(d.Always)+len(d.Auto) > 0 {
+		return annotation.Auto
+	}
+	return annotation.Declared
 }
 
 // Declare returns what is declared for a Service in the Namespace, which the
@@ -45,7 +58,7 @@ func (c Catalog) Declare(namespace *corev1.Namespace, service Service, covers Co
 	}
 	d.Granted = c.For(namespace.Labels)
 	d.Hold, d.Service, d.Namespace = d.Policy.Hold, d.OfService.Secrets, d.OfNamespace.Secrets
-	d.Always, d.Auto = d.Granted.layers(d.Policy, service.Images, covers)
+	d.Always, d.Auto = d.Granted.layers(d.Policy, service, covers)
 	return d
 }
 

@@ -15,6 +15,37 @@ import (
 	"pullsecrets.dev/pkg/merge"
 )
 
+// Where ClusterPullSecrets cannot be read, what was added for one is declared still, unless the
+// policy excludes all of them.
+func TestDeclareUnknown(t *testing.T) {
+	stored := func() merge.Current {
+		return merge.Current{
+			List:   []string{"own", "ghcr", "gone", "ours"},
+			Ledger: merge.Ledger{"ghcr": "clusterpullsecret/a", "gone": "namespace", "ours": "clusterpullsecret/b", "dropped": "clusterpullsecret/c"},
+		}
+	}
+	kept := []merge.Grant{{ClusterPullSecret: "a", Secret: "ghcr"}, {ClusterPullSecret: "b", Secret: "ours"}}
+	for inject, want := range map[string]struct {
+		always       []merge.Grant
+		needsAccount bool
+	}{"": {kept, true}, "auto": {kept, true}, "declared": {}, "disabled": {}, "often": {}} {
+		service := Service{Stored: stored}
+		if inject != "" {
+			service.Annotations = map[string]string{pullsecrets.InjectAnnotation: inject}
+		}
+		d := Unknown().Declare(&corev1.Namespace{}, service, nil)
+		if diff := cmp.Diff(want.always, d.Always); diff != "" || len(d.Auto) > 0 || d.NeedsAccount() != want.needsAccount {
+			t.Errorf("inject %q: auto %v, needs the account %t; always (-want, +got):\n%s", inject, d.Auto, d.NeedsAccount(), diff)
+		}
+	}
+	if got := Unknown().Declare(&corev1.Namespace{}, Service{}, nil); len(got.Always) > 0 {
+		t.Errorf("without a list, %v are declared", got.Always)
+	}
+	if diff := cmp.Diff(kept, Unknown().For(nil).Bound("default", stored())); diff != "" {
+		t.Errorf("bound (-want, +got):\n%s", diff)
+	}
+}
+
 func TestDeclare(t *testing.T) {
 	toServices := func(cps *v1alpha1.ClusterPullSecret) { cps.Spec.Always = &v1alpha1.Always{Services: true} }
 	c := NewCatalog([]*v1alpha1.ClusterPullSecret{offered("ghcr", "", "", 1, toServices), offered("quay", "", "", 1)})

@@ -266,7 +266,7 @@ func TestLayers(t *testing.T) {
 		},
 	} {
 		t.Run(test.reason, func(t *testing.T) {
-			always, auto := g.layers(test.policy, func() []Image { return images }, covers)
+			always, auto := g.layers(test.policy, Service{Images: func() []Image { return images }}, covers)
 			if diff := cmp.Diff(test.always, always); diff != "" {
 				t.Errorf("always (-want, +got):\n%s", diff)
 			}
@@ -288,7 +288,7 @@ func TestBound(t *testing.T) {
 		"default": {{ClusterPullSecret: "all", Secret: "all"}, {ClusterPullSecret: "some", Secret: "some"}},
 		"other":   {{ClusterPullSecret: "all", Secret: "all"}},
 	} {
-		if diff := cmp.Diff(want, g.Bound(account)); diff != "" {
+		if diff := cmp.Diff(want, g.Bound(account, merge.Current{})); diff != "" {
 			t.Errorf("ServiceAccount %s (-want, +got):\n%s", account, diff)
 		}
 	}

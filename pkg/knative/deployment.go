@@ -41,3 +41,12 @@ func compiledUnresolved() sets.Set[string] {
 	}
 	return c.RegistriesSkippingTagResolving
 }
+
+// ImagesOf returns the settings of images in the ConfigMap config-deployment, or Knative's
+// defaults for nil.
+func ImagesOf(cm *corev1.ConfigMap) (grant.ImageSettings, error) {
+	if cm == nil {
+		return grant.ImageSettings{Unresolved: compiledUnresolved()}, nil
+	}
+	return imageSettings(cm)
+}

@@ -155,7 +155,10 @@ func (s *Settings) Covers(cps *v1alpha1.ClusterPullSecret, image grant.Image) bo
 	return s.images.Load().Covers(cps, image)
 }
 
-// OnImages registers a function that is called when the result of Covers may have changed.
+// Images returns the settings of images.
+func (s *Settings) Images() grant.ImageSettings { return *s.images.Load() }
+
+// OnImages registers a function that is called when the result of Covers or Images may have changed.
 func (s *Settings) OnImages(changed func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -28,7 +28,21 @@ type Keeper interface {
 
 // A Memory is all that a reconciler remembers. The zero value remembers nothing. All
 // keepers are added before the reconciler starts.
-type Memory struct{ keepers []Keeper }
+type Memory struct {
+	keepers []Keeper
+	leads   func(types.NamespacedName) bool
+}
+
+// LedBy sets what reports whether the process leads for an object: the generated reconciler. It
+// is called before the reconciler starts. Without it, the process leads for all.
+func (m *Memory) LedBy(generated any) {
+	m.leads = generated.(interface {
+		IsLeaderFor(key types.NamespacedName) bool
+	}).IsLeaderFor
+}
+
+// Leads reports whether the process leads for an object.
+func (m *Memory) Leads(key types.NamespacedName) bool { return m.leads == nil || m.leads(key) }
 
 // Add makes a Keeper part of the memory.
 func (m *Memory) Add(k Keeper) { m.keepers = append(m.keepers, k) }
@@ -46,6 +60,15 @@ func (m *Memory) Forget(key types.NamespacedName) {
 func (m *Memory) Demote(bucket reconciler.Bucket) {
 	for _, k := range m.keepers {
 		k.ForgetThose(bucket.Has)
+	}
+}
+
+// Settle is called after an object was reconciled. It drops everything about it if its bucket was
+// lost meanwhile, perhaps before something was remembered. A bucket that is lost from now on is
+// dropped afterwards, by Demote.
+func (m *Memory) Settle(key types.NamespacedName) {
+	if !m.Leads(key) {
+		m.Forget(key)
 	}
 }
 

@@ -93,3 +93,27 @@ func TestStoreIsSafeForConcurrentUse(t *testing.T) {
 		t.Errorf("a is %d, want 800", got)
 	}
 }
+
+// leader leads for all objects but those of a bucket.
+type leader struct{ lost bucket }
+
+func (l leader) IsLeaderFor(key types.NamespacedName) bool { return !l.lost.Has(key) }
+
+// What is remembered after Demote, by a reconciliation that was running, is dropped as well.
+func TestSettleDropsWhatIsRememberedTooLate(t *testing.T) {
+	var m Memory
+	s := NewStore[int](&m)
+	reconcile := func(name string) {
+		defer m.Settle(key(name))
+		s.Do(key(name), func(v *int) bool { *v = 1; return true })
+	}
+	if reconcile("lost"); count(s, "lost") != 1 {
+		t.Error("without leaders, something is dropped")
+	}
+	m.LedBy(leader{bucket{"lost"}})
+	reconcile("lost")
+	reconcile("kept")
+	if count(s, "lost") != 0 || count(s, "kept") != 1 {
+		t.Errorf("%d of a lost and %d of a kept object are remembered", count(s, "lost"), count(s, "kept"))
+	}
+}

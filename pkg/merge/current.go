@@ -5,6 +5,7 @@ package merge
 
 import (
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/util/sets"
 )
@@ -50,6 +51,18 @@ func (c Current) added() []Entry {
 		}
 	}
 	return added
+}
+
+// Granted returns the ClusterPullSecrets that our entries of the list were added for. A
+// program that cannot read ClusterPullSecrets takes them for what is granted still.
+func (c Current) Granted() []Grant {
+	var granted []Grant
+	for _, e := range c.added() {
+		if name, ok := strings.CutPrefix(string(e.Origin), clusterPullSecretPrefix); ok {
+			granted = append(granted, Grant{ClusterPullSecret: name, Secret: e.Name})
+		}
+	}
+	return granted
 }
 
 // claims returns the names of entries that are claimed.

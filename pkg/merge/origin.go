@@ -31,6 +31,11 @@ func fromServiceAccount(name string) Origin { return Origin(serviceAccountPrefix
 // isServiceAccount reports whether the entry was carried over from a ServiceAccount.
 func (o Origin) isServiceAccount() bool { return strings.HasPrefix(string(o), serviceAccountPrefix) }
 
+// Kinds returns the kinds of all origins.
+func Kinds() []string {
+	return []string{FromService.Kind(), FromNamespace.Kind(), FromClusterPullSecret("").Kind(), fromServiceAccount("").Kind()}
+}
+
 // Kind returns the origin without a name: service, namespace, clusterpullsecret or
 // serviceaccount.
 func (o Origin) Kind() string {

@@ -5,6 +5,7 @@ package merge
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 
@@ -164,6 +165,35 @@ func AppliedBy(manager string, old, requested []metav1.ManagedFieldsEntry) bool 
 		return false
 	}
 	return lastUpdate(manager, old).Equal(lastUpdate(manager, requested))
+}
+
+// CurrentOfApply returns the list of a ServiceAccount that a request applies, see
+// [AppliedBy]. stored and requested are the two ledgers as text. Admission sees the apply,
+// so an item without an entry proves nothing here, unlike in [CurrentOfServiceAccount].
+func CurrentOfApply(c Current, managed []metav1.ManagedFieldsEntry, annotations map[string]string, stored, requested string) Current {
+	ledger := maps.Clone(c.Ledger)
+	maps.DeleteFunc(ledger, func(name string, _ Origin) bool { return !slices.Contains(c.List, name) })
+	c = CurrentOfServiceAccount(c.List, ledger, managed, annotations)
+	c.Claimed.Insert(Applied(c.List, stored, requested)...)
+	return c
+}
+
+// Applied returns the names of a list that its applier wrote, see [AppliedBy]. The policy
+// for ServiceAccounts in config/outage restores entries of ours before admission sees the
+// request. It then records exactly these in the ledger, as another text than the stored
+// one. So a name is not the applier's if both ledgers have it and their texts differ. An
+// apply that does not write the ledger leaves its text as it is.
+func Applied(names []string, stored, requested string) []string {
+	if requested == stored {
+		return names
+	}
+	before, _ := ParseLedger(stored)
+	restored, _ := ParseLedger(requested)
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		_, was := before[name]
+		_, is := restored[name]
+		return was && is
+	})
 }
 
 // WithdrawnBy reports whether the last manager that applied the list of a ServiceAccount

@@ -76,8 +76,9 @@ func rank(o Origin) int {
 }
 
 // settle makes a result from the user's own entries and ours. If the result only reorders
-// the old or the requested list, that order is kept, because each reordering creates a
-// Revision. The order of the user's own entries is always the user's.
+// the old list, or the requested one with what it lacks of ours, that order is kept,
+// because each reordering creates a Revision. The order of the user's own entries is
+// always the user's.
 func settle(old, requested Current, own []string, entries []Entry, withheld []Entry) Result {
 	list := make([]string, 0, len(own)+len(entries))
 	list = append(list, own...)
@@ -86,13 +87,43 @@ func settle(old, requested Current, own []string, entries []Entry, withheld []En
 		list = append(list, e.Name)
 		ours[e.Name] = e.Origin
 	}
-	for _, other := range [][]string{clean(old.List), clean(requested.List)} {
+	for _, other := range [][]string{clean(old.List), restoredList(old, requested)} {
 		if isReordering(list, other) && slices.Equal(Current{List: other, Ledger: ours}.own(), own) {
 			list = other
 			break
 		}
 	}
 	return compare(old, requested, list, entries, withheld)
+}
+
+// restoredList returns a requested list without repeats and empty names, with the entries
+// of ours that the old list has and the request lacks: the old list, if the user's own
+// entries are the same, and otherwise with ours at the end. The policies in config/outage
+// restore the same before the webhook is called, or another writer sends it. So the order
+// of a result does not depend on them.
+func restoredList(old, requested Current) []string {
+	missing := dropped(old, requested)
+	switch {
+	case len(missing) == 0:
+		return clean(requested.List)
+	case sets.New(old.List...).HasAll(requested.List...) &&
+		slices.Equal(old.own(), Current{List: requested.List, Ledger: old.Ledger, Claimed: requested.Claimed}.own()):
+		return clean(old.List)
+	default:
+		return append(clean(requested.List), missing...)
+	}
+}
+
+// dropped returns the entries of ours that the old list has and the request lacks, without
+// those that the request claims.
+func dropped(old, requested Current) []string {
+	var names []string
+	for _, e := range old.added() {
+		if !slices.Contains(requested.List, e.Name) && !requested.Claimed.Has(e.Name) {
+			names = append(names, e.Name)
+		}
+	}
+	return names
 }
 
 // isReordering reports whether two lists without repeats hold the same names.

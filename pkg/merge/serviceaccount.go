@@ -18,9 +18,9 @@ func ForServiceAccount(current Current, namespace []string, always []Grant) Resu
 	return bind(current, Declared{Namespace: namespace, Always: always}, true).against(stored)
 }
 
-// AdmitServiceAccount computes the list in an admission request. It removes nothing: a
-// stale cache may lack the declaration that an entry is there for, so the reconciler
-// removes it after it asked the API server. As in [AdmitUpdate], the ledger of the old
+// AdmitServiceAccount computes the list in an admission request. It removes nothing, and
+// restores what the request lacks of ours: a stale cache may lack the declaration that an
+// entry is there for, so the reconciler removes it after it asked the API server. As in [AdmitUpdate], the ledger of the old
 // object is authoritative; old is empty for a new ServiceAccount. Requested names that are
 // Managed are ours if they are declared. Nothing is added to a Shared list: admission
 // changes a list without owning it, so the addition would pass as applied by the other
@@ -41,7 +41,13 @@ func AdmitServiceAccount(old, requested Current, namespace []string, always []Gr
 			requested.Ledger[e.Name] = e.Origin
 		}
 	}
-	return bind(requested, d, false).against(brought)
+	missing := dropped(old, requested)
+	if len(missing) > 0 {
+		requested.List = append(clean(requested.List), missing...)
+	}
+	r := bind(requested, d, false).against(brought)
+	r.ListChanged = r.ListChanged || len(missing) > 0
+	return r
 }
 
 // bind computes the list of a ServiceAccount. With take, entries that are no longer

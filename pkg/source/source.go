@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -21,6 +22,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	corev1listers "k8s.io/client-go/listers/core/v1"
 
+	"pullsecrets.dev/pkg/annotation"
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 	"pullsecrets.dev/pkg/dockerconfig"
@@ -33,10 +35,44 @@ type Facts struct {
 	ResourceVersion string
 	// Digest of what copies hold. It is for comparison and must not be shown.
 	Digest string
+	// Credentials are digests of the single credentials, by registry. They must not be shown
+	// either.
+	Credentials map[string]string
+	// Expiries is when they expire, by registry, where that is known.
+	Expiries map[string]metav1.Time
 	// Registries that copies have credentials for.
 	Registries []string
+	// Hidden means that the source has keys that are not among its registries, because they could
+	// be misplaced credentials.
+	Hidden bool
 	// Remarks are likely mistakes in the source, without credentials.
 	Remarks []string
+	// Life is that of the credential that expires first, and ShownExpires is when the first one
+	// of Registries does, or zero.
+	Life         dockerconfig.Life
+	ShownExpires metav1.Time
+}
+
+// Scope is what the contents of copies are made from: the source, and the part of it that is
+// copied. Two ClusterPullSecrets with the same source may have different scopes.
+type Scope struct {
+	Ref v1alpha1.SecretReference
+	// registries are those of spec.registries, sorted and separated by commas.
+	registries string
+}
+
+// ScopeOf returns the scope of a ClusterPullSecret.
+func ScopeOf(cps *v1alpha1.ClusterPullSecret) Scope {
+	registries := slices.Compact(slices.Sorted(slices.Values(cps.Spec.Registries)))
+	return Scope{cps.Spec.SecretRef, strings.Join(registries, ",")}
+}
+
+// scope returns the part of a config that copies hold.
+func (s Scope) scope(config dockerconfig.Config) (dockerconfig.Config, error) {
+	if s.registries == "" {
+		return config, nil
+	}
+	return config.Scoped(strings.Split(s.registries, ","))
 }
 
 // NotFoundError reports that a source does not exist.
@@ -56,22 +92,22 @@ type Reader struct {
 	get func(ctx context.Context, ref v1alpha1.SecretReference) (*corev1.Secret, error)
 
 	mu    sync.Mutex
-	known map[v1alpha1.SecretReference][]version
+	known map[Scope][]version
 	held  map[key]*holding
 }
 
-// remembered is the number of versions of a source that are kept. ClusterPullSecrets with
-// the same source may refer to several.
+// remembered is the number of versions of a scope that are kept. ClusterPullSecrets with
+// the same scope may refer to several.
 const remembered = 4
 
-// version is the facts of a source at the version in a ClusterPullSecret's status.
+// version is the facts of a scope at the version in a ClusterPullSecret's status.
 type version struct {
 	name  string
 	facts Facts
 }
 
 type key struct {
-	ref     v1alpha1.SecretReference
+	scope   Scope
 	version string
 }
 
@@ -90,19 +126,20 @@ func NewReader(client kubernetes.Interface) *Reader {
 		get: func(ctx context.Context, ref v1alpha1.SecretReference) (*corev1.Secret, error) {
 			return client.CoreV1().Secrets(ref.Namespace).Get(ctx, ref.Name, metav1.GetOptions{})
 		},
-		known: make(map[v1alpha1.SecretReference][]version),
+		known: make(map[Scope][]version),
 		held:  make(map[key]*holding),
 	}
 }
 
 // Read reads a source now. The error is a *NotFoundError, a *CopyError, one of
 // dockerconfig, or the API server's.
-func (r *Reader) Read(ctx context.Context, ref v1alpha1.SecretReference) (Facts, error) {
-	_, facts, err := r.read(ctx, ref)
+func (r *Reader) Read(ctx context.Context, scope Scope) (Facts, error) {
+	_, facts, err := r.read(ctx, scope)
 	return facts, err
 }
 
-func (r *Reader) read(ctx context.Context, ref v1alpha1.SecretReference) (dockerconfig.Config, Facts, error) {
+func (r *Reader) read(ctx context.Context, scope Scope) (dockerconfig.Config, Facts, error) {
+	ref := scope.Ref
 	secret, err := r.get(ctx, ref)
 	if apierrors.IsNotFound(err) {
 		return dockerconfig.Config{}, Facts{}, &NotFoundError{ref}
@@ -114,21 +151,32 @@ func (r *Reader) read(ctx context.Context, ref v1alpha1.SecretReference) (docker
 		return dockerconfig.Config{}, Facts{}, &CopyError{owner}
 	}
 	config, err := dockerconfig.Parse(secret.Type, secret.Data)
+	hidden := config.HidesKeys()
+	if err == nil {
+		config, err = scope.scope(config)
+	}
 	if err != nil {
 		return dockerconfig.Config{}, Facts{}, err
 	}
 	remarks := config.Remarks()
+	expires, problem := annotation.Expires(secret.Annotations)
+	if problem != nil {
+		remarks = append(remarks, problem.Error())
+	}
 	config = config.WithHub()
-	return config, Facts{ResourceVersion: secret.ResourceVersion, Digest: config.Digest(), Registries: config.Registries(), Remarks: remarks}, nil
+	return config, Facts{
+		ResourceVersion: secret.ResourceVersion, Digest: config.Digest(), Credentials: config.CredentialDigests(), Expiries: config.Expiries(expires), Registries: config.Registries(),
+		Hidden: hidden, Remarks: remarks, Life: config.Life(expires), ShownExpires: config.ShownLife(expires).Expires,
+	}, nil
 }
 
-// Facts returns the facts of a source at a version, which is the resourceVersion in a
+// Facts returns the facts of a scope at a version, which is the resourceVersion in a
 // ClusterPullSecret's status. Each version is read once.
-func (r *Reader) Facts(ctx context.Context, ref v1alpha1.SecretReference, resourceVersion string) (Facts, error) {
-	if facts, ok := r.Known(ref, resourceVersion); ok {
+func (r *Reader) Facts(ctx context.Context, scope Scope, resourceVersion string) (Facts, error) {
+	if facts, ok := r.Known(scope, resourceVersion); ok {
 		return facts, nil
 	}
-	_, facts, release, err := r.Hold(ctx, ref, resourceVersion)
+	_, facts, release, err := r.Hold(ctx, scope, resourceVersion)
 	if err != nil {
 		return Facts{}, err
 	}
@@ -136,11 +184,11 @@ func (r *Reader) Facts(ctx context.Context, ref v1alpha1.SecretReference, resour
 	return facts, nil
 }
 
-// Hold returns what copies of a source hold at a version. The caller releases it as soon
+// Hold returns what copies of a scope hold at a version. The caller releases it as soon
 // as the copy is written. Concurrent callers for the same version share one read, so that
 // a rotation of thousands of copies does not read the source thousands of times.
-func (r *Reader) Hold(ctx context.Context, ref v1alpha1.SecretReference, resourceVersion string) (config dockerconfig.Config, facts Facts, release func(), err error) {
-	k := key{ref, resourceVersion}
+func (r *Reader) Hold(ctx context.Context, scope Scope, resourceVersion string) (config dockerconfig.Config, facts Facts, release func(), err error) {
+	k := key{scope, resourceVersion}
 	r.mu.Lock()
 	h, ok := r.held[k]
 	if !ok {
@@ -168,11 +216,11 @@ func (r *Reader) Hold(ctx context.Context, ref v1alpha1.SecretReference, resourc
 }
 
 func (r *Reader) fill(ctx context.Context, k key, h *holding) {
-	h.config, h.facts, h.err = r.read(ctx, k.ref)
+	h.config, h.facts, h.err = r.read(ctx, k.scope)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if h.err == nil && h.facts.ResourceVersion == k.version {
-		r.know(k.ref, k.version, h.facts)
+		r.know(k.scope, k.version, h.facts)
 	}
 	if h.err != nil && r.held[k] == h {
 		// The next caller retries.
@@ -189,11 +237,11 @@ func (r *Reader) release(k key, h *holding) {
 	}
 }
 
-// Known returns the facts of a source at a version if they are known.
-func (r *Reader) Known(ref v1alpha1.SecretReference, resourceVersion string) (Facts, bool) {
+// Known returns the facts of a scope at a version if they are known.
+func (r *Reader) Known(scope Scope, resourceVersion string) (Facts, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, v := range r.known[ref] {
+	for _, v := range r.known[scope] {
 		if v.name == resourceVersion {
 			return v.facts, true
 		}
@@ -201,26 +249,30 @@ func (r *Reader) Known(ref v1alpha1.SecretReference, resourceVersion string) (Fa
 	return Facts{}, false
 }
 
-// Know stores the facts of a source at a version that the caller has read.
-func (r *Reader) Know(ref v1alpha1.SecretReference, resourceVersion string, facts Facts) {
+// Know stores the facts of a scope at a version that the caller has read.
+func (r *Reader) Know(scope Scope, resourceVersion string, facts Facts) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.know(ref, resourceVersion, facts)
+	r.know(scope, resourceVersion, facts)
 }
 
-// Keep forgets all sources but these, which ClusterPullSecrets refer to.
-func (r *Reader) Keep(refs sets.Set[v1alpha1.SecretReference]) {
+// Keep forgets all scopes but those of these ClusterPullSecrets.
+func (r *Reader) Keep(all []*v1alpha1.ClusterPullSecret) {
+	scopes := sets.New[Scope]()
+	for _, cps := range all {
+		scopes.Insert(ScopeOf(cps))
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	maps.DeleteFunc(r.known, func(ref v1alpha1.SecretReference, _ []version) bool { return !refs.Has(ref) })
+	maps.DeleteFunc(r.known, func(scope Scope, _ []version) bool { return !scopes.Has(scope) })
 }
 
 // know stores a version as the first one. It requires the lock.
-func (r *Reader) know(ref v1alpha1.SecretReference, resourceVersion string, facts Facts) {
-	others := slices.DeleteFunc(r.known[ref], func(v version) bool { return v.name == resourceVersion })
-	r.known[ref] = slices.Insert(others, 0, version{resourceVersion, facts})
-	if len(r.known[ref]) > remembered {
-		r.known[ref] = r.known[ref][:remembered]
+func (r *Reader) know(scope Scope, resourceVersion string, facts Facts) {
+	others := slices.DeleteFunc(r.known[scope], func(v version) bool { return v.name == resourceVersion })
+	r.known[scope] = slices.Insert(others, 0, version{resourceVersion, facts})
+	if len(r.known[scope]) > remembered {
+		r.known[scope] = r.known[scope][:remembered]
 	}
 }
 

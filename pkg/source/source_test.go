@@ -22,9 +22,9 @@ import (
 
 var ref = v1alpha1.SecretReference{Namespace: "sources", Name: "ghcr"}
 
-func secret(version, registry string) *corev1.Secret {
+func secret(registry string) *corev1.Secret {
 	return &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: ref.Namespace, Name: ref.Name, ResourceVersion: version},
+		ObjectMeta: metav1.ObjectMeta{Namespace: ref.Namespace, Name: ref.Name, ResourceVersion: "7"},
 		Type:       corev1.SecretTypeDockerConfigJson,
 		Data:       map[string][]byte{corev1.DockerConfigJsonKey: fmt.Appendf(nil, `{"auths":{%q:{"username":"robot","password":"canary"}}}`, registry)},
 	}
@@ -45,11 +45,11 @@ func TestRead(t *testing.T) {
 		}, new(*CopyError)},
 	} {
 		t.Run(test.reason, func(t *testing.T) {
-			s := secret("7", "docker.io")
+			s := secret("docker.io")
 			test.edit(s)
-			facts, err := NewReader(fake.NewClientset(s)).Read(t.Context(), ref)
+			facts, err := NewReader(fake.NewClientset(s)).Read(t.Context(), Scope{Ref: ref})
 			if test.target == nil {
-				if err != nil || facts.ResourceVersion != "7" || facts.Digest == "" || len(facts.Registries) != 2 {
+				if err != nil || facts.ResourceVersion != "7" || facts.Digest == "" || len(facts.Registries) != 2 || len(facts.Credentials) != 2 {
 					t.Errorf("Read = %+v, %v; want the facts of what copies hold", facts, err)
 				}
 				return
@@ -70,14 +70,14 @@ func TestHoldIsShared(t *testing.T) {
 	r.get = func(context.Context, v1alpha1.SecretReference) (*corev1.Secret, error) {
 		reads.Add(1)
 		<-arrived
-		return secret("7", "ghcr.io"), nil
+		return secret("ghcr.io"), nil
 	}
 	const holders = 20
 	var all sync.WaitGroup
 	releases := make(chan func(), holders)
 	for range holders {
 		all.Go(func() {
-			config, facts, release, err := r.Hold(t.Context(), ref, "7")
+			config, facts, release, err := r.Hold(t.Context(), Scope{Ref: ref}, "7")
 			if err != nil || !config.Covers("ghcr.io/acme/app") || facts.ResourceVersion != "7" {
 				t.Errorf("Hold = %v, %+v, %v", config, facts, err)
 				return
@@ -101,10 +101,10 @@ func TestHoldIsShared(t *testing.T) {
 	if len(r.held) != 0 {
 		t.Errorf("%d credentials are still held", len(r.held))
 	}
-	if _, err := r.Facts(t.Context(), ref, "7"); err != nil || reads.Load() != 1 {
+	if _, err := r.Facts(t.Context(), Scope{Ref: ref}, "7"); err != nil || reads.Load() != 1 {
 		t.Errorf("Facts that are known were read again: %d reads, %v", reads.Load(), err)
 	}
-	if _, err := r.Facts(t.Context(), ref, "8"); err != nil || reads.Load() != 2 || len(r.held) != 0 {
+	if _, err := r.Facts(t.Context(), Scope{Ref: ref}, "8"); err != nil || reads.Load() != 2 || len(r.held) != 0 {
 		t.Errorf("Facts of another version: %d reads, %d held, %v; want 2 and 0", reads.Load(), len(r.held), err)
 	}
 }
@@ -114,13 +114,13 @@ func TestHoldAfterAFailure(t *testing.T) {
 	fail := errors.New("away")
 	r := NewReader(nil)
 	r.get = func(context.Context, v1alpha1.SecretReference) (*corev1.Secret, error) {
-		return secret("7", "ghcr.io"), fail
+		return secret("ghcr.io"), fail
 	}
-	if _, _, _, err := r.Hold(t.Context(), ref, "7"); !errors.Is(err, fail) || len(r.held) != 0 {
+	if _, _, _, err := r.Hold(t.Context(), Scope{Ref: ref}, "7"); !errors.Is(err, fail) || len(r.held) != 0 {
 		t.Errorf("Hold: %v, %d held; want the failure and nothing held", err, len(r.held))
 	}
 	fail = nil
-	_, _, release, err := r.Hold(t.Context(), ref, "7")
+	_, _, release, err := r.Hold(t.Context(), Scope{Ref: ref}, "7")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +133,7 @@ func TestHoldAfterAFailure(t *testing.T) {
 		<-block
 		return nil, errors.New("late")
 	}
-	if _, _, _, err := r.Hold(ctx, ref, "9"); !errors.Is(err, context.Canceled) {
+	if _, _, _, err := r.Hold(ctx, Scope{Ref: ref}, "9"); !errors.Is(err, context.Canceled) {
 		t.Errorf("Hold with a canceled context: %v", err)
 	}
 }
@@ -145,10 +145,42 @@ func TestKeep(t *testing.T) {
 	named.Spec.SecretRef = ref
 	other := v1alpha1.SecretReference{Namespace: "sources", Name: "quay"}
 	for _, ref := range []v1alpha1.SecretReference{ref, other} {
-		r.Know(ref, "7", Facts{ResourceVersion: "7"})
+		r.Know(Scope{Ref: ref}, "7", Facts{ResourceVersion: "7"})
 	}
-	r.Keep(Named([]*v1alpha1.ClusterPullSecret{named, named}))
-	if _, known := r.Known(ref, "7"); !known || len(r.known) != 1 {
+	r.Keep([]*v1alpha1.ClusterPullSecret{named, named})
+	if _, known := r.Known(Scope{Ref: ref}, "7"); !known || len(r.known) != 1 {
 		t.Errorf("%d sources are known, that which is named among them: %t; want that one alone", len(r.known), known)
+	}
+}
+
+// Two ClusterPullSecrets with one source and different registries have different contents,
+// whatever the order and the repetition of the registries.
+func TestScopes(t *testing.T) {
+	scoped := func(registries ...string) Scope {
+		cps := &v1alpha1.ClusterPullSecret{}
+		cps.Spec.SecretRef, cps.Spec.Registries = ref, registries
+		return ScopeOf(cps)
+	}
+	if scoped("ghcr.io/b", "ghcr.io/a", "ghcr.io/b") != scoped("ghcr.io/a", "ghcr.io/b") || scoped() != (Scope{Ref: ref}) {
+		t.Error("the order of registries matters")
+	}
+	r := NewReader(fake.NewClientset(secret("ghcr.io")))
+	digests := map[string]bool{}
+	for _, scope := range []Scope{scoped(), scoped("ghcr.io/a"), scoped("ghcr.io/a", "ghcr.io/b")} {
+		config, facts, release, err := r.Hold(t.Context(), scope, "7")
+		if err != nil || !config.Covers("ghcr.io/a/app") {
+			t.Fatalf("Hold(%v) = %v, %v", scope, config, err)
+		}
+		digests[facts.Digest] = true
+		if known, ok := r.Known(scope, "7"); !ok || known.Digest != facts.Digest || config.Covers("ghcr.io/other/app") != (scope == scoped()) {
+			t.Errorf("of %v, %v is known: %+v, %t", scope, config, known, ok)
+		}
+		release()
+	}
+	if len(digests) != 3 {
+		t.Errorf("%d different digests, want 3", len(digests))
+	}
+	if _, err := r.Read(t.Context(), scoped("quay.io")); !errors.As(err, new(*dockerconfig.UncoveredError)) {
+		t.Errorf("for a registry that is not covered, Read says %v", err)
 	}
 }

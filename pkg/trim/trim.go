@@ -22,8 +22,8 @@ import (
 	"pullsecrets.dev/pkg/merge"
 )
 
-// Object is a transform for informers (cache.TransformFunc) of Services, Namespaces,
-// ServiceAccounts and Secrets. Cached objects of the first three are never written back,
+// Object is a transform for informers (cache.TransformFunc) of Services, Revisions, Namespaces,
+// ServiceAccounts and Secrets. Cached objects of the first four are never written back,
 // because every write is a patch, so nothing is lost. A cached Secret is a copy, which the
 // controller owns as a whole.
 //
@@ -36,6 +36,8 @@ func Object(object any) (any, error) {
 	switch o := object.(type) {
 	case *servingv1.Service:
 		return trimService(o), nil
+	case *servingv1.Revision:
+		return trimRevision(o), nil
 	case *corev1.Namespace:
 		return &corev1.Namespace{ObjectMeta: trimMeta(annotation.OnNamespace, o.ObjectMeta, o.Labels, whoDeclares)}, nil
 	case *corev1.Secret:
@@ -96,6 +98,45 @@ func trimService(o *servingv1.Service) *servingv1.Service {
 	t.Status.LatestReadyRevisionName = o.Status.LatestReadyRevisionName
 	t.Status.LatestCreatedRevisionName = o.Status.LatestCreatedRevisionName
 	return t
+}
+
+// trimRevision keeps what coverage depends on, and the conditions that say why a Revision is
+// not Ready. Of the digests, only the number is kept.
+func trimRevision(o *servingv1.Revision) *servingv1.Revision {
+	t := &servingv1.Revision{ObjectMeta: metav1.ObjectMeta{
+		Name: o.Name, Namespace: o.Namespace, UID: o.UID, ResourceVersion: o.ResourceVersion,
+		CreationTimestamp: o.CreationTimestamp, DeletionTimestamp: o.DeletionTimestamp, DeletionGracePeriodSeconds: new(int64(mark)),
+	}}
+	for _, key := range []string{serving.ServiceLabelKey, serving.RoutingStateLabelKey} {
+		if value, ok := o.Labels[key]; ok {
+			metav1.SetMetaDataLabel(&t.ObjectMeta, key, value)
+		}
+	}
+	t.Spec.ServiceAccountName, t.Spec.ImagePullSecrets = o.Spec.ServiceAccountName, o.Spec.ImagePullSecrets
+	t.Spec.Containers, t.Spec.InitContainers = namedImages(o.Spec.Containers), namedImages(o.Spec.InitContainers)
+	for i := range o.Spec.Volumes {
+		if from := o.Spec.Volumes[i].Image; from != nil {
+			t.Spec.Volumes = append(t.Spec.Volumes, corev1.Volume{
+				Name: o.Spec.Volumes[i].Name, VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: from.Reference}},
+			})
+		}
+	}
+	t.Status.Conditions = o.Status.Conditions
+	if n := len(o.Status.ContainerStatuses); n > 0 {
+		t.Status.ContainerStatuses = make([]servingv1.ContainerStatus, n)
+	}
+	if n := len(o.Status.InitContainerStatuses); n > 0 {
+		t.Status.InitContainerStatuses = make([]servingv1.ContainerStatus, n)
+	}
+	return t
+}
+
+func namedImages(containers []corev1.Container) []corev1.Container {
+	trimmed := images(containers)
+	for i := range trimmed {
+		trimmed[i].Name = containers[i].Name
+	}
+	return trimmed
 }
 
 // trimSecret replaces data by digests, so that no credential stays in a cache. Applied

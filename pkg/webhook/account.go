@@ -74,13 +74,13 @@ func (a *accountAdmission) decide(ctx context.Context, request *admissionv1.Admi
 	managed := requested.Metadata.ManagedFields
 	switch {
 	case merge.AppliedBy(writer(request), old.Metadata.ManagedFields, managed):
-		after.Claimed.Insert(names...)
+		after = merge.CurrentOfApply(after, managed, requested.Metadata.Annotations, old.ledger(), requested.ledger())
 	case merge.WithdrawnBy(old.Metadata.ManagedFields, managed):
 		after.Managed = sets.New(names...)
 	}
 	account := cmp.Or(requested.Metadata.Name, request.Name)
 	result := merge.AdmitServiceAccount(before, after,
-		annotation.ForNamespace(namespace.Annotations).SecretsFor(account), offered.For(namespace.Labels).Bound(account))
+		annotation.ForNamespace(namespace.Annotations).SecretsFor(account), offered.For(namespace.Labels).Bound(account, before))
 	d := decision{object: requested, list: entries(result.List, requested), ledger: result.Ledger.String(), result: result, audit: audit(result)}
 	for _, problem := range requested.misplaced() {
 		d.warnings = append(d.warnings, warnInvalid(problem))

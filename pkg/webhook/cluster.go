@@ -48,6 +48,8 @@ type cluster struct {
 	template func() template.Settings
 	// covers reports whether a ClusterPullSecret holds a credential for an image.
 	covers grant.Covers
+	// profile decides whether ClusterPullSecrets can grant anything.
+	profile config.Profile
 }
 
 // cachedOrLive reads an object from the cache or, if it is not cached, from the API

@@ -58,8 +58,8 @@ const (
 )
 
 // NewServiceController returns a constructor of the admission of Knative Services.
-func NewServiceController(readiness *Readiness) injection.ControllerConstructor {
-	return newController(readiness, injectName, "ServiceWebhook", func(ctx context.Context, c cluster) webhook.AdmissionController {
+func NewServiceController(readiness *Readiness, profile config.Profile) injection.ControllerConstructor {
+	return newController(readiness, profile, injectName, "ServiceWebhook", func(ctx context.Context, c cluster) webhook.AdmissionController {
 		logger := logging.FromContext(ctx)
 		settings, log := knative.NewSettings(), logger.Named("knative-settings")
 		if err := settings.Follow(ctx, c.kube, log, knative.Defaults, knative.Features, knative.Deployment); err != nil {
@@ -72,16 +72,16 @@ func NewServiceController(readiness *Readiness) injection.ControllerConstructor 
 }
 
 // NewAccountController returns a constructor of the admission of ServiceAccounts.
-func NewAccountController(readiness *Readiness) injection.ControllerConstructor {
-	return newController(readiness, bindName, "ServiceAccountWebhook", func(_ context.Context, c cluster) webhook.AdmissionController { return &accountAdmission{c} })
+func NewAccountController(readiness *Readiness, profile config.Profile) injection.ControllerConstructor {
+	return newController(readiness, profile, bindName, "ServiceAccountWebhook", func(_ context.Context, c cluster) webhook.AdmissionController { return &accountAdmission{c} })
 }
 
-func newController(readiness *Readiness, name, queueName string, admission func(context.Context, cluster) webhook.AdmissionController) injection.ControllerConstructor {
+func newController(readiness *Readiness, profile config.Profile, name, queueName string, admission func(context.Context, cluster) webhook.AdmissionController) injection.ControllerConstructor {
 	return func(ctx context.Context, cmw configmap.Watcher) *controller.Impl {
 		logger := logging.FromContext(ctx)
 		store := config.NewStore(logger.Named("config-store"))
 		store.WatchConfigs(ctx, cmw)
-		c := newCluster(ctx, store)
+		c := newCluster(ctx, store, profile)
 		readiness.require("the caches of Namespaces, ServiceAccounts and ClusterPullSecrets", c.ready)
 
 		a := &admissionReconciler{AdmissionController: admission(ctx, c)}
@@ -97,7 +97,7 @@ func newController(readiness *Readiness, name, queueName string, admission func(
 
 // NewCertificateController returns a constructor of the controller that manages the
 // certificate.
-func NewCertificateController(readiness *Readiness) injection.ControllerConstructor {
+func NewCertificateController(readiness *Readiness, profile config.Profile) injection.ControllerConstructor {
 	return func(ctx context.Context, _ configmap.Watcher) *controller.Impl {
 		const queueName = "WebhookCertificates"
 		options, secrets := webhook.GetOptions(ctx), secretinformer.Get(ctx)
@@ -105,7 +105,7 @@ func NewCertificateController(readiness *Readiness) injection.ControllerConstruc
 		c := &certificate{
 			LeaderAwareFuncs: promoted(key), key: key,
 			kube: kubeclient.Get(ctx), secrets: secrets.Lister(),
-			published: published(mutatingConfigurations(ctx), validatingConfigurations(ctx)),
+			published: published(profile, mutatingConfigurations(ctx), validatingConfigurations(ctx)),
 			create: func(ctx context.Context, notAfter time.Time) (key, cert, ca []byte, err error) {
 				return certresources.CreateCerts(ctx, options.ServiceName, system.Namespace(), notAfter)
 			},
@@ -122,13 +122,20 @@ func NewCertificateController(readiness *Readiness) injection.ControllerConstruc
 	}
 }
 
-// published returns a function that reports whether all of our webhook configurations
-// trust an authority. A configuration that an operator deleted does not count.
-func published(mutating, validating configurations) func(authority []byte) bool {
-	all := map[string]configurations{
-		injectName: mutating, bindName: mutating, defaultingName: mutating,
-		validationName: validating, configName: validating,
+// kept returns the webhook configurations that the webhook keeps in a profile. One of another
+// profile that was left has no controller, so nobody writes its authorities.
+func kept(profile config.Profile, mutating, validating configurations) map[string]configurations {
+	all := map[string]configurations{injectName: mutating, bindName: mutating, configName: validating}
+	if profile.UsesSecrets() {
+		all[defaultingName], all[validationName] = mutating, validating
 	}
+	return all
+}
+
+// published returns a function that reports whether all webhook configurations that the
+// webhook keeps trust an authority. One that an operator deleted does not count.
+func published(profile config.Profile, mutating, validating configurations) func(authority []byte) bool {
+	all := kept(profile, mutating, validating)
 	return func(authority []byte) bool {
 		for name, kind := range all {
 			c, err := kind.get(name)
@@ -166,7 +173,7 @@ func watch(ctx context.Context, informer cache.SharedIndexInformer, filter func(
 }
 
 // newCluster returns the cluster that the informers of ctx show.
-func newCluster(ctx context.Context, store *config.Store) cluster {
+func newCluster(ctx context.Context, store *config.Store, profile config.Profile) cluster {
 	logger := logging.FromContext(ctx)
 	namespaces, accounts, clusterPullSecrets := namespaceinformer.Get(ctx), accountinformer.Get(ctx), clusterpullsecretinformer.Get(ctx)
 	informers := []cache.SharedIndexInformer{namespaces.Informer(), accounts.Informer(), clusterPullSecrets.Informer()}
@@ -179,6 +186,7 @@ func newCluster(ctx context.Context, store *config.Store) cluster {
 	if err != nil {
 		logger.Fatalw("Failed to create the catalog of ClusterPullSecrets", "error", err)
 	}
+	granted.Unknown = !profile.UsesSecrets()
 	added, err := metrics.NewAdded()
 	if err != nil {
 		logger.Fatalw("Failed to create metrics", "error", err)
@@ -200,6 +208,7 @@ func newCluster(ctx context.Context, store *config.Store) cluster {
 		},
 		kube: kube, serving: serving,
 		config:    store,
+		profile:   profile,
 		added:     added,
 		liveReads: newLiveReads(time.Now),
 	}

@@ -199,6 +199,19 @@ func (o *object) side() (merge.Side, error) {
 	}, nil
 }
 
+// stored returns the list of the old object of a request, which is nil for a new one. What
+// cannot be read is empty: then the API server rejects the request, or nothing is changed.
+func (o *object) stored() merge.Current {
+	if o == nil {
+		return merge.Current{}
+	}
+	side, err := o.side()
+	if err != nil {
+		return merge.Current{}
+	}
+	return side.Current
+}
+
 // asTemplate returns the Service as pkg/template represents it.
 func (o *object) asTemplate() template.Service {
 	return template.Service{Object: o.raw, Template: o.Spec.Template}

@@ -98,9 +98,9 @@ func (s *serviceAdmission) declared(ctx context.Context, name string, old, reque
 	if excluded {
 		return nil, warnIfExcluded(s.config.Load(), namespace, requested)
 	}
-	d := offered.Declare(namespace, grant.Service{Annotations: requested.Metadata.Annotations, Images: requested.images}, s.covers)
+	d := offered.Declare(namespace, grant.Service{Annotations: requested.Metadata.Annotations, Images: requested.images, Stored: old.stored}, s.covers)
 	var warnings []string
-	for _, problem := range slices.Concat(d.OfService.Problems, requested.misplaced()) {
+	for _, problem := range slices.Concat(d.OfService.Problems, s.profile.Problems(d.OfService.Inject), requested.misplaced()) {
 		warnings = append(warnings, warnInvalid(problem))
 	}
 	if d.Hold && d.OfService.Inject == annotation.Unset {

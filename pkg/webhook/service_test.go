@@ -41,6 +41,8 @@ type world struct {
 	cached []runtime.Object
 	live   []runtime.Object
 	cold   bool
+	// unknown is set if ClusterPullSecrets cannot be read.
+	unknown bool
 	// settings are Knative's settings.
 	settings template.Settings
 	images   grant.ImageSettings
@@ -61,6 +63,7 @@ func (w world) cluster(t testing.TB) cluster {
 		t.Fatal(err)
 	}
 	granted := catalog.New(listers.ClusterPullSecrets())
+	granted.Unknown = w.unknown
 	var kubeObjects, servingObjects []runtime.Object
 	for _, object := range w.live {
 		if _, ok := object.(*servingv1.Revision); ok {

@@ -9,6 +9,7 @@ import (
 
 	"pullsecrets.dev/pkg/annotation"
 	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/merge"
 )
 
@@ -21,6 +22,7 @@ func TestWarningsAreCompleteForCommonNames(t *testing.T) {
 		return warnInvalid(annotation.ForService(map[string]string{pullsecrets.InjectAnnotation: inject}).Problems[0])
 	}
 	for _, warning := range []string{
+		warnInvalid(config.InjectOnly.Problems(annotation.Auto)[0]),
 		invalid(""), invalid("false"), invalid("Disabled"), invalid("disable-it"),
 		warnExcluded(namespace, "excluded-namespaces"),
 		warnInvalidNamespace(namespace),

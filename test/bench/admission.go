@@ -57,7 +57,11 @@ func admission(ctx context.Context, e *env.Env, s settings, out io.Writer) error
 	if err := bypass(ctx, e, client); err != nil {
 		return err
 	}
-	if err := pairs(ctx, e, client, s, out); err != nil {
+	p := pairing{func(i int) string { return admissionNamespace(i % s.admissionNamespaces) }, s.admissionNamespaces, s.admissionPairs}
+	if err := pairs(ctx, e, client, p, out); err != nil {
+		return err
+	}
+	if err := policies(ctx, e, client, s, out); err != nil {
 		return err
 	}
 	return load(ctx, e, s, out)
@@ -117,12 +121,20 @@ func bypass(ctx context.Context, e *env.Env, client servingclient.Interface) err
 	return nil
 }
 
+// pairing says where pairs creates how many Services.
+type pairing struct {
+	// namespace returns that of the i-th Service with the webhook.
+	namespace  func(i int) string
+	namespaces int
+	pairs      int
+}
+
 // pairs compares the creation of a Service in a namespace with the webhook and in one
 // without it. All creations are dry runs: they pass all of admission, and the work of
 // etcd and of Knative's controller, which is the same on both sides, does not hide the
 // difference.
-func pairs(ctx context.Context, e *env.Env, client servingclient.Interface, s settings, out io.Writer) error {
-	notef("admission: creating %d pairs", s.admissionPairs)
+func pairs(ctx context.Context, e *env.Env, client servingclient.Interface, p pairing, out io.Writer) error {
+	notef("admission: creating %d pairs", p.pairs)
 	// The first ones open connections and are not measured.
 	const first = 10
 	var with, without, differences []time.Duration
@@ -130,12 +142,12 @@ func pairs(ctx context.Context, e *env.Env, client servingclient.Interface, s se
 	if err != nil {
 		return err
 	}
-	for i := range first + s.admissionPairs {
+	for i := range first + p.pairs {
 		sides := []struct {
 			namespace string
 			has       func(*servingv1.Service) bool
 			took      time.Duration
-		}{{namespace: admissionNamespace(i % s.admissionNamespaces), has: fleet.Has(secretName)}, {namespace: bypassedNamespace, has: fleet.Has()}}
+		}{{namespace: p.namespace(i), has: fleet.Has(secretName)}, {namespace: bypassedNamespace, has: fleet.Has()}}
 		for turn := range sides {
 			side := &sides[(i+turn)%2]
 			svc, took, err := create(ctx, client, side.namespace, i)
@@ -156,7 +168,7 @@ func pairs(ctx context.Context, e *env.Env, client servingclient.Interface, s se
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "\nCreation of a Service as a client sees it, %d pairs of dry runs, %d Namespaces (ms)\n", s.admissionPairs, s.admissionNamespaces)
+	fmt.Fprintf(out, "\nCreation of a Service as a client sees it, %d pairs of dry runs, %d Namespaces (ms)\n", p.pairs, p.namespaces)
 	fmt.Fprintf(out, "  %-24s %8s %8s\n", "", "p50", "p99")
 	for _, row := range []struct {
 		what  string
@@ -168,7 +180,7 @@ func pairs(ctx context.Context, e *env.Env, client servingclient.Interface, s se
 	// one (reinvocationPolicy in config/601-webhook-inject.yaml).
 	n := after.count - before.count
 	fmt.Fprintf(out, "  the API server calls the webhook %.2f times for each, and waits %.2f ms for a call on average\n",
-		n/float64(first+s.admissionPairs), (after.seconds-before.seconds)/n*1000)
+		n/float64(first+p.pairs), (after.seconds-before.seconds)/n*1000)
 	return nil
 }
 

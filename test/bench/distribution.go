@@ -198,6 +198,7 @@ func (d *distributor) measure(ctx context.Context, rounds, newNamespaces int, ou
 	steps := []*step{
 		{"first distribution", d.namespaces, side{run: d.distribute}, side{run: d.bareDistribute}},
 		{"rotation, to the last copy", d.namespaces, side{run: d.rotate}, side{run: d.bareRotate}},
+		{"ServiceAccounts", d.namespaces, side{run: d.bind}, side{run: d.bareBind}},
 		{"new Namespaces", newNamespaces, side{run: d.newNamespaces(newNamespaces)}, side{run: d.bareNewNamespaces(newNamespaces)}},
 		{"revocation", d.namespaces + newNamespaces, side{run: d.revoke}, side{run: d.bareRevoke}},
 	}
@@ -223,7 +224,7 @@ func (d *distributor) measure(ctx context.Context, rounds, newNamespaces int, ou
 			return err
 		}
 	}
-	fmt.Fprintf(out, "\nCopies in %d Namespaces, %d at a time (copies per second, median of %d rounds)\n", d.namespaces, d.concurrency, rounds)
+	fmt.Fprintf(out, "\nCopies and ServiceAccounts of %d Namespaces, %d at a time (objects per second, median of %d rounds)\n", d.namespaces, d.concurrency, rounds)
 	fmt.Fprintf(out, "  %-28s %12s %12s %8s   %s\n", "", "controller", "bare client", "ratio", "rounds")
 	for _, s := range steps {
 		var ratios []float64
@@ -233,7 +234,7 @@ func (d *distributor) measure(ctx context.Context, rounds, newNamespaces int, ou
 		fmt.Fprintf(out, "  %-28s %12.0f %12.0f %8.2f   %.2f to %.2f\n",
 			s.name, median(s.ours.speeds), median(s.bare.speeds), median(ratios), slices.Min(ratios), slices.Max(ratios))
 	}
-	fmt.Fprintf(out, "  API writes per copy and step: 1, as counted in each round\n")
+	fmt.Fprintf(out, "  API writes per object and step: 1, as counted in each round\n")
 	return nil
 }
 
@@ -267,10 +268,10 @@ func credential(password string) map[string][]byte {
 	return map[string][]byte{corev1.DockerConfigJsonKey: fmt.Appendf(nil, `{"auths":{"ghcr.io":{"username":"robot","password":%q}}}`, password)}
 }
 
-// byController runs do, which makes the controller write n copies, and returns how long
-// the writes take. It fails unless each copy is one write and the controller writes
-// nothing else but the status of the ClusterPullSecret, its finalizer and Events.
-func (d *distributor) byController(ctx context.Context, verb string, n int, do func() error) (time.Duration, error) {
+// byController runs do, which makes the controller write n objects of a resource, and returns
+// how long the writes take. It fails unless each object is one write and the controller
+// writes nothing else but the status of the ClusterPullSecret, its finalizer and Events.
+func (d *distributor) byController(ctx context.Context, verb, resource string, n int, do func() error) (time.Duration, error) {
 	mark, err := d.Audit.Mark()
 	if err != nil {
 		return 0, err
@@ -279,8 +280,8 @@ func (d *distributor) byController(ctx context.Context, verb string, n int, do f
 	if err := do(); err != nil {
 		return 0, err
 	}
-	took, err := lastOf(ctx, d.Env, mark, n, start, verb+" of copies", func(all env.Requests) env.Requests {
-		return all.By(pullsecrets.ControllerUser).Of("secrets").Verbs(verb)
+	took, err := lastOf(ctx, d.Env, mark, n, start, verb+" of "+resource, func(all env.Requests) env.Requests {
+		return all.By(pullsecrets.ControllerUser).Of(resource).Verbs(verb)
 	})
 	if err != nil {
 		return 0, err
@@ -290,17 +291,17 @@ func (d *distributor) byController(ctx context.Context, verb string, n int, do f
 		return 0, err
 	}
 	writes := requests.By(pullsecrets.ControllerUser).Writes()
-	copies := writes.Of("secrets")
-	first := slices.MinFunc(copies, func(a, b env.Request) int { return a.At.Compare(b.At) })
+	written := writes.Of(resource)
+	first := slices.MinFunc(written, func(a, b env.Request) int { return a.At.Compare(b.At) })
 	notef("distribution: the first %s was answered after %s, the last after %s", verb, first.At.Sub(start).Round(time.Millisecond), took.Round(time.Millisecond))
 	told := len(writes.Of("clusterpullsecrets.pullsecrets.dev"))
 	if passed := time.Since(start); told > 10+int(passed.Seconds()) {
 		return 0, fmt.Errorf("the status was written %d times in %s, want about once a second", told, passed.Round(time.Second))
 	}
 	own := told + len(writes.Of("events"))
-	if len(copies) != n || len(copies.Verbs(verb)) != n || len(writes) != n+own {
-		return 0, fmt.Errorf("want %d writes of copies, each a %s, got %d; %d writes in total, of which %d are of the ClusterPullSecret and its Events",
-			n, verb, len(copies), len(writes), own)
+	if len(written) != n || len(written.Verbs(verb)) != n || len(writes) != n+own {
+		return 0, fmt.Errorf("want %d writes of %s, each a %s, got %d; %d writes in total, of which %d are of the ClusterPullSecret and Events",
+			n, resource, verb, len(written), len(writes), own)
 	}
 	return took, nil
 }

@@ -21,6 +21,12 @@ import (
 	"pullsecrets.dev/test/fleet"
 )
 
+// The resources of the writes that are counted.
+const (
+	secretsResource  = "secrets"
+	accountsResource = "serviceaccounts"
+)
+
 // bareWrites sends n requests with the controller's concurrency.
 func (d *distributor) bareWrites(ctx context.Context, n int, write func(ctx context.Context, i int) error) (time.Duration, error) {
 	start := time.Now()
@@ -36,7 +42,7 @@ func (d *distributor) distribute(ctx context.Context, round int) (time.Duration,
 	if err != nil {
 		return 0, err
 	}
-	return d.byController(ctx, "create", d.namespaces, func() error {
+	return d.byController(ctx, "create", secretsResource, d.namespaces, func() error {
 		object := &v1alpha1.ClusterPullSecret{ObjectMeta: metav1.ObjectMeta{Name: name}}
 		object.Spec.SecretRef = v1alpha1.SecretReference{Namespace: pullsecrets.SourcesNamespace, Name: name}
 		object.Spec.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{grantedLabel: "true"}}
@@ -66,7 +72,7 @@ func (d *distributor) bareDistribute(ctx context.Context, _ int) (time.Duration,
 }
 
 func (d *distributor) rotate(ctx context.Context, round int) (time.Duration, error) {
-	return d.byController(ctx, "update", d.namespaces, func() error {
+	return d.byController(ctx, "update", secretsResource, d.namespaces, func() error {
 		_, err := d.admin.CoreV1().Secrets(pullsecrets.SourcesNamespace).Update(ctx, &corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{Name: d.name(round)}, Type: corev1.SecretTypeDockerConfigJson, Data: credential("two"),
 		}, metav1.UpdateOptions{})
@@ -101,7 +107,7 @@ func (d *distributor) bareSecrets(ctx context.Context) (map[string]*corev1.Secre
 
 func (d *distributor) revoke(ctx context.Context, round int) (time.Duration, error) {
 	client := d.cps.PullsecretsV1alpha1().ClusterPullSecrets()
-	took, err := d.byController(ctx, "delete", d.namespaces+d.extra, func() error { return client.Delete(ctx, d.name(round), metav1.DeleteOptions{}) })
+	took, err := d.byController(ctx, "delete", secretsResource, d.namespaces+d.extra, func() error { return client.Delete(ctx, d.name(round), metav1.DeleteOptions{}) })
 	if err != nil {
 		return 0, err
 	}
@@ -122,11 +128,62 @@ func (d *distributor) bareRevoke(ctx context.Context, _ int) (time.Duration, err
 	})
 }
 
+// bind binds the default ServiceAccount of each Namespace. It ends the binding again, which
+// is not measured.
+func (d *distributor) bind(ctx context.Context, round int) (time.Duration, error) {
+	declare := func(accounts string) func() error {
+		return func() error {
+			patch := fmt.Sprintf(`{"spec":{"always":{"serviceAccounts":%s}}}`, accounts)
+			_, err := d.cps.PullsecretsV1alpha1().ClusterPullSecrets().Patch(ctx, d.name(round), types.MergePatchType, []byte(patch), metav1.PatchOptions{})
+			return err
+		}
+	}
+	took, err := d.byController(ctx, "patch", accountsResource, d.namespaces, declare(`["default"]`))
+	if err != nil {
+		return 0, err
+	}
+	_, err = d.byController(ctx, "patch", accountsResource, d.namespaces, declare(`null`))
+	return took, err
+}
+
+// bareBind writes the patches of bind.
+func (d *distributor) bareBind(ctx context.Context, _ int) (time.Duration, error) {
+	patches := func(list string, ledger any) (time.Duration, error) {
+		all, err := d.admin.CoreV1().ServiceAccounts("").List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=default"})
+		if err != nil {
+			return 0, err
+		}
+		versions := make(map[string]string, len(all.Items))
+		for _, account := range all.Items {
+			versions[account.Namespace] = account.ResourceVersion
+		}
+		return d.bareWrites(ctx, d.namespaces, func(ctx context.Context, i int) error {
+			patch, err := json.Marshal(map[string]any{
+				"imagePullSecrets": json.RawMessage(list),
+				"metadata": map[string]any{
+					"annotations": map[string]any{pullsecrets.AddedAnnotation: ledger}, "resourceVersion": versions[namespaceName(i)],
+				},
+			})
+			if err != nil {
+				return err
+			}
+			_, err = d.bare.CoreV1().ServiceAccounts(namespaceName(i)).Patch(ctx, "default", types.MergePatchType, patch, metav1.PatchOptions{FieldManager: pullsecrets.FieldManager})
+			return err
+		})
+	}
+	took, err := patches(`[{"name":"bare"}]`, `{"bare":"clusterpullsecret/bare"}`)
+	if err != nil {
+		return 0, err
+	}
+	_, err = patches(`null`, nil)
+	return took, err
+}
+
 // newNamespaces creates Namespaces and waits until the controller has written the last
 // copy. The bare client creates the same number and writes each Secret itself.
 func (d *distributor) newNamespaces(n int) func(context.Context, int) (time.Duration, error) {
 	return func(ctx context.Context, round int) (time.Duration, error) {
-		took, err := d.byController(ctx, "create", n, func() error {
+		took, err := d.byController(ctx, "create", secretsResource, n, func() error {
 			return fleet.Each(ctx, n, d.concurrency, func(ctx context.Context, i int) error {
 				return d.makeGranted(ctx, fmt.Sprintf("%s-new-%d", d.name(round), i))
 			})

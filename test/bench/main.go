@@ -61,6 +61,9 @@ type settings struct {
 	admissionServices   int
 
 	neighbourRounds int
+
+	large       largeSize
+	largeRounds int
 }
 
 // part is a part of the benchmark. It runs on a new cluster and prints its table.
@@ -77,6 +80,7 @@ var parts = []part{
 	{"secrets", foreignSecrets},
 	{"admission", admission},
 	{"neighbours", neighbours},
+	{"large", large},
 }
 
 func partNames() []string {
@@ -107,6 +111,11 @@ func main() {
 	flag.IntVar(&s.admissionPairs, "admission-pairs", 400, "admission: number of Services created with the webhook and without it")
 	flag.IntVar(&s.admissionServices, "admission-services", 50000, "admission: number of reviews at full load")
 	flag.IntVar(&s.neighbourRounds, "neighbour-rounds", 5, "neighbours: number of rounds; the sides take turns in going first")
+	flag.IntVar(&s.large.namespaces, "large-namespaces", 5000, "large: number of Namespaces")
+	flag.IntVar(&s.large.services, "large-services", 50000, "large: number of Services")
+	flag.IntVar(&s.large.clusterPullSecrets, "large-clusterpullsecrets", 500, "large: number of ClusterPullSecrets")
+	flag.IntVar(&s.large.secrets, "large-secrets", 20000, "large: number of Secrets that are not copies")
+	flag.IntVar(&s.largeRounds, "large-rounds", 5, "large: number of rounds of the distribution; the sides take turns in going first")
 	flag.IntVar(&s.pace, "pace", 1, "neighbours: hostile tenants send one of so many requests, for machines that all of them keep busy")
 	flag.Parse()
 	if s.quick {
@@ -117,7 +126,8 @@ func main() {
 			"services": "60", "rounds": "2", "rest-services": "10", "rest": "10s", "memory-services": "300",
 			"few-namespaces": "60", "many-namespaces": "200", "new-namespaces": "10", "foreign-secrets": "1000",
 			"admission-namespaces": "300", "admission-pairs": "50", "admission-services": "3000",
-			"neighbour-rounds": "2",
+			"neighbour-rounds": "2", "large-namespaces": "200", "large-services": "1000", "large-clusterpullsecrets": "20",
+			"large-secrets": "600", "large-rounds": "2",
 		} {
 			if !given[name] {
 				_ = flag.Set(name, value) // The values are constants.

@@ -33,7 +33,7 @@ func memory(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
 	}
 	var rows []memoryRow
 	look := func(when string) error {
-		size, err := settled(ctx, e)
+		size, err := settled(ctx, e, "controller")
 		rows = append(rows, memoryRow{when, size})
 		return err
 	}
@@ -104,7 +104,7 @@ func foreignSecrets(ctx context.Context, e *env.Env, s settings, out io.Writer) 
 	if err != nil {
 		return err
 	}
-	before, err := settled(ctx, e)
+	before, err := settled(ctx, e, "controller")
 	if err != nil {
 		return err
 	}
@@ -123,14 +123,14 @@ func foreignSecrets(ctx context.Context, e *env.Env, s settings, out io.Writer) 
 	if err != nil {
 		return err
 	}
-	after, err := settled(ctx, e)
+	after, err := settled(ctx, e, "controller")
 	if err != nil {
 		return err
 	}
 	if err := e.Processes.Restart(ctx, "controller", nil); err != nil {
 		return err
 	}
-	restarted, err := settled(ctx, e)
+	restarted, err := settled(ctx, e, "controller")
 	if err != nil {
 		return err
 	}
@@ -145,12 +145,12 @@ type footprint struct{ now, peak int64 }
 
 func mebi(n int64) float64 { return float64(n) / (1 << 20) }
 
-// settled returns the controller's footprint once it is stable: Go returns memory to the
+// settled returns the footprint of a program once it is stable: Go returns memory to the
 // system with a delay.
-func settled(ctx context.Context, e *env.Env) (footprint, error) {
+func settled(ctx context.Context, e *env.Env, program string) (footprint, error) {
 	var before footprint
 	for steady, deadline := 0, time.Now().Add(time.Minute); ; {
-		now, err := residentMemory(ctx, e)
+		now, err := residentMemory(ctx, e, program)
 		if err != nil {
 			return now, err
 		}
@@ -171,14 +171,14 @@ func settled(ctx context.Context, e *env.Env) (footprint, error) {
 	}
 }
 
-func residentMemory(ctx context.Context, e *env.Env) (size footprint, err error) {
-	pid, err := controllerPID(ctx, e)
+func residentMemory(ctx context.Context, e *env.Env, program string) (size footprint, err error) {
+	process, err := e.Processes.Get(ctx, program)
 	if err != nil {
 		return size, err
 	}
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", process.PID))
 	if err != nil {
-		return size, fmt.Errorf("read the controller's memory (Linux only): %w", err)
+		return size, fmt.Errorf("read the memory of the %s (Linux only): %w", program, err)
 	}
 	for line := range strings.Lines(string(status)) {
 		fields := strings.Fields(line)

@@ -7,14 +7,18 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 )
 
 // act runs or checks one step of the demo.
@@ -28,6 +32,49 @@ func kubectl(args ...string) act {
 		fmt.Fprint(d.out, output)
 		return err
 	}
+}
+
+// plugin does the same with a command of the plugin.
+func plugin(args ...string) act {
+	return func(ctx context.Context, d *demo) error {
+		fmt.Fprintf(d.out, "\n$ kn pullsecrets %s\n", quoted(args))
+		output, err := d.run(ctx, "", pluginProgram, args...)
+		fmt.Fprint(d.out, output)
+		return err
+	}
+}
+
+// kubectlWithRegistry does the same with a file that contains ${REGISTRY}, the host of the
+// cluster's private registry.
+func kubectlWithRegistry(file string, args ...string) act {
+	return func(ctx context.Context, d *demo) error {
+		fmt.Fprintf(d.out, "\n$ envsubst < %s%s | kubectl %s -f -\n", files, file, quoted(args))
+		content, err := os.ReadFile(files + file)
+		if err != nil {
+			return err
+		}
+		manifest := strings.ReplaceAll(string(content), "${REGISTRY}", d.Registries.Main.Host)
+		output, err := d.run(ctx, manifest, kubectlProgram, slices.Concat([]string{"kubectl"}, args, []string{"-f", "-"})...)
+		fmt.Fprint(d.out, output)
+		return err
+	}
+}
+
+// account is the user name at the registry.
+const account = "robot"
+
+// setRegistryPassword lets the account read the images below shop/.
+func setRegistryPassword(password string) act {
+	return func(ctx context.Context, d *demo) error {
+		fmt.Fprintf(d.out, "\n  The registry at $REGISTRY accepts the password %s of %s.\n", password, account)
+		return d.Registries.Main.SetUser(ctx, account, password, "shop/")
+	}
+}
+
+// pushImage pushes the image of the last Services.
+func pushImage(ctx context.Context, d *demo) error {
+	_, err := d.Registries.Main.Push(ctx, "shop/private", "v1")
+	return err
 }
 
 var showServices = kubectl("get", "ksvc", "-n", namespace, "-o", "custom-columns-file="+files+"services.columns")
@@ -96,9 +143,9 @@ func expectLedger(name, ledger string) act {
 }
 
 // expectPassword expects a pull secret of the namespace to contain this password of the
-// robot.
+// account.
 func expectPassword(secret, password string) act {
-	auth := base64.StdEncoding.EncodeToString([]byte("robot:" + password))
+	auth := base64.StdEncoding.EncodeToString([]byte(account + ":" + password))
 	return expect(fmt.Sprintf("Secret %s has the password %s", secret, password), func(ctx context.Context, d *demo) (string, bool, error) {
 		found, err := d.Kube.CoreV1().Secrets(namespace).Get(ctx, secret, metav1.GetOptions{})
 		if err != nil {
@@ -118,6 +165,34 @@ func expectCopies(summary string) act {
 		}
 		seen := found.Status.Namespaces.Summary
 		return seen, found.IsReady() && seen == summary, nil
+	})
+}
+
+// expectCredential expects a reason of the condition CredentialAccepted; it is empty for True.
+func expectCredential(reason string) act {
+	return expect(fmt.Sprintf("%s has the condition CredentialAccepted with the reason %q", verified, reason), func(ctx context.Context, d *demo) (string, bool, error) {
+		found, err := d.cps.PullsecretsV1alpha1().ClusterPullSecrets().Get(ctx, verified, metav1.GetOptions{})
+		if err != nil {
+			return "", false, err
+		}
+		condition := found.Status.GetCondition(v1alpha1.ClusterPullSecretConditionCredentialAccepted)
+		if condition == nil {
+			return "no such condition", false, nil
+		}
+		return fmt.Sprintf("%s %s: %s", condition.Status, condition.Reason, condition.Message), condition.Reason == reason && condition.IsTrue() == (reason == ""), nil
+	})
+}
+
+// expectFailure expects the first Revision of a Service to have failed, with part in its
+// message.
+func expectFailure(service, part string) act {
+	return expect(fmt.Sprintf("Revision %s-00001 has failed with %q", service, part), func(ctx context.Context, d *demo) (string, bool, error) {
+		found, err := d.Serving.ServingV1().Revisions(namespace).Get(ctx, service+"-00001", metav1.GetOptions{})
+		if err != nil {
+			return "", false, err
+		}
+		condition := found.Status.GetCondition(servingv1.RevisionConditionReady)
+		return condition.GetMessage(), condition.IsFalse() && strings.Contains(condition.GetMessage(), part), nil
 	})
 }
 

@@ -39,13 +39,17 @@ const (
 	defaultDir = ".cluster"
 	// namespace is the namespace of the demo.
 	namespace = "demo-shop"
-	// credential is the name of the ClusterPullSecret of the demo and of its source.
+	// credential and verified are the names of the ClusterPullSecrets of the demo and of
+	// their sources.
 	credential = "demo-quay"
+	verified   = "demo-registry"
 	// files is the directory of the demo's manifests and column files, relative to the
 	// root of the repository.
 	files = "test/demo/"
 	// kubectlProgram is the binary that includes kubectl.
 	kubectlProgram = ".cluster/bin/kubernetes"
+	// pluginProgram is the plugin of kn and kubectl.
+	pluginProgram = ".cluster/bin/kn-pullsecrets"
 	// timeout is how long the demo waits for an expected state.
 	timeout = time.Minute
 )
@@ -67,10 +71,14 @@ func run(ctx context.Context, dir, transcript string) error {
 	if _, err := os.Stat(files + "services.yaml"); err != nil {
 		return errors.New("run the demo from the root of the repository, as \"make demo\" does")
 	}
-	if err := env.Up(ctx, env.Options{Dir: dir}); err != nil {
+	options := env.Options{Dir: dir}
+	if err := env.Up(ctx, options); err != nil {
 		return err
 	}
-	e, err := env.Open(env.Options{Dir: dir})
+	if err := env.BuildPrograms(ctx, options, filepath.Base(pluginProgram)); err != nil {
+		return err
+	}
+	e, err := env.Open(options)
 	if err != nil {
 		return err
 	}
@@ -116,8 +124,8 @@ type demo struct {
 // cleanUp removes the objects of an earlier run.
 func (d *demo) cleanUp(ctx context.Context) error {
 	for _, objects := range [][]string{
-		{"clusterpullsecret", credential},
-		{"secret", credential, "--namespace=" + pullsecrets.SourcesNamespace},
+		{"clusterpullsecret", credential, verified},
+		{"secret", credential, verified, "--namespace=" + pullsecrets.SourcesNamespace},
 		{"namespace", namespace},
 	} {
 		if _, err := d.kubectl(ctx, append([]string{"delete", "--ignore-not-found", "--timeout=2m"}, objects...)...); err != nil {
@@ -129,12 +137,18 @@ func (d *demo) cleanUp(ctx context.Context) error {
 
 // kubectl runs the kubectl that is built for the local cluster.
 func (d *demo) kubectl(ctx context.Context, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, kubectlProgram, append([]string{"kubectl"}, args...)...)
+	return d.run(ctx, "", kubectlProgram, append([]string{"kubectl"}, args...)...)
+}
+
+// run runs a program and returns its output.
+func (d *demo) run(ctx context.Context, input, program string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+d.Kubeconfig)
+	cmd.Stdin = strings.NewReader(input)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		return stdout.String(), fmt.Errorf("kubectl %s: %w\n%s", quoted(args), err, stderr.String())
+		return stdout.String(), fmt.Errorf("%s %s: %w\n%s", filepath.Base(program), quoted(args), err, stderr.String())
 	}
 	return stdout.String(), nil
 }

@@ -125,4 +125,37 @@ the name that its Services list already. The copy follows its source.`,
 			expectRevisions(10),
 		},
 	},
+	{
+		title: "The registry rejects a rotated credential, and the copies stay",
+		text: `With spec.verify, the controller tries a changed credential out before it replaces
+copies: it asks for an image as Knative does. A mistake in a rotation reaches no
+namespace.`,
+		acts: []act{
+			pushImage,
+			setRegistryPassword("first"),
+			kubectlWithRegistry("registry.yaml", "apply"),
+			kubectlWithRegistry("private.yaml", "apply", "-n", namespace),
+			expectService("private", verified+",ghcr,quay,mirror", 1),
+			expectCredential(""),
+			kubectlWithRegistry("mistaken.yaml", "replace"),
+			expectCredential("CredentialRejected"),
+			kubectl("get", "clusterpullsecrets.pullsecrets.dev", verified),
+			expectPassword(verified, "first"),
+		},
+	},
+	{
+		title: "A Service cannot be pulled: it is explained, corrected and retried",
+		text: `This team has a Secret of its own, with a wrong password. The command line says what
+the cause is. Knative would try again after seconds, and soon after many minutes. So
+the failed Revision is deleted, and Knative builds it again at once.`,
+		acts: []act{
+			kubectlWithRegistry("own.yaml", "apply", "-n", namespace),
+			expectFailure("own", "401 Unauthorized"),
+			plugin("explain", "own", "-n", namespace, "--fail-on=never"),
+			kubectlWithRegistry("corrected.yaml", "replace", "-n", namespace),
+			plugin("retry", "own", "-n", namespace),
+			expectService("own", "own,ghcr,quay,mirror", 1),
+			plugin("status", "-n", namespace, "--fail-on=never"),
+		},
+	},
 }

@@ -9,12 +9,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -238,6 +238,56 @@ func TestStartingWebhookRejectsNothing(t *testing.T) {
 	n.checkAdmits("later")
 }
 
+// A webhook that was told to stop still answers, by what is declared then, not by what was
+// declared when it was told to stop: the API server keeps its connections. It ends by itself.
+func TestStoppingWebhookKnowsWhatIsDeclared(t *testing.T) {
+	env.Get(t).Need(t, env.ProcessControl)
+	n := newTenant(t, optedIn("ghcr"))
+	n.checkAdmits("before")
+	before, err := n.Processes.Get(t.Context(), "webhook")
+	if err != nil {
+		t.Fatal(err)
+	}
+	restarted := func() bool {
+		t.Helper()
+		now, err := n.Processes.Get(t.Context(), "webhook")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return now.PID != before.PID
+	}
+	told := time.Now()
+	if err := syscall.Kill(before.PID, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+
+	n.annotateNamespace(pullsecrets.SecretsAnnotation, "quay")
+	attempt := 0
+	eventually(t, func(context.Context) error {
+		attempt++
+		got := pullSecretsOf(n.create("by-digest.yaml", fmt.Sprint("during-", attempt)))
+		if restarted() {
+			t.Fatalf("%d Services were created while the webhook was stopping, and the last one has imagePullSecrets %q, want quay", attempt-1, got)
+		}
+		if !slices.Equal(got, []string{"quay"}) {
+			return fmt.Errorf("Service was created with imagePullSecrets %q, want quay", got)
+		}
+		return nil
+	})
+	eventually(t, func(context.Context) error {
+		if !restarted() {
+			return errors.New("the webhook has not ended")
+		}
+		return nil
+	})
+	// A webhook that then also waited until nobody asks it would take twice as long.
+	const documented = 45 * time.Second
+	if took := time.Since(told); took < documented || took > 2*documented-5*time.Second {
+		t.Errorf("the webhook ended after %s, want %s", took, documented)
+	}
+	n.start("webhook") // Returns when the next one is ready.
+}
+
 // A replica of the webhook is not ready before its caches are synced, so that a rollout
 // does not replace replicas with synced caches by one without. Here the caches cannot
 // sync, because the webhook lacks the right to list ServiceAccounts. This rejects no
@@ -312,23 +362,9 @@ func TestRotationDoesNotWaitForTheWebhook(t *testing.T) {
 	p.waitForDeletion()
 }
 
-// readiness calls the readiness probe of a process.
-func readiness(ctx context.Context, e *env.Env, process string) (code int, body string, err error) {
-	status, err := e.Processes.Get(ctx, process)
-	if err != nil {
-		return 0, "", err
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/readiness", status.Ports["probes"]), nil)
-	if err != nil {
-		return 0, "", err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return 0, "", err
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	return response.StatusCode, string(text), err
+// readiness calls the readiness probe of a program.
+func readiness(ctx context.Context, e *env.Env, program string) (code int, body string, err error) {
+	return e.HTTPGet(ctx, program, "probes", "readiness")
 }
 
 // hideAccounts revokes the webhook's right to list ServiceAccounts until restore is

@@ -49,7 +49,7 @@ func TestSafeBackfillChangesServicesThatWereNeverReady(t *testing.T) {
 	env.Get(t).Need(t, env.RevisionOutcomes)
 	n := newTenant(t, env.Labelled(env.RevisionsLabel, env.RevisionsFail))
 	n.apply("by-tag.yaml")
-	n.waitForFailed("app")
+	n.waitForFailed()
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
 	n.waitForList("app", "ghcr")
 }
@@ -64,7 +64,7 @@ func TestSafeBackfillLeavesServicesThatWereReady(t *testing.T) {
 	n.waitForReady("app")
 	revision := n.get("app").Object["status"].(map[string]any)["latestReadyRevisionName"]
 	n.takeCapacity()
-	n.waitForFailed("app")
+	n.waitForFailed()
 
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
 	n.waitForEvent(service("app"), "BackfillDeferred", "ghcr (namespace)", "by tag", "pullsecrets.dev/inject: declared")

@@ -47,6 +47,8 @@ func TestPoliciesLimitTheController(t *testing.T) {
 	a.services()
 	a.serviceAccounts()
 	a.clusterPullSecrets(p.name)
+	n.waitForReady("app")
+	a.checkRejected("deleting a Revision that is Ready", a.deleteRevision("app-00001"))
 }
 
 // attempts are requests as another user than the tenant.
@@ -77,6 +79,10 @@ func (a attempts) create(secret *corev1.Secret) error {
 
 func (a attempts) delete(secret string) error {
 	return a.as.Kube.CoreV1().Secrets(a.ns).Delete(a.t.Context(), secret, metav1.DeleteOptions{DryRun: dryRun})
+}
+
+func (a attempts) deleteRevision(name string) error {
+	return a.as.Serving.ServingV1().Revisions(a.ns).Delete(a.t.Context(), name, metav1.DeleteOptions{DryRun: dryRun})
 }
 
 // rejected returns an error unless the response is a rejection by our policy.
@@ -216,7 +222,7 @@ func TestPoliciesAreWellTyped(t *testing.T) {
 	t.Parallel()
 	e := env.Get(t)
 	policies := e.Kube.AdmissionregistrationV1().ValidatingAdmissionPolicies()
-	for _, kind := range []string{"secrets", "serviceaccounts", "services", "clusterpullsecrets"} {
+	for _, kind := range []string{"secrets", "serviceaccounts", "services", "clusterpullsecrets", "revisions", "retries"} {
 		name := kind + ".controller." + pullsecrets.GroupName
 		eventually(t, func(ctx context.Context) error {
 			policy, err := policies.Get(ctx, name, metav1.GetOptions{})

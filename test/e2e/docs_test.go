@@ -14,6 +14,12 @@ import (
 	"strings"
 	"testing"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+
+	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/test/env"
 	"pullsecrets.dev/test/pages"
 )
@@ -52,6 +58,8 @@ func TestCommandsOfTheDocumentation(t *testing.T) {
 		"registries.md: Docker Hub":                          TestRegistryRecipes,
 		"registries.md: Google Artifact Registry":            TestRegistryRecipes,
 		"registries.md: Several registries":                  TestRegistryRecipes,
+		"cli.md: A first finding":                            TestCommandLineAsDocumented,
+		"cli.md: Does a credential work":                     TestVerifyAsDocumented,
 		"migration.md: Before you start":                     TestMigrationListsSecretsThatCannotBeAdopted,
 		"migration.md: The four steps":                       TestMigrationFromKnativesPage,
 		"migration.md: Going back":                           TestMigrationBackKeepsSecrets,
@@ -61,6 +69,8 @@ func TestCommandsOfTheDocumentation(t *testing.T) {
 		"migration.md: From imagepullsecret-patcher":         TestMigrationFromImagePullSecretPatcher,
 		"migration.md: From reflector":                       TestMigrationFromReflector,
 		"migration.md: From Kyverno":                         TestMigrationFromKyverno,
+		"operations.md: Failed Revisions":                    TestRetryOfARejectedRevision,
+		"profiles.md: From full to inject-only":              TestInjectOnlyNeedsNoSecrets,
 		// TestLifecycle, in the package lifecycle.
 		"operations.md: Removing it": nil,
 	}
@@ -88,6 +98,74 @@ func TestCommandsOfTheDocumentation(t *testing.T) {
 	for section := range runBy {
 		t.Errorf("%s has no commands, and a test is to run them", section)
 	}
+}
+
+// Each manifest of the documentation with a kind of this project or of Knative is accepted as
+// it stands, and each part of a ClusterPullSecret within one.
+func TestManifestsOfTheDocumentation(t *testing.T) {
+	t.Parallel()
+	n := newTenant(t)
+	files, err := filepath.Glob(filepath.Join(docs, "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted := map[string]int{}
+	for _, file := range files {
+		page := filepath.Base(file)
+		for _, heading := range headings(t, page) {
+			text, err := pages.Section(docs, page, heading)
+			if err != nil {
+				continue // The heading has no text of its own.
+			}
+			for _, block := range pages.Blocks(text, "yaml") {
+				for text := range strings.SplitSeq(block, "\n---\n") {
+					object := &unstructured.Unstructured{}
+					if err := yaml.Unmarshal([]byte(text), &object.Object); err != nil {
+						t.Fatalf("%s, %s: %v\n%s", page, heading, err, block)
+					}
+					spec, hasSpec := object.Object["spec"].(map[string]any)
+					if len(object.Object) == 1 && hasSpec {
+						object = clusterPullSecretWith(spec)
+					}
+					if group := object.GroupVersionKind().Group; !hasSpec || group != pullsecrets.GroupName && group != "serving.knative.dev" {
+						continue // Of another product, or a part that shows metadata.
+					}
+					if object.GetKind() == "Service" {
+						object.SetNamespace(n.ns)
+					}
+					client, err := resource(n.Env, object)
+					if err == nil {
+						_, err = client.Create(t.Context(), object, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}, FieldValidation: metav1.FieldValidationStrict})
+					}
+					if err != nil && !apierrors.IsAlreadyExists(err) {
+						t.Errorf("%s, %s: %v\n%s", page, heading, err, block)
+					}
+					accepted[object.GetKind()]++
+				}
+			}
+		}
+	}
+	for _, kind := range []string{"ClusterPullSecret", "Service"} {
+		if accepted[kind] == 0 {
+			t.Errorf("no page has a manifest of kind %s", kind)
+		}
+	}
+}
+
+// clusterPullSecretWith returns a ClusterPullSecret with this part of a spec.
+func clusterPullSecretWith(spec map[string]any) *unstructured.Unstructured {
+	for key, value := range map[string]any{
+		"secretRef":         map[string]any{"namespace": pullsecrets.SourcesNamespace, "name": "documented"},
+		"namespaceSelector": map[string]any{},
+	} {
+		if _, given := spec[key]; !given {
+			spec[key] = value
+		}
+	}
+	return &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": pullsecrets.GroupName + "/v1alpha1", "kind": "ClusterPullSecret",
+		"metadata": map[string]any{"name": "documented-part"}, "spec": spec,
+	}}
 }
 
 // reader is a person who follows a page of the documentation, in a namespace and with names

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -29,25 +28,23 @@ import (
 // The bypass of this suite counts as part of the manifest.
 func installed(t *testing.T, e *env.Env) []*unstructured.Unstructured {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join("..", "..", "config", "*.yaml"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("found no manifests (%v)", err)
+	manifests := manifestsIn(t, filepath.Join("..", "..", "config"))
+	if served, err := env.ServesMutatingPolicies(e.Kube.Discovery()); err != nil {
+		t.Fatal(err)
+	} else if served {
+		manifests = append(manifests, manifestsIn(t, filepath.Join("..", "..", "config", "outage"))...)
 	}
 	var all []*unstructured.Unstructured
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
+	for _, object := range manifests {
+		switch object.GetKind() {
+		case "Deployment", "Service", "HorizontalPodAutoscaler":
+			continue
+		case "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration":
+			adapt(t, e, object)
+		case "MutatingAdmissionPolicy":
+			adaptPolicy(t, e, object)
 		}
-		for _, object := range parse(t, file, string(text)) {
-			switch object.GetKind() {
-			case "Deployment", "Service", "HorizontalPodAutoscaler":
-				continue
-			case "MutatingWebhookConfiguration", "ValidatingWebhookConfiguration":
-				adapt(t, e, object)
-			}
-			all = append(all, object)
-		}
+		all = append(all, object)
 	}
 	return all
 }
@@ -76,6 +73,25 @@ func adapt(t *testing.T, e *env.Env, object *unstructured.Unstructured) {
 	}
 	if err := errors.Join(err, unstructured.SetNestedSlice(object.Object, webhooks, "webhooks")); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// adaptPolicy sets the bypass of a policy as on the cluster.
+func adaptPolicy(t *testing.T, e *env.Env, object *unstructured.Unstructured) {
+	t.Helper()
+	live, err := e.Dynamic.Resource(policies).Get(t.Context(), object.GetName(), metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, selector := range []string{"namespaceSelector", "objectSelector"} {
+		path := []string{"spec", "matchConstraints", selector, "matchExpressions"}
+		present, found, err := unstructured.NestedSlice(live.Object, path...)
+		if err == nil && found {
+			err = unstructured.SetNestedSlice(object.Object, present, path...)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -90,6 +90,13 @@ func waitForCopies(t *testing.T, e *env.Env, name string) {
 func applyExample(t *testing.T, e *env.Env, file, content string) {
 	t.Helper()
 	objects := parse(t, file, content)
+	for _, object := range objects {
+		if object.GetKind() == "Namespace" {
+			// Nothing of a file is there before it is applied, and here a Service can be Ready sooner
+			// than the controller knows the registries of a source. Then its change is deferred.
+			set(object, env.RevisionsWait, "metadata", "labels", env.RevisionsLabel)
+		}
+	}
 	t.Cleanup(func() {
 		ctx := context.WithoutCancel(t.Context())
 		for _, object := range objects {

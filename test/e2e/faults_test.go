@@ -37,6 +37,9 @@ const (
 	// part of workSpan.
 	kills    = 5
 	workSpan = 300 * time.Millisecond
+	// podRate is a backfill-per-minute that lasts for all kills where the controller is a
+	// Pod.
+	podRate = "120"
 	// controllerThreads is the controller's concurrency.
 	controllerThreads = 8
 )
@@ -144,6 +147,12 @@ func TestControllerIsKilledDuringBackfill(t *testing.T) {
 	n := newTenant(t)
 	n.makeFleet(fleetSize, withoutPods(t, n.Env))
 	t.Cleanup(func() { n.start("controller") })
+	if n.Kind != env.Local {
+		// A Pod starts in seconds, in which a controller without a limit writes all of them.
+		o := newOperator(t)
+		defer o.restore()
+		o.set(map[string]string{backfillPerMinute: podRate})
+	}
 	counting := n.startCounting()
 	// The same moments each time, as far as a busy machine allows.
 	random := rand.New(rand.NewPCG(1, 2))

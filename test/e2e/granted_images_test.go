@@ -29,11 +29,11 @@ func imageHere(t *testing.T) string {
 
 func imageElsewhere(t *testing.T) string {
 	t.Helper()
-	registries := env.Get(t).Registries
-	if registries == nil {
+	e := env.Get(t)
+	if e.Kind == env.Local || e.Registries == nil {
 		return "elsewhere.example.net/acme/helper@sha256:" + strings.Repeat("1", 64)
 	}
-	_, byDigest, err := registries.Other.PublicImage(t.Context())
+	_, byDigest, err := e.Registries.Other.PublicImage(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,8 +10,7 @@
 // The suite runs against the cluster of KUBECONFIG or, if that is not set, against a
 // local cluster that it starts and stops. Tests request features that only some clusters
 // offer with Need, and a summary at the end lists tests that were not run. Tests whose
-// names begin with TestPull need nodes that pull images: "make e2e-node" or "make
-// e2e-kind".
+// names begin with TestPull need nodes that pull images: "make e2e-kind".
 //
 // # How a test is written
 //

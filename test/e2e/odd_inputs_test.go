@@ -36,8 +36,8 @@ func TestUnusableSourcesAreRejectedAndOddOnesReported(t *testing.T) {
 	for key, parts := range map[string][]string{
 		"hub.docker.com":             {`entry "hub.docker.com"`, "matches no image", "https://index.docker.io/v1/"},
 		"https://index.docker.io/v1": {`entry "index.docker.io/v1"`, "https://index.docker.io/v1/"},
-		"ghcr.io/acme/app:v1":        {`entry "ghcr.io/acme/app:v1"`, `use "ghcr.io/acme/app"`},
-		"ghcr.io,quay.io":            {`entry "ghcr.io,quay.io"`, "matches no image"},
+		"ghcr.io/acme/app:v1":        {"entry 1:", `use "ghcr.io/acme/app"`},
+		"ghcr.io,quay.io":            {"entry 1:", "matches no image", `use "ghcr.io"`},
 	} {
 		p := barePlatform(t)
 		p.keepSource(pullSecret(p.name, key, password))
@@ -49,7 +49,7 @@ func TestUnusableSourcesAreRejectedAndOddOnesReported(t *testing.T) {
 		password string
 		parts    []string
 	}{
-		"GHCR.IO":              {password, []string{`entry "GHCR.IO"`, `use "ghcr.io"`}},
+		"GHCR.IO":              {password, []string{"entry 1:", "use lower case"}},
 		"registry-1.docker.io": {password, []string{`entry "registry-1.docker.io"`, "https://index.docker.io/v1/"}},
 		"ghcr.io":              {password + "\n", []string{`entry "ghcr.io"`, "password ends with a line break"}},
 	} {

@@ -165,9 +165,7 @@ func (s *story) writeAgain() {
 	s.t.Helper()
 	for round := range rounds {
 		s.send(s.people[round%2], first)
-		if got := s.get("app").GetGeneration(); s.stamps && got == s.generation+1 {
-			s.generation = got
-		}
+		s.followStamp()
 		s.check("after unchanged writes")
 	}
 }

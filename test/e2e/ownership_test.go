@@ -13,10 +13,10 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
-// accountManifest returns a ServiceAccount with a list.
-func accountManifest(name string, list ...string) []byte {
+// accountManifest returns the ServiceAccount robot with a list.
+func accountManifest(list ...string) []byte {
 	return encode(map[string]any{
-		"apiVersion": "v1", "kind": "ServiceAccount", "metadata": map[string]any{"name": name}, "imagePullSecrets": refs(list),
+		"apiVersion": "v1", "kind": "ServiceAccount", "metadata": map[string]any{"name": "robot"}, "imagePullSecrets": refs(list),
 	})
 }
 
@@ -29,7 +29,7 @@ func TestAppliedEntriesOfServiceAccountBelongToTheApplier(t *testing.T) {
 	alice := n.person("alice")
 	apply := func(list ...string) {
 		t.Helper()
-		alice.run(accountManifest("robot", list...), "kubectl", "apply", "-f", "-", "--server-side", "--force-conflicts", "--field-manager=argocd-controller")
+		alice.run(accountManifest(list...), "kubectl", "apply", "-f", "-", "--server-side", "--force-conflicts", "--field-manager=argocd-controller")
 	}
 	n.makeAccount("robot")
 	n.annotateNamespace(pullsecrets.ServiceAccountsAnnotation, "robot")
@@ -55,7 +55,7 @@ func TestAppliedEntriesBelongToTheApplierWithoutAdmission(t *testing.T) {
 	n.makeAccount("robot")
 	n.annotateNamespace(pullsecrets.ServiceAccountsAnnotation, "robot")
 	n.waitForAccount("robot", map[string]string{"ghcr": "namespace"}, "ghcr")
-	alice.run(accountManifest("robot", "ghcr"), "kubectl", "apply", "-f", "-", "--server-side", "--field-manager=argocd-controller")
+	alice.run(accountManifest("ghcr"), "kubectl", "apply", "-f", "-", "--server-side", "--field-manager=argocd-controller")
 	n.waitForAccount("robot", nil, "ghcr")
 	n.annotateNamespace(pullsecrets.ServiceAccountsAnnotation, nil)
 	n.settle("ghcr")

@@ -30,11 +30,18 @@ type puller struct {
 	registry *env.Registry
 }
 
-// newPuller creates an account and a source with its password.
+// newPuller creates an account and a source with its password, for nodes that pull.
 func newPuller(t *testing.T, choose func(*env.Registries) *env.Registry) *puller {
 	t.Helper()
+	env.Get(t).Need(t, env.Pulls)
+	return newResolver(t, choose)
+}
+
+// newResolver does the same for tag resolution, which needs no nodes.
+func newResolver(t *testing.T, choose func(*env.Registries) *env.Registry) *puller {
+	t.Helper()
 	e := env.Get(t)
-	e.Need(t, env.Pulls)
+	e.Need(t, env.PrivateRegistries)
 	p := &puller{platform: barePlatform(t), registry: choose(e.Registries)}
 	p.setPassword("first")
 	t.Cleanup(func() {
@@ -230,9 +237,10 @@ func set(object *unstructured.Unstructured, value any, fields ...string) {
 	}
 }
 
-// waitForRevision waits until a condition of the Service's first Revision has this reason
-// and these parts in its message.
-func (n *tenant) waitForRevision(service, reason string, parts ...string) {
+// waitForMissing waits until Knative reports for the Service's first Revision that a container
+// is missing, with these parts in the message.
+func (n *tenant) waitForMissing(service string, parts ...string) {
+	const reason = "ContainerMissing"
 	n.t.Helper()
 	eventually(n.t, func(ctx context.Context) error {
 		revision, err := n.Serving.ServingV1().Revisions(n.ns).Get(ctx, service+"-00001", metav1.GetOptions{})

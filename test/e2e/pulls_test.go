@@ -50,7 +50,7 @@ func TestPullAfterRotationAtTheSource(t *testing.T) {
 		seen      func(*tenant)
 	}{
 		// Knative's controller is rejected before there is a Pod.
-		"tag": {pushed.byTag, func(n *tenant) { n.waitForRevision("app", "ContainerMissing", "401 Unauthorized") }},
+		"tag": {pushed.byTag, func(n *tenant) { n.waitForMissing("app", "401 Unauthorized") }},
 		// The node is rejected. Knative does not report a failure before its progress
 		// deadline, so users find it in the Pod.
 		"digest": {pushed.byDigest, func(n *tenant) { n.waitForPod("app", "cannot pull", cannotPull) }},
@@ -198,7 +198,7 @@ func TestPullFromDockerHubByItsAlias(t *testing.T) {
 		n.keepOwn(p.secret("hub", "first"))
 		app := p.push("without")
 		n.serve("app", []string{app.byTag()}, naming("hub"))
-		n.waitForRevision("app", "ContainerMissing", "401 Unauthorized")
+		n.waitForMissing("app", "401 Unauthorized")
 		app.waitForRejection(0, "", app.tagRead)
 		app.checkNoReads(0)
 	})
@@ -239,7 +239,7 @@ func TestPullAfterRevocationIsRejected(t *testing.T) {
 			n.deletePods("old")
 			n.serve("new", []string{fresh.byTag()})
 			n.waitForPod("old", "cannot pull", cannotPull)
-			n.waitForRevision("new", "ContainerMissing", "401 Unauthorized")
+			n.waitForMissing("new", "401 Unauthorized")
 			old.waitForRejection(beforeOld, "", old.digestRead)
 			old.checkNoReads(beforeOld)
 			fresh.checkNoReads(beforeNew)

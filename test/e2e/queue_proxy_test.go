@@ -59,12 +59,12 @@ func TestAutoCoversTheQueueProxy(t *testing.T) {
 	n.checkList("app", before)
 	n.checkLedger("app", map[string]string{before: "clusterpullsecret/" + before})
 	n.waitForReady("app")
-	if e.Registries != nil || e.Kind == env.Existing {
+	if e.Kind != env.Local {
 		return // A node would need this image.
 	}
 	broken := newTenant(t, platforms[0].granted(), env.Labelled(env.RevisionsLabel, env.RevisionsFail))
 	broken.applyAs("by-digest.yaml", "app", running(elsewhere, "", ""), auto)
-	broken.waitForFailed("app")
+	broken.waitForFailed()
 	broken.checkList("app", before)
 
 	setQueueProxy(t, e, mirror)

@@ -48,7 +48,7 @@ func (p *platform) makeNamespaces(count int) []string {
 // and kills the leader when half of the copies exist. The other one takes over when the
 // leases expire and creates the other half.
 func TestLeaderIsKilledDuringDistribution(t *testing.T) {
-	env.Get(t).Need(t, env.ProgramControl, env.RequestCounts)
+	env.Get(t).Need(t, env.ProcessControl, env.RequestCounts)
 	const many, half = 60, 30
 	p := newPlatform(t)
 	namespaces := p.makeNamespaces(many)
@@ -109,11 +109,19 @@ func TestLeaderIsKilledDuringDistribution(t *testing.T) {
 	}
 }
 
+// reconcilers is the number of the controller's reconcilers. Each has a lease for each bucket.
+const reconcilers = 4
+
 // waitForHolders waits until each of the controller's leases has a holder, and another
 // one than before. It returns the holders.
 func (c *faultyController) waitForHolders(before map[string]string) map[string]string {
 	c.t.Helper()
-	const reconcilers = 3
+	return c.waitForHoldersOf(reconcilers, before)
+}
+
+// waitForHoldersOf is waitForHolders for this number of leases.
+func (c *faultyController) waitForHoldersOf(leases int, before map[string]string) map[string]string {
+	c.t.Helper()
 	holders := map[string]string{}
 	eventually(c.t, func(ctx context.Context) error {
 		clear(holders)
@@ -124,8 +132,8 @@ func (c *faultyController) waitForHolders(before map[string]string) map[string]s
 			}
 			holders[lease.Name] = *holder
 		}
-		if len(holders) != reconcilers {
-			return fmt.Errorf("there are %d leases, want one for each of the %d reconcilers", len(holders), reconcilers)
+		if len(holders) != leases {
+			return fmt.Errorf("there are %d leases, want %d", len(holders), leases)
 		}
 		return nil
 	})

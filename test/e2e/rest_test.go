@@ -33,6 +33,7 @@ func TestControllerWritesNothingAtRest(t *testing.T) {
 		// The Services share a read of the Secrets, so some of them wait for the next one.
 		n.waitForEvent(service(name), "SecretMissing")
 	}
+	n.waitForEvent(service("converged"), "NotCovered")
 	n.waitForEvent(service("deferred"), "BackfillDeferred")
 	n.waitForEvent(service("app"), "NamedRevision")
 	n.waitForEvent(service("mistaken"), "InvalidAnnotation")

@@ -27,6 +27,8 @@ const (
 	excludedNamespaces = "excluded-namespaces"
 	backfill           = "backfill"
 	backfillPerMinute  = "backfill-per-minute"
+	uncovered          = "uncovered"
+	retryFailed        = "retry-failed-revisions"
 )
 
 // whileNeeded is a change that lasts as long as any test needs it.
@@ -154,7 +156,7 @@ func (o *operator) change(settings map[string]any) {
 	witness.applyAs("by-digest.yaml", "witness", annotated(pullsecrets.SecretsAnnotation, "Not-A-Name"))
 
 	data := make(map[string]any)
-	for _, key := range []string{backfill, backfillPerMinute, excludedNamespaces} {
+	for _, key := range []string{backfill, backfillPerMinute, excludedNamespaces, uncovered, retryFailed} {
 		data[key] = nil
 		if value, found := o.before[key]; found {
 			data[key] = value

@@ -267,10 +267,10 @@ func (n *tenant) waitForReady(names ...string) {
 	}
 }
 
-// waitForFailed waits until the Service's latest Revision has failed.
-func (n *tenant) waitForFailed(name string) {
+// waitForFailed waits until the latest Revision of the Service app has failed.
+func (n *tenant) waitForFailed() {
 	n.t.Helper()
-	n.waitFor(name, "failed", func(s *servingv1.Service) bool {
+	n.waitFor("app", "failed", func(s *servingv1.Service) bool {
 		return s.Generation == s.Status.ObservedGeneration && s.Status.GetCondition(servingv1.ServiceConditionConfigurationsReady).IsFalse()
 	})
 }
@@ -356,12 +356,14 @@ func (n *tenant) checkEvents(object about, reason string, want int) {
 // settle waits until the controller has handled everything that the tenant has written so
 // far: it creates one more Service, which must get the pull secrets that the Namespace
 // declares, from the controller alone. Everything else in the namespace is handled before
-// it.
-func (n *tenant) settle(declared ...string) {
+// it. It returns the name of that Service, which is also the name of the Secret that it
+// declares.
+func (n *tenant) settle(declared ...string) string {
 	n.t.Helper()
 	name := "marker-" + rand.String(5)
 	n.applyAs("by-digest.yaml", name, unadmitted, annotated(pullsecrets.SecretsAnnotation, name))
 	n.waitForList(name, append([]string{name}, declared...)...)
+	return name
 }
 
 // writeCounter counts the controller's writes to the Services of the namespace since its

@@ -34,12 +34,7 @@ const (
 	// binKubectl is a second name of the former, under which it is kubectl.
 	binKubectl = "kubectl"
 
-	binNode       = "node"
-	binAutoscaler = "autoscaler"
-	binQueue      = "queue"
-	binRegistry   = "registry"
-	binKo         = "ko"
-	binApp        = "app"
+	binRegistry = "registry"
 )
 
 const (
@@ -54,26 +49,25 @@ var standing = []program{
 	{name: binKubernetes, module: controlPlaneModule, pkg: ".", title: "Kubernetes", versionOf: "k8s.io/kubernetes"},
 	{name: "knative-controller", module: knativeModule, pkg: "knative.dev/serving/cmd/controller", title: "Knative's controller", loopback: true},
 	{name: "knative-webhook", module: knativeModule, pkg: "knative.dev/serving/cmd/webhook", title: "Knative's webhook", loopback: true},
+	{name: binRegistry, module: toolsModule, pkg: "./registry", title: "the registry"},
 }
 
-// nodeStanding lists the additional programs of a cluster with a node, including those
-// that run in Pods.
-var nodeStanding = []program{
-	{name: binNode, module: controlPlaneModule, pkg: "./node", title: "the kubelet", versionOf: "k8s.io/kubernetes"},
-	{name: binAutoscaler, module: knativeModule, pkg: "knative.dev/serving/cmd/autoscaler", title: "Knative's autoscaler"},
-	{name: binQueue, module: knativeModule, pkg: "knative.dev/serving/cmd/queue", title: "Knative's queue-proxy"},
-	{name: binRegistry, module: toolsModule, pkg: "./registry", title: "the registry"},
-	{name: binKo, module: toolsModule, pkg: "github.com/google/ko", title: "ko"},
-	{name: binApp, module: ".", pkg: "./test/env/images/app", title: "the test images"},
+// forNodes lists the programs that only test/e2e-kind.sh needs, including those in images.
+var forNodes = []program{
+	{name: "node", module: controlPlaneModule, pkg: "./node", title: "the kubelet", versionOf: "k8s.io/kubernetes"},
+	{name: "ko", module: toolsModule, pkg: "github.com/google/ko", title: "ko"},
+	{name: "app", module: ".", pkg: "./test/env/images/app", title: "the test images"},
 }
 
 // writers are programs with which users write to clusters. They are built when a test
 // requests one, see Tool.
 var writers = map[string]program{
-	binKubectl:   {name: binKubernetes, module: controlPlaneModule, pkg: ".", title: "kubectl", versionOf: "k8s.io/kubernetes"},
-	"kn":         {name: "kn", module: "test/writers/kn", pkg: "knative.dev/client/cmd/kn", title: "kn"},
-	"flux-apply": {name: "flux-apply", module: "test/writers/flux", pkg: ".", title: "Flux's apply engine"},
-	"argocd-app": {name: "argocd-app", module: "test/writers/argocd", pkg: ".", title: "Argo CD's engine"},
+	binKubectl:       {name: binKubernetes, module: controlPlaneModule, pkg: ".", title: "kubectl", versionOf: "k8s.io/kubernetes"},
+	"kn":             {name: "kn", module: "test/writers/kn", pkg: "knative.dev/client/cmd/kn", title: "kn"},
+	"helm":           {name: "helm", module: "test/tools/chart", pkg: "helm.sh/helm/v3/cmd/helm", title: "Helm"},
+	"kn-pullsecrets": {name: "kn-pullsecrets", module: ".", pkg: "./cmd/kn-pullsecrets", title: "the command line"},
+	"flux-apply":     {name: "flux-apply", module: "test/writers/flux", pkg: ".", title: "Flux's apply engine"},
+	"argocd-app":     {name: "argocd-app", module: "test/writers/argocd", pkg: ".", title: "Argo CD's engine"},
 }
 
 // buildDirPattern matches the directories of builds in progress.

@@ -37,8 +37,7 @@ type childSpec struct {
 // process unless it was stopped.
 type child struct {
 	childSpec
-	logs   string // directory
-	spawn  func(*exec.Cmd) error
+	logs   string          // directory
 	note   func(string)    // reports to the user
 	record func()          // called when the process changes
 	life   context.Context // of the supervisor
@@ -110,7 +109,7 @@ func (c *child) launch() error {
 	}
 	cmd := exec.Command(c.program, c.args...)
 	cmd.Env, cmd.Stdout, cmd.Stderr = environment, output, output
-	if err := c.spawn(cmd); err != nil {
+	if err := spawn(cmd); err != nil {
 		return err
 	}
 	id, err := identify(cmd.Process.Pid)

@@ -26,7 +26,6 @@ func newTestChild(t *testing.T) *child {
 			grace:   5 * time.Second,
 		},
 		logs:   t.TempDir(),
-		spawn:  spawn,
 		note:   func(text string) { t.Log(text) },
 		record: func() {},
 		life:   life,

@@ -55,13 +55,6 @@ func (s *supervisor) setReplicas(ctx context.Context, d *deployment, count int) 
 // run makes sure that the process runs as specified: a process with another spec or an
 // old binary is replaced.
 func (s *supervisor) run(spec childSpec) error {
-	if err := s.forward(); err != nil {
-		return err
-	}
-	if s.enclave != nil {
-		// A killed container runtime would leave its state.
-		spec.env = append(spec.env, "TMPDIR="+s.layout.machine())
-	}
 	if old, err := s.find(spec.name); err == nil {
 		if old.runsAs(spec) {
 			return nil
@@ -75,16 +68,12 @@ func (s *supervisor) run(spec childSpec) error {
 		childSpec: spec,
 		logs:      s.layout.logs(),
 		life:      s.life,
-		spawn:     spawn,
 		note:      func(text string) { s.sayf("%s", text) },
 		record: func() {
 			if err := s.saveState(); err != nil {
 				s.sayf("recording the processes: %v", err)
 			}
 		},
-	}
-	if s.enclave != nil {
-		c.spawn = s.enclave.spawn
 	}
 	s.mu.Lock()
 	s.children = append(s.children, c)
@@ -140,10 +129,6 @@ func (s *supervisor) endAll() {
 			s.sayf("stop %s: %v", c.name, err)
 			return // The next command finds it by the state.
 		}
-	}
-	if s.enclave != nil {
-		s.enclave.close()
-		s.stopForwarding()
 	}
 	if err := s.layout.remove(); err != nil {
 		s.sayf("remove the cluster's files: %v", err)

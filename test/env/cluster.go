@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"syscall"
 	"time"
 )
@@ -21,7 +20,6 @@ import (
 type Options struct {
 	Dir      string        // default .cluster in the repository
 	Lifetime time.Duration // default 12 h, after which a forgotten cluster ends
-	Node     bool          // with a node that runs Pods, see doc.go; needs root
 	Output   io.Writer     // progress messages; default os.Stderr
 }
 
@@ -81,14 +79,12 @@ func Up(ctx context.Context, options Options) error {
 		// Kubernetes and Knative stay as they are; only the project's own programs are
 		// updated.
 		l.sayf("the cluster in %s is up, updating the controller and the webhook", l.dir)
-		if !l.options.Node { // With a node, ko builds.
-			programs, err := projectPrograms(l.builder.repo)
-			if err != nil {
-				return err
-			}
-			if err := l.builder.build(ctx, programs); err != nil {
-				return err
-			}
+		programs, err := projectPrograms(l.builder.repo)
+		if err != nil {
+			return err
+		}
+		if err := l.builder.build(ctx, programs); err != nil {
+			return err
 		}
 		return processes.InstallProject(ctx)
 	}
@@ -104,9 +100,6 @@ func (l *local) checkSame(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if s.Node != l.options.Node {
-		return fmt.Errorf("cluster in %s was started with node=%t: stop it first", l.dir, s.Node)
-	}
 	if err := l.builder.selectReleases(ctx); err != nil {
 		return err
 	}
@@ -114,20 +107,6 @@ func (l *local) checkSame(ctx context.Context) error {
 		return fmt.Errorf("cluster in %s has the versions %v, not %v: stop it first", l.dir, s.Versions, versions)
 	}
 	return nil
-}
-
-// Check returns an error if the machine lacks something that a cluster with these options
-// needs.
-func Check(ctx context.Context, options Options) error {
-	l, err := newLocal(options)
-	if err != nil || !options.Node {
-		return err
-	}
-	if err := checkEnclave(l.builder.repo, l.dir); err != nil {
-		return err
-	}
-	_, err = findMachinePrograms(ctx, l.builder)
-	return err
 }
 
 // Down stops the cluster and returns when all its processes have exited.
@@ -161,26 +140,11 @@ func (l *local) buildAll(ctx context.Context) error {
 	if err := l.builder.selectReleases(ctx); err != nil {
 		return err
 	}
-	for _, u := range upstreams {
-		if r := l.builder.releases[u.module]; r.modfile != "" && l.options.Node {
-			return fmt.Errorf("a cluster with a node has only the pinned version of %s: unset %s", u.name, u.variable)
-		}
+	own, err := projectPrograms(l.builder.repo)
+	if err != nil {
+		return err
 	}
-	programs := standing
-	if l.options.Node {
-		// Report what is missing before the user waits for a build.
-		if err := Check(ctx, l.options); err != nil {
-			return err
-		}
-		programs = append(slices.Clone(nodeStanding), programs...)
-	} else {
-		own, err := projectPrograms(l.builder.repo)
-		if err != nil {
-			return err
-		}
-		programs = append(own, programs...) // Show compile errors of our own code first.
-	}
-	return l.builder.build(ctx, programs)
+	return l.builder.build(ctx, append(own, standing...)) // Show compile errors of our own code first.
 }
 
 // start starts a supervisor and prints its output until the cluster is ready. With an
@@ -209,7 +173,7 @@ func (l *local) start(ctx context.Context, input *os.File) error {
 
 	cmd := exec.Command(filepath.Join(l.builder.binDir(), binCluster),
 		"serve", "--dir", l.dir, "--lifetime", l.options.Lifetime.String(),
-		fmt.Sprintf("--node=%t", l.options.Node), fmt.Sprintf("--until-stdin-closes=%t", input != nil))
+		fmt.Sprintf("--until-stdin-closes=%t", input != nil))
 	cmd.Dir = l.builder.repo
 	cmd.Stdout, cmd.Stderr = log, log
 	if input != nil {

@@ -117,9 +117,11 @@ type ProcessStatus struct {
 	Started  time.Time `json:"started"`
 	Restarts int       `json:"restarts"` // restarts after a crash
 	Log      string    `json:"log"`
-	// Ports are on loopback, by the names of the container's ports: probes, metrics,
-	// profiling.
+	// Ports are by the names of the container's ports: probes, metrics, profiling. They are
+	// on loopback or, with a Pod, in the Pod.
 	Ports map[string]int `json:"ports"`
+	// Pod is the name of a Pod of the program, if it has some.
+	Pod string `json:"pod,omitempty"`
 }
 
 // Processes controls programs of a cluster: on a local one all processes, which are etcd,

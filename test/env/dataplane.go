@@ -57,8 +57,6 @@ type dataPlane struct {
 	ingresses   networkinglisters.IngressLister
 
 	queue workqueue.TypedRateLimitingInterface[item]
-	// routesOnly is set on a cluster with a node, where Pods and their scale are real.
-	routesOnly bool
 }
 
 // item is a queued object.
@@ -93,9 +91,7 @@ func (s *supervisor) startDataPlane(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d := newDataPlane(kube, serving, networking)
-	d.routesOnly = s.options.Node
-	return d.start(ctx, s.life)
+	return newDataPlane(kube, serving, networking).start(ctx, s.life)
 }
 
 func newDataPlane(kube kubernetes.Interface, serving servingclient.Interface, networking networkingclient.Interface) *dataPlane {
@@ -130,9 +126,6 @@ func (d *dataPlane) start(ctx, life context.Context) error {
 		"PodAutoscaler": knative.Autoscaling().V1alpha1().PodAutoscalers().Informer(),
 		"Ingress":       networking.Networking().V1alpha1().Ingresses().Informer(),
 	} {
-		if d.routesOnly && kind != "Ingress" {
-			continue
-		}
 		registration, err := informer.AddEventHandler(d.enqueue(kind))
 		if err != nil {
 			return err

@@ -25,8 +25,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd/api"
 )
 
-// deployment is a Deployment that a local process replaces. Without a node its Pods could
-// not run; the rest of its spec applies to the process: environment, arguments,
+// deployment is a Deployment that a local process replaces. Its Pods could not run; the rest of its spec applies to the process: environment, arguments,
 // ServiceAccount, probe. So tests run what is released.
 type deployment struct {
 	*appsv1.Deployment
@@ -54,9 +53,6 @@ type installation struct {
 	// What turns names of Deployments into names of processes and of files in the bin
 	// directory.
 	processPrefix, programPrefix, programSuffix string
-	// pods are Deployments that are applied like other objects, by the image that their
-	// Pods run.
-	pods map[string]string
 	// extra is added to the environment of the Deployments.
 	extra map[string]string
 
@@ -71,13 +67,6 @@ func (in *installation) divide(manifests []*unstructured.Unstructured, ports por
 		case "HorizontalPodAutoscaler":
 			// It would keep reporting that there are no Pods.
 		case "Deployment":
-			if image, found := in.pods[object.GetName()]; found {
-				if err := setImage(object, image); err != nil {
-					return err
-				}
-				in.objects = append(in.objects, object)
-				continue
-			}
 			d := &deployment{
 				Deployment: &appsv1.Deployment{},
 				manifest:   object,
@@ -100,19 +89,6 @@ func (in *installation) divide(manifests []*unstructured.Unstructured, ports por
 		}
 	}
 	return in.redirectWebhooks()
-}
-
-// setImage sets the image of a Deployment with a single container.
-func setImage(object *unstructured.Unstructured, image string) error {
-	containers, _, err := unstructured.NestedSlice(object.Object, "spec", "template", "spec", "containers")
-	if err != nil {
-		return err
-	}
-	if len(containers) != 1 {
-		return fmt.Errorf("Deployment %s has %d containers, want one", object.GetName(), len(containers))
-	}
-	containers[0].(map[string]any)["image"] = image
-	return unstructured.SetNestedSlice(object.Object, containers, "spec", "template", "spec", "containers")
 }
 
 func (d *deployment) takePorts(ports portBook) error {

@@ -12,13 +12,14 @@ or root: a real etcd, API server and controller manager, Knative Serving's real
 webhook and controller, and the project's own programs. Admission and
 authorization are fully enabled, and the programs of Knative and of the project
 use tokens of the ServiceAccounts in their manifests, so their real rights
-apply. Nodes, Knative's autoscaler and an ingress are missing. A small simulated
-data plane writes the status that these would write, so that Revisions, Routes
-and Services become Ready, or fail if a namespace asks for it, see
-[RevisionsLabel].
+apply. Two private registries answer Knative's tag resolution. Nodes, Knative's
+autoscaler and an ingress are missing. A small simulated data plane writes the
+status that these would write, so that Revisions, Routes and Services become
+Ready, or fail if a namespace asks for it, see [RevisionsLabel].
 
 Manifests come from their original places: Knative's from the Go module cache,
-the project's from config/. Deployments are only applied in a dry run, because
+the project's from config/, and from config/outage if the API server has the kinds in it.
+Deployments are only applied in a dry run, because
 their Pods could not run. A process replaces each Deployment, with its
 environment, arguments, ServiceAccount and readiness probe. So a new program
 needs a Deployment in config/ and nothing here. Three things differ from a
@@ -29,25 +30,6 @@ which it skips tag resolution.
 
 The variables KUBERNETES and KNATIVE select other releases than those that
 test/controlplane and test/knative pin: any whose Go modules can be downloaded.
-
-# Clusters with a node
-
-A cluster can be started with a node (as root, on Linux), which runs Pods. It
-adds a scheduler, a kubelet, containerd and kube-proxy, private registries, and
-Knative's autoscaler and queue-proxy. The project is installed as by users, with
-"ko apply -f config/"; its programs are Pods and are reached through ClusterIPs.
-DNS, an ingress and Knative's activator are still missing, so no request scales
-a Revision from zero. The cluster has no access to the internet; one of its
-registries serves under the names of Docker Hub.
-
-All processes of such a cluster run in an [enclave]: separate namespaces for
-network, mounts and processes. They end with their first process, and the kernel
-then removes all containers, mounts and firewall rules, even after a crash.
-Servers inside are reachable on the machine's loopback under the same ports. A
-kubelet changes kernel settings of the whole machine; this one finds them already
-set, in files that only it sees. Cgroups cannot be enclosed: Pods have one group
-below the machine's own mounts, named after the cluster's directory. It is removed
-with the cluster, by the next command at the latest.
 
 # Use in tests
 
@@ -62,10 +44,11 @@ skipped, and [Main] reports it at the end. [Env.Processes] stops, kills and
 starts the cluster's processes, also with other environment variables or several
 replicas, and [Env.Audit] returns the requests to the API server.
 
-For the cluster of KUBECONFIG, only the files beside the kubeconfig are known, which
-test/e2e-kind.sh writes: registries.json lists private registries from which its nodes
-pull, see [Registries]; project.yaml is what was installed, and allows control over the
-Deployments in it; audit/audit.log is the API server's audit log.
+A cluster with nodes, on which Pods run and pull images, is one of kind, see
+test/e2e-kind.sh. The package knows of it, as of any cluster of KUBECONFIG, by the files
+beside the kubeconfig that the script writes: registries.json lists private registries
+from which its nodes pull, see [Registries]; project.yaml is what was installed, and allows
+control over the Deployments in it; audit/audit.log is the API server's audit log.
 
 # Use by hand
 
@@ -74,9 +57,6 @@ The command in cmd/cluster starts a cluster that runs until it is stopped:
 	go run ./test/env/cmd/cluster up
 	export KUBECONFIG=.cluster/kubeconfig
 	go run ./test/env/cmd/cluster down
-
-With -node the cluster has a node. Use separate directories for clusters with
-and without a node.
 
 A second "up" updates the project's programs to the working tree and leaves the
 rest as it is. The files of a cluster are in its directory, by default .cluster:
@@ -100,10 +80,7 @@ whatever a crash left, but only processes that match a recorded identity exactly
 	deployment.go             processes instead of Deployments
 	dataplane.go              simulation of nodes, autoscaler and ingress
 	supervisor.go, child.go   process supervision
-	node.go, machine.go       the node and its requirements
-	enclave*.go, cgroups.go   isolation of the node
-	forward.go                access to the node from the machine
-	registry.go, ko.go        images, and installation by ko
+	registry.go               private registries
 	control.go                the supervisor's API
 	deployments.go            the same for programs in Pods
 	cluster.go                up and down, from outside the supervisor

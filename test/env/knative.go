@@ -7,7 +7,6 @@ import (
 	"context"
 	_ "embed" // for the unreachable registries
 	"fmt"
-	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -63,7 +62,7 @@ func knativeManifests(ctx context.Context, b builder) ([]string, error) {
 }
 
 // newKnative reads the installation of Knative Serving and adapts it to a cluster without
-// an ingress and, unless there is a node, without registries.
+// nodes and ingress.
 func (s *supervisor) newKnative(manifestPaths []string) (*installation, error) {
 	manifests, err := readManifests(manifestPaths...)
 	if err != nil {
@@ -74,7 +73,7 @@ func (s *supervisor) newKnative(manifestPaths []string) (*installation, error) {
 		case "Image": // Makes nodes cache an image.
 			return true
 		case "Deployment": // The others handle Pods and their traffic.
-			return o.GetName() != "controller" && o.GetName() != "webhook" && (!s.options.Node || o.GetName() != binAutoscaler)
+			return o.GetName() != "controller" && o.GetName() != "webhook"
 		}
 		return false
 	})
@@ -94,27 +93,12 @@ func (s *supervisor) newKnative(manifestPaths []string) (*installation, error) {
 		processPrefix: "knative-", programPrefix: "knative-", programSuffix: s.builder.releases[knativeModule].suffix(),
 		extra: knativeEnvironment,
 	}
-	if s.options.Node {
-		deployment = map[string]string{"queue-sidecar-image": s.registry.image(binQueue)}
-		settings["config-deployment"] = deployment
-		settings["config-autoscaler"] = nodeAutoscaling
-		in.pods = map[string]string{binAutoscaler: s.registry.image(binAutoscaler)}
-		in.extra = maps.Clone(knativeEnvironment)
-		// This certificate is for Docker Hub.
-		in.extra["SSL_CERT_FILE"] = s.keys.path("ca.crt")
-	}
 	for name, data := range settings {
 		if err := setConfigMapData(manifests, name, data); err != nil {
 			return nil, err
 		}
 	}
 	return in, in.divide(manifests, s.ports)
-}
-
-// nodeAutoscaling compensates for the missing activator: no request passes through it.
-// Tests that scale a Revision to zero should see it soon.
-var nodeAutoscaling = map[string]string{
-	"target-burst-capacity": "-1", "allow-zero-initial-scale": "true", "scale-to-zero-grace-period": "6s",
 }
 
 // knativeServes returns nil once Knative's webhooks answer, which the dry run of a

@@ -37,8 +37,8 @@ type pki struct {
 
 // newPKI creates the keys of a cluster in dir: both CAs, the certificates of the servers
 // and of the API server as a client, and the key that signs ServiceAccount tokens.
-// Servers are valid for the hosts and loopback.
-func newPKI(dir string, hosts ...string) (*pki, error) {
+// Servers are valid for loopback.
+func newPKI(dir string) (*pki, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -50,7 +50,6 @@ func newPKI(dir string, hosts ...string) (*pki, error) {
 	if p.frontProxy, err = newAuthority("pullsecrets-local-front-proxy-ca"); err != nil {
 		return nil, err
 	}
-	p.ca.hosts = hosts
 
 	serviceAccountKey, err := newKey()
 	if err != nil {
@@ -80,11 +79,6 @@ func newPKI(dir string, hosts ...string) (*pki, error) {
 		}
 	}
 	return p, nil
-}
-
-// writeClient creates a client certificate with its key.
-func (p *pki) writeClient(file, user string, groups ...string) error {
-	return p.writeIssued(p.ca, file, user, groups...)
 }
 
 func (p *pki) writeIssued(signer *authority, file, user string, groups ...string) error {
@@ -160,7 +154,6 @@ func encodeCertificate(c *x509.Certificate) []byte {
 type authority struct {
 	certificate *x509.Certificate
 	key         crypto.Signer
-	hosts       []string // of its servers, besides loopback
 }
 
 func newAuthority(name string) (*authority, error) {
@@ -175,8 +168,8 @@ func newAuthority(name string) (*authority, error) {
 	return &authority{certificate: certificate, key: key}, nil
 }
 
-// issue creates a certificate that is valid for a server on loopback and the hosts, and
-// for a client as the user in the groups.
+// issue creates a certificate that is valid for a server on loopback, and for a client as
+// the user in the groups.
 func (a *authority) issue(user string, groups ...string) (*x509.Certificate, crypto.Signer, error) {
 	key, err := newKey()
 	if err != nil {
@@ -197,13 +190,6 @@ func (a *authority) issue(user string, groups ...string) (*x509.Certificate, cry
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		DNSNames:     []string{"localhost", "kubernetes.default.svc"},
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
-	}
-	for _, host := range a.hosts {
-		if ip := net.ParseIP(host); ip != nil {
-			template.IPAddresses = append(template.IPAddresses, ip)
-		} else {
-			template.DNSNames = append(template.DNSNames, host)
-		}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, key.Public(), a.key)
 	if err != nil {

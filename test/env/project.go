@@ -6,9 +6,12 @@ package env
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/discovery"
 )
 
 // koScheme marks an image that ko builds from a Go package. The Deployments in config/
@@ -18,9 +21,18 @@ const koScheme = "ko://"
 // projectPrefix turns names of Deployments into names of binaries.
 const projectPrefix = "pullsecrets-"
 
-// newProject reads the installation in config/.
-func newProject(repo string, ports portBook) (*installation, error) {
-	manifests, err := readManifests(filepath.Join(repo, "config"))
+// newProject reads the installation in config/, with the policies of config/outage if the
+// API server serves their kind.
+func newProject(repo string, ports portBook, server discovery.DiscoveryInterface) (*installation, error) {
+	paths := []string{filepath.Join(repo, "config")}
+	served, err := ServesMutatingPolicies(server)
+	if err != nil {
+		return nil, err
+	}
+	if served {
+		paths = append(paths, filepath.Join(repo, "config", "outage"))
+	}
+	manifests, err := readManifests(paths...)
 	if err != nil {
 		return nil, err
 	}
@@ -29,6 +41,16 @@ func newProject(repo string, ports portBook) (*installation, error) {
 	}
 	in := &installation{programPrefix: projectPrefix}
 	return in, in.divide(manifests, ports)
+}
+
+// ServesMutatingPolicies reports whether the API server has MutatingAdmissionPolicies in
+// the version of config/outage, which Kubernetes 1.36 has by default.
+func ServesMutatingPolicies(server discovery.DiscoveryInterface) (bool, error) {
+	list, err := server.ServerResourcesForGroupVersion("admissionregistration.k8s.io/v1")
+	if err != nil {
+		return false, fmt.Errorf("discover admission policies: %w", err)
+	}
+	return slices.ContainsFunc(list.APIResources, func(r metav1.APIResource) bool { return r.Name == "mutatingadmissionpolicies" }), nil
 }
 
 // projectPrograms lists the programs that the Deployments of config/ run.

@@ -41,16 +41,9 @@ type Registries struct {
 
 const (
 	registryAdministrator = "admin"
-	// appRepository has an image that serves on its $PORT.
+	// appRepository has an image, which serves on its $PORT if a node can run it.
 	appRepository = "public/app"
 )
-
-// hubHosts are the names of Docker Hub: the first is used for tag resolution by Knative's
-// controller, the second for pulls by container runtimes.
-var hubHosts = []string{"index.docker.io", "registry-1.docker.io"}
-
-// image returns the name of one of the initial images of each registry.
-func (r *Registry) image(name string) string { return r.Host + "/public/" + name + ":1" }
 
 // readRegistries reads the registries of a cluster from the file beside its kubeconfig.
 // It returns nil if there is none.
@@ -80,36 +73,23 @@ func (r *Registries) write(l layout) error {
 	return writeFile(l.registries(), content, 0o600)
 }
 
-// startRegistries starts the registries with the initial images.
+// startRegistries starts the registries of a local cluster, on which Knative resolves tags.
 func (s *supervisor) startRegistries(ctx context.Context) error {
 	s.sayf("starting registries")
 	if err := os.MkdirAll(s.layout.blobs(), 0o755); err != nil {
 		return err
 	}
-	bin := s.builder.binDir()
-	registries := map[string]*Registry{}
-	for _, name := range []string{"registry", "other-registry", "hub"} {
+	all := &Registries{}
+	for name, registry := range map[string]**Registry{"registry": &all.Main, "other-registry": &all.Other} {
 		port, err := s.ports.of(name)
 		if err != nil {
 			return err
 		}
-		registries[name] = &Registry{Host: address(port), URL: "http://" + address(port), Password: s.state.Token}
-		arguments := []string{
-			"-listen", address(port), "-blobs", s.layout.blobs(),
-			"-image", appRepository + "=" + filepath.Join(bin, binApp),
-		}
-		switch name {
-		case "registry":
-			arguments = append(arguments,
-				"-image", "public/base", "-image", "public/pause="+filepath.Join(bin, binApp),
-				"-image", "public/queue="+filepath.Join(bin, binQueue), "-image", "public/autoscaler="+filepath.Join(bin, binAutoscaler))
-		case "hub":
-			registries[name].Host = "docker.io"
-			arguments = append(arguments, "-listen-tls", loopback+":443",
-				"-tls-cert", s.keys.path("server.crt"), "-tls-key", s.keys.path("server.key"))
-		}
+		*registry = &Registry{Host: address(port), URL: "http://" + address(port), Password: s.state.Token}
 		err = s.run(childSpec{
-			name: name, program: filepath.Join(bin, binRegistry), args: arguments,
+			name: name, program: filepath.Join(s.builder.binDir(), binRegistry),
+			// Nothing runs the image, so it needs no program.
+			args:  []string{"-listen", address(port), "-blobs", s.layout.blobs(), "-image", appRepository},
 			env:   []string{"REGISTRY_PASSWORD=" + s.state.Token},
 			ready: func(ctx context.Context) error { return probe(ctx, "http://"+address(port)+"/health") },
 			grace: 3 * time.Second,
@@ -121,35 +101,11 @@ func (s *supervisor) startRegistries(ctx context.Context) error {
 			return err
 		}
 	}
-	all := &Registries{Main: registries["registry"], Other: registries["other-registry"], Hub: registries["hub"]}
-	s.registry = all.Main
-	if err := writeKoSettings(s.layout, all.Main); err != nil {
-		return err
-	}
-	if err := all.writeDockerConfig(s.layout.dockerConfig()); err != nil {
-		return err
-	}
 	return all.write(s.layout)
 }
 
-// writeDockerConfig writes the credentials with which ko and users can push.
-func (r *Registries) writeDockerConfig(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	auths := map[string]any{}
-	for _, registry := range []*Registry{r.Main, r.Other} {
-		auths[registry.Host] = map[string]any{"username": registryAdministrator, "password": registry.Password}
-	}
-	content, err := json.Marshal(map[string]any{"auths": auths})
-	if err != nil {
-		return err
-	}
-	return writeFile(filepath.Join(dir, "config.json"), content, 0o600)
-}
-
-// Push pushes an image that serves on its $PORT, different with each call so that no node
-// has it, and returns its digest.
+// Push pushes a copy of the image in appRepository, different with each call so that no
+// node has it, and returns its digest.
 func (r *Registry) Push(ctx context.Context, repository, tag string) (string, error) {
 	var manifest struct {
 		SchemaVersion int          `json:"schemaVersion"`

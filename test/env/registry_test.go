@@ -41,17 +41,22 @@ func TestWhatClustersOffer(t *testing.T) {
 		want map[Capability]bool
 	}{
 		"local": {
-			Env{Kind: Local, Processes: &localProcesses{}, Audit: &AuditLog{}},
-			map[Capability]bool{ProcessControl: true, RequestCounts: true, RevisionOutcomes: true},
+			Env{Kind: Local, Processes: &localProcesses{}, Audit: &AuditLog{}, Registries: private},
+			map[Capability]bool{
+				ProgramControl: true, ProcessControl: true, RequestCounts: true, LoopbackCalls: true,
+				RevisionOutcomes: true, PrivateRegistries: true,
+			},
 		},
-		"with a node": {
-			Env{Kind: Node, Audit: &AuditLog{}, Registries: withHub},
-			map[Capability]bool{RequestCounts: true, Pulls: true, DockerHub: true},
+		"kind": {
+			Env{Kind: Existing, Processes: &deployments{}, Audit: &AuditLog{}, Registries: withHub},
+			map[Capability]bool{ProgramControl: true, RequestCounts: true, PrivateRegistries: true, Pulls: true, DockerHub: true},
 		},
 		"another one":              {Env{Kind: Existing}, nil},
-		"another, with registries": {Env{Kind: Existing, Registries: private}, map[Capability]bool{Pulls: true}},
+		"another, with registries": {Env{Kind: Existing, Registries: private}, map[Capability]bool{PrivateRegistries: true, Pulls: true}},
 	} {
-		for _, c := range []Capability{ProcessControl, RequestCounts, RevisionOutcomes, Pulls, DockerHub} {
+		for _, c := range []Capability{
+			ProgramControl, ProcessControl, RequestCounts, LoopbackCalls, RevisionOutcomes, PrivateRegistries, Pulls, DockerHub,
+		} {
 			if got := test.env.offers(c); got != test.want[c] {
 				t.Errorf("cluster of kind %s offers %s: %t", name, c, got)
 			}

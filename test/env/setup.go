@@ -29,10 +29,8 @@ import (
 type Kind string
 
 const (
-	// Local is a cluster of this package without a node.
+	// Local is a cluster of this package.
 	Local Kind = "local"
-	// Node is a local cluster that runs Pods, those of config/ among them.
-	Node Kind = "node"
 	// Existing is any other cluster with Knative Serving and config/ installed. Files beside
 	// its kubeconfig say what else it offers, see doc.go.
 	Existing Kind = "existing"
@@ -96,14 +94,14 @@ func BuildTools(ctx context.Context, options Options) error {
 	return BuildPrograms(ctx, options, slices.Sorted(maps.Keys(writers))...)
 }
 
-// BuildPrograms builds programs of local clusters, of their nodes or of Tool.
+// BuildPrograms builds programs of local clusters, of nodes or of Tool.
 func BuildPrograms(ctx context.Context, options Options, names ...string) error {
 	l, err := newLocal(options)
 	if err != nil {
 		return err
 	}
 	known := maps.Clone(writers)
-	for _, p := range slices.Concat(standing, nodeStanding) {
+	for _, p := range slices.Concat(standing, forNodes) {
 		known[p.name] = p
 	}
 	var programs []program
@@ -183,14 +181,6 @@ func (l *local) open() (*Env, error) {
 		return nil, err
 	}
 	e.Processes, e.Audit = processes, &AuditLog{path: l.audit()}
-	s, err := loadState(l.layout)
-	if err != nil {
-		return nil, err
-	}
-	if s.Node {
-		// The controller and the webhook are Pods, which the supervisor cannot stop.
-		e.Kind, e.Processes = Node, nil
-	}
 	e.Registries, err = readRegistries(l.layout)
 	return e, err
 }
@@ -214,7 +204,7 @@ func existing(ctx context.Context, kubeconfig string) (*Env, error) {
 	l := layout{dir: filepath.Dir(kubeconfig)}
 	if _, err := os.Stat(l.manifest()); err == nil {
 		e.Manifest = l.manifest()
-		e.Processes = &deployments{kube: e.Kube, manifest: l.manifest(), kubeconfig: kubeconfig}
+		e.Processes = &deployments{e}
 	}
 	if _, err := os.Stat(l.podAudit()); err == nil {
 		e.Audit = &AuditLog{path: l.podAudit()}

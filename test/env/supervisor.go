@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"sync"
 	"time"
@@ -38,12 +37,6 @@ type supervisor struct {
 	ports     portBook
 	installer *installer
 	project   *installation // as last applied; nil if not installed
-
-	// Only on a cluster with a node:
-	enclave   *enclave
-	machine   *machinePrograms
-	registry  *Registry // with the cluster's own images
-	forwarded map[string]net.Listener
 
 	// projectMu is held while the project is installed, removed or replaced.
 	projectMu sync.Mutex
@@ -75,9 +68,8 @@ func Serve(ctx context.Context, options Options) error {
 		builder:    l.builder,
 		life:       ctx,
 		ports:      portBook{},
-		forwarded:  map[string]net.Listener{},
 	}
-	s.state.Node, s.state.Versions = l.options.Node, l.builder.versions()
+	s.state.Versions = l.builder.versions()
 	stopControl, err := s.serveControl()
 	if err != nil {
 		return err
@@ -108,13 +100,8 @@ func (s *supervisor) bringUp(ctx context.Context) error {
 	if err := s.startControlPlane(ctx); err != nil {
 		return err
 	}
-	if s.options.Node {
-		if err := s.startRegistries(ctx); err != nil {
-			return err
-		}
-		if err := s.startNode(ctx); err != nil {
-			return err
-		}
+	if err := s.startRegistries(ctx); err != nil {
+		return err
 	}
 
 	s.sayf("installing Knative Serving %s", s.builder.releases[knativeModule].version)
@@ -138,28 +125,16 @@ func (s *supervisor) bringUp(ctx context.Context) error {
 	return s.installProject(ctx)
 }
 
-// startControlPlane starts Kubernetes, in an enclave if the cluster has a node.
+// startControlPlane starts Kubernetes.
 func (s *supervisor) startControlPlane(ctx context.Context) error {
-	var hosts []string
-	if s.options.Node {
-		if err := s.openEnclave(ctx); err != nil {
-			return err
-		}
-		hosts = nodeHosts()
-	}
 	s.sayf("starting Kubernetes %s", s.builder.releases[controlPlaneModule].version)
 	var err error
-	if s.keys, err = newPKI(s.layout.pki(), hosts...); err != nil {
+	if s.keys, err = newPKI(s.layout.pki()); err != nil {
 		return err
 	}
 	specs, err := controlPlane(s.layout, s.builder.path(controlPlaneModule, binKubernetes), s.keys, s.ports)
 	if err != nil {
 		return err
-	}
-	if s.options.Node {
-		if err := withNode(specs, s.keys); err != nil {
-			return err
-		}
 	}
 	for _, spec := range specs {
 		if err := s.run(spec); err != nil {
@@ -207,11 +182,8 @@ func (s *supervisor) install(ctx context.Context, in *installation) error {
 func (s *supervisor) installProject(ctx context.Context) error {
 	s.projectMu.Lock()
 	defer s.projectMu.Unlock()
-	if s.options.Node {
-		return s.koApply(ctx)
-	}
 	s.sayf("installing config/ and starting its programs")
-	project, err := newProject(s.builder.repo, s.ports)
+	project, err := newProject(s.builder.repo, s.ports, s.kube.Discovery())
 	if err != nil {
 		return err
 	}
@@ -235,7 +207,6 @@ type state struct {
 	Token      string              `json:"token"`
 	Processes  map[string]identity `json:"processes"`
 
-	Node     bool              `json:"node"`
 	Versions map[string]string `json:"versions"` // of Kubernetes and Knative
 }
 
@@ -247,9 +218,6 @@ func (s *supervisor) saveState() error {
 		if run := c.current(); run != nil {
 			s.state.Processes[c.name] = run.id
 		}
-	}
-	if s.enclave != nil {
-		s.state.Processes["enclave"] = s.enclave.id
 	}
 	content, err := json.MarshalIndent(s.state, "", "  ")
 	if err != nil {

@@ -137,10 +137,14 @@ const (
 	LoopbackCalls Capability = "a control plane on the loopback of the tests"
 	// RevisionOutcomes is support for RevisionsLabel.
 	RevisionOutcomes Capability = "a simulated data plane with the label " + RevisionsLabel
-	// Pulls is a node that pulls images from registries that log requests.
-	Pulls Capability = "nodes with private registries (make node, or make e2e-kind)"
+	// PrivateRegistries are registries that log requests, on which Knative resolves tags.
+	PrivateRegistries Capability = "private registries"
+	// Pulls are nodes that pull images from such registries.
+	Pulls Capability = "nodes with private registries (make e2e-kind)"
 	// DockerHub is a registry that serves as Docker Hub.
-	DockerHub Capability = "a simulated Docker Hub (make node)"
+	DockerHub Capability = "a simulated Docker Hub (make e2e-kind)"
+	// OutagePolicies are the policies of config/outage.
+	OutagePolicies Capability = "MutatingAdmissionPolicies (Kubernetes 1.36 and later)"
 )
 
 func (e *Env) offers(c Capability) bool {
@@ -153,10 +157,15 @@ func (e *Env) offers(c Capability) bool {
 		return e.Audit != nil
 	case LoopbackCalls, RevisionOutcomes:
 		return e.Kind == Local
-	case Pulls:
+	case PrivateRegistries:
 		return e.Registries != nil
+	case Pulls:
+		return e.Registries != nil && e.Kind != Local
 	case DockerHub:
 		return e.Registries != nil && e.Registries.Hub != nil
+	case OutagePolicies:
+		served, err := ServesMutatingPolicies(e.Kube.Discovery())
+		return err == nil && served
 	}
 	return false
 }
@@ -227,14 +236,17 @@ func (e *Env) Namespace(t testing.TB, options ...NamespaceOption) string {
 	return ns.Name
 }
 
-// describe logs the namespace's Services and Events.
+// maxDescribed is how many Services and Events of a failed test are logged.
+const maxDescribed = 20
+
+// describe logs the namespace's first Services and Events.
 func (e *Env) describe(ctx context.Context, t testing.TB, namespace string) {
 	services, err := e.Serving.ServingV1().Services(namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		t.Log("listing Services:", err)
 		return
 	}
-	for _, s := range services.Items {
+	for _, s := range services.Items[:min(len(services.Items), maxDescribed)] {
 		ready := s.Status.GetCondition("Ready")
 		t.Logf("Service %s: generation %d, annotations %v, imagePullSecrets %v, latest Revision %s, %+v",
 			s.Name, s.Generation, s.Annotations, s.Spec.Template.Spec.ImagePullSecrets, s.Status.LatestCreatedRevisionName, ready)
@@ -244,7 +256,7 @@ func (e *Env) describe(ctx context.Context, t testing.TB, namespace string) {
 		t.Log("listing Events:", err)
 		return
 	}
-	for _, event := range events.Items {
+	for _, event := range events.Items[:min(len(events.Items), maxDescribed)] {
 		t.Logf("Event on %s %s: %s %s: %s", event.InvolvedObject.Kind, event.InvolvedObject.Name, event.Type, event.Reason, event.Message)
 	}
 }

@@ -62,7 +62,7 @@ context() {
   cp "${bin}/node" "${files}/usr/bin/node"
   ln "${files}/usr/bin/node" "${files}/usr/bin/kubelet"
   ln "${files}/usr/bin/node" "${files}/usr/bin/kubeadm"
-  cp "${here}/node/files/crictl" "${files}/usr/local/bin/crictl"
+  install -m 755 "${here}/node/files/crictl" "${files}/usr/local/bin/crictl"
   cp "${here}/node/files/pods.conflist" "${files}/etc/cni/net.d/"
   cp "${here}/node/files/none.yaml" "${files}/kind/manifests/default-cni.yaml"
   cp "${here}/node/files/none.yaml" "${files}/kind/manifests/default-storage.yaml"

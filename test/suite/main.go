@@ -8,7 +8,7 @@
 // parallel tests of a package run together on one. With KUBECONFIG there is one cluster.
 //
 // It prints the output of failed tests, the tests that were not run because the cluster
-// lacks a capability, and how long everything took. It exits with 1 if a test failed or
+// lacks a capability, how long everything took, and once more why tests failed. It exits with 1 if a test failed or
 // no test was run.
 package main
 

@@ -12,6 +12,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -25,9 +26,36 @@ const (
 	usual = 10 * time.Second
 	// slowest is the number of jobs that the end of the report lists.
 	slowest = 5
+	// reasons is the number of lines of a failed test that the end of the report repeats.
+	reasons = 30
+	// didNotEnd begins the reason of a test without a result.
+	didNotEnd = "it did not end: "
 	// notRun begins the reason of a test that was skipped by env.Need.
 	notRun = "NOT RUN: "
 )
+
+// printed matches the first line of what a test has printed, with the file.
+var printed = regexp.MustCompile(`^\s*(\w+\.go):\d+: `)
+
+// said returns what a test printed itself, unlike the Events and logs that follow it, and why
+// its process ended.
+func said(output string) (lines []string) {
+	own := false
+	for line := range strings.Lines(output) {
+		line = strings.TrimRight(line, "\n")
+		first := printed.FindStringSubmatch(line)
+		switch {
+		case first != nil:
+			own = strings.HasSuffix(first[1], "_test.go")
+		case strings.HasPrefix(strings.TrimSpace(line), "--- "), !strings.HasPrefix(line, " "):
+			own = false
+		}
+		if own || strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, didNotEnd) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
 
 // event is one line of "go tool test2json".
 type event struct {
@@ -55,6 +83,7 @@ type report struct {
 	outputs        map[string]*strings.Builder
 	ended          map[string]bool // top-level tests
 	failures       []string
+	reasons        []string // what failed tests have said, for the end
 }
 
 func newReport(out io.Writer, jobs []*job, file string, clusters int) *report {
@@ -142,6 +171,8 @@ func (r *report) add(j *job, e event) {
 func (r *report) fail(what, output string) {
 	r.failed++
 	r.failures = append(r.failures, what)
+	lines := said(output)
+	r.reasons = append(append(r.reasons, "FAILED: "+what), lines[max(0, len(lines)-reasons):]...)
 	fmt.Fprintf(r.out, "\nFAILED: %s\n%s\n", what, strings.TrimSpace(output))
 }
 
@@ -162,7 +193,7 @@ func (r *report) end(j *job, took time.Duration, err error) {
 				}
 			}
 			r.ended[key] = true
-			fmt.Fprintf(&output, "\nit did not end: %v", err)
+			fmt.Fprintf(&output, "\n%s%v", didNotEnd, err)
 			r.fail(name, output.String())
 		}
 	}
@@ -258,6 +289,9 @@ func (r *report) finish() error {
 	if len(r.missing) > 0 {
 		slices.Sort(r.missing)
 		fmt.Fprintf(r.out, "NOT RUN on this cluster: %d tests\n  %s\n", len(r.missing), strings.Join(r.missing, "\n  "))
+	}
+	for _, line := range r.reasons {
+		fmt.Fprintln(r.out, line)
 	}
 	fmt.Fprintf(r.out, "%d tests passed, %d failed, %d were not run, in %s\n",
 		r.passed, r.failed, len(r.missing), time.Since(r.started).Round(time.Second))

@@ -55,15 +55,25 @@ func TestReportOfJobs(t *testing.T) {
 			fails:  true,
 		},
 		{
+			name: "the end repeats what a failed test said, without the Events",
+			events: []string{
+				says("TestC", "    c_test.go:7: got (-want, +got):"), says("TestC", "        -1"), says("TestC", "    testing.go:2: Event on Pod c"),
+				says("TestC", "        of two lines"), says("TestC", "    --- FAIL: TestC (0.1s)"), `{"Action":"fail","Test":"TestC"}`, pass("TestB"),
+			},
+			err:   errors.New("exit status 1"),
+			want:  []string{"FAILED: TestC\n    c_test.go:7: got (-want, +got):\n        -1\n1 tests passed, 1 failed"},
+			fails: true,
+		},
+		{
 			name:   "a skipped test is not passed",
 			events: []string{says("TestB", "    testing.go:1: NOT RUN: TestB: needs a node"), `{"Action":"skip","Test":"TestB"}`, pass("TestC")},
 			want:   []string{"TestB: needs a node", "1 tests passed, 0 failed, 1 were not run"},
 		},
 		{
 			name:   "a test that does not end has failed",
-			events: []string{pass("TestB"), says("TestC", "panic: out of time")},
+			events: []string{pass("TestB"), says("TestC", "    c_test.go:7: waiting"), says("TestC", "panic: out of time"), says("TestC", "goroutine 1 [running]:")},
 			err:    errors.New("exit status 2"),
-			want:   []string{"FAILED: TestC\npanic: out of time", "exit status 2"},
+			want:   []string{"FAILED: TestC\nc_test.go:7: waiting\npanic: out of time", "    c_test.go:7: waiting\npanic: out of time\nit did not end: exit status 2\n1 tests passed"},
 			fails:  true,
 		},
 		{

@@ -41,6 +41,10 @@ const (
 	// Namespace's secrets too: names, separated by commas, or "*".
 	ServiceAccountsAnnotation = GroupName + "/service-accounts"
 
+	// ExpiresAnnotation, on a pull Secret such as a source, is when its credentials
+	// expire, for those that do not say so themselves: a time as in RFC 3339.
+	ExpiresAnnotation = GroupName + "/expires"
+
 	// MaxSecrets is the number of names of one SecretsAnnotation that are used. Further
 	// names are reported and ignored.
 	MaxSecrets = 32

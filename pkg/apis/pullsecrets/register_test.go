@@ -22,6 +22,7 @@ func TestNamesAreAPromise(t *testing.T) {
 		SecretsAnnotation:               "pullsecrets.dev/secrets",
 		InjectAnnotation:                "pullsecrets.dev/inject",
 		ServiceAccountsAnnotation:       "pullsecrets.dev/service-accounts",
+		ExpiresAnnotation:               "pullsecrets.dev/expires",
 		AddedAnnotation:                 "pullsecrets.dev/added",
 		SourceResourceVersionAnnotation: "pullsecrets.dev/source-resource-version",
 		ExcludeLabel:                    "pullsecrets.dev/exclude",

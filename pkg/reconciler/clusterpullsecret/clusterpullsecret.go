@@ -6,7 +6,6 @@ package clusterpullsecret
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -23,8 +22,6 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 	"pullsecrets.dev/pkg/catalog"
 	clusterpullsecretreconciler "pullsecrets.dev/pkg/client/injection/reconciler/pullsecrets/v1alpha1/clusterpullsecret"
-	"pullsecrets.dev/pkg/config"
-	"pullsecrets.dev/pkg/dockerconfig"
 	"pullsecrets.dev/pkg/events"
 	"pullsecrets.dev/pkg/grant"
 	"pullsecrets.dev/pkg/memory"
@@ -49,6 +46,7 @@ type Reconciler struct {
 	clusterPullSecrets lister
 
 	namespaces corev1listers.NamespaceLister
+	accounts   corev1listers.ServiceAccountLister
 	services   servinglisters.ServiceLister
 	// secrets lists the Secrets with our labels. Their data are digests.
 	secrets corev1listers.SecretLister
@@ -56,13 +54,21 @@ type Reconciler struct {
 	// server.
 	liveCopies func(ctx context.Context, name string) ([]metav1.ObjectMeta, error)
 
-	// memory owns tallies and diagnoses.
-	memory    *memory.Memory
-	tallies   tallies
-	diagnoses diagnoses
-	probe     prober
-	metrics   recorded
-	now       func() time.Time
+	// checker asks registries. Its checks run in goroutines, which inBackground starts, and
+	// enqueue their ClusterPullSecret at the end.
+	checker      checker
+	inBackground func(func())
+	enqueue      func(name string)
+
+	// memory owns tallies, diagnoses and verifications, and what the reporter and the metrics keep.
+	memory        *memory.Memory
+	reporter      *events.Reporter
+	tallies       tallies
+	diagnoses     diagnoses
+	verifications verifications
+	probe         prober
+	metrics       recorded
+	now           func() time.Time
 }
 
 var (
@@ -73,7 +79,8 @@ var (
 
 // ReconcileKind updates the status.
 func (r *Reconciler) ReconcileKind(ctx context.Context, cps *v1alpha1.ClusterPullSecret) reconciler.Event {
-	changed, err := r.checkSource(ctx, cps)
+	defer r.memory.Settle(keyFor(cps.Name))
+	changed, sourceAfter, err := r.checkSource(ctx, cps)
 	if err != nil {
 		if cps.Status.ObservedGeneration != cps.Generation {
 			// The generated reconciler marks this generation as observed anyway, but the
@@ -91,93 +98,19 @@ func (r *Reconciler) ReconcileKind(ctx context.Context, cps *v1alpha1.ClusterPul
 	if err != nil {
 		return err
 	}
+	requeueAfter = sooner(sooner(requeueAfter, sourceAfter), sooner(r.reportExpiry(ctx, cps), r.untilCheck(cps.Name)))
 	if requeueAfter > 0 {
 		return controller.NewRequeueAfter(requeueAfter)
 	}
 	return nil
 }
 
-// checkSource validates the source, and reports whether its contents have changed. The
-// facts of the last valid source stay in the status, because the copies are kept too.
-func (r *Reconciler) checkSource(ctx context.Context, cps *v1alpha1.ClusterPullSecret) (changed bool, err error) {
-	ref, status := cps.Spec.SecretRef, &cps.Status
-	if !config.FromContext(ctx).AllowsSource(ref.Namespace) {
-		status.MarkSourceNotAllowed(ref, fmt.Sprintf("namespace %s is not in source-namespaces of ConfigMap %s", ref.Namespace, config.Name))
-		return false, nil
+// sooner returns the shorter of two delays, of which each may be zero for none.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b != 0 && b < a {
+		return b
 	}
-	r.watch(ref)
-	facts, err := r.sources.Read(ctx, ref)
-	var (
-		missing   *source.NotFoundError
-		copied    *source.CopyError
-		wrongType *dockerconfig.WrongTypeError
-		invalid   *dockerconfig.InvalidError
-	)
-	switch {
-	case errors.As(err, &missing):
-		status.MarkSourceNotFound(ref)
-	case errors.As(err, &copied):
-		status.MarkSourceNotAllowed(ref, copied.Error())
-	case errors.As(err, &wrongType):
-		status.MarkSourceWrongType(ref, wrongType.Type)
-	case errors.As(err, &invalid):
-		markAndReport(ctx, cps, events.SourceInvalid, func() { status.MarkSourceInvalid(ref, invalid.Error()) })
-	case err != nil:
-		return false, err
-	default:
-		if len(facts.Remarks) > 0 {
-			markAndReport(ctx, cps, events.SourceQuestionable, func() { status.MarkSourceQuestionable(ref, facts.Remarks) })
-		} else {
-			status.MarkSourceReady()
-		}
-		status.Registries = facts.Registries
-		if changed, err = r.sourceChanged(cps, facts); err != nil {
-			return false, err
-		}
-		if changed {
-			status.Source = &v1alpha1.SourceStatus{ResourceVersion: facts.ResourceVersion, LastChanged: new(metav1.NewTime(r.now()))}
-			status.MarkDistributing()
-		}
-		// Unchanged contents equal those of that version.
-		facts.ResourceVersion = status.Source.ResourceVersion
-		r.sources.Know(ref, facts.ResourceVersion, facts)
-	}
-	return changed, nil
-}
-
-// markAndReport sets the condition of the source, and records its message as an Event if
-// the message changed.
-func markAndReport(ctx context.Context, cps *v1alpha1.ClusterPullSecret, event func(message string) events.Event, mark func()) {
-	before := sourceCondition(cps)
-	mark()
-	if after := sourceCondition(cps); before == nil || before.Message != after.Message {
-		e := event(after.Message)
-		controller.GetEventRecorder(ctx).Event(cps, e.Type, e.Reason, e.Message)
-	}
-}
-
-// sourceChanged reports whether the contents of the source differ from the version in the
-// status. A change of labels only does not count, and causes no write of a copy.
-func (r *Reconciler) sourceChanged(cps *v1alpha1.ClusterPullSecret, facts source.Facts) (bool, error) {
-	status := cps.Status.Source
-	if status == nil {
-		return true, nil
-	}
-	if status.ResourceVersion == facts.ResourceVersion {
-		return false, nil
-	}
-	if known, isKnown := r.sources.Known(cps.Spec.SecretRef, status.ResourceVersion); isKnown {
-		return known.Digest != facts.Digest, nil
-	}
-	copies, err := source.CopiesOf(r.secrets, cps.Name)
-	if err != nil {
-		return false, err
-	}
-	// This process does not know that version, so it is compared with its copies. A copy
-	// with other contents must be rewritten in any case, which only happens once the
-	// status names the version to write.
-	same, other := source.Compare(copies, status.ResourceVersion, facts.Digest)
-	return other || !same, nil
+	return a
 }
 
 // FinalizeKind keeps a deleted ClusterPullSecret until the Namespace reconciler has
@@ -185,6 +118,7 @@ func (r *Reconciler) sourceChanged(cps *v1alpha1.ClusterPullSecret, facts source
 // count. The API server is read last: a copy that was just written is not cached yet, and
 // its deletionPolicy is lost with the ClusterPullSecret.
 func (r *Reconciler) FinalizeKind(ctx context.Context, cps *v1alpha1.ClusterPullSecret) reconciler.Event {
+	defer r.memory.Settle(keyFor(cps.Name))
 	cached, err := source.CopiesOf(r.secrets, cps.Name)
 	if err != nil {
 		return err

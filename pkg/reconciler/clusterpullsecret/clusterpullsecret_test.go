@@ -55,16 +55,17 @@ func prepared(f func(*Reconciler)) map[string]any { return map[string]any{prepar
 func factory() knativetesting.Factory {
 	return MakeFactory(func(ctx context.Context, listers *Listers, row *knativetesting.TableRow) controller.Reconciler {
 		all := catalog.New(listers.ClusterPullSecrets())
-		m, err := newMetrics()
+		var remembered memory.Memory
+		m, err := newMetrics(&remembered)
 		if err != nil {
 			panic(err)
 		}
-		var remembered memory.Memory
 		r := &Reconciler{
-			memory: &remembered, tallies: tallies{memory.NewStore[verdicts](&remembered)}, diagnoses: diagnoses{memory.NewStore[diagnosis](&remembered)},
+			memory: &remembered, reporter: events.NewReporter(&remembered, nil), tallies: tallies{memory.NewStore[verdicts](&remembered)}, diagnoses: diagnoses{memory.NewStore[diagnosis](&remembered)},
+			verifications: verifications{memory.NewStore[verification](&remembered)}, inBackground: func(do func()) { do() }, enqueue: func(string) {},
 			sources: source.NewReader(kubeclient.Get(ctx)), watch: func(v1alpha1.SecretReference) {}, catalog: all,
 			clusterPullSecrets: listers.ClusterPullSecrets(),
-			namespaces:         listers.Namespaces(), services: listers.Services(), secrets: listers.Copies(),
+			namespaces:         listers.Namespaces(), accounts: listers.ServiceAccounts(), services: listers.Services(), secrets: listers.Copies(),
 			probe: func(_ context.Context, namespace string, _ *v1alpha1.ClusterPullSecret, _ bool) failure {
 				panic("unexpected probe of namespace " + namespace)
 			},
@@ -198,7 +199,7 @@ func uppercase(s *corev1.Secret) {
 }
 
 func questionable(cps *v1alpha1.ClusterPullSecret) {
-	cps.Status.MarkSourceQuestionable(ref, []string{`entry "GHCR.IO": matches only images with the same spelling; use "ghcr.io"`})
+	cps.Status.MarkSourceQuestionable(ref, []string{`entry 1: matches only images with the same spelling; use lower case`})
 }
 
 func broken(cps *v1alpha1.ClusterPullSecret) { cps.Status.MarkSourceInvalid(ref, invalidMessage()) }
@@ -275,12 +276,12 @@ func TestSource(t *testing.T) {
 		}, {
 			Name:              "questionable: used and reported",
 			Objects:           []runtime.Object{team, steady(), sourceOf("8", one, uppercase), synced},
-			WantStatusUpdates: status(atVersion("8"), distributing, questionable, func(c *v1alpha1.ClusterPullSecret) { c.Status.Registries = []string{"GHCR.IO"} }),
+			WantStatusUpdates: status(atVersion("8"), distributing, questionable, func(c *v1alpha1.ClusterPullSecret) { c.Status.Registries = nil }),
 			WantEvents:        []string{"Warning SourceQuestionable " + messageOf(steady(questionable))},
 		}, {
 			Name: "still questionable: not reported again",
 			Objects: []runtime.Object{team, steady(questionable, func(c *v1alpha1.ClusterPullSecret) {
-				c.Status.Registries = []string{"GHCR.IO"}
+				c.Status.Registries = nil
 			}), sourceOf("7", one, uppercase), dockerConfig("team", "ghcr", "21", one, ours, uppercase, func(s *corev1.Secret) {
 				s.Annotations = map[string]string{pullsecrets.SourceResourceVersionAnnotation: "7"}
 			})},
@@ -342,7 +343,7 @@ func TestVersions(t *testing.T) {
 		return source.Facts{Digest: c.Digest()}
 	}
 	knowing := func(password string) map[string]any {
-		return prepared(func(r *Reconciler) { r.sources.Know(ref, "7", digest(password)) })
+		return prepared(func(r *Reconciler) { r.sources.Know(source.Scope{Ref: ref}, "7", digest(password)) })
 	}
 	rotated := status(atVersion("9"), distributing) // Copies are counted once the caches show the status.
 	runRows(t, knativetesting.TableTest{
@@ -354,9 +355,10 @@ func TestVersions(t *testing.T) {
 			Name:    "only labelled, as a copy shows",
 			Objects: []runtime.Object{team, steady(), sourceOf("9", one), copied("team", "7", one)},
 		}, {
-			Name:          "only labelled, and a copy was changed, which is restored",
-			Objects:       []runtime.Object{team, steady(), sourceOf("9", one), copied("team", "7", two)},
-			OtherTestData: knowing(one),
+			Name:    "only labelled, and a copy was changed, which counts as missing until it is restored",
+			Objects: []runtime.Object{team, steady(), sourceOf("9", one), copied("team", "7", two)}, WantErr: true,
+			OtherTestData:     knowing(one),
+			WantStatusUpdates: status(counted(1, 1, 0, 0, 0)),
 		}, {
 			Name:              "this process does not know the version, and a copy has other contents: rotated",
 			Objects:           []runtime.Object{team, asks("more"), steady(counted(2, 2, 2, 0, 0)), sourceOf("9", one), copied("team", "7", two), copied("more", "7", one)},

@@ -12,6 +12,7 @@ import (
 	kubeclient "knative.dev/pkg/client/injection/kube/client"
 	namespaceinformer "knative.dev/pkg/client/injection/kube/informers/core/v1/namespace"
 	secretinformer "knative.dev/pkg/client/injection/kube/informers/core/v1/secret/filtered"
+	accountinformer "knative.dev/pkg/client/injection/kube/informers/core/v1/serviceaccount"
 	"knative.dev/pkg/configmap"
 	"knative.dev/pkg/controller"
 	"knative.dev/pkg/injection"
@@ -29,6 +30,7 @@ import (
 	"pullsecrets.dev/pkg/memory"
 	"pullsecrets.dev/pkg/source"
 	"pullsecrets.dev/pkg/trim"
+	"pullsecrets.dev/pkg/verify"
 )
 
 // countDelay is how long events of copies and Namespaces are collected before the status
@@ -56,17 +58,18 @@ func newController(ctx context.Context, cmw configmap.Watcher, settings *knative
 	}
 	all.Covers = settings.Covers
 	watches := &sourceWatches{client: kubeclient.Get(ctx)}
-	metrics, err := newMetrics()
+	var remembered memory.Memory
+	metrics, err := newMetrics(&remembered)
 	if err != nil {
 		logger.Fatalw("Failed to create metrics", "error", err)
 	}
-	var remembered memory.Memory
 	r := &Reconciler{
-		memory: &remembered, tallies: tallies{memory.NewStore[verdicts](&remembered)}, diagnoses: diagnoses{memory.NewStore[diagnosis](&remembered)},
+		memory: &remembered, reporter: events.NewReporter(&remembered, nil), tallies: tallies{memory.NewStore[verdicts](&remembered)}, diagnoses: diagnoses{memory.NewStore[diagnosis](&remembered)},
+		verifications: verifications{memory.NewStore[verification](&remembered)}, checker: verify.NewChecker(), inBackground: func(do func()) { go do() },
 		sources: source.NewReader(kubeclient.Get(ctx)),
 		watch:   func(ref v1alpha1.SecretReference) { watches.follow(ctx, ref) },
 		catalog: all, clusterPullSecrets: informer.Lister(),
-		namespaces: namespaces.Lister(), services: services.Lister(), secrets: secrets.Lister(),
+		namespaces: namespaces.Lister(), accounts: accountinformer.Get(ctx).Lister(), services: services.Lister(), secrets: secrets.Lister(),
 		liveCopies: liveCopiesBy(kubeclient.Get(ctx)),
 		probe:      probeBy(kubeclient.Get(ctx)),
 		metrics:    metrics, now: time.Now,
@@ -81,13 +84,18 @@ func newController(ctx context.Context, cmw configmap.Watcher, settings *knative
 		store.WatchConfigs(ctx, cmw)
 		return controller.Options{ConfigStore: store, AgentName: events.ControllerAgentName, DemoteFunc: remembered.Demote}
 	})
+	remembered.LedBy(impl.Reconciler)
+	r.enqueue = func(name string) { impl.EnqueueKey(keyFor(name)) }
 	e := enqueuer{impl, informer.Lister(), namespaces.Lister(), all.Get, r.tallies, logger}
+	if err := observeStatus(informer.Lister(), time.Now); err != nil {
+		logger.Fatalw("Failed to create metrics", "error", err)
+	}
 	watches.changed = e.enqueueDependents
 	e.handle(informer.Informer(), e.clusterPullSecretHandler())
 	e.watchGrants(informer.Informer(), func() {
-		refs := source.Named(list(informer.Lister()))
-		watches.keep(refs)
-		r.sources.Keep(refs)
+		all := list(informer.Lister())
+		watches.keep(source.Named(all))
+		r.sources.Keep(all)
 	})
 	e.watchCopies(secrets.Informer())
 	e.watchNamespaces(namespaces.Informer())

@@ -20,6 +20,7 @@ import (
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/grant"
 	"pullsecrets.dev/pkg/memory"
+	"pullsecrets.dev/pkg/source"
 )
 
 // tally summarizes the copies of a ClusterPullSecret.
@@ -60,11 +61,13 @@ func newVerdicts(of basis) verdicts {
 }
 
 // basis is what all verdicts depend on: the settings, the spec of the ClusterPullSecret,
-// and the version of the source that copies are compared with.
+// and the version of the source that copies are compared with. The digest of their contents
+// is empty if this process has not read that version. A change of spec.registries changes the
+// digest and not the version.
 type basis struct {
-	settings   *config.Config
-	generation int64
-	version    string
+	settings        *config.Config
+	generation      int64
+	version, digest string
 }
 
 // tallies holds the verdicts of each ClusterPullSecret. Events mark namespaces as
@@ -108,6 +111,8 @@ func (r *Reconciler) tally(ctx context.Context, cps *v1alpha1.ClusterPullSecret)
 	of := basis{settings: config.FromContext(ctx), generation: cps.Generation}
 	if cps.Status.Source != nil {
 		of.version = cps.Status.Source.ResourceVersion
+		known, _ := r.sources.Known(source.ScopeOf(cps), of.version)
+		of.digest = known.Digest
 	}
 	v, names, known := r.tallies.take(cps.Name, of)
 	if !known {
@@ -126,7 +131,7 @@ func (r *Reconciler) tally(ctx context.Context, cps *v1alpha1.ClusterPullSecret)
 		}
 	}
 	for _, name := range names {
-		one, selected, err := r.judge(ctx, cps, name)
+		one, selected, err := r.judge(ctx, cps, name, of)
 		if err != nil {
 			r.tallies.forget(cps.Name)
 			return tally{}, err
@@ -192,7 +197,7 @@ func (v *verdicts) sum() tally {
 
 // judge returns the verdict of one namespace, and reports whether the namespace is
 // selected.
-func (r *Reconciler) judge(ctx context.Context, cps *v1alpha1.ClusterPullSecret, name string) (v verdict, selected bool, err error) {
+func (r *Reconciler) judge(ctx context.Context, cps *v1alpha1.ClusterPullSecret, name string, of basis) (v verdict, selected bool, err error) {
 	namespace, err := r.namespaces.Get(name)
 	if apierrors.IsNotFound(err) || err == nil && !namespace.DeletionTimestamp.IsZero() {
 		return v, false, nil
@@ -209,17 +214,18 @@ func (r *Reconciler) judge(ctx context.Context, cps *v1alpha1.ClusterPullSecret,
 		return verdict{older: older}, older != "", err
 	}
 	v.wanted = wanted
-	v.synced = v.wanted && r.synced(cps, namespace)
+	v.synced = v.wanted && r.synced(cps, namespace, of)
 	return v, true, nil
 }
 
 // synced reports whether a namespace has a copy of the current version of the source.
-func (r *Reconciler) synced(cps *v1alpha1.ClusterPullSecret, namespace *corev1.Namespace) bool {
+func (r *Reconciler) synced(cps *v1alpha1.ClusterPullSecret, namespace *corev1.Namespace, of basis) bool {
 	name := grant.SecretName(cps)
 	if grant.IsSource(cps, namespace.Name, name) {
 		return true
 	}
 	copied, err := r.secrets.Secrets(namespace.Name).Get(name)
 	return err == nil && cps.Status.Source != nil && !grant.TakenOver(&copied.ObjectMeta) &&
-		grant.HasCopyMetadata(&copied.ObjectMeta, cps, cps.Status.Source.ResourceVersion)
+		grant.HasCopyMetadata(&copied.ObjectMeta, cps, of.version) &&
+		(of.digest == "" || string(copied.Data[corev1.DockerConfigJsonKey]) == of.digest)
 }

@@ -24,6 +24,7 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 	"pullsecrets.dev/pkg/catalog"
 	"pullsecrets.dev/pkg/grant"
+	"pullsecrets.dev/pkg/source"
 )
 
 // enqueuer decides which ClusterPullSecrets an event enqueues, and which namespaces are
@@ -63,14 +64,14 @@ func (e enqueuer) clusterPullSecretHandler() cache.ResourceEventHandler {
 }
 
 // watchGrants enqueues the ClusterPullSecrets that share a secretName with one that
-// changed, because only one of them serves a namespace. keepSources drops the state of a
-// source that is no longer referenced.
+// changed, because only one of them serves a namespace. keepSources drops the state of
+// sources and scopes that are no longer used.
 func (e enqueuer) watchGrants(informer cache.SharedIndexInformer, keepSources func()) {
 	e.handle(informer, cache.ResourceEventHandlerFuncs{
 		AddFunc: func(object any) { e.enqueueSharing(object.(*v1alpha1.ClusterPullSecret)) },
 		UpdateFunc: func(before, after any) {
 			was, is := before.(*v1alpha1.ClusterPullSecret), after.(*v1alpha1.ClusterPullSecret)
-			if was.Spec.SecretRef != is.Spec.SecretRef {
+			if source.ScopeOf(was) != source.ScopeOf(is) {
 				keepSources()
 			}
 			if was.Generation != is.Generation || was.UID != is.UID {

@@ -135,7 +135,7 @@ func (r *Reconciler) markDistribution(ctx context.Context, cps *v1alpha1.Cluster
 		status.MarkDistributionFailed(platform)
 	default:
 		status.MarkDistributed()
-		if before || t.counts.Wanted == 0 || !r.diagnoses.reportOnce(cps.Name, status.Source.ResourceVersion) {
+		if before || t.counts.Wanted == 0 || !r.diagnoses.reportOnce(cps.Name, distribution(status.Source)) {
 			return
 		}
 		if changed := status.Source.LastChanged; changed != nil {
@@ -144,4 +144,13 @@ func (r *Reconciler) markDistribution(ctx context.Context, cps *v1alpha1.Cluster
 		e := events.Distributed(status.Source.ResourceVersion, int(t.counts.Synced), int(t.counts.Wanted))
 		controller.GetEventRecorder(ctx).Event(cps, e.Type, e.Reason, e.Message)
 	}
+}
+
+// distribution identifies one distribution. A change of spec.registries starts one for the
+// same version of the source.
+func distribution(of *v1alpha1.SourceStatus) string {
+	if of.LastChanged == nil {
+		return of.ResourceVersion
+	}
+	return of.ResourceVersion + "@" + of.LastChanged.UTC().Format(time.RFC3339)
 }

@@ -23,6 +23,7 @@ import (
 	"pullsecrets.dev/pkg/catalog"
 	"pullsecrets.dev/pkg/config"
 	. "pullsecrets.dev/pkg/reconciler/testing"
+	"pullsecrets.dev/pkg/source"
 )
 
 // conflicting, rejected and erroneous are results of probes.
@@ -440,7 +441,7 @@ func BenchmarkTally(b *testing.B) {
 			}
 			listers := NewListers(objects)
 			r := &Reconciler{
-				tallies: newReconciler().tallies,
+				tallies: newReconciler().tallies, sources: source.NewReader(nil),
 				catalog: catalog.New(listers.ClusterPullSecrets()), namespaces: listers.Namespaces(),
 				services: listers.Services(), secrets: listers.Copies(),
 			}

@@ -28,6 +28,7 @@ import (
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/contest"
 	"pullsecrets.dev/pkg/events"
+	"pullsecrets.dev/pkg/freshread"
 	"pullsecrets.dev/pkg/grant"
 	"pullsecrets.dev/pkg/memory"
 	"pullsecrets.dev/pkg/merge"
@@ -41,9 +42,11 @@ const topicAccount = "serviceaccount"
 // accounts binds the ServiceAccounts of a Namespace: it adds the declared entries to
 // their pull secrets, and removes exactly those entries when they are no longer declared.
 type accounts struct {
-	kube     kubernetes.Interface
-	client   versioned.Interface
-	lister   corev1listers.ServiceAccountLister
+	kube   kubernetes.Interface
+	lister corev1listers.ServiceAccountLister
+	// grants reads the ClusterPullSecrets from the API server. When one is deleted, every
+	// namespace that it selected needs them.
+	grants   *freshread.Shared[struct{}, grant.Catalog]
 	reporter *events.Reporter
 
 	// written holds the history of writes of each ServiceAccount, by Namespace.
@@ -56,6 +59,8 @@ type history struct {
 	uid     types.UID
 	added   contest.Additions
 	contest contest.Contest
+	// replaced is the resourceVersion that the last write replaced.
+	replaced string
 	// rejected is the last patch that the API server rejected, including the
 	// resourceVersion, and denial is the Event that reported it.
 	rejected []byte
@@ -70,7 +75,7 @@ type declared struct {
 
 // list computes the list of a ServiceAccount. The error describes a damaged ledger.
 func (d declared) list(account *corev1.ServiceAccount) (merge.Result, error) {
-	return resources.Bind(account, d.namespace.SecretsFor(account.Name), d.grants.Bound(account.Name))
+	return resources.Bind(account, d.namespace.SecretsFor(account.Name), d.grants)
 }
 
 // removes reports whether a ServiceAccount loses an entry.
@@ -91,7 +96,7 @@ func (a *accounts) converge(ctx context.Context, namespace *corev1.Namespace, gr
 	if slices.ContainsFunc(all, d.removes) {
 		// A stale cache may not show the declaration yet by which the webhook has just
 		// bound a new ServiceAccount.
-		fresh, err := a.readDeclared(ctx, namespace.Name)
+		fresh, err := a.readDeclared(ctx, namespace.Name, grants.Unknown)
 		if fresh == nil || err != nil {
 			return err
 		}
@@ -104,9 +109,9 @@ func (a *accounts) converge(ctx context.Context, namespace *corev1.Namespace, gr
 	return errors.Join(errs...)
 }
 
-// readDeclared reads what is declared from the API server. It returns nil if the
-// ServiceAccounts must not be changed.
-func (a *accounts) readDeclared(ctx context.Context, name string) (*declared, error) {
+// readDeclared reads what is declared from the API server, apart from ClusterPullSecrets if
+// they cannot be read. It returns nil if the ServiceAccounts must not be changed.
+func (a *accounts) readDeclared(ctx context.Context, name string, unknown bool) (*declared, error) {
 	namespace, err := a.kube.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, nil
@@ -117,15 +122,29 @@ func (a *accounts) readDeclared(ctx context.Context, name string) (*declared, er
 	if !namespace.DeletionTimestamp.IsZero() || config.FromContext(ctx).Excludes(name, namespace.Labels) {
 		return nil, nil
 	}
-	list, err := a.client.PullsecretsV1alpha1().ClusterPullSecrets().List(ctx, metav1.ListOptions{})
+	if unknown {
+		return &declared{annotation.ForNamespace(namespace.Annotations), grant.Unknown().For(namespace.Labels)}, nil
+	}
+	catalog, err := a.grants.Get(ctx, struct{}{})
 	if err != nil {
 		return nil, fmt.Errorf("failed to list the ClusterPullSecrets: %w", err)
 	}
-	all := make([]*v1alpha1.ClusterPullSecret, 0, len(list.Items))
-	for i := range list.Items {
-		all = append(all, &list.Items[i])
-	}
-	return &declared{annotation.ForNamespace(namespace.Annotations), grant.NewCatalog(all).For(namespace.Labels)}, nil
+	return &declared{annotation.ForNamespace(namespace.Annotations), catalog.For(namespace.Labels)}, nil
+}
+
+// readGrants returns the shared list of all ClusterPullSecrets.
+func readGrants(client versioned.Interface) *freshread.Shared[struct{}, grant.Catalog] {
+	return &freshread.Shared[struct{}, grant.Catalog]{Read: func(ctx context.Context, _ struct{}) (grant.Catalog, error) {
+		list, err := client.PullsecretsV1alpha1().ClusterPullSecrets().List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return grant.Catalog{}, err
+		}
+		all := make([]*v1alpha1.ClusterPullSecret, 0, len(list.Items))
+		for i := range list.Items {
+			all = append(all, &list.Items[i])
+		}
+		return grant.NewCatalog(all), nil
+	}}
 }
 
 // bind reconciles one ServiceAccount, and reports problems to its owner.
@@ -164,7 +183,7 @@ func (a *accounts) update(ctx context.Context, account *corev1.ServiceAccount, r
 	if denial, rejected := a.wasRejected(account, patch); rejected {
 		return []events.Event{denial}, nil
 	}
-	_, err = a.kube.CoreV1().ServiceAccounts(account.Namespace).Patch(ctx, account.Name, types.MergePatchType, patch,
+	written, err := a.kube.CoreV1().ServiceAccounts(account.Namespace).Patch(ctx, account.Name, types.MergePatchType, patch,
 		metav1.PatchOptions{FieldManager: pullsecrets.FieldManager})
 	switch {
 	case apierrors.IsNotFound(err):
@@ -176,11 +195,8 @@ func (a *accounts) update(ctx context.Context, account *corev1.ServiceAccount, r
 	case err != nil:
 		return nil, fmt.Errorf("failed to patch the pull secrets of ServiceAccount %s/%s: %w", account.Namespace, account.Name, err)
 	}
-	a.wrote(account, result)
-	recorder := controller.GetEventRecorder(ctx)
-	for _, e := range events.Happened(result) {
-		recorder.Event(account, e.Type, e.Reason, e.Message)
-	}
+	a.wrote(account, written.ResourceVersion, result)
+	o.bound = append(o.bound, events.Binding{Account: account.Name, Result: result})
 	return nil, nil
 }
 
@@ -199,9 +215,13 @@ func (a *accounts) recall(account *corev1.ServiceAccount, do func(h *history) (k
 }
 
 // contested returns the entries that are removed again and again, and how long to leave
-// the ServiceAccount alone, or zero.
+// the ServiceAccount alone, or zero. What lacks in a stale cache that does not show the last
+// write yet was removed by nobody.
 func (a *accounts) contested(account *corev1.ServiceAccount, result merge.Result) (back []merge.Entry, left time.Duration) {
 	a.recall(account, func(h *history) bool {
+		if h.replaced != "" && h.replaced == account.ResourceVersion {
+			return false
+		}
 		if back = h.added.Again(result); len(back) > 0 {
 			left = h.contest.Left(time.Now())
 		}
@@ -210,14 +230,18 @@ func (a *accounts) contested(account *corev1.ServiceAccount, result merge.Result
 	return back, left
 }
 
-// wrote records a write.
-func (a *accounts) wrote(account *corev1.ServiceAccount, result merge.Result) {
+// wrote records a write, after which the ServiceAccount has this resourceVersion. It is the same
+// if the change was reverted in the same request.
+func (a *accounts) wrote(account *corev1.ServiceAccount, version string, result merge.Result) {
 	a.recall(account, func(h *history) bool {
 		h.rejected, h.denial = nil, events.Event{}
 		if len(h.added.Again(result)) > 0 {
 			h.contest.Note(time.Now())
 		}
 		h.added.Wrote(result)
+		if h.replaced = ""; version != account.ResourceVersion {
+			h.replaced = account.ResourceVersion
+		}
 		return true
 	})
 }

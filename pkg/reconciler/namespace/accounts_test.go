@@ -5,14 +5,20 @@ package namespace
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	fakekube "k8s.io/client-go/kubernetes/fake"
 	clientgotesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
@@ -23,6 +29,8 @@ import (
 	"pullsecrets.dev/pkg/annotation"
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
+	fakeversioned "pullsecrets.dev/pkg/client/clientset/versioned/fake"
+	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/contest"
 	"pullsecrets.dev/pkg/events"
 	"pullsecrets.dev/pkg/memory"
@@ -92,8 +100,8 @@ func TestAccounts(t *testing.T) {
 		add    = `{"imagePullSecrets":[{"name":"own"},{"name":"ghcr"}],"metadata":{"annotations":{"pullsecrets.dev/added":"{\"ghcr\":\"namespace\"}"},"resourceVersion":"5"}}`
 		take   = `{"imagePullSecrets":[{"name":"own"}],"metadata":{"annotations":{"pullsecrets.dev/added":null},"resourceVersion":"5"}}`
 		ours   = `{"ghcr":"namespace"}`
-		added  = "Normal SecretsAdded Added pull secrets ghcr (namespace)"
-		taken  = "Normal SecretsRetracted Removed pull secrets ghcr (namespace): no longer declared"
+		added  = "Normal SecretsAdded Added pull secrets: ghcr (namespace) in ServiceAccount robot"
+		taken  = "Normal SecretsRetracted Removed pull secrets that are no longer declared: ghcr (namespace) in ServiceAccount robot"
 		denied = "Warning BackfillDenied Adding pull secrets ghcr (namespace) was rejected; will not retry until the ServiceAccount or what is declared for it changes: "
 	)
 	runRows(t, knativetesting.TableTest{
@@ -116,6 +124,20 @@ func TestAccounts(t *testing.T) {
 			Name: "no longer named: removed", Objects: []runtime.Object{Namespace("team"), robot(ours, "ghcr", "own")},
 			WantPatches: patchOfAccount(take), WantEvents: []string{taken},
 		}, {
+			Name: "the profile inject-only: removed without a read of ClusterPullSecrets", Objects: []runtime.Object{Namespace("team"), robot(ours, "ghcr", "own")},
+			OtherTestData: map[string]any{"prepare": func(r *Reconciler) { r.copies.catalog.Unknown, r.accounts.grants = true, nil }},
+			WantPatches:   patchOfAccount(take), WantEvents: []string{taken},
+		}, {
+			Name: "the profile inject-only: an entry of a ClusterPullSecret stays", Objects: []runtime.Object{Namespace("team"), robot(`{"quay":"clusterpullsecret/quay"}`, "quay", "own")},
+			OtherTestData: map[string]any{"prepare": func(r *Reconciler) { r.copies.catalog.Unknown, r.accounts.grants = true, nil }},
+		}, {
+			Name: "the profile inject-only: an entry of a ClusterPullSecret stays beside one that is removed", Objects: []runtime.Object{
+				Namespace("team"), robot(`{"ghcr":"namespace","quay":"clusterpullsecret/quay"}`, "quay", "ghcr", "own"),
+			},
+			OtherTestData: map[string]any{"prepare": func(r *Reconciler) { r.copies.catalog.Unknown, r.accounts.grants = true, nil }},
+			WantPatches:   patchOfAccount(`{"imagePullSecrets":[{"name":"quay"},{"name":"own"}],"metadata":{"annotations":{"pullsecrets.dev/added":"{\"quay\":\"clusterpullsecret/quay\"}"},"resourceVersion":"5"}}`),
+			WantEvents:    []string{taken},
+		}, {
 			Name: "a key without meaning on a ServiceAccount", Objects: []runtime.Object{
 				Namespace("team"), ServiceAccount("team", "robot", map[string]string{"pullsecrets.dev/secrets": "ghcr"}, "own"),
 			},
@@ -129,7 +151,7 @@ func TestAccounts(t *testing.T) {
 			Name:        "a ClusterPullSecret binds it",
 			Objects:     []runtime.Object{Namespace("team"), ClusterPullSecret("quay", withoutStatus, boundTo("robot")), robot("", "own")},
 			WantPatches: patchOfAccount(`{"imagePullSecrets":[{"name":"own"},{"name":"quay"}],"metadata":{"annotations":{"pullsecrets.dev/added":"{\"quay\":\"clusterpullsecret/quay\"}"},"resourceVersion":"5"}}`),
-			WantEvents:  []string{"Normal SecretsAdded Added pull secrets quay (clusterpullsecret/quay)"},
+			WantEvents:  []string{"Normal SecretsAdded Added pull secrets: quay (clusterpullsecret/quay) in ServiceAccount robot"},
 		}, {
 			Name: "a conflict: retried", Objects: []runtime.Object{binding("robot"), robot("", "own")},
 			WithReactors: failedPatch(apierrors.NewConflict(serviceAccounts, "robot", nil)),
@@ -187,6 +209,21 @@ func TestAccounts(t *testing.T) {
 			}()},
 		},
 	})
+}
+
+// ServiceAccounts that are bound at the same time share one Event.
+func TestAccountsShareAnEvent(t *testing.T) {
+	second := robot("", "own")
+	second.Name = "default"
+	row := knativetesting.TableRow{Objects: []runtime.Object{binding("*"), robot("", "own"), second}}
+	c, _, eventList := factory()(t, &row)
+	if err := c.Reconcile(row.Ctx, "team"); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"Normal SecretsAdded Added pull secrets: ghcr (namespace) in ServiceAccounts default, robot"}
+	if got := eventList.Events(); !slices.Equal(got, want) {
+		t.Errorf("events = %q, want %q", got, want)
+	}
 }
 
 func boundTo(account string) ClusterPullSecretOption {
@@ -268,6 +305,38 @@ func newAccounts() *accounts {
 	return &accounts{reporter: newReporter(&m), written: memory.NewTable[string, *history](&m)}
 }
 
+// When a ClusterPullSecret is deleted, each namespace that it selected has to know what is
+// still granted. One list serves all that ask at the same time.
+func TestNamespacesShareTheListOfClusterPullSecrets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const namespaces = 50
+		var objects []runtime.Object
+		for i := range namespaces {
+			objects = append(objects, Namespace(fmt.Sprint("team-", i)))
+		}
+		client, lists := fakeversioned.NewSimpleClientset(), 0
+		client.PrependReactor("list", "clusterpullsecrets", func(clientgotesting.Action) (bool, runtime.Object, error) {
+			lists++ // One at a time.
+			time.Sleep(time.Second)
+			return false, nil, nil
+		})
+		a := &accounts{kube: fakekube.NewClientset(objects...), grants: readGrants(client)}
+		ctx := config.WithConfig(t.Context(), &config.Config{})
+		var all sync.WaitGroup
+		for i := range namespaces {
+			all.Go(func() {
+				if d, err := a.readDeclared(ctx, fmt.Sprint("team-", i), false); d == nil || err != nil {
+					t.Errorf("namespace %d: %v, %v", i, d, err)
+				}
+			})
+		}
+		all.Wait()
+		if lists > 2 {
+			t.Errorf("%d lists for %d namespaces, want 2 at most", lists, namespaces)
+		}
+	})
+}
+
 // isKnown reports whether a ServiceAccount has a history.
 func isKnown(a *accounts, account *corev1.ServiceAccount) (known bool) {
 	a.written.Do(byNamespace(account.Namespace), func(all map[string]*history) { _, known = all[account.Name] })
@@ -288,7 +357,7 @@ func TestAccountsAreForgotten(t *testing.T) {
 		return len(reported)
 	}
 	for _, object := range []any{account, cache.DeletedFinalStateUnknown{Key: "team/robot", Obj: account}} {
-		a.wrote(account, added)
+		a.wrote(account, "after", added)
 		report()
 		if a.forget(object); isKnown(a, account) || report() != 1 {
 			t.Errorf("%T: the history of a deleted ServiceAccount was kept", object)
@@ -301,14 +370,23 @@ func TestAccountsAreForgotten(t *testing.T) {
 func TestContestedAccount(t *testing.T) {
 	a := newAccounts()
 	account, result := robot(""), added
-	for range contest.Most + 1 {
+	for round := range contest.Most + 1 {
+		account.ResourceVersion = fmt.Sprint(round)
 		if _, left := a.contested(account, result); left != 0 {
 			t.Fatal("contested too early")
 		}
-		a.wrote(account, result)
+		a.wrote(account, "after", result)
 	}
+	if _, left := a.contested(account, result); left != 0 {
+		t.Error("a cache without the last write counts as a removal")
+	}
+	account.ResourceVersion = "10"
 	if back, left := a.contested(account, result); len(back) != 1 || left != contest.Pause {
 		t.Errorf("contested = %v for %s, want ghcr for %s", back, left, contest.Pause)
+	}
+	a.wrote(account, account.ResourceVersion, result)
+	if _, left := a.contested(account, result); left == 0 {
+		t.Error("a change that was reverted in the same request does not count as a removal")
 	}
 	other := merge.Result{Added: []merge.Entry{{Name: "quay", Origin: merge.FromNamespace}}, ListChanged: true}
 	if _, left := a.contested(account, other); left != 0 {
@@ -336,7 +414,7 @@ func (h *handlers) AddEventHandler(handler cache.ResourceEventHandler) (cache.Re
 func TestDeletedAccount(t *testing.T) {
 	impl := controller.NewContext(t.Context(), nil, controller.ControllerOptions{WorkQueueName: "test", Logger: logtesting.TestLogger(t)})
 	a := newAccounts()
-	a.wrote(robot(""), added)
+	a.wrote(robot(""), "after", added)
 	var informer handlers
 	enqueuer{impl: impl}.watchAccounts(&informer, a.forget)
 	for _, handler := range informer.added {

@@ -15,6 +15,7 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/grant"
 	"pullsecrets.dev/pkg/reconciler/namespace/resources"
+	"pullsecrets.dev/pkg/source"
 )
 
 // apply carries out a decision, with at most one write.
@@ -63,7 +64,7 @@ func neverMet(*corev1.Secret) bool { return false }
 // write creates the copy, or updates it in place.
 func (c *copies) write(ctx context.Context, name types.NamespacedName, s resources.Situation, o *outcome) error {
 	w, copied := s.WantedCopy(), s.Have
-	config, facts, release, err := c.sources.Hold(ctx, w.ClusterPullSecret.Spec.SecretRef, w.Version)
+	config, facts, release, err := c.sources.Hold(ctx, source.ScopeOf(w.ClusterPullSecret), w.Version)
 	if err != nil {
 		return fmt.Errorf("failed to read the source of ClusterPullSecret %s: %w", w.ClusterPullSecret.Name, err)
 	}

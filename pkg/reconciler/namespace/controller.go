@@ -38,13 +38,13 @@ import (
 )
 
 // NewController returns a constructor of the Namespace controller.
-func NewController(settings *knative.Settings) injection.ControllerConstructor {
+func NewController(settings *knative.Settings, profile config.Profile) injection.ControllerConstructor {
 	return func(ctx context.Context, cmw configmap.Watcher) *controller.Impl {
-		return newController(ctx, cmw, settings)
+		return newController(ctx, cmw, settings, profile)
 	}
 }
 
-func newController(ctx context.Context, cmw configmap.Watcher, settings *knative.Settings) *controller.Impl {
+func newController(ctx context.Context, cmw configmap.Watcher, settings *knative.Settings, profile config.Profile) *controller.Impl {
 	logger := logging.FromContext(ctx)
 	namespaces, services, serviceAccounts := namespaceinformer.Get(ctx), serviceinformer.Get(ctx), accountinformer.Get(ctx)
 	secrets, clusterPullSecrets := secretinformer.Get(ctx, grant.Copies), clusterpullsecretinformer.Get(ctx)
@@ -59,19 +59,22 @@ func newController(ctx context.Context, cmw configmap.Watcher, settings *knative
 	if err != nil {
 		logger.Fatalw("Failed to create the catalog of ClusterPullSecrets", "error", err)
 	}
-	all.Covers = settings.Covers
+	all.Covers, all.Unknown = settings.Covers, !profile.UsesSecrets()
 	kube := kubeclient.Get(ctx)
 	var remembered memory.Memory
 	reporter := newReporter(&remembered)
-	r := &Reconciler{memory: &remembered, reporter: reporter, accounts: &accounts{
-		kube: kube, client: client.Get(ctx), lister: serviceAccounts.Lister(), reporter: reporter,
+	r := &Reconciler{memory: &remembered, reporter: reporter, profile: profile, accounts: &accounts{
+		kube: kube, grants: readGrants(client.Get(ctx)), lister: serviceAccounts.Lister(), reporter: reporter,
 		written: memory.NewTable[string, *history](&remembered),
 	}, copies: &copies{
 		kube: kube, serving: servingclient.Get(ctx), client: client.Get(ctx),
 		catalog: all, sources: source.NewReader(kube), clusterPullSecrets: clusterPullSecrets.Lister(),
 		secrets: secrets.Lister(), services: services.Lister(), accounts: serviceAccounts.Lister(),
-		labelsOf: labelsBy(kube), metrics: metrics, backoff: newBackoff(&remembered), recreations: newRecreations(&remembered), expectations: newExpectations(&remembered),
+		labelsOf: labelsBy(kube), metrics: metrics, backoff: newBackoff(&remembered), recreations: newRecreations(&remembered), removals: newRemovals(&remembered), expectations: newExpectations(&remembered),
 	}}
+	if err := r.copies.removals.record(); err != nil {
+		logger.Fatalw("Failed to create metrics", "error", err)
+	}
 	impl := namespacereconciler.NewImpl(ctx, r, func(impl *controller.Impl) controller.Options {
 		store := config.NewStore(logger.Named("config-store"), func(string, any) {
 			impl.GlobalResync(namespaces.Informer())
@@ -79,6 +82,7 @@ func newController(ctx context.Context, cmw configmap.Watcher, settings *knative
 		store.WatchConfigs(ctx, cmw)
 		return controller.Options{ConfigStore: store, AgentName: events.ControllerAgentName, SkipStatusUpdates: true, DemoteFunc: remembered.Demote}
 	})
+	remembered.LedBy(impl.Reconciler)
 	r.enqueueAfter = impl.EnqueueKeyAfter
 	e := enqueuer{impl: impl, namespaces: namespaces.Lister(), logger: logger}
 	e.watchNamespaces(namespaces.Informer())

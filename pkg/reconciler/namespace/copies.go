@@ -26,6 +26,7 @@ import (
 	"pullsecrets.dev/pkg/client/clientset/versioned"
 	listers "pullsecrets.dev/pkg/client/listers/pullsecrets/v1alpha1"
 	"pullsecrets.dev/pkg/config"
+	"pullsecrets.dev/pkg/events"
 	"pullsecrets.dev/pkg/grant"
 	"pullsecrets.dev/pkg/reconciler/namespace/resources"
 	"pullsecrets.dev/pkg/source"
@@ -60,6 +61,8 @@ type copies struct {
 	// recreations counts labelled Secrets that are created again and again although
 	// nothing grants them.
 	recreations recreations
+	// removals holds since when copies are to be removed.
+	removals removals
 	// expectations prevents writes from being made twice while the cache is stale.
 	expectations expectations
 	// gracePeriods limit how long to wait for a stale status.
@@ -71,9 +74,13 @@ type copies struct {
 type outcome struct {
 	// conflicts are the names of copies that a user's Secret has.
 	conflicts []string
+	// bound are the changes of ServiceAccounts that were written.
+	bound []events.Binding
 	// propagated are the names of labelled Secrets that are created again and again
 	// although nothing grants them.
 	propagated []string
+	// removing are the UIDs of the copies that are to be removed.
+	removing []types.UID
 	// requeue is the delay before the next reconciliation, or zero.
 	requeue time.Duration
 	// referred are the names in the lists of all Revisions of the Namespace. They are
@@ -120,6 +127,7 @@ func (c *copies) converge(ctx context.Context, namespace *corev1.Namespace) (out
 		name := types.NamespacedName{Namespace: namespace.Name, Name: secret}
 		errs = append(errs, c.reconcile(ctx, name, c.situation(ctx, name, nil, have[secret]), &o))
 	}
+	c.removals.decided(namespace.Name, o.removing)
 	o.propagated = c.recreations.contested(namespace.Name)
 	return o, grants, errors.Join(errs...)
 }
@@ -151,6 +159,9 @@ func (c *copies) reconcile(ctx context.Context, name types.NamespacedName, s res
 			if action.After > 0 {
 				o.requeueAfter(action.After)
 			}
+			if removes(action.Verb) {
+				o.removing = append(o.removing, s.Have.UID)
+			}
 			return c.apply(ctx, name, s, action.Verb, o)
 		}
 		if err := c.readFact(ctx, action.Fact, &s, o); err != nil {
@@ -167,14 +178,14 @@ func (c *copies) observe(object any) bool {
 	return ok && c.expectations.observe(secret)
 }
 
-// prune drops the state of ClusterPullSecrets that were deleted, and of sources that are
-// no longer referenced.
+// prune drops the state of ClusterPullSecrets that were deleted, and of scopes that are
+// no longer used.
 func (c *copies) prune() {
 	all, err := c.clusterPullSecrets.List(labels.Everything())
 	if err != nil {
 		return // A cache does not fail, and the next event prunes again.
 	}
-	c.sources.Keep(source.Named(all))
+	c.sources.Keep(all)
 	c.gracePeriods.keep(all)
 }
 

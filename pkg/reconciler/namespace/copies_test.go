@@ -331,7 +331,7 @@ func testRotationBeforeStatus(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.copies.sources.Know(v1alpha1.SecretReference{Namespace: pullsecrets.SourcesNamespace, Name: "ghcr"}, "7", source.Facts{ResourceVersion: "7", Digest: validated.Digest()})
+	r.copies.sources.Know(source.Scope{Ref: v1alpha1.SecretReference{Namespace: pullsecrets.SourcesNamespace, Name: "ghcr"}}, "7", source.Facts{ResourceVersion: "7", Digest: validated.Digest()})
 	if again, after := controller.IsRequeueKey(c.Reconcile(row.Ctx, "team")); !again || after != statusTimeout {
 		t.Errorf("requeued: %t after %s, want it after %s", again, after, statusTimeout)
 	}

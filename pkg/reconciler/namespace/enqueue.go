@@ -23,6 +23,7 @@ import (
 	"pullsecrets.dev/pkg/annotation"
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 	"pullsecrets.dev/pkg/catalog"
+	"pullsecrets.dev/pkg/source"
 )
 
 // enqueuer decides which Namespaces an event enqueues.
@@ -58,13 +59,13 @@ func (e enqueuer) watchCopies(informer cache.SharedIndexInformer, observe func(a
 
 // watchGrants enqueues the Namespaces that a ClusterPullSecret selects, or selected before,
 // when what it grants changes. prune drops the state of a ClusterPullSecret that was
-// deleted and of a source that is no longer referenced.
+// deleted, and of scopes that are no longer used.
 func (e enqueuer) watchGrants(informer cache.SharedIndexInformer, prune func()) {
 	e.handle(informer, cache.ResourceEventHandlerFuncs{
 		AddFunc: func(object any) { e.enqueueSelected(object.(*v1alpha1.ClusterPullSecret)) },
 		UpdateFunc: func(before, after any) {
 			was, is := before.(*v1alpha1.ClusterPullSecret), after.(*v1alpha1.ClusterPullSecret)
-			if was.Spec.SecretRef != is.Spec.SecretRef {
+			if source.ScopeOf(was) != source.ScopeOf(is) {
 				prune()
 			}
 			if grantChanged(was, is) {

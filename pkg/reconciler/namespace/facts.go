@@ -41,7 +41,7 @@ func (c *copies) readFact(ctx context.Context, fact resources.Fact, s *resources
 // sourceOf returns the source of a ClusterPullSecret at the version that its status
 // names.
 func (c *copies) sourceOf(ctx context.Context, cps *v1alpha1.ClusterPullSecret) (*resources.Source, error) {
-	facts, err := c.sources.Facts(ctx, cps.Spec.SecretRef, cps.Status.Source.ResourceVersion)
+	facts, err := c.sources.Facts(ctx, source.ScopeOf(cps), cps.Status.Source.ResourceVersion)
 	if err != nil {
 		return nil, fmt.Errorf("failed to read the source of ClusterPullSecret %s: %w", cps.Name, err)
 	}
@@ -64,15 +64,22 @@ func (c *copies) statusStale(cps *v1alpha1.ClusterPullSecret, facts source.Facts
 		return false, err
 	}
 	same, other := source.Compare(copies, version, facts.Digest)
-	if other && c.gracePeriods.elapsed(cps.Name, version, facts.ResourceVersion, time.Now()) < statusTimeout {
+	// A credential that is to be verified may be newer than the one that the status accepts.
+	unproven := other || cps.Spec.Verify != nil && !same
+	if cps.Spec.Verify != nil && other && !same {
+		// The copies show that the contents have changed. The ClusterPullSecret reconciler
+		// verifies them, however long that takes, and then updates the status or its condition.
+		return true, nil
+	}
+	if unproven && c.gracePeriods.elapsed(cps.Name, version, facts.ResourceVersion, time.Now()) < statusTimeout {
 		return true, nil
 	}
 	// The status was not updated in time, so the change was only of metadata. A copy with
 	// other contents was changed by a tenant and is to be restored.
 	c.gracePeriods.end(cps.Name)
-	if same || other {
+	if same || unproven {
 		facts.ResourceVersion = version
-		c.sources.Know(cps.Spec.SecretRef, version, facts)
+		c.sources.Know(source.ScopeOf(cps), version, facts)
 	}
 	return false, nil
 }

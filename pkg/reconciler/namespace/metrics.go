@@ -11,6 +11,9 @@ import (
 	"go.opentelemetry.io/otel/metric"
 )
 
+// scope is the name of the meter.
+const scope = "pullsecrets.dev/pkg/reconciler/namespace"
+
 // result is the outcome of one attempt to write a copy.
 type result string
 
@@ -28,17 +31,28 @@ const (
 type recorded struct{ copies metric.Int64Counter }
 
 func newMetrics() (recorded, error) {
-	copies, err := otel.GetMeterProvider().Meter("pullsecrets.dev/pkg/reconciler/namespace").Int64Counter("pullsecrets.copies",
+	copies, err := otel.GetMeterProvider().Meter(scope).Int64Counter("pullsecrets.copies",
 		metric.WithDescription("Attempts to write a copy of a credential, by result"),
 		metric.WithUnit("{copy}"))
-	return recorded{copies}, err
+	if err != nil {
+		return recorded{}, err
+	}
+	// Prometheus sees no increase in a series that appears with its first value.
+	for _, result := range []result{created, updated, removed, retained, conflict, failed} {
+		copies.Add(context.Background(), 0, withResult(result))
+	}
+	return recorded{copies}, nil
+}
+
+func withResult(result result) metric.AddOption {
+	return metric.WithAttributes(attribute.String("result", string(result)))
 }
 
 // count counts one attempt. It has no labels for the Namespace or the ClusterPullSecret,
 // of which there may be thousands. The status of the ClusterPullSecret lists the
 // failures.
 func (r recorded) count(ctx context.Context, result result) {
-	r.copies.Add(ctx, 1, metric.WithAttributes(attribute.String("result", string(result))))
+	r.copies.Add(ctx, 1, withResult(result))
 }
 
 // attempt counts the result of a write, which is failed if there was an error.

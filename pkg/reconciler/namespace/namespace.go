@@ -6,6 +6,7 @@ package namespace
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -42,6 +43,7 @@ type Reconciler struct {
 	copies   *copies
 	accounts *accounts
 	memory   *memory.Memory
+	profile  config.Profile
 	// enqueueAfter enqueues a Namespace after a delay.
 	enqueueAfter func(types.NamespacedName, time.Duration)
 }
@@ -54,8 +56,10 @@ var (
 // ReconcileKind writes the copies of the Namespace, binds its ServiceAccounts, and
 // reports invalid annotations.
 func (r *Reconciler) ReconcileKind(ctx context.Context, namespace *corev1.Namespace) reconciler.Event {
+	defer r.memory.Settle(types.NamespacedName{Name: namespace.Name})
 	if !namespace.DeletionTimestamp.IsZero() {
-		return nil // Kubernetes deletes its contents.
+		r.copies.removals.decided(namespace.Name, nil) // Kubernetes deletes its contents.
+		return nil
 	}
 	o, err := r.converge(ctx, namespace)
 	if !r.report(ctx, namespace, o) {
@@ -106,10 +110,13 @@ func (r *Reconciler) converge(ctx context.Context, namespace *corev1.Namespace) 
 	return o, err
 }
 
-// report records Events about invalid annotations and about conflicts. It returns false
-// if some could not be recorded yet.
+// report records Events about what was written to ServiceAccounts, and about invalid
+// annotations and conflicts. It returns false if some could not be recorded yet.
 func (r *Reconciler) report(ctx context.Context, namespace *corev1.Namespace, o outcome) bool {
 	recorder, object := controller.GetEventRecorder(ctx), events.InItsOwn(namespace)
+	for _, e := range events.Bound(o.bound) {
+		recorder.Event(object, e.Type, e.Reason, e.Message)
+	}
 	var problems, conflicts, propagated []events.Event
 	if len(o.propagated) > 0 {
 		propagated = append(propagated, events.PropagatedNotGranted(namespace.Name, o.propagated))
@@ -125,7 +132,7 @@ func (r *Reconciler) report(ctx context.Context, namespace *corev1.Namespace, o 
 	case config.FromContext(ctx).Excludes(namespace.Name, namespace.Labels):
 		// The exclude label was set on the Namespace itself; its owner knows.
 	default:
-		for _, problem := range declares.Problems {
+		for _, problem := range slices.Concat(declares.Problems, r.profile.Problems(declares.Inject)) {
 			problems = append(problems, events.InvalidAnnotation(problem))
 		}
 		if len(o.conflicts) > 0 {

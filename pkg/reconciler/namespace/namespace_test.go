@@ -65,10 +65,10 @@ func factory() knativetesting.Factory {
 		var remembered memory.Memory
 		reporter := newReporter(&remembered)
 		r := &Reconciler{memory: &remembered, reporter: reporter, enqueueAfter: func(types.NamespacedName, time.Duration) {}, accounts: &accounts{
-			kube: kube, client: client.Get(ctx), lister: listers.ServiceAccounts(), reporter: reporter,
+			kube: kube, grants: readGrants(client.Get(ctx)), lister: listers.ServiceAccounts(), reporter: reporter,
 			written: memory.NewTable[string, *history](&remembered),
 		}, copies: &copies{
-			backoff: newBackoff(&remembered), recreations: newRecreations(&remembered), expectations: newExpectations(&remembered),
+			backoff: newBackoff(&remembered), recreations: newRecreations(&remembered), removals: newRemovals(&remembered), expectations: newExpectations(&remembered),
 			kube: kube, serving: servingclient.Get(ctx), client: client.Get(ctx),
 			catalog: all, sources: source.NewReader(kube), clusterPullSecrets: listers.ClusterPullSecrets(),
 			secrets: listers.Copies(), services: listers.Services(), accounts: listers.ServiceAccounts(),
@@ -108,6 +108,12 @@ func TestReconcileKind(t *testing.T) {
 				`Warning InvalidAnnotation Annotation pullsecrets.dev/inject: "yes" is not one of declared, auto and disabled; nothing is injected until corrected`,
 				`Warning InvalidAnnotation Annotation pullsecrets.dev/service-accounts: "a b" is not a DNS-1123 subdomain`,
 			},
+		},
+		{
+			Name: "the profile inject-only: auto is reported", Key: "team",
+			Objects:       []runtime.Object{Namespace("team", WithNamespaceAnnotation("pullsecrets.dev/inject", "auto"))},
+			OtherTestData: map[string]any{"prepare": func(r *Reconciler) { r.profile = config.InjectOnly }},
+			WantEvents:    []string{`Warning InvalidAnnotation Annotation pullsecrets.dev/inject: "auto" adds nothing: this installation has no ClusterPullSecrets (profile inject-only)`},
 		},
 		{
 			Name: "excluded", Key: "kube-system",
@@ -224,7 +230,7 @@ func TestDemoted(t *testing.T) {
 	var remembered memory.Memory
 	reporter := newReporter(&remembered)
 	r := &Reconciler{
-		memory: &remembered, copies: &copies{backoff: newBackoff(&remembered), recreations: newRecreations(&remembered), expectations: newExpectations(&remembered)},
+		memory: &remembered, copies: &copies{backoff: newBackoff(&remembered), recreations: newRecreations(&remembered), removals: newRemovals(&remembered), expectations: newExpectations(&remembered)},
 		accounts: &accounts{written: memory.NewTable[string, *history](&remembered)},
 	}
 	in := func(namespace string) (*corev1.ServiceAccount, types.NamespacedName) {
@@ -239,8 +245,9 @@ func TestDemoted(t *testing.T) {
 	for _, namespace := range []string{"kept", "lost", "deleted"} {
 		account, name := in(namespace)
 		r.copies.backoff.wrote(name, "7")
+		r.copies.removals.decided(namespace, []types.UID{"1"})
 		r.copies.expectations.begin(name, neverMet)
-		r.accounts.wrote(account, added)
+		r.accounts.wrote(account, "after", added)
 		report(account)
 		report(events.InItsOwn(Namespace(namespace)))
 	}
@@ -254,6 +261,11 @@ func TestDemoted(t *testing.T) {
 		r.copies.backoff.Do(byNamespace(namespace), func(copies map[string]contest.Backoff) { _, got = copies[name.Name] })
 		if got != want {
 			t.Errorf("%s: backoff kept: %t, want %t", namespace, got, want)
+		}
+		got = false
+		r.copies.removals.Do(byNamespace(namespace), func(since map[types.UID]time.Time) { got = len(since) > 0 })
+		if got != want {
+			t.Errorf("%s: removal kept: %t, want %t", namespace, got, want)
 		}
 		if got := r.copies.expectations.left(name) > 0; got != want {
 			t.Errorf("%s: expectation kept: %t, want %t", namespace, got, want)
@@ -276,7 +288,7 @@ func TestControllerIsDemoted(t *testing.T) {
 	recorder := record.NewFakeRecorder(10)
 	ctx = controller.WithEventRecorder(ctx, recorder)
 	cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: config.Name, Namespace: "knative-testing"}}
-	impl := NewController(knative.NewSettings())(ctx, configmap.NewStaticWatcher(cm))
+	impl := NewController(knative.NewSettings(), config.Full)(ctx, configmap.NewStaticWatcher(cm))
 	if err := namespaceinformer.Get(ctx).Informer().GetIndexer().Add(Namespace("team", WithNamespaceAnnotation("pullsecrets.dev/secrets", "Ghcr"))); err != nil {
 		t.Fatal(err)
 	}
@@ -311,7 +323,7 @@ func TestNewController(t *testing.T) {
 		})
 		cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: config.Name, Namespace: "knative-testing"}}
 		settings := knative.NewSettings()
-		impl := NewController(settings)(ctx, configmap.NewStaticWatcher(cm))
+		impl := NewController(settings, config.Full)(ctx, configmap.NewStaticWatcher(cm))
 		defer impl.WorkQueue().ShutDown()
 		services := serviceinformer.Get(ctx).Informer().GetIndexer()
 		for _, svc := range []*servingv1.Service{
@@ -358,7 +370,7 @@ func TestStateOfDeletedClusterPullSecretIsDropped(t *testing.T) {
 				t.Fatal(err)
 			}
 			c.gracePeriods.elapsed(cps.Name, "7", "8", time.Now())
-			c.sources.Know(cps.Spec.SecretRef, "7", source.Facts{})
+			c.sources.Know(source.ScopeOf(cps), "7", source.Facts{})
 		}
 		kept := func(what string, periods int, names ...string) {
 			t.Helper()
@@ -367,7 +379,7 @@ func TestStateOfDeletedClusterPullSecretIsDropped(t *testing.T) {
 				t.Errorf("%s: %d grace periods, want %d", what, len(c.gracePeriods.byName), periods)
 			}
 			for _, name := range []string{"ghcr", "quay", "moved"} {
-				if _, known := c.sources.Known(ClusterPullSecret(name).Spec.SecretRef, "7"); known != slices.Contains(names, name) {
+				if _, known := c.sources.Known(source.ScopeOf(ClusterPullSecret(name)), "7"); known != slices.Contains(names, name) {
 					t.Errorf("%s: the source %s is known: %t", what, name, known)
 				}
 			}
@@ -375,7 +387,7 @@ func TestStateOfDeletedClusterPullSecretIsDropped(t *testing.T) {
 		kept("at first", 3, "ghcr", "quay")
 		moved := ClusterPullSecret("quay")
 		moved.Spec.SecretRef.Name = "moved"
-		c.sources.Know(moved.Spec.SecretRef, "7", source.Facts{})
+		c.sources.Know(source.ScopeOf(moved), "7", source.Facts{})
 		if _, err := all.Update(ctx, moved, metav1.UpdateOptions{}); err != nil {
 			t.Fatal(err)
 		}

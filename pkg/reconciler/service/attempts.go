@@ -29,6 +29,8 @@ type history struct {
 	added contest.Additions
 	// contest counts how often names were added again.
 	contest contest.Contest
+	// replaced is the resourceVersion that the last write replaced.
+	replaced string
 	// denied is the generation whose change the API server rejected.
 	denied int64
 	// relabelled is set once the ledger alone was written.
@@ -54,9 +56,13 @@ func (a attempts) recall(svc *servingv1.Service, do func(h *history) (noted bool
 }
 
 // contested returns the entries that somebody removes again and again, and how long to
-// leave the Service alone, or zero.
+// leave the Service alone, or zero. What lacks in a stale cache that does not show the last
+// write yet was removed by nobody.
 func (a attempts) contested(svc *servingv1.Service, r merge.Result) (again []merge.Entry, left time.Duration) {
 	a.recall(svc, func(h *history) bool {
+		if h.replaced != "" && h.replaced == svc.ResourceVersion {
+			return false
+		}
 		restored := h.restored(svc, r)
 		if len(restored) == 0 && (r.ListChanged || !h.relabelled) {
 			return false
@@ -80,14 +86,18 @@ func (h *history) restored(svc *servingv1.Service, r merge.Result) []merge.Entry
 	})
 }
 
-// wrote records a write.
-func (a attempts) wrote(svc *servingv1.Service, r merge.Result) {
+// wrote records a write, after which the Service has this resourceVersion. It is the same if the
+// change was reverted in the same request.
+func (a attempts) wrote(svc *servingv1.Service, version string, r merge.Result) {
 	a.recall(svc, func(h *history) bool {
 		if len(h.restored(svc, r)) > 0 || !r.ListChanged && h.relabelled {
 			h.contest.Note(time.Now())
 		}
 		h.relabelled = h.relabelled || !r.ListChanged
 		h.added.Wrote(r)
+		if h.replaced = ""; version != svc.ResourceVersion {
+			h.replaced = svc.ResourceVersion
+		}
 		return true
 	})
 }

@@ -13,7 +13,7 @@ import (
 
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 	"pullsecrets.dev/pkg/events"
-	"pullsecrets.dev/pkg/reconciler/service/resources"
+	"pullsecrets.dev/pkg/rollout"
 )
 
 // checkSecrets reports declared names whose Secret does not exist or cannot be used for
@@ -26,10 +26,14 @@ import (
 // from a Service that nobody touches.
 //
 // checkSecrets reports whether to requeue: a Secret of the user's enqueues nothing when it
-// is created, even where it takes the place of a copy.
+// is created, even where it takes the place of a copy. Without rights on Secrets, nothing
+// is checked.
 func (r *Reconciler) checkSecrets(ctx context.Context, s *subject) bool {
+	if !r.profile.UsesSecrets() {
+		return false
+	}
 	names := s.declaration.Names()
-	all := len(names) == 0 || !resources.IsReady(s.Service) || r.metrics.missing.of(s.key) || r.attempts.unread(s.Service) ||
+	all := len(names) == 0 || !rollout.IsReady(s.Service) || r.metrics.missing.of(s.key) || r.attempts.unread(s.Service) ||
 		(s.result.ListChanged || s.awaits) && !r.attempts.checked(s.Service, names)
 	var asked []string
 	withheld := map[string]*v1alpha1.ClusterPullSecret{}

@@ -42,13 +42,13 @@ import (
 )
 
 // NewController returns a constructor that connects the reconciler to its informers.
-func NewController(settings *knative.Settings) injection.ControllerConstructor {
+func NewController(settings *knative.Settings, profile config.Profile) injection.ControllerConstructor {
 	return func(ctx context.Context, cmw configmap.Watcher) *controller.Impl {
-		return newController(ctx, cmw, settings)
+		return newController(ctx, cmw, settings, profile)
 	}
 }
 
-func newController(ctx context.Context, cmw configmap.Watcher, settings *knative.Settings) *controller.Impl {
+func newController(ctx context.Context, cmw configmap.Watcher, settings *knative.Settings, profile config.Profile) *controller.Impl {
 	logger := logging.FromContext(ctx)
 	services := serviceinformer.Get(ctx)
 	namespaces := namespaceinformer.Get(ctx)
@@ -64,11 +64,11 @@ func newController(ctx context.Context, cmw configmap.Watcher, settings *knative
 	if err != nil {
 		logger.Fatalw("Failed to make metrics", "error", err)
 	}
-
 	granted, err := catalog.Of(clusterPullSecrets.Informer(), clusterPullSecrets.Lister())
 	if err != nil {
 		logger.Fatalw("Failed to make the catalog of ClusterPullSecrets", "error", err)
 	}
+	granted.Unknown = !profile.UsesSecrets()
 
 	secrets := newSecretViews(&remembered, secretTable(kubeclient.Get(ctx).CoreV1().RESTClient()))
 	r := &Reconciler{
@@ -79,6 +79,7 @@ func newController(ctx context.Context, cmw configmap.Watcher, settings *knative
 		secrets:  secrets,
 		catalog:  granted.Get,
 		covers:   settings.Covers,
+		profile:  profile,
 		memory:   &remembered,
 		attempts: attempts{memory.NewStore[history](&remembered)},
 		reporter: events.NewReporter(&remembered, nil),
@@ -95,6 +96,7 @@ func newController(ctx context.Context, cmw configmap.Watcher, settings *knative
 		// default and rewrite it.
 		return controller.Options{ConfigStore: store, AgentName: events.ControllerAgentName, SkipStatusUpdates: true, DemoteFunc: remembered.Demote}
 	})
+	remembered.LedBy(impl.Reconciler)
 	r.backfill = newBackfill(&remembered, impl.EnqueueKey)
 	go r.backfill.run(ctx)
 

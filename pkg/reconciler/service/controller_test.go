@@ -67,7 +67,7 @@ func testEnqueues(t *testing.T) {
 		t.Fatal(err)
 	}
 	settings := knative.NewSettings()
-	impl := NewController(settings)(ctx, configmap.NewStaticWatcher(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: config.Name, Namespace: "knative-testing"}}))
+	impl := NewController(settings, config.Full)(ctx, configmap.NewStaticWatcher(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: config.Name, Namespace: "knative-testing"}}))
 	wait, err := knativetesting.RunAndSyncInformers(ctx, informers...)
 	if err != nil {
 		t.Fatal(err)

@@ -26,6 +26,7 @@ import (
 	"pullsecrets.dev/pkg/merge"
 	"pullsecrets.dev/pkg/metrics"
 	"pullsecrets.dev/pkg/reconciler/service/resources"
+	"pullsecrets.dev/pkg/rollout"
 	"pullsecrets.dev/pkg/trim"
 )
 
@@ -72,7 +73,7 @@ func (r *Reconciler) write(ctx context.Context, s *subject) reconciler.Event {
 	if err != nil {
 		return fmt.Errorf("failed to make the patch of Service %s: %w", s.key, err)
 	}
-	_, err = r.serving.ServingV1().Services(s.Namespace).Patch(ctx, s.Name, types.MergePatchType, patch,
+	written, err := r.serving.ServingV1().Services(s.Namespace).Patch(ctx, s.Name, types.MergePatchType, patch,
 		metav1.PatchOptions{FieldManager: pullsecrets.FieldManager})
 	if apierrors.IsConflict(err) {
 		// Somebody else wrote first. The turn is kept for the retry.
@@ -89,7 +90,7 @@ func (r *Reconciler) write(ctx context.Context, s *subject) reconciler.Event {
 	case err != nil:
 		return fmt.Errorf("failed to patch the pull secrets of Service %s: %w", s.key, err)
 	}
-	r.attempts.wrote(s.Service, s.result)
+	r.attempts.wrote(s.Service, written.ResourceVersion, s.result)
 	path := metrics.Backfill
 	if missed(s) {
 		path = metrics.Missed
@@ -138,7 +139,7 @@ func (r *Reconciler) awaitsCopy(ctx context.Context, s *subject) (bool, error) {
 		}
 		without = append(without, name)
 	}
-	s.result = merge.Reconcile(s.current, s.declaration.Without(without), resources.IsReady(s.Service))
+	s.result = merge.Reconcile(s.current, s.declaration.Without(without), rollout.IsReady(s.Service))
 	return !s.result.Changed(), nil
 }
 
@@ -171,33 +172,33 @@ func (r *Reconciler) mayWrite(ctx context.Context, s *subject) (bool, reconciler
 	if err != nil {
 		return false, err
 	}
-	decision := resources.Decide(facts)
+	decision := rollout.Decide(facts)
 	r.reportPause(ctx, s, decision, facts.Culprit)
-	if decision.Action == resources.Write && s.result.ListChanged {
+	if decision.Action == rollout.Write && s.result.ListChanged {
 		// These two come last, because they cost a request and a place in the queue.
 		awaits, err := r.awaitsCopy(ctx, s)
 		if !awaits && err == nil {
-			return r.backfill.ask(s.key, !resources.WasReady(s.Service), config.FromContext(ctx).BackfillPerMinute), nil
+			return r.backfill.ask(s.key, !rollout.WasReady(s.Service), config.FromContext(ctx).BackfillPerMinute), nil
 		}
 		r.backfill.done(s.key, false)
 		return false, err
 	}
-	if decision.Action == resources.Write {
+	if decision.Action == rollout.Write {
 		return true, nil
 	}
 	r.backfill.done(s.key, false)
-	if decision.Reason == resources.Contested && decision.Until == contest.Pause {
+	if decision.Reason == rollout.Contested && decision.Until == contest.Pause {
 		r.metrics.contested.Add(ctx, 1)
 	}
 	changes := events.Changes(s.result)
 	switch decision.Reason {
-	case resources.NamedRevision:
+	case rollout.NamedRevision:
 		s.report(events.NamedRevision(s.Spec.Template.Name, changes))
-	case resources.Deferred:
+	case rollout.Deferred:
 		s.report(events.BackfillDeferred(changes, decision.Remedy))
-	case resources.NoRoom:
+	case rollout.NoRoom:
 		s.report(events.BackfillDenied(changes, events.ErrNoRoom))
-	case resources.Contested:
+	case rollout.Contested:
 		s.report(events.InjectionContested(contested))
 	}
 	if decision.Until > 0 {
@@ -207,10 +208,10 @@ func (r *Reconciler) mayWrite(ctx context.Context, s *subject) (bool, reconciler
 }
 
 // facts collects what the decision depends on. None of it costs a request.
-func (r *Reconciler) facts(ctx context.Context, s *subject) (resources.Facts, []merge.Entry, error) {
+func (r *Reconciler) facts(ctx context.Context, s *subject) (rollout.Facts, []merge.Entry, error) {
 	cfg := config.FromContext(ctx)
-	facts := resources.Facts{
-		Mode: cfg.Backfill, Service: s.Service, Asked: s.declaration.OfService, Result: s.result,
+	facts := rollout.Facts{
+		Mode: cfg.Backfill, Service: s.Service, Asked: s.declaration.OfService, Declaration: s.declaration, Result: s.result,
 		Denied: r.attempts.wasDenied(s.Service), Full: trim.IsFull(s.Service),
 	}
 	var contested []merge.Entry
@@ -223,12 +224,12 @@ func (r *Reconciler) facts(ctx context.Context, s *subject) (resources.Facts, []
 }
 
 // reportPause reports a pause on the Namespace, and its end where a write depends on it.
-func (r *Reconciler) reportPause(ctx context.Context, s *subject, decision resources.Decision, culprit string) {
+func (r *Reconciler) reportPause(ctx context.Context, s *subject, decision rollout.Decision, culprit string) {
 	var pause []events.Event
 	switch {
-	case decision.Reason == resources.Paused:
+	case decision.Reason == rollout.Paused:
 		pause = []events.Event{events.BackfillPaused(s.Namespace, culprit)}
-	case decision.Action != resources.Write || !s.result.ListChanged:
+	case decision.Action != rollout.Write || !s.result.ListChanged:
 		return
 	}
 	r.reporter.Report(controller.GetEventRecorder(ctx), events.InItsOwn(s.namespace), topicPaused, pause)
@@ -285,7 +286,7 @@ const failedIndex = "pullsecrets.dev/failed"
 
 func indexFailed(user string) cache.IndexFunc {
 	return func(object any) ([]string, error) {
-		if svc, ok := object.(*servingv1.Service); ok && resources.CausedFailure(svc, user) {
+		if svc, ok := object.(*servingv1.Service); ok && rollout.CausedFailure(svc, user) {
 			return []string{svc.Namespace}, nil
 		}
 		return nil, nil

@@ -25,6 +25,7 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 	"pullsecrets.dev/pkg/grant"
 	"pullsecrets.dev/pkg/reconciler/service/resources"
+	"pullsecrets.dev/pkg/rollout"
 )
 
 // enqueuer decides which Services an event enqueues.
@@ -44,14 +45,14 @@ func (e enqueuer) watchServices() {
 		UpdateFunc: func(before, after any) {
 			e.impl.Enqueue(after)
 			was, is := before.(*servingv1.Service), after.(*servingv1.Service)
-			if resources.CausedFailure(was, e.user) && !resources.CausedFailure(is, e.user) {
+			if rollout.CausedFailure(was, e.user) && !rollout.CausedFailure(is, e.user) {
 				e.enqueueNamespace(is.Namespace)
 			}
 		},
 		DeleteFunc: func(object any) {
 			e.impl.Enqueue(object)
 			accessor, _ := kmeta.DeletionHandlingAccessor(object)
-			if was, ok := accessor.(*servingv1.Service); ok && resources.CausedFailure(was, e.user) {
+			if was, ok := accessor.(*servingv1.Service); ok && rollout.CausedFailure(was, e.user) {
 				e.enqueueNamespace(was.Namespace)
 			}
 		},

@@ -17,6 +17,7 @@ import (
 	"knative.dev/serving/pkg/apis/serving"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
+	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 	"pullsecrets.dev/pkg/config"
 	"pullsecrets.dev/pkg/grant"
@@ -122,7 +123,19 @@ func TestGrants(t *testing.T) {
 			Objects:       []runtime.Object{Service(ns, "app"), Namespace(ns), ClusterPullSecret("ghcr", inServices)},
 			OtherTestData: there(),
 			WantEvents: []string{
-				"Normal BackfillDeferred Adding pull secrets ghcr (clusterpullsecret/ghcr) is deferred until the next change of the template: its images are given by tag, and a Revision now could run other code than was deployed; to get it now, annotate the Service itself with pullsecrets.dev/inject: declared or auto",
+				"Normal BackfillDeferred Adding pull secrets ghcr (clusterpullsecret/ghcr) is deferred until the next change of the template: its images are given by tag, and a Revision now could run other code than was deployed; to get it now, annotate the Service itself with pullsecrets.dev/inject: auto, because declared excludes what ClusterPullSecrets declare",
+			},
+		},
+		{
+			Name: "always: what is declared for the list already would leave with declared",
+			Key:  key, Ctx: safe,
+			Objects: []runtime.Object{
+				Service(ns, "app", WithPullSecrets("ghcr"), WithAnnotation(pullsecrets.AddedAnnotation, `{"ghcr":"clusterpullsecret/ghcr"}`)),
+				declares("n"), ClusterPullSecret("ghcr", inServices),
+			},
+			OtherTestData: there("ghcr", "n"),
+			WantEvents: []string{
+				"Normal BackfillDeferred Adding pull secrets n (namespace) is deferred until the next change of the template: its images are given by tag, and a Revision now could run other code than was deployed; to get it now, annotate the Service itself with pullsecrets.dev/inject: auto, because declared excludes what ClusterPullSecrets declare",
 			},
 		},
 		{

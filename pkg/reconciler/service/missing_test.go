@@ -95,8 +95,9 @@ func TestMissingSecretOfAContestedService(t *testing.T) {
 		Objects: []runtime.Object{Service(ns, "app"), declares("n")},
 		OtherTestData: map[string]any{"secrets": fakeSecrets{}, "prepare": func(r *Reconciler) {
 			svc, result := Service(ns, "app"), merge.Result{Added: []merge.Entry{{Name: "n"}}, ListChanged: true}
+			svc.ResourceVersion = "earlier"
 			for range contest.Most + 1 {
-				r.attempts.wrote(svc, result)
+				r.attempts.wrote(svc, "after", result)
 			}
 		}},
 	}

@@ -25,7 +25,7 @@ import (
 	"pullsecrets.dev/pkg/memory"
 	"pullsecrets.dev/pkg/merge"
 	"pullsecrets.dev/pkg/metrics"
-	"pullsecrets.dev/pkg/reconciler/service/resources"
+	"pullsecrets.dev/pkg/rollout"
 )
 
 // Topics of reports about an object; each replaces what was reported under it before.
@@ -51,6 +51,8 @@ type Reconciler struct {
 	catalog func() (grant.Catalog, error)
 	// covers reports whether a ClusterPullSecret holds a credential for an image.
 	covers grant.Covers
+	// profile decides whether Secrets may be read.
+	profile config.Profile
 
 	// memory owns the fields below.
 	memory   *memory.Memory
@@ -96,6 +98,7 @@ func (s *subject) report(e events.Event) { s.reports = append(s.reports, e) }
 // ReconcileKind reads what is declared for a Service, computes its list and, if
 // it differs and may be changed now, patches it once.
 func (r *Reconciler) ReconcileKind(ctx context.Context, svc *servingv1.Service) reconciler.Event {
+	defer r.memory.Settle(keyOf(svc))
 	s, err := r.read(ctx, svc, r.cached)
 	if apierrors.IsNotFound(err) {
 		// The cache does not have a Namespace or a ServiceAccount yet. Treating it as
@@ -152,7 +155,14 @@ func keyOf(svc *servingv1.Service) types.NamespacedName {
 
 // serviceOf is what a declaration depends on of a Service.
 func serviceOf(svc *servingv1.Service) grant.Service {
-	return grant.Service{Annotations: svc.Annotations, Images: func() []grant.Image { return catalog.Images(svc) }}
+	return grant.Service{
+		Annotations: svc.Annotations,
+		Images:      func() []grant.Image { return catalog.Images(svc) },
+		Stored: func() merge.Current {
+			current, _ := rollout.Current(svc) // read reports a damaged ledger.
+			return current
+		},
+	}
 }
 
 // read collects everything that the decision depends on.
@@ -169,13 +179,13 @@ func (r *Reconciler) read(ctx context.Context, svc *servingv1.Service, from sour
 		return nil, err
 	}
 	s.declaration = s.offered.Declare(s.namespace, serviceOf(svc), r.covers)
-	for _, problem := range slices.Concat(s.declaration.OfService.Problems, resources.Misplaced(svc)) {
+	for _, problem := range slices.Concat(s.declaration.OfService.Problems, r.profile.Problems(s.declaration.OfService.Inject), rollout.Misplaced(svc)) {
 		s.report(events.InvalidAnnotation(problem))
 	}
 	if s.declaration.Policy.Disabled {
 		return s, nil
 	}
-	if s.current, err = resources.Current(svc); err != nil {
+	if s.current, err = rollout.Current(svc); err != nil {
 		s.report(events.InvalidLedger(err))
 	}
 	if s.declaration.NeedsAccount() {
@@ -186,7 +196,7 @@ func (r *Reconciler) read(ctx context.Context, svc *servingv1.Service, from sour
 		}
 		s.declaration.Account = merge.AccountOf(name, account)
 	}
-	s.result = merge.Reconcile(s.current, s.declaration.Declared, resources.IsReady(svc))
+	s.result = merge.Reconcile(s.current, s.declaration.Declared, rollout.IsReady(svc))
 	if len(s.result.Withheld) > 0 {
 		s.report(events.NotMountable(s.declaration.Account.Name, s.result.Withheld))
 	}

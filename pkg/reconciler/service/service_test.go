@@ -448,6 +448,30 @@ func TestReconcileKind(t *testing.T) {
 			},
 		},
 		{
+			Name: "the profile inject-only: no Secret is read, and auto is reported",
+			Key:  key, Ctx: all,
+			Objects: []runtime.Object{Service(ns, "app", WithAnnotation("pullsecrets.dev/inject", "auto")), declares("gone")},
+			OtherTestData: map[string]any{"prepare": func(r *Reconciler) {
+				r.profile, r.secrets = config.InjectOnly, nil
+			}},
+			WantPatches: patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"gone\":\"namespace\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"gone"}]}}}}`),
+			WantEvents: []string{
+				added("gone (namespace)"),
+				`Warning InvalidAnnotation Annotation pullsecrets.dev/inject: "auto" adds nothing: this installation has no ClusterPullSecrets (profile inject-only)`,
+			},
+		},
+		{
+			Name: "the profile inject-only: an entry of a ClusterPullSecret stays beside one that its owner removed",
+			Key:  key, Ctx: all,
+			Objects: []runtime.Object{Namespace(ns), Service(ns, "app", WithPullSecrets("gone", "quay"),
+				WithAnnotation("pullsecrets.dev/added", `{"gone":"service","quay":"clusterpullsecret/quay"}`))},
+			OtherTestData: map[string]any{"prepare": func(r *Reconciler) {
+				r.profile, r.secrets, r.catalog = config.InjectOnly, nil, func() (grant.Catalog, error) { return grant.Unknown(), nil }
+			}},
+			WantPatches: patch(`{"metadata":{"annotations":{"pullsecrets.dev/added":"{\"quay\":\"clusterpullsecret/quay\"}"},"resourceVersion":"7"},"spec":{"template":{"spec":{"imagePullSecrets":[{"name":"quay"}]}}}}`),
+			WantEvents:  []string{"Normal SecretsRetracted Removed pull secrets gone (service): no longer declared"},
+		},
+		{
 			Name:    "whether a Secret is there cannot be found out: nothing is reported",
 			WantErr: true, // It is reconciled again.
 			Key:     key, Ctx: all,
@@ -601,7 +625,8 @@ func TestContested(t *testing.T) {
 	row := knativetesting.TableRow{Key: ns + "/app", Ctx: ctx, Objects: objects}
 	c, actions, eventList := factory()(t, &row)
 	rounds := 0
-	for range 10 {
+	for round := range 10 {
+		svc.ResourceVersion = fmt.Sprint("round-", round) // The cache shows each removal.
 		if err := c.Reconcile(row.Ctx, row.Key); err != nil {
 			if ok, wait := controller.IsRequeueKey(err); !ok || wait != contest.Pause {
 				t.Fatalf("Reconcile() = %v, want a pause of %v", err, contest.Pause)
@@ -638,8 +663,10 @@ func TestContested(t *testing.T) {
 func TestContestedEnds(t *testing.T) {
 	m := attempts{memory.NewStore[history](&memory.Memory{})}
 	contest := func(svc *servingv1.Service) {
+		earlier := svc.DeepCopy()
+		earlier.ResourceVersion = "earlier"
 		for range contest.Most + 1 {
-			m.wrote(svc, result)
+			m.wrote(earlier, "after", result)
 		}
 		if names, wait := m.contested(svc, result); len(names) == 0 || wait != contest.Pause {
 			t.Fatalf("contested() = %v, %v, want a pause", names, wait)
@@ -647,6 +674,16 @@ func TestContestedEnds(t *testing.T) {
 	}
 	svc := Service(ns, "app")
 	contest(svc)
+	stale := svc.DeepCopy()
+	stale.ResourceVersion = "7"
+	m.wrote(stale, "after", result)
+	if _, wait := m.contested(stale, result); wait != 0 {
+		t.Error("a cache without the last write counts as a removal")
+	}
+	m.wrote(stale, stale.ResourceVersion, result)
+	if _, wait := m.contested(stale, result); wait == 0 {
+		t.Error("a change that was reverted in the same request does not count as a removal")
+	}
 	if _, wait := m.contested(Service(ns, "app", WithAnnotation(pullsecrets.InjectAnnotation, "declared")), result); wait != 0 {
 		t.Error("still contested although the annotations changed")
 	}
@@ -742,7 +779,7 @@ func BenchmarkReconcileKind(b *testing.B) {
 				b.Fatal(err)
 			}
 			r := &Reconciler{
-				cached: fromCaches(listers.Namespaces(), listers.ServiceAccounts()), reporter: events.NewReporter(&remembered, nil),
+				memory: &remembered, cached: fromCaches(listers.Namespaces(), listers.ServiceAccounts()), reporter: events.NewReporter(&remembered, nil),
 				backfill: newBackfill(&remembered, func(types.NamespacedName) {}), catalog: granted(listers),
 				attempts: attempts{memory.NewStore[history](&remembered)}, metrics: m,
 			}

@@ -20,6 +20,7 @@ import (
 	"pullsecrets.dev/pkg/merge"
 	. "pullsecrets.dev/pkg/reconciler/service/resources"
 	. "pullsecrets.dev/pkg/reconciler/testing"
+	. "pullsecrets.dev/pkg/rollout"
 	"pullsecrets.dev/pkg/trim"
 )
 

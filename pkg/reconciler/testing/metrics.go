@@ -5,6 +5,7 @@ package testing
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"go.opentelemetry.io/otel"
@@ -17,7 +18,8 @@ import (
 // Metrics collects the metrics of instruments that the test creates from now on. It
 // returns a function that reads them. The keys are names with attributes, as in
 // "pullsecrets.copies{result=created}". The values are those of counters and gauges, and
-// the number of recordings of histograms. The provider is global, so tests that use it
+// the number of recordings of histograms. Counters that are zero are left out, because
+// every counter starts with all of its series at zero. The provider is global, so tests that use it
 // must not run in parallel.
 func Metrics(t *testing.T) func() map[string]int64 {
 	t.Helper()
@@ -50,9 +52,13 @@ func read(values map[string]int64, m metricdata.Metrics) {
 	}
 	switch data := m.Data.(type) {
 	case metricdata.Sum[int64]:
-		points(data.DataPoints)
+		points(slices.DeleteFunc(data.DataPoints, func(p metricdata.DataPoint[int64]) bool { return p.Value == 0 }))
 	case metricdata.Gauge[int64]:
 		points(data.DataPoints)
+	case metricdata.Gauge[float64]:
+		for _, p := range data.DataPoints {
+			values[series(m.Name, p.Attributes)] = int64(p.Value)
+		}
 	case metricdata.Histogram[float64]:
 		for _, p := range data.DataPoints {
 			values[series(m.Name, p.Attributes)] = int64(p.Count)

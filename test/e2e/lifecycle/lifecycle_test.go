@@ -37,8 +37,9 @@ import (
 )
 
 const (
-	root    = "../../.."
-	timeout = time.Minute
+	root = "../../.."
+	// timeout is how long the test waits for a condition, on a busy machine with Pods too.
+	timeout = 3 * time.Minute
 )
 
 func TestMain(m *testing.M) { env.Main(m) }
@@ -47,7 +48,13 @@ func TestMain(m *testing.M) { env.Main(m) }
 // as documented. Each step builds on the one before.
 func TestLifecycle(t *testing.T) {
 	env.Get(t).Need(t, env.ProgramControl)
-	l := &lifecycle{Env: env.Get(t), t: t}
+	l := &lifecycle{Env: env.Get(t), t: t, image: fleet.Image}
+	if l.Kind != env.Local && l.Registries != nil {
+		var err error
+		if _, l.image, err = l.Registries.Main.PublicImage(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
 	t.Cleanup(l.restore)
 	first, second := l.release("v0.0.1"), l.release("v0.0.2")
 	l.install(first)
@@ -59,24 +66,31 @@ func TestLifecycle(t *testing.T) {
 type lifecycle struct {
 	*env.Env
 	t *testing.T
+	// image is one that the Services of the test can run.
+	image string
 }
 
-func (l *lifecycle) on(t *testing.T) *lifecycle { return &lifecycle{l.Env, t} }
+func (l *lifecycle) on(t *testing.T) *lifecycle { return &lifecycle{l.Env, t, l.image} }
 
 // restore installs config/ again, for the tests that follow on the same cluster.
 func (l *lifecycle) restore() {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*timeout)
 	defer cancel()
-	for _, namespace := range []string{cleared, kept} {
+	for _, namespace := range []string{cleared, kept, late} {
 		err := l.Kube.CoreV1().Namespaces().Delete(ctx, namespace, metav1.DeleteOptions{})
 		if err != nil && !apierrors.IsNotFound(err) {
 			l.t.Error(err)
 		}
 	}
-	// The namespace of the installation may be terminating.
+	// The namespace of the installation may be terminating, too.
 	err := wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, func(ctx context.Context) (bool, error) {
-		namespace, err := l.Kube.CoreV1().Namespaces().Get(ctx, pullsecrets.SystemNamespace, metav1.GetOptions{})
-		return apierrors.IsNotFound(err) || err == nil && namespace.DeletionTimestamp == nil, nil
+		for _, name := range []string{pullsecrets.SystemNamespace, cleared, kept, late} {
+			namespace, err := l.Kube.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
+			if !apierrors.IsNotFound(err) && (err != nil || namespace.DeletionTimestamp != nil) {
+				return false, nil //nolint:nilerr // until the timeout
+			}
+		}
+		return true, nil
 	})
 	if err == nil {
 		err = l.Processes.InstallProject(ctx)
@@ -86,21 +100,35 @@ func (l *lifecycle) restore() {
 	}
 }
 
-// The namespaces of the test: one from which everything is removed, and one that keeps
-// what it has.
-const cleared, kept = "team-cleared", "team-kept"
+// The namespaces of the test: one from which everything is removed, one that keeps what it
+// has, and one that is created after the upgrade.
+const cleared, kept, late = "team-cleared", "team-kept", "team-late"
 
 // release writes a release.yaml. A release of "make release" differs from config/ only in
 // the version and in the images; TestRelease in test/tools/release checks this. A local
 // cluster never pulls them, and others have the images of what is installed.
 func (l *lifecycle) release(version string) string {
 	l.t.Helper()
-	files := []string{l.Manifest}
-	if l.Manifest == "" {
-		var err error
-		if files, err = filepath.Glob(filepath.Join(root, "config", "*.yaml")); err != nil || len(files) == 0 {
-			l.t.Fatalf("found no manifests: %v", err)
-		}
+	release := filepath.Join(l.t.TempDir(), "release.yaml")
+	if l.Manifest != "" { // It has the policies too.
+		l.publish(release, version, l.Manifest)
+		return release
+	}
+	l.publish(release, version, filepath.Join(root, "config", "*.yaml"))
+	if served, err := env.ServesMutatingPolicies(l.Kube.Discovery()); err != nil {
+		l.t.Fatal(err)
+	} else if served {
+		l.publish(filepath.Join(filepath.Dir(release), "outage.yaml"), version, filepath.Join(root, "config", "outage", "*.yaml"))
+	}
+	return release
+}
+
+// publish writes the manifests that match the pattern into a file, with this version.
+func (l *lifecycle) publish(file, version, pattern string) {
+	l.t.Helper()
+	files, err := filepath.Glob(pattern)
+	if err != nil || len(files) == 0 {
+		l.t.Fatalf("found no manifests %s: %v", pattern, err)
 	}
 	var all strings.Builder
 	for _, file := range files {
@@ -110,18 +138,16 @@ func (l *lifecycle) release(version string) string {
 		}
 		all.WriteString("\n---\n" + strings.ReplaceAll(string(content), "app.kubernetes.io/version: devel", "app.kubernetes.io/version: "+version))
 	}
-	release := filepath.Join(l.t.TempDir(), "release.yaml")
-	if err := os.WriteFile(release, []byte(all.String()), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(all.String()), 0o600); err != nil {
 		l.t.Fatal(err)
 	}
-	return release
 }
 
 // install applies a release as documented. On a local cluster it also restarts the
 // processes as the Deployments would.
 func (l *lifecycle) install(release string) {
 	l.t.Helper()
-	l.run(filepath.Dir(release), "kubectl apply -f release.yaml")
+	l.run(filepath.Dir(release), "kubectl apply -f release.yaml\nif [ -e outage.yaml ]; then kubectl apply -f outage.yaml; fi")
 	if l.Kind != env.Local {
 		l.run(".", "kubectl -n pullsecrets-system rollout status deployment/controller deployment/webhook --timeout=3m")
 		return
@@ -168,8 +194,11 @@ func (l *lifecycle) use() {
 	}
 	for _, namespace := range []string{cleared, kept} {
 		l.join(namespace)
-		if _, err := secrets(namespace).Create(ctx, pullSecret("team"), metav1.CreateOptions{}); err != nil {
-			l.t.Fatal(err)
+		// All that is listed exists, so that nothing is to be reported.
+		for _, name := range []string{"team", "own", "platform"} {
+			if _, err := secrets(namespace).Create(ctx, pullSecret(name), metav1.CreateOptions{}); err != nil {
+				l.t.Fatal(err)
+			}
 		}
 	}
 	client, err := versioned.NewForConfig(l.Config)
@@ -191,13 +220,13 @@ func (l *lifecycle) use() {
 			return err
 		})
 		service := &servingv1.Service{ObjectMeta: metav1.ObjectMeta{Name: "app"}}
-		service.Spec.Template.Spec.Containers = []corev1.Container{{Image: fleet.Image}}
+		service.Spec.Template.Spec.Containers = []corev1.Container{{Image: l.image}}
 		service.Spec.Template.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "own"}}
 		if _, err := l.Serving.ServingV1().Services(namespace).Create(ctx, service, metav1.CreateOptions{}); err != nil {
 			l.t.Fatal(err)
 		}
 		l.eventually(func(ctx context.Context) error {
-			state := l.state(ctx, namespace)
+			state := l.state(namespace)
 			want := []string{"own", "team", "registry"}
 			if !state.Ready || !slices.Equal(state.Service, want) || !slices.Equal(state.Account, []string{"platform", "team", "registry"}) {
 				return fmt.Errorf("namespace %s is not as declared: %+v", namespace, state)
@@ -250,8 +279,9 @@ type state struct {
 	CopyLabels map[string]string
 }
 
-func (l *lifecycle) state(ctx context.Context, namespace string) state {
+func (l *lifecycle) state(namespace string) state {
 	l.t.Helper()
+	ctx := l.t.Context()
 	var s state
 	service, err := l.Serving.ServingV1().Services(namespace).Get(ctx, "app", metav1.GetOptions{})
 	if err != nil {
@@ -288,7 +318,7 @@ func names(refs []corev1.LocalObjectReference) []string {
 // upgrade applies the next release and checks that nothing else changes.
 func (l *lifecycle) upgrade(release string) {
 	ctx := l.t.Context()
-	before := map[string]state{cleared: l.state(ctx, cleared), kept: l.state(ctx, kept)}
+	before := map[string]state{cleared: l.state(cleared), kept: l.state(kept)}
 	mark, err := l.Audit.Mark()
 	if err != nil {
 		l.t.Fatal(err)
@@ -304,7 +334,6 @@ func (l *lifecycle) upgrade(release string) {
 		}
 	}
 	// A new namespace is handled last, and shows that both programs work.
-	const late = "team-late"
 	l.join(late)
 	l.eventually(func(ctx context.Context) error {
 		_, err := l.Kube.CoreV1().Secrets(late).Get(ctx, "registry", metav1.GetOptions{})
@@ -312,7 +341,7 @@ func (l *lifecycle) upgrade(release string) {
 	})
 	l.eventually(func(ctx context.Context) error {
 		service := &servingv1.Service{ObjectMeta: metav1.ObjectMeta{Name: "app"}}
-		service.Spec.Template.Spec.Containers = []corev1.Container{{Image: fleet.Image}}
+		service.Spec.Template.Spec.Containers = []corev1.Container{{Image: l.image}}
 		made, err := l.Serving.ServingV1().Services(late).Create(ctx, service, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		if err == nil && len(made.Spec.Template.Spec.ImagePullSecrets) == 0 {
 			err = fmt.Errorf("Service got nothing at admission")
@@ -320,7 +349,7 @@ func (l *lifecycle) upgrade(release string) {
 		return err
 	})
 	for namespace, want := range before {
-		if diff := cmp.Diff(want, l.state(ctx, namespace)); diff != "" {
+		if diff := cmp.Diff(want, l.state(namespace)); diff != "" {
 			l.t.Errorf("upgrade changed namespace %s (-before, +after):\n%s", namespace, diff)
 		}
 	}
@@ -339,14 +368,14 @@ func (l *lifecycle) upgrade(release string) {
 // and nothing in the other.
 func (l *lifecycle) remove(release string) {
 	ctx := l.t.Context()
-	before := map[string]state{cleared: l.state(ctx, cleared), kept: l.state(ctx, kept)}
+	before := map[string]state{cleared: l.state(cleared), kept: l.state(kept)}
 	text, err := pages.Section(filepath.Join(root, "docs"), "operations.md", "Removing it")
 	if err != nil {
 		l.t.Fatal(err)
 	}
 	for _, commands := range pages.Blocks(text, "sh") {
 		l.run(filepath.Dir(release), "NAMESPACES="+cleared+"\n"+commands)
-		if strings.Contains(commands, "delete -f") {
+		if strings.Contains(commands, "delete -f") && l.Kind == env.Local { // Pods end with their Deployments.
 			for _, program := range []string{"controller", "webhook"} {
 				if err := l.Processes.Kill(ctx, program); err != nil {
 					l.t.Fatal(err)
@@ -359,7 +388,14 @@ func (l *lifecycle) remove(release string) {
 	l.checkLeft(kept, want)
 	want = before[cleared]
 	want.Service, want.ServiceLedger, want.Account, want.AccountLedger = []string{"own"}, "", []string{"platform"}, ""
-	want.Revisions++
+	l.eventually(func(context.Context) error {
+		// One for the change that removed the entries, after up to two that came too early.
+		if got := l.state(cleared).Revisions; got <= want.Revisions || got > want.Revisions+3 {
+			return fmt.Errorf("namespace %s has %d Revisions, had %d", cleared, got, want.Revisions)
+		}
+		return nil
+	})
+	want.Revisions = l.state(cleared).Revisions
 	l.checkLeft(cleared, want)
 	l.checkGone(release)
 }
@@ -371,7 +407,7 @@ func (l *lifecycle) checkLeft(namespace string, want state) {
 	want.Copy, _, _ = strings.Cut(want.Copy, " ")
 	want.CopyLabels = nil
 	l.eventually(func(ctx context.Context) error {
-		got := l.state(ctx, namespace)
+		got := l.state(namespace)
 		got.Copy, _, _ = strings.Cut(got.Copy, " ")
 		if diff := cmp.Diff(want, got); diff != "" {
 			return fmt.Errorf("namespace %s (-want, +got):\n%s", namespace, diff)
@@ -392,7 +428,7 @@ func (l *lifecycle) checkGone(release string) {
 		l.t.Errorf("CustomResourceDefinition still exists: %v", err)
 	}
 	service := &servingv1.Service{ObjectMeta: metav1.ObjectMeta{Name: "without"}}
-	service.Spec.Template.Spec.Containers = []corev1.Container{{Image: fleet.Image}}
+	service.Spec.Template.Spec.Containers = []corev1.Container{{Image: l.image}}
 	made, err := l.Serving.ServingV1().Services(kept).Create(l.t.Context(), service, metav1.CreateOptions{})
 	if err != nil {
 		l.t.Fatalf("create a Service after the removal: %v", err)

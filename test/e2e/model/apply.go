@@ -114,7 +114,9 @@ var verbs = map[string]func(*World, []string) bool{
 		return had
 	},
 	"account": func(w *World, a []string) bool {
-		w.Namespaces[a[0]].ServiceAccounts[a[1]].Own = list(a[2])
+		n, own := w.Namespaces[a[0]], list(a[2])
+		n.ServiceAccounts[a[1]].Own = own
+		n.listed.add(own...)
 		return true
 	},
 	"settle": func(w *World, _ []string) bool {
@@ -188,10 +190,11 @@ func (w *World) create(a []string) bool {
 	return true
 }
 
-// own sets another list of the user. Only writers that own what they write may list our
-// names: for others nothing shows who owns an entry.
+// own sets another list of the user. Only writers that own what they write may list names
+// that may have been added: for others nothing shows who owns an entry.
 func (w *World) own(a []string) bool {
-	s := w.Namespaces[a[0]].Services[a[1]]
+	n := w.Namespaces[a[0]]
+	s := n.Services[a[1]]
 	if s == nil {
 		return false
 	}
@@ -200,10 +203,8 @@ func (w *World) own(a []string) bool {
 		return false // That would be "reapply".
 	}
 	for _, name := range own {
-		for _, ours := range allNames {
-			if name == ours && !otherManager[s.Writer] {
-				return false
-			}
+		if !otherManager[s.Writer] && (slices.Contains(allNames, name) || n.listed[name]) {
+			return false
 		}
 	}
 	return w.onService(a, func(s *Service) { s.Own = own }, true)

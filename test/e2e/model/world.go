@@ -44,6 +44,9 @@ type Namespace struct {
 	asked Set
 	// copied are credentials of which a copy may exist, granted or revoked.
 	copied Set
+	// listed are names that the users of its ServiceAccounts have listed, which a Service
+	// without a list of its own gets.
+	listed Set
 	// leaving is set if it became excluded since all had settled: a stale cache may not
 	// show it.
 	leaving bool
@@ -109,7 +112,7 @@ var (
 func New() *World {
 	w := &World{Namespaces: map[string]*Namespace{}, Credentials: map[string]*Credential{}, Down: Set{}}
 	for _, name := range Namespaces {
-		ns := &Namespace{Grants: Set{}, Services: map[string]*Service{}, ServiceAccounts: map[string]*Account{}, Secret: map[string]string{}, Freed: Set{}, asked: Set{}, copied: Set{}}
+		ns := &Namespace{Grants: Set{}, Services: map[string]*Service{}, ServiceAccounts: map[string]*Account{}, Secret: map[string]string{}, Freed: Set{}, asked: Set{}, copied: Set{}, listed: Set{}}
 		for _, account := range Accounts {
 			ns.ServiceAccounts[account] = &Account{Stale: Set{}}
 		}

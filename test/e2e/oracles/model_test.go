@@ -53,7 +53,8 @@ func duration(t *testing.T, variable string, otherwise time.Duration) time.Durat
 }
 
 // TestModel runs the scripts that once failed and, for two minutes or the duration in the
-// variable MODEL, random ones, and compares the results with the model of the contract.
+// variable MODEL, random ones, and compares the results with the model of the contract. If
+// the variable SOAK is set, it is a [soak] test.
 func TestModel(t *testing.T) {
 	env.Get(t).Need(t, env.ProcessControl)
 	if err := (machinery{Env: env.Get(t)}).restore(t.Context()); err != nil {
@@ -76,11 +77,12 @@ func TestModel(t *testing.T) {
 		seed = uint64(time.Now().UnixNano())
 	}
 	end := time.Now().Add(duration(t, "MODEL", 2*time.Minute))
+	observed := newSoak(t, m.Env, end)
 	played, failed := 0, 0
 	for ; time.Now().Before(end) && failed < enough; seed++ {
 		random := rand.New(rand.NewPCG(seed, 0))
 		// Most stale caches and missed events occur only when processes stop.
-		schedule := model.Schedule(random, played%(2*atOnce) != 0)
+		schedule := model.Schedule(random, played%(2*atOnce) != 0 && observed.restarts())
 		scripts := make([]model.Script, atOnce)
 		for i := range scripts {
 			scripts[i] = model.Generate(random, schedule, scriptSize)
@@ -98,6 +100,7 @@ func TestModel(t *testing.T) {
 			break
 		}
 	}
+	observed.finish(t)
 	t.Logf("ran %d scripts of %d operations, the last with -model.seed=%d", played, scriptSize, seed-1)
 }
 

@@ -8,6 +8,8 @@ package proxy
 
 import (
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -66,6 +68,8 @@ func (u *Upstream) Passing(modify func(*http.Response) error) http.Handler {
 		Rewrite:        func(r *httputil.ProxyRequest) { r.SetURL(u.target) },
 		ModifyResponse: modify,
 		ErrorHandler:   func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
+		// Tests stop processes and drop watches, which it would log.
+		ErrorLog: log.New(io.Discard, "", 0),
 	}
 }
 

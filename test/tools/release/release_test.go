@@ -84,8 +84,9 @@ func TestRelease(t *testing.T) {
 	host := serveRegistry(t)
 	out := filepath.Join(t.TempDir(), "release")
 	const version = "v9.8.7-rc.1"
-	run(t, append(os.Environ(), "VERSION="+version, "OUT="+out, "KO_DOCKER_REPO="+host+"/pullsecrets", "KO_DEFAULTBASEIMAGE="+pushBase(t, host)),
-		"bash", "hack/release.sh")
+	env := append(os.Environ(), "VERSION="+version, "KO_DOCKER_REPO="+host+"/pullsecrets", "KO_DEFAULTBASEIMAGE="+pushBase(t, host),
+		"RELEASE_URL="+releaseURL, "CLI_PLATFORMS="+strings.Join(platformsOfCLI, " "), "SOURCE_DATE_EPOCH="+built)
+	run(t, append(env, "OUT="+out, "TZ=UTC", "LC_ALL=C"), "bash", "hack/release.sh")
 	manifest, err := os.ReadFile(filepath.Join(out, "release.yaml"))
 	if err != nil {
 		t.Fatal(err)
@@ -115,6 +116,8 @@ func TestRelease(t *testing.T) {
 			t.Errorf("%s is not the image %s of the release: %v", tag, image, err)
 		}
 	}
+	checkPart(t, out, "monitoring", version)
+	checkPart(t, out, "outage", version)
 	boms := unpack(t, filepath.Join(out, "sbom.tar.gz"))
 	if len(boms) < len(images) {
 		t.Errorf("found %d SBOMs, want at least one for each image", len(boms))
@@ -124,40 +127,15 @@ func TestRelease(t *testing.T) {
 			t.Errorf("%s is not an SPDX document", file)
 		}
 	}
-	files := []string{"images.txt", "release.yaml", "sbom.tar.gz"}
+	chart := checkChart(t, out, host, version, images)
+	archives := checkCommandLine(t, out, version)
+	files := append(append([]string{"base-image.txt", "images.txt"}, archives...), "kubectl-pullsecrets.yaml", "monitoring.yaml", "outage.yaml", chart, "release.yaml", "sbom.tar.gz")
 	checkSums(t, out, files...)
-	published(t, append(files, "sha256sums.txt")...)
-}
-
-// checkSums verifies the files of a release as users do after a download.
-func checkSums(t *testing.T, folder string, files ...string) {
-	t.Helper()
-	const sums = "sha256sums.txt"
-	check := exec.CommandContext(t.Context(), "sha256sum", "--check", "--strict", sums)
-	check.Dir = folder
-	out, err := check.CombinedOutput()
-	if err != nil {
-		t.Errorf("%v:\n%s", err, out)
-	}
-	var want strings.Builder
-	for _, file := range files {
-		want.WriteString(file + ": OK\n")
-	}
-	if diff := cmp.Diff(want.String(), string(out)); diff != "" {
-		t.Errorf("checksummed files (-want, +got): %s", diff)
-	}
-}
-
-// published checks that the workflow publishes exactly these files.
-func published(t *testing.T, files ...string) {
-	t.Helper()
-	workflow, err := os.ReadFile(root + "/.github/workflows/release.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if line := " " + strings.Join(files, " ") + "\n"; !bytes.Contains(workflow, []byte(line)) {
-		t.Errorf("release workflow has no line that publishes%s", line)
-	}
+	checkSumsAsDocumented(t, out)
+	checkImageList(t, out, images)
+	published(t, "base-image.txt", "images.txt", "kn-pullsecrets-*.tar.gz", "kubectl-pullsecrets.yaml", "monitoring.yaml", "outage.yaml",
+		"provenance.intoto.jsonl", "pullsecrets-*.tgz", "release.yaml", "sbom.tar.gz", "sha256sums.txt", "sha256sums.txt.sigstore.json")
+	buildAgain(t, env, out)
 }
 
 // unpack returns the files of a compressed archive by their names.
@@ -191,9 +169,9 @@ func unpack(t *testing.T, archive string) map[string][]byte {
 
 // A release without a valid version is rejected before anything is built.
 func TestReleaseRequiresAVersion(t *testing.T) {
-	for _, env := range []string{"VERSION=", "VERSION=1.2.3", "VERSION=latest", "VERSION=v1.2.3;x", "KO_DOCKER_REPO="} {
+	for _, env := range []string{"VERSION=", "VERSION=1.2.3", "VERSION=latest", "VERSION=v1.2.3;x", "KO_DOCKER_REPO=", "RELEASE_URL=ftp://x"} {
 		cmd := exec.CommandContext(t.Context(), "bash", "hack/release.sh")
-		cmd.Dir, cmd.Env = root, append(os.Environ(), "VERSION=v1.2.3", "KO_DOCKER_REPO=registry.example.com/x", "OUT="+t.TempDir(), env)
+		cmd.Dir, cmd.Env = root, append(os.Environ(), "VERSION=v1.2.3", "KO_DOCKER_REPO=registry.example.com/x", "RELEASE_URL="+releaseURL, "OUT="+t.TempDir(), env)
 		out, err := cmd.CombinedOutput()
 		if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != 2 || !bytes.Contains(out, []byte("make release")) {
 			t.Errorf("with %s: %v, want exit status 2 and the usage:\n%s", env, err, out)
@@ -368,19 +346,32 @@ func buildKo(t *testing.T) string {
 // run runs a program at the root of the repository and returns its output.
 func run(t *testing.T, env []string, program string, args ...string) []byte {
 	t.Helper()
+	return runIn(t, root, env, program, args...)
+}
+
+// runIn is run in another directory.
+func runIn(t *testing.T, dir string, env []string, program string, args ...string) []byte {
+	t.Helper()
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), program, args...)
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = root, env, &stdout, &stderr
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, env, &stdout, &stderr
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("%s %s: %v\n%s", filepath.Base(program), strings.Join(args, " "), err, stderr.Bytes())
 	}
 	return stdout.Bytes()
 }
 
-// readConfig concatenates the manifests in the order of their names, as ko does.
+// readConfig reads the manifests in config/.
 func readConfig(t *testing.T) []byte {
 	t.Helper()
-	files, err := filepath.Glob(root + "/config/*.yaml")
+	return readManifests(t, "config")
+}
+
+// readManifests concatenates the manifests of a directory in the order of their names, as
+// ko does.
+func readManifests(t *testing.T, dir string) []byte {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(root, dir, "*.yaml"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("Found no manifests: %v", err)
 	}
@@ -401,7 +392,8 @@ func objects(t *testing.T, stream []byte) (objects []any) {
 	t.Helper()
 	for document := range strings.SplitSeq("\n"+string(stream), "\n---\n") {
 		var object any
-		if err := yaml.Unmarshal([]byte(document), &object); err != nil {
+		// The end of a text in a document is the end of its last line.
+		if err := yaml.Unmarshal([]byte(document+"\n"), &object); err != nil {
 			t.Fatalf("%v in:\n%s", err, document)
 		}
 		if object != nil {

@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"knative.dev/pkg/apis"
 	duckv1 "knative.dev/pkg/apis/duck/v1"
@@ -30,12 +32,31 @@ const (
 	// config.
 	ReasonSourceWrongType = "SourceWrongType"
 
-	// ReasonSourceInvalid means that the Secret's docker config is invalid.
+	// ReasonSourceInvalid means that the Secret's docker config is invalid, or that it does not
+	// cover one of spec.registries.
 	ReasonSourceInvalid = "SourceInvalid"
 
+	// ReasonSourceExpired means that a credential of the source has expired. With status
+	// False, the source has changed and is not distributed, because that credential would
+	// replace one of the copies that is still valid. With status True, the copies hold it.
+	ReasonSourceExpired = "SourceExpired"
+	// ReasonSourceUnverified means that the source has changed, and that its credential is
+	// being verified before it replaces copies.
+	ReasonSourceUnverified = "SourceUnverified"
 	// ReasonSourceQuestionable has status True: the source is valid, and something in it
 	// is probably a mistake.
 	ReasonSourceQuestionable = "SourceQuestionable"
+)
+
+// Reasons of the condition CredentialAccepted.
+const (
+	// ReasonCredentialRejected means that a registry rejects the credential. It is also the
+	// reason of SourceReady if the credential would replace copies.
+	ReasonCredentialRejected = "CredentialRejected"
+	// ReasonCredentialUnverified means that no registry accepted or rejected the credential.
+	ReasonCredentialUnverified = "CredentialUnverified"
+	// ReasonCredentialPending means that the first check of the credential is running.
+	ReasonCredentialPending = "CredentialPending"
 )
 
 // Reasons of the condition Distributed, and of single failures.
@@ -100,6 +121,19 @@ func (s *ClusterPullSecretStatus) MarkSourceQuestionable(source SecretReference,
 		ReasonSourceQuestionable, "Secret %s is used, but is probably misconfigured: %s", source, strings.Join(remarks, ". "))
 }
 
+// MarkSourceExpired marks the source as valid, with a credential that has expired.
+func (s *ClusterPullSecretStatus) MarkSourceExpired(source SecretReference, at metav1.Time) {
+	clusterPullSecretConditions.Manage(s).MarkTrueWithReason(ClusterPullSecretConditionSourceReady,
+		ReasonSourceExpired, "A credential in Secret %s expired at %s; replace it", source, at.UTC().Format(time.RFC3339))
+}
+
+// MarkSourceHeldExpired records that a changed source is not distributed, because one of its
+// credentials has expired, and would replace one of the copies that has not.
+func (s *ClusterPullSecretStatus) MarkSourceHeldExpired(source SecretReference, at metav1.Time) {
+	s.markSource(ReasonSourceExpired, "Secret %s has changed, and a credential in it expired at %s; existing copies are kept, because the one that it would replace is not known to have expired",
+		source, at.UTC().Format(time.RFC3339))
+}
+
 // MarkSourceUnknown records that the source has not been read yet.
 func (s *ClusterPullSecretStatus) MarkSourceUnknown(source SecretReference) {
 	clusterPullSecretConditions.Manage(s).MarkUnknown(ClusterPullSecretConditionSourceReady,
@@ -126,6 +160,16 @@ func (s *ClusterPullSecretStatus) MarkSourceWrongType(source SecretReference, ac
 // names the entry and never quotes a credential.
 func (s *ClusterPullSecretStatus) MarkSourceInvalid(source SecretReference, problem string) {
 	s.markSource(ReasonSourceInvalid, "Secret %s does not contain a valid docker config: %s", source, problem)
+}
+
+// MarkSourceLacks records for which of spec.registries the source has no credential.
+func (s *ClusterPullSecretStatus) MarkSourceLacks(source SecretReference, registries []string) {
+	const most = 8
+	list := strings.Join(registries[:min(len(registries), most)], ", ")
+	if more := len(registries) - most; more > 0 {
+		list += fmt.Sprintf(" and %d more", more)
+	}
+	s.markSource(ReasonSourceInvalid, "Secret %s has no credential for all images below these of spec.registries: %s", source, list)
 }
 
 func (s *ClusterPullSecretStatus) markSource(reason, format string, args ...any) {

@@ -4,6 +4,8 @@
 package v1alpha1
 
 import (
+	"time"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"knative.dev/pkg/apis"
 	duckv1 "knative.dev/pkg/apis/duck/v1"
@@ -33,6 +35,7 @@ import (
 // +kubebuilder:printcolumn:name="Source Namespace",type=string,priority=1,JSONPath=`.spec.secretRef.namespace`
 // +kubebuilder:printcolumn:name="Registries",type=string,JSONPath=`.status.registries`
 // +kubebuilder:printcolumn:name="Synced",type=string,JSONPath=`.status.namespaces.summary`
+// +kubebuilder:printcolumn:name="Expires",type=string,priority=1,JSONPath=`.status.expires`
 // +kubebuilder:printcolumn:name="Secret",type=string,priority=1,JSONPath=`.spec.secretName`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 63",message="metadata.name must be no more than 63 characters, because copies carry it as a label"
@@ -83,6 +86,27 @@ type ClusterPullSecretSpec struct {
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
 	SecretName string `json:"secretName,omitempty"`
+
+	// Registries, if set, restricts the copies to these registries or paths of
+	// the source: host[:port][/path], without scheme, wildcard or tag. They are
+	// the keys of the copies, so that a source for a host becomes a credential
+	// for a path. Of several credentials for one host, Knative's tag resolution
+	// tries only the one with the longest matching path. The source must cover
+	// each of them. A path matches as a prefix, character by character: acme
+	// matches acme-tools too, and acme/ does not.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=255
+	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*(:[0-9]{1,5})?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*/?$`
+	Registries []string `json:"registries,omitempty"`
+
+	// Verify, if set, tries the credential out: before a changed credential
+	// replaces copies, and at intervals. It sends requests to the registries
+	// of the source, as Knative's tag resolution does.
+	// +optional
+	Verify *Verify `json:"verify,omitempty"`
 
 	// CopyMetadata has labels and annotations for the copies, for example those
 	// that a policy requires or that a GitOps tool needs to ignore them.
@@ -135,6 +159,34 @@ type CopyMetadata struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
+// Verify defines how a credential is tried out.
+type Verify struct {
+	// Images to request. The source must cover them. If it is empty, images of
+	// Services in the selected namespaces are requested that the source covers.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=512
+	// +kubebuilder:validation:items:Pattern=`^\S+$`
+	Images []string `json:"images,omitempty"`
+
+	// Interval between two checks of the same credential, at least 1m. It
+	// defaults to 6h. Each delay is up to a tenth longer, so that checks of
+	// several ClusterPullSecrets spread out.
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1m')",message="must be at least 1m"
+	Interval *metav1.Duration `json:"interval,omitempty"`
+}
+
+// DefaultVerifyInterval is the default of Verify.Interval.
+const DefaultVerifyInterval = 6 * time.Hour
+
+// MinVerifyInterval is the least Verify.Interval.
+const MinVerifyInterval = time.Minute
+
 // Always defines what happens in every selected namespace, without an
 // annotation.
 type Always struct {
@@ -183,6 +235,12 @@ const (
 	// holds the data of the source. A copy that a tenant can prevent (by an own
 	// Secret with that name or a quota) is counted, and does not make it false.
 	ClusterPullSecretConditionDistributed apis.ConditionType = "Distributed"
+
+	// ClusterPullSecretConditionCredentialAccepted is present if spec.verify is
+	// set. It is false when a registry rejects the credential, and unknown when
+	// it was not checked or a registry did not say. Only the status False of a
+	// changed credential holds up its distribution, see SourceReady.
+	ClusterPullSecretConditionCredentialAccepted apis.ConditionType = "CredentialAccepted"
 )
 
 // ClusterPullSecretStatus is the observed state of the source and its copies. It
@@ -200,6 +258,12 @@ type ClusterPullSecretStatus struct {
 	// +optional
 	// +listType=atomic
 	Registries []string `json:"registries,omitempty"`
+
+	// Expires is when the first credential of the copies expires, as far as it
+	// can be known: by the credential itself, or by the annotation
+	// pullsecrets.dev/expires of the source.
+	// +optional
+	Expires *metav1.Time `json:"expires,omitempty"`
 
 	// Namespaces counts the namespaces by the state of their copy.
 	// +optional

@@ -56,6 +56,8 @@ func (s *ClusterPullSecretSpec) Validate(context.Context) *apis.FieldError {
 	errs := s.SecretRef.validate().ViaField("secretRef").
 		Also(s.validateNamespaceSelector()).
 		Also(s.validateSecretName()).
+		Also(s.validateRegistries()).
+		Also(s.Verify.validate().ViaField("verify")).
 		Also(s.CopyMetadata.validate().ViaField("copyMetadata"))
 	if s.Always != nil {
 		errs = errs.Also(s.Always.validate().ViaField("always"))

@@ -158,6 +158,31 @@ func TestValidate(t *testing.T) {
 			"already listed at index 1",
 		},
 	}, {
+		name: "registries and verification",
+		change: func(c *ClusterPullSecret) {
+			c.Spec.Registries = []string{"ghcr.io", "registry.example.com:5000/acme/app_1", "10.0.0.1:5000/acme/", "docker.io/acme"}
+			c.Spec.Verify = &Verify{Images: []string{"ghcr.io/acme/app:1"}, Interval: &metav1.Duration{Duration: time.Minute}}
+		},
+	}, {
+		name: "registries that no image has",
+		change: func(c *ClusterPullSecret) {
+			c.Spec.Registries = []string{"https://ghcr.io", "*.example.com", "ghcr.io/acme/app:1", "GHCR.io", "", "ghcr.io/v2/acme", "a", "a", strings.Repeat("a", 256)}
+		},
+		want: []string{
+			"spec.registries[0]", "no scheme", "spec.registries[1]", "wildcards", "spec.registries[2]", "no tag", "spec.registries[3]", "lower case",
+			"spec.registries[4]", "spec.registries[5]", "begin with v2", "spec.registries[7]", "already listed at index 6", "spec.registries[8]",
+		},
+	}, {
+		name:   "too many registries",
+		change: func(c *ClusterPullSecret) { c.Spec.Registries = make([]string, 65) },
+		want:   []string{"at most 64 items"},
+	}, {
+		name: "verification of what is no image, and too often",
+		change: func(c *ClusterPullSecret) {
+			c.Spec.Verify = &Verify{Images: []string{"a b", "x", "x", "https://ghcr.io/app"}, Interval: &metav1.Duration{Duration: time.Second}}
+		},
+		want: []string{"spec.verify.images[0]", "spec.verify.images[2]", "already listed at index 1", "spec.verify.images[3]", "spec.verify.interval", "at least 1m0s"},
+	}, {
 		name:   "unknown deletionPolicy",
 		change: func(c *ClusterPullSecret) { c.Spec.DeletionPolicy = "delete" },
 		want:   []string{"invalid value: delete: spec.deletionPolicy", "must be Delete or Retain"},

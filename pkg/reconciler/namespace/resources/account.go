@@ -9,16 +9,17 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/pkg/grant"
 	"pullsecrets.dev/pkg/merge"
 )
 
 // Bind computes the list of a ServiceAccount. secrets are those of the Namespace, if it
-// binds the ServiceAccount, and always are the ClusterPullSecrets that do. The error
-// describes a damaged ledger, whose valid items still count.
-func Bind(account *corev1.ServiceAccount, secrets []string, always []merge.Grant) (merge.Result, error) {
+// binds the ServiceAccount, and grants is what the Namespace may have. The error describes
+// a damaged ledger, whose valid items still count.
+func Bind(account *corev1.ServiceAccount, secrets []string, grants grant.Grants) (merge.Result, error) {
 	ledger, err := merge.ParseLedger(account.Annotations[pullsecrets.AddedAnnotation])
 	current := merge.CurrentOfServiceAccount(merge.NamesOf(account.ImagePullSecrets), ledger, account.ManagedFields, account.Annotations)
-	return merge.ForServiceAccount(current, secrets, always), err
+	return merge.ForServiceAccount(current, secrets, grants.Bound(account.Name, current)), err
 }
 
 // MakeAccountPatch returns the patch of list and ledger. The API server rejects it if the

@@ -1,6 +1,8 @@
 // Copyright The Pull Secrets for Knative Authors
 // SPDX-License-Identifier: Apache-2.0
 
+// Package resources holds what the Service reconciler compares and sends, as functions without
+// effects. When it may send it is decided by pkg/rollout.
 package resources
 
 import (

@@ -4,12 +4,10 @@
 // Command cluster runs a local cluster, see package env:
 //
 //	cluster up      builds and starts it, and returns when it is ready
-//	cluster check   reports what this machine lacks for it, with a node or without
 //	cluster status  lists its processes
 //	cluster down    ends it
 //	cluster build   builds programs by name, such as kubernetes
 //	cluster serve   is the supervisor that "up" starts
-//	cluster enclave is the first process of a node, which the supervisor starts
 package main
 
 import (
@@ -40,28 +38,25 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return errors.New("usage: cluster up | check | status | down | build | serve [flags]")
+		return errors.New("usage: cluster up | status | down | build | serve [flags]")
 	}
 	flags := flag.NewFlagSet("cluster "+args[0], flag.ExitOnError)
 	dir := flags.String("dir", ".cluster", "where the cluster's `directory` is")
 	lifetime := flags.Duration("lifetime", 12*time.Hour, "the cluster ends by itself after this time")
-	node := flags.Bool("node", false, "run Pods, on a node of its own; needs root")
 	untilStdinCloses := flags.Bool("until-stdin-closes", false, "serve: end the cluster when the standard input ends")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
-	options := env.Options{Dir: *dir, Lifetime: *lifetime, Node: *node, Output: os.Stdout}
+	options := env.Options{Dir: *dir, Lifetime: *lifetime, Output: os.Stdout}
 
 	switch args[0] {
 	case "up":
 		if err := env.Up(ctx, options); err != nil {
 			return err
 		}
-		return explain(*dir, *node)
+		return explain(*dir)
 	case "build":
 		return env.BuildPrograms(ctx, options, flags.Args()...)
-	case "check":
-		return env.Check(ctx, options)
 	case "down":
 		return env.Down(ctx, options)
 	case "status":
@@ -71,13 +66,11 @@ func run(ctx context.Context, args []string) error {
 			ctx = untilClosed(ctx, os.Stdin)
 		}
 		return env.Serve(ctx, options)
-	case "enclave":
-		return env.Enclose(*dir)
 	}
 	return fmt.Errorf("%q is not a command", args[0])
 }
 
-func explain(dir string, node bool) error {
+func explain(dir string) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return err
@@ -87,9 +80,6 @@ func explain(dir string, node bool) error {
   kubectl get services.serving.knative.dev --all-namespaces
 Logs are in %s.
 `, filepath.Join(dir, "kubeconfig"), filepath.Join(dir, "logs"))
-	if node {
-		fmt.Printf("To install config/ again, run \"up\", or by hand:\n  . %s\n  ko apply -f config/\n", filepath.Join(dir, "ko.env"))
-	}
 	return nil
 }
 

@@ -1,0 +1,19 @@
+{{- /*
+Copyright The Pull Secrets for Knative Authors
+SPDX-License-Identifier: Apache-2.0
+*/ -}}
+
+{{- /* The reference of an image. The arguments are the values of both images, and of one. */ -}}
+{{- define "pullsecrets.image" -}}
+{{- $all := index . 0 }}
+{{- with index . 1 }}
+{{- with $all.registry }}{{ . }}/{{ end }}{{ .repository }}{{ with .tag }}:{{ . }}{{ end }}{{ with .digest }}@{{ . }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{- /* Not empty if the policies for an outage are part of the release. */ -}}
+{{- define "pullsecrets.outagePolicies" -}}
+{{- if eq .Values.outagePolicies "auto" }}
+{{- if .Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy" }}true{{ end }}
+{{- else if eq .Values.outagePolicies "enabled" }}true{{ end }}
+{{- end }}
