@@ -94,6 +94,7 @@ fuzz: ## Run every fuzz test, for FUZZTIME=30s each.
 bench: ## Measure the figures of docs/performance.md; BENCH=-quick for a look.
 	go run ./test/bench $(BENCH)
 	set -o pipefail; go test -run '^$$' -bench . ./pkg/... | awk -f test/bench/ratios.awk
+	go -C test/controlplane test -gcflags=all=-dwarf=false -run '^$$' -bench . ./policy
 
 # To reproduce a failure, run the printed command with KUBECONFIG=.cluster/kubeconfig on
 # the cluster of "make cluster".

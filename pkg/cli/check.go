@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -289,8 +290,9 @@ func (r *reader) policies(ctx context.Context, in *explain.Installation) error {
 		in.Policies[policies.Items[i].Name] = false
 	}
 	for i := range bindings.Items {
-		if _, exists := in.Policies[bindings.Items[i].Spec.PolicyName]; exists {
-			in.Policies[bindings.Items[i].Spec.PolicyName] = true
+		spec := &bindings.Items[i].Spec
+		if _, exists := in.Policies[spec.PolicyName]; exists && slices.Contains(spec.ValidationActions, admissionv1.Deny) {
+			in.Policies[spec.PolicyName] = true
 		}
 	}
 	return nil

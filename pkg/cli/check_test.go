@@ -71,21 +71,25 @@ func TestCheckOfTheWebhook(t *testing.T) {
 // left is named.
 func TestCheckAfterAChangeOfTheProfile(t *testing.T) {
 	const policy = "inject-only.pullsecrets.dev"
-	w := newWorld()
-	w.denied = "ValidatingAdmissionPolicy '" + policy + "' with binding '" + policy + "' denied request: there are no ClusterPullSecrets in the profile inject-only of Pull Secrets for Knative"
-	w.kube = append(w.kube,
-		&admissionv1.ValidatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{Name: policy}},
-		&admissionv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: policy}, Spec: admissionv1.ValidatingAdmissionPolicyBindingSpec{PolicyName: policy}})
-	r := w.run(t, "", "check")
-	for _, want := range []string{
-		"not checked (the dry run was rejected: ", "error Leftover: ValidatingAdmissionPolicy " + policy + "\n",
-		"kubectl delete --ignore-not-found validatingadmissionpolicybindings,validatingadmissionpolicies " + policy + "\n",
-	} {
-		if !strings.Contains(r.out, want) {
-			t.Errorf("lacks %q:\n%s%s", want, r.out, r.err)
+	for action, severity := range map[admissionv1.ValidationAction]string{admissionv1.Deny: "error", admissionv1.Audit: "warning"} {
+		w := newWorld()
+		w.denied = "ValidatingAdmissionPolicy '" + policy + "' with binding '" + policy + "' denied request: there are no ClusterPullSecrets in the profile inject-only of Pull Secrets for Knative"
+		w.kube = append(w.kube,
+			&admissionv1.ValidatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{Name: policy}},
+			&admissionv1.ValidatingAdmissionPolicyBinding{ObjectMeta: metav1.ObjectMeta{Name: policy}, Spec: admissionv1.ValidatingAdmissionPolicyBindingSpec{
+				PolicyName: policy, ValidationActions: []admissionv1.ValidationAction{action},
+			}})
+		r := w.run(t, "", "check")
+		for _, want := range []string{
+			"not checked (the dry run was rejected: ", severity + " Leftover: ValidatingAdmissionPolicy " + policy + "\n",
+			"kubectl delete --ignore-not-found validatingadmissionpolicybindings,validatingadmissionpolicies " + policy + "\n",
+		} {
+			if !strings.Contains(r.out, want) {
+				t.Errorf("%s: lacks %q:\n%s%s", action, want, r.out, r.err)
+			}
 		}
 	}
-	w = newWorld()
+	w := newWorld()
 	w.forbid("clusterpullsecrets")
 	if r := w.run(t, "", "check"); !strings.Contains(r.out, "not checked (cannot create clusterpullsecrets.pullsecrets.dev)") {
 		t.Errorf("without rights:\n%s%s", r.out, r.err)

@@ -37,7 +37,7 @@ type Installation struct {
 	// was asked.
 	Answer string
 	Asked  bool
-	// Policies report for each policy of the installation whether a binding refers to it.
+	// Policies report for each policy of the installation whether a binding makes it reject requests.
 	Policies map[string]bool
 	// MutatingPolicies reports whether the API server has MutatingAdmissionPolicies.
 	// OutagePolicies are the versions of the policies and their bindings, by kind and name.

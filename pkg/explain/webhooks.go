@@ -162,7 +162,7 @@ func (i *inspection) policies() {
 			continue
 		}
 		failed = true
-		message := "it has no binding, so it restricts nothing"
+		message := "it has no binding with the action Deny, so it restricts nothing"
 		if !exists {
 			message = "it does not exist"
 		}
@@ -192,13 +192,13 @@ func (i *inspection) policyOfProfile() (failed bool) {
 	case i.Profile == "", full && !exists, !full && bound:
 		return false
 	case full:
-		f = found(Leftover, Warning, object, "it is left of another profile, without its binding", "delete it")
+		f = found(Leftover, Warning, object, "it is left of another profile, and rejects nothing", "delete it")
 		if bound {
 			f = found(Leftover, Error, object, "it is left of another profile, and rejects every ClusterPullSecret", "delete it with its binding")
 		}
 		f = f.with("kubectl delete --ignore-not-found validatingadmissionpolicybindings,validatingadmissionpolicies " + injectOnlyPolicy)
 	case exists:
-		f = i.lacking(PolicyUnbound, object, "it has no binding, so ClusterPullSecrets are admitted, and nothing reconciles them")
+		f = i.lacking(PolicyUnbound, object, "it has no binding with the action Deny, so ClusterPullSecrets are admitted, and nothing reconciles them")
 	default:
 		f = i.lacking(PolicyUnbound, object, "it does not exist, so ClusterPullSecrets are admitted, and nothing reconciles them")
 	}

@@ -52,7 +52,12 @@ func backfill(ctx context.Context, e *env.Env, s settings, out io.Writer) error 
 	if err != nil {
 		return err
 	}
-	bare, err := unlimited(e)
+	// With the same rights and policies.
+	controller, err := e.AsServiceAccount(ctx, pullsecrets.SystemNamespace, "controller")
+	if err != nil {
+		return err
+	}
+	bare, err := unlimited(controller)
 	if err != nil {
 		return err
 	}
@@ -196,7 +201,7 @@ func writes(ctx context.Context, e *env.Env, due int, mark env.Mark, out io.Writ
 	if err != nil {
 		return err
 	}
-	all := requests.By(pullsecrets.ControllerUser).Writes()
+	all := slices.DeleteFunc(requests.By(pullsecrets.ControllerUser).Writes(), func(r env.Request) bool { return r.Namespace == bareNamespace })
 	patches, events := all.Of("services.serving.knative.dev").Verbs("patch"), all.Of("events")
 	others := len(all) - len(patches) - len(events)
 	fmt.Fprintf(out, "  API writes per Service and change: %.3f (%d patches for %d changes), Events: %d, anything else: %d\n",

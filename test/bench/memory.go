@@ -25,8 +25,8 @@ import (
 const perNamespace = 100
 
 // memory measures the controller's resident memory without Services and with many.
-// Knative's controller is stopped: the Revisions that it creates are not cached by our
-// controller.
+// Knative's controller is stopped, so there are no Revisions; the memory that they take is
+// measured by BenchmarkMemory of pkg/reconciler/revision.
 func memory(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
 	if err := e.Processes.Stop(ctx, "knative-controller"); err != nil {
 		return err

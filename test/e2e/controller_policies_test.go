@@ -222,8 +222,11 @@ func TestPoliciesAreWellTyped(t *testing.T) {
 	t.Parallel()
 	e := env.Get(t)
 	policies := e.Kube.AdmissionregistrationV1().ValidatingAdmissionPolicies()
-	for _, kind := range []string{"secrets", "serviceaccounts", "services", "clusterpullsecrets", "revisions", "retries"} {
-		name := kind + ".controller." + pullsecrets.GroupName
+	for _, kind := range []string{
+		"secrets.controller", "serviceaccounts.controller", "services.controller", "clusterpullsecrets.controller",
+		"revisions.controller", "retries.controller", "leases", "webhooks.webhook",
+	} {
+		name := kind + "." + pullsecrets.GroupName
 		eventually(t, func(ctx context.Context) error {
 			policy, err := policies.Get(ctx, name, metav1.GetOptions{})
 			if err == nil && (policy.Status.TypeChecking == nil || policy.Status.ObservedGeneration != policy.Generation) {

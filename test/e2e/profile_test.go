@@ -62,6 +62,10 @@ func TestInjectOnlyNeedsNoSecrets(t *testing.T) {
 
 	n.checkNoClusterPullSecret()
 	n.checkNoRightOnSecrets()
+	// What SECURITY.md says about the profile.
+	claims := pages.Blocks(section(t, "../SECURITY.md", "Check it yourself"), "sh")
+	checkOutput(t, claims[0], "no")
+	checkOutput(t, claims[1], "forbidden")
 	// A watch appears in the log when it ends.
 	n.stopPrograms()
 	requests, err := n.Audit.Since(mark)

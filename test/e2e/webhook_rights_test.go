@@ -124,6 +124,15 @@ func (n *tenant) checkWritesForbidden(webhook *env.Env, forbidden func(string, e
 	} {
 		forbidden("writing "+fields+" into its own configuration", patchOwn(fields))
 	}
+	for name, resource := range map[string]string{
+		injectWebhook: "mutatingwebhookconfigurations", bindWebhook: "mutatingwebhookconfigurations",
+		"defaulting.pullsecrets.dev": "mutatingwebhookconfigurations",
+		"validation.pullsecrets.dev": "validatingwebhookconfigurations", "config.pullsecrets.dev": "validatingwebhookconfigurations",
+	} {
+		client := webhook.Dynamic.Resource(schema.GroupVersionResource{Group: "admissionregistration.k8s.io", Version: "v1", Resource: resource})
+		_, err := client.Patch(n.t.Context(), name, types.JSONPatchType, []byte(`[{"op":"replace","path":"/webhooks/0/timeoutSeconds","value":7}]`), patch)
+		forbidden("changing the timeout of "+name, err)
+	}
 	leases := webhook.Kube.CoordinationV1().Leases(pullsecrets.SystemNamespace)
 	for name, allowed := range map[string]bool{"controller.x": false, "x": false, "pullsecrets-webhook.x": true} {
 		_, err := leases.Create(n.t.Context(), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{DryRun: dryRun})

@@ -128,9 +128,9 @@ var verbs = map[string]func(*World, []string) bool{
 	},
 	"process": func(w *World, a []string) bool {
 		switch a[1] {
-		case "stop", "kill", "hold":
+		case "stop", "kill", "hold", "failover": // Another replica may act at any time.
 			w.Down.add(a[0])
-		case "start", "release", "drop":
+		case "start", "release", "drop", "return":
 			delete(w.Down, a[0])
 		}
 		for _, c := range w.Credentials {

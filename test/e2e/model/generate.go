@@ -18,6 +18,7 @@ func Schedule(random *rand.Rand, processes bool) []Script {
 	down := []struct{ down, up Op }{
 		{Op{"process", []string{"controller", "stop"}}, Op{"process", []string{"controller", "start"}}},
 		{Op{"process", []string{"controller", "kill"}}, Op{"process", []string{"controller", "start"}}},
+		{Op{"process", []string{"controller", "failover"}}, Op{"process", []string{"controller", "return"}}},
 		{Op{"process", []string{"webhook", "stop"}}, Op{"process", []string{"webhook", "start"}}},
 		{Op{"process", []string{"watches", "hold"}}, Op{"process", []string{"watches", "release"}}},
 		{Op{"process", []string{"watches", "hold"}}, Op{"process", []string{"watches", "drop"}}},

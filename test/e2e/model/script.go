@@ -61,7 +61,7 @@ var arity = map[string]int{
 	"delete":  2, // NAMESPACE SERVICE
 	"account": 3, // NAMESPACE SERVICEACCOUNT OWN
 	"settle":  0, // wait until all holds
-	"process": 2, // controller|webhook restart|kill|stop|start, or watches hold|release|drop
+	"process": 2, // controller|webhook restart|kill|stop|start, controller failover|return, or watches hold|release|drop
 }
 
 // Parse parses a script.

@@ -57,6 +57,10 @@ func (m machinery) do(ctx context.Context, op model.Op) error {
 	case "release", "drop":
 		m.watches.release(what == "drop")
 		return nil
+	case "failover": // A second replica finds the lease of a leader that was killed.
+		return errors.Join(m.Processes.Scale(ctx, name, 2), m.Processes.Kill(ctx, name))
+	case "return": // The first one takes over from a leader that releases its lease.
+		return errors.Join(m.Processes.Start(ctx, name, m.environment(name)), m.Processes.Scale(ctx, name, 1))
 	case "stop":
 		return m.Processes.Stop(ctx, name)
 	case "kill":
@@ -69,7 +73,7 @@ func (m machinery) do(ctx context.Context, op model.Op) error {
 	return errors.ErrUnsupported
 }
 
-// restore starts all stopped processes.
+// restore starts all stopped processes, and ends additional replicas of the controller.
 func (m machinery) restore(ctx context.Context) error {
 	if m.watches != nil {
 		m.watches.release(false)
@@ -79,7 +83,10 @@ func (m machinery) restore(ctx context.Context) error {
 		return err
 	}
 	for _, process := range all {
-		if process.PID == 0 {
+		switch {
+		case process.Name == "controller-1":
+			err = errors.Join(err, m.Processes.Scale(ctx, "controller", 1))
+		case process.PID == 0:
 			err = errors.Join(err, m.Processes.Start(ctx, process.Name, m.environment(process.Name)))
 		}
 	}

@@ -44,28 +44,64 @@ func tests(t *testing.T, root string) map[string]bool {
 	return found
 }
 
-// Each test and each file that the threat model names exists, and each threat names a test
-// or says that none shows it.
-func TestThreatModelNamesTests(t *testing.T) {
-	const root = "../.."
-	content, err := os.ReadFile(filepath.Join(root, "docs", "threat-model.md"))
+const repository = "../.."
+
+// page returns a page of the documentation, and fails the test for each test or file that the page names
+// and that does not exist.
+func page(t *testing.T, file string) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(repository, "docs", file))
 	if err != nil {
 		t.Fatal(err)
 	}
-	known := tests(t, root)
+	known := tests(t, repository)
 	for _, match := range testName.FindAllStringSubmatch(string(content), -1) {
 		if !known[match[1]] {
-			t.Errorf("test %s does not exist: name the test that shows it now, or say that none does", match[1])
+			t.Errorf("%s: test %s does not exist: name the test that shows it now, or say that none does", file, match[1])
 		}
 	}
 	for _, match := range namedPath.FindAllStringSubmatch(string(content), -1) {
-		if _, err := os.Stat(filepath.Join(root, match[1])); err != nil {
-			t.Errorf("file %s: %v", match[1], err)
+		if _, err := os.Stat(filepath.Join(repository, match[1])); err != nil {
+			t.Errorf("%s: file %s: %v", file, match[1], err)
 		}
 	}
+	return string(content)
+}
+
+// Each claim names a test or a command that exists.
+func TestClaimsNameTests(t *testing.T) {
+	makefile, err := os.ReadFile(filepath.Join(repository, "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := page(t, "claims.md")
+	for _, match := range regexp.MustCompile("(?:`|    )make ([a-z0-9-]+)").FindAllStringSubmatch(content, -1) {
+		if !strings.Contains(string(makefile), "\n"+match[1]+":") {
+			t.Errorf("the Makefile has no target %s", match[1])
+		}
+	}
+	claims := 0
+	for line := range strings.Lines(content) {
+		if !strings.HasPrefix(line, "|") || strings.HasPrefix(line, "|---") || strings.HasPrefix(line, "| claim |") {
+			continue
+		}
+		claims++
+		if !testName.MatchString(line) && !strings.Contains(line, "`make ") {
+			t.Errorf("a claim names neither a test nor a command: %s", line)
+		}
+	}
+	if claims < 20 {
+		t.Errorf("found %d claims: the tables were not recognized", claims)
+	}
+}
+
+// Each test and each file that the threat model names exists, and each threat names a test
+// or says that none shows it.
+func TestThreatModelNamesTests(t *testing.T) {
+	content := page(t, "threat-model.md")
 	threats := 0
 	inside := false
-	for line := range strings.Lines(string(content)) {
+	for line := range strings.Lines(content) {
 		line = strings.TrimSpace(line)
 		switch {
 		case line == "| threat | what prevents it | test |":
