@@ -117,7 +117,7 @@ for platform in ${CLI_PLATFORMS:-linux/amd64 linux/arm64 darwin/amd64 darwin/arm
       bin: ${program}
 YAML
 done
-sed -e "s|VERSION\$|${VERSION}|; s|URL\$|${url}|" -e "/^  PLATFORMS\$/{r ${boms}/platforms" -e 'd}' hack/krew.yaml |
+sed -e "s|VERSION\$|${VERSION}|; s|PAGE\$|${url/\/download\//\/tag\/}|" -e "/^  PLATFORMS\$/{r ${boms}/platforms" -e 'd}' hack/krew.yaml |
   sed '/^# /d; /^#$/d; 1{/^$/d}' | sed '1{/^$/d}' > "${out}/kubectl-pullsecrets.yaml"
 
 (cd "${out}" && sha256sum base-image.txt images.txt "${archives[@]}" kubectl-pullsecrets.yaml monitoring.yaml outage.yaml "${chart}" release.yaml sbom.tar.gz > sha256sums.txt)

@@ -17,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
-	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 	"pullsecrets.dev/test/fleet"
 )
 
@@ -36,20 +35,21 @@ func (d *distributor) bareWrites(ctx context.Context, n int, write func(ctx cont
 
 func (d *distributor) distribute(ctx context.Context, round int) (time.Duration, error) {
 	name := d.name(round)
-	_, err := d.admin.CoreV1().Secrets(pullsecrets.SourcesNamespace).Create(ctx, &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Name: name}, Type: corev1.SecretTypeDockerConfigJson, Data: credential("one"),
-	}, metav1.CreateOptions{})
-	if err != nil {
+	if err := d.createSource(ctx, name); err != nil {
 		return 0, err
 	}
 	return d.byController(ctx, "create", secretsResource, d.namespaces, func() error {
-		object := &v1alpha1.ClusterPullSecret{ObjectMeta: metav1.ObjectMeta{Name: name}}
-		object.Spec.SecretRef = v1alpha1.SecretReference{Namespace: pullsecrets.SourcesNamespace, Name: name}
-		object.Spec.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{grantedLabel: "true"}}
-		object.Spec.Always = &v1alpha1.Always{}
-		_, err := d.cps.PullsecretsV1alpha1().ClusterPullSecrets().Create(ctx, object, metav1.CreateOptions{})
+		_, err := d.cps.PullsecretsV1alpha1().ClusterPullSecrets().Create(ctx, newGrant(name), metav1.CreateOptions{})
 		return err
 	})
+}
+
+// createSource creates the source of a ClusterPullSecret.
+func (d *distributor) createSource(ctx context.Context, name string) error {
+	_, err := d.admin.CoreV1().Secrets(pullsecrets.SourcesNamespace).Create(ctx, &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: name}, Type: corev1.SecretTypeDockerConfigJson, Data: credential("one"),
+	}, metav1.CreateOptions{})
+	return err
 }
 
 // bareSecret returns a Secret like a copy.

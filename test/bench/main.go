@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"os/signal"
 	"runtime"
 	"slices"
@@ -62,6 +63,9 @@ type settings struct {
 
 	neighbourRounds int
 
+	grantNamespaces int
+	grantRounds     int
+
 	large       largeSize
 	largeRounds int
 }
@@ -75,6 +79,7 @@ type part struct {
 var parts = []part{
 	{"backfill", backfill},
 	{"distribution", distribution},
+	{"grants", grants},
 	{"rest", atRest},
 	{"memory", memory},
 	{"secrets", foreignSecrets},
@@ -111,6 +116,8 @@ func main() {
 	flag.IntVar(&s.admissionPairs, "admission-pairs", 400, "admission: number of Services created with the webhook and without it")
 	flag.IntVar(&s.admissionServices, "admission-services", 50000, "admission: number of reviews at full load")
 	flag.IntVar(&s.neighbourRounds, "neighbour-rounds", 5, "neighbours: number of rounds; the sides take turns in going first")
+	flag.IntVar(&s.grantNamespaces, "grant-namespaces", 105, "grants: number of Namespaces")
+	flag.IntVar(&s.grantRounds, "grant-rounds", 7, "grants: number of rounds; the sides take turns in going first")
 	flag.IntVar(&s.large.namespaces, "large-namespaces", 5000, "large: number of Namespaces")
 	flag.IntVar(&s.large.services, "large-services", 50000, "large: number of Services")
 	flag.IntVar(&s.large.clusterPullSecrets, "large-clusterpullsecrets", 500, "large: number of ClusterPullSecrets")
@@ -126,7 +133,7 @@ func main() {
 			"services": "60", "rounds": "2", "rest-services": "10", "rest": "10s", "memory-services": "300",
 			"few-namespaces": "60", "many-namespaces": "200", "new-namespaces": "10", "foreign-secrets": "1000",
 			"admission-namespaces": "300", "admission-pairs": "50", "admission-services": "3000",
-			"neighbour-rounds": "2", "large-namespaces": "200", "large-services": "1000", "large-clusterpullsecrets": "20",
+			"neighbour-rounds": "2", "grant-namespaces": "30", "grant-rounds": "2", "large-namespaces": "200", "large-services": "1000", "large-clusterpullsecrets": "20",
 			"large-secrets": "600", "large-rounds": "2",
 		} {
 			if !given[name] {
@@ -156,7 +163,8 @@ func run(ctx context.Context, s settings) error {
 		}
 	}
 	start := time.Now()
-	fmt.Printf("Measured with %d CPUs (%s/%s), API server, etcd and Knative on the same machine.\n", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH)
+	fmt.Printf("Measured on %s at commit %s with %d CPUs (%s/%s), API server, etcd and Knative on the same machine.\n",
+		start.Format(time.DateOnly), commit(ctx), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH)
 	var broken error
 	for _, p := range parts {
 		if !slices.Contains(chosen, p.name) {
@@ -171,6 +179,15 @@ func run(ctx context.Context, s settings) error {
 	}
 	notef("the benchmark took %s", time.Since(start).Round(time.Second))
 	return broken
+}
+
+// commit returns the commit of the checkout, or "unknown".
+func commit(ctx context.Context) string {
+	output, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty", "--abbrev=10").Output()
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(output))
 }
 
 func onFreshCluster(ctx context.Context, s settings, p part) (err error) {

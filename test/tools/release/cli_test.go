@@ -20,7 +20,7 @@ import (
 )
 
 // releaseURL is where the files of the test's release would be.
-const releaseURL = "https://example.com/releases/v9.8.7-rc.1"
+const releaseURL = "https://example.com/releases/download/v9.8.7-rc.1"
 
 // platformsOfCLI are those that the test builds: this one, and one with another name of the
 // program. All of them take minutes.
@@ -31,8 +31,8 @@ type krewManifest struct {
 	APIVersion, Kind string
 	Metadata         struct{ Name string }
 	Spec             struct {
-		Version, ShortDescription string
-		Platforms                 []krewPlatform
+		Version, ShortDescription, Homepage string
+		Platforms                           []krewPlatform
 	}
 }
 
@@ -56,7 +56,8 @@ func checkCommandLine(t *testing.T, out, version string) (archives []string) {
 	if err := yaml.Unmarshal(text, &manifest); err != nil {
 		t.Fatal(err)
 	}
-	if manifest.Kind != "Plugin" || manifest.Metadata.Name != "pullsecrets" || manifest.Spec.Version != version || len(manifest.Spec.Platforms) != len(platformsOfCLI) {
+	if manifest.Kind != "Plugin" || manifest.Metadata.Name != "pullsecrets" || manifest.Spec.Version != version ||
+		manifest.Spec.Homepage != "https://example.com/releases/tag/v9.8.7-rc.1" || len(manifest.Spec.Platforms) != len(platformsOfCLI) {
 		t.Errorf("manifest for krew is\n%s", text)
 	}
 	for i, platform := range manifest.Spec.Platforms {
