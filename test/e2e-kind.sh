@@ -305,6 +305,19 @@ knative() {
   knative_setting config-deployment registries-skipping-tag-resolving "$(grep -v docker.io test/env/unreachable-registries | paste -sd,)"
   # Tests wait for Revisions to scale to zero.
   knative_setting config-autoscaler scale-to-zero-grace-period 6s
+  # A probe may take a second, which is little while hundreds of Pods start on two CPUs. A
+  # webhook that is not ready for that reason would reject everything.
+  local program
+  for program in webhook controller autoscaler activator; do
+    reach kubectl -n knative-serving patch deployment "${program}" --patch "
+spec:
+  template:
+    spec:
+      containers:
+        - name: ${program}
+          readinessProbe: {timeoutSeconds: 10}
+          livenessProbe: {timeoutSeconds: 10}"
+  done
   wait_for knative-serving
 }
 

@@ -46,9 +46,9 @@ func tests(t *testing.T, root string) map[string]bool {
 
 const repository = "../.."
 
-// page returns a page of the documentation, and fails the test for each test or file that the page names
+// checkedPage returns a page of the documentation, and fails the test for each test or file that the page names
 // and that does not exist.
-func page(t *testing.T, file string) string {
+func checkedPage(t *testing.T, file string) string {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(repository, "docs", file))
 	if err != nil {
@@ -74,7 +74,7 @@ func TestClaimsNameTests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	content := page(t, "claims.md")
+	content := checkedPage(t, "claims.md")
 	for _, match := range regexp.MustCompile("(?:`|    )make ([a-z0-9-]+)").FindAllStringSubmatch(content, -1) {
 		if !strings.Contains(string(makefile), "\n"+match[1]+":") {
 			t.Errorf("the Makefile has no target %s", match[1])
@@ -98,7 +98,7 @@ func TestClaimsNameTests(t *testing.T) {
 // Each test and each file that the threat model names exists, and each threat names a test
 // or says that none shows it.
 func TestThreatModelNamesTests(t *testing.T) {
-	content := page(t, "threat-model.md")
+	content := checkedPage(t, "threat-model.md")
 	threats := 0
 	inside := false
 	for line := range strings.Lines(content) {
