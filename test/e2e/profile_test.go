@@ -62,10 +62,6 @@ func TestInjectOnlyNeedsNoSecrets(t *testing.T) {
 
 	n.checkNoClusterPullSecret()
 	n.checkNoRightOnSecrets()
-	// What SECURITY.md says about the profile.
-	claims := pages.Blocks(section(t, "../SECURITY.md", "Check it yourself"), "sh")
-	checkOutput(t, claims[0], "no")
-	checkOutput(t, claims[1], "forbidden")
 	// A watch appears in the log when it ends.
 	n.stopPrograms()
 	requests, err := n.Audit.Since(mark)
@@ -83,6 +79,10 @@ func TestInjectOnlyNeedsNoSecrets(t *testing.T) {
 			t.Errorf("webhook sent %+v, want requests for its own certificate alone", sent)
 		}
 	}
+	// What SECURITY.md says about the profile, as the controller and therefore at the end.
+	claims := pages.Blocks(section(t, "../SECURITY.md", "Check it yourself"), "sh")
+	checkOutput(t, claims[0], "no")
+	checkOutput(t, claims[1], "forbidden")
 }
 
 // leave creates a ClusterPullSecret after all others were deleted, so that the profile finds it,
