@@ -303,11 +303,11 @@ func TestServiceAccounts(t *testing.T) {
 	}
 }
 
-// update is an old object and the one of a request.
-type update struct{ old, requested object }
+// oneUpdate is an old object and the one of a request.
+type oneUpdate struct{ old, requested object }
 
 // hostileUpdates are those that cost the policies most.
-func hostileUpdates() map[string]update {
+func hostileUpdates() map[string]oneUpdate {
 	var names, items []string
 	for i := range 5000 {
 		names, items = append(names, fmt.Sprintf("n-%04d", i)), append(items, fmt.Sprintf(`"n-%04d":"service"`, i))
@@ -315,7 +315,7 @@ func hostileUpdates() map[string]update {
 	many, huge := strings.Join(names, " "), "{"+strings.Join(items, ",")+"}"
 	half := strings.Join(slices.Clone(names[:256]), " ")
 	fits := "{" + strings.Join(items[:256], ",") + "}"
-	return map[string]update{
+	return map[string]oneUpdate{
 		"long lists":                     {object{list: many, ledger: ofA}, object{list: many + " a"}},
 		"a long ledger":                  {object{list: half, ledger: huge}, object{}},
 		"a ledger of 256 KiB":            {object{list: "a", ledger: ofA + strings.Repeat(" ", 250<<10)}, object{}},
