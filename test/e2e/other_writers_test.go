@@ -80,7 +80,7 @@ var writers = []writer{{
 		if version != first {
 			args = append(args, "--env=VERSION="+version)
 		}
-		p.run(nil, "kn", args...)
+		p.insist(nil, "kn", args...)
 	},
 }, {
 	name:   "kn service apply",
