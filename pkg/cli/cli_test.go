@@ -14,12 +14,14 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	clienttesting "k8s.io/client-go/testing"
 	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 	"sigs.k8s.io/yaml"
 
 	"pullsecrets.dev/docs"
 	"pullsecrets.dev/pkg/explain"
+	fixture "pullsecrets.dev/pkg/reconciler/testing"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -340,5 +342,54 @@ func TestCommandsWriteNothing(t *testing.T) {
 				t.Errorf("%s sends %s %s", test.name, action.GetVerb(), action.GetResource().Resource)
 			}
 		}
+	}
+}
+
+// A Namespace of a file has the label that the API server sets, by which grants select it.
+func TestPlanSelectsNamespacesOfAFile(t *testing.T) {
+	r := newWorld().run(t, "", "plan", "-f", "../../docs/examples/docker-hub.yaml")
+	if r.code != 0 || !strings.Contains(r.out, "clusterpullsecret/") {
+		t.Errorf("exit code %d, %s%s", r.code, r.out, r.err)
+	}
+}
+
+// Manifests that name no namespace are in the one of the flag.
+func TestPlanUsesTheNamespaceOfTheFlag(t *testing.T) {
+	const manifest = `{apiVersion: serving.knative.dev/v1, kind: Service, metadata: {name: new}, spec: {template: {spec: {containers: [{image: app}]}}}}`
+	for want, args := range map[string][]string{"team-z": {"-n", "team-z"}, "default": nil} {
+		r := newWorld().run(t, manifest, append([]string{"plan", "-f", "-", "--secrets", "ghcr"}, args...)...)
+		if r.code != 0 || !strings.Contains(r.out, want) {
+			t.Errorf("%v: exit code %d, want %s: %s%s", args, r.code, want, r.out, r.err)
+		}
+	}
+}
+
+// Images of volumes are asked for, too.
+func TestVerifyAsksForImageVolumes(t *testing.T) {
+	w := newWorld()
+	shop := w.serving[0].(*servingv1.Service)
+	shop.Spec.Template.Spec.Containers[0].Image = "docker.io/library/nginx"
+	shop.Spec.Template.Spec.Volumes = []corev1.Volume{{Name: "model", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: "ghcr.io/acme/model:v1"}}}}
+	w.serving = w.serving[:1]
+	w.accepted = []string{"ghcr.io/acme/model:v1"}
+	if r := w.run(t, "", "verify", "ghcr", "-n", "team-a"); r.code != 0 || !strings.Contains(r.out, "ghcr.io/acme/model:v1") {
+		t.Errorf("exit code %d: %s%s", r.code, r.out, r.err)
+	}
+}
+
+// The ServiceAccount of an earlier Revision is read, with the Secrets that it lists.
+func TestExplainReadsServiceAccountsOfEarlierRevisions(t *testing.T) {
+	w := newWorld()
+	web := w.serving[1].(*servingv1.Service)
+	earlier := w.serving[2].(*servingv1.Revision).DeepCopy()
+	earlier.Name, earlier.Spec.ServiceAccountName, earlier.Spec.ImagePullSecrets = "web-00001", "old", nil
+	web.Status.LatestCreatedRevisionName = "web-00002"
+	web.Status.Traffic = []servingv1.TrafficTarget{{RevisionName: "web-00001"}}
+	w.serving = append(w.serving, earlier)
+	w.kube = append(w.kube, fixture.ServiceAccount("team-a", "old", nil, "gone"))
+	r := w.run(t, "", "explain", "web", "-n", "team-a")
+	_, of, _ := strings.Cut(r.out, "container user-container of Revision web-00001")
+	if of, _, _ = strings.Cut(of, "(not read)"); !strings.Contains(of, "gone  ") || strings.Contains(of, "quay  ") {
+		t.Errorf("the first entry of Revision web-00001 should be gone: %s%s", r.out, r.err)
 	}
 }

@@ -82,6 +82,9 @@ func (r *reader) serviceObjects(ctx context.Context, namespace, name string) (*e
 			o.Revisions = append(o.Revisions, &revisions.Items[i])
 		}
 	}
+	if err := r.otherAccounts(ctx, o); err != nil {
+		return nil, err
+	}
 	pods, err := r.kube.CoreV1().Pods(namespace).List(ctx, selector)
 	if readable, err = r.readable(err, "Pods, so errors of nodes are not known", "list", "pods in namespace "+namespace); err != nil {
 		return nil, err
@@ -102,6 +105,26 @@ func (r *reader) serviceObjects(ctx context.Context, namespace, name string) (*e
 	}
 	o.Unread = r.unread
 	return o, nil
+}
+
+// otherAccounts reads the ServiceAccounts of earlier Revisions, and the Secrets that they list.
+func (r *reader) otherAccounts(ctx context.Context, o *explain.Objects) error {
+	o.Accounts = map[string]*corev1.ServiceAccount{}
+	var secrets []string
+	for _, name := range o.OtherAccounts() {
+		account, err := r.account(ctx, o.Service.Namespace, name)
+		if err != nil {
+			return err
+		}
+		if account.unknown {
+			continue
+		}
+		o.Accounts[name] = account.account
+		if account.account != nil {
+			secrets = append(secrets, merge.NamesOf(account.account.ImagePullSecrets)...)
+		}
+	}
+	return r.needSecrets(ctx, o.Service.Namespace, secrets)
 }
 
 // objectsOf reads the namespace, the ServiceAccount and the Secrets of a Service.

@@ -4,6 +4,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -20,7 +21,9 @@ import (
 
 // manifests are objects of a file.
 type manifests struct {
-	settings   explain.Settings
+	settings explain.Settings
+	// namespace is that of manifests that name none.
+	namespace  string
 	services   []*servingv1.Service
 	namespaces map[string]*corev1.Namespace
 	accounts   map[string]*corev1.ServiceAccount
@@ -29,8 +32,10 @@ type manifests struct {
 
 // objectsIn returns the Services of manifests with what belongs to them. What is not in the
 // manifests does not exist, except for Namespaces and ServiceAccounts without anything of note.
-func objectsIn(text []byte, now metav1.Time) ([]*explain.Objects, explain.Settings, error) {
+// Manifests without a namespace are in the given one.
+func objectsIn(text []byte, namespace string, now metav1.Time) ([]*explain.Objects, explain.Settings, error) {
 	m := manifests{
+		namespace:  namespace,
 		namespaces: map[string]*corev1.Namespace{}, accounts: map[string]*corev1.ServiceAccount{}, secrets: map[string]map[string]explain.Secret{},
 	}
 	m.settings.Config = config.Default()
@@ -65,17 +70,18 @@ func (m *manifests) add(manifest map[string]any) error {
 	case "v1 Namespace":
 		var o corev1.Namespace
 		if err = convert(manifest, &o); err == nil {
+			metav1.SetMetaDataLabel(&o.ObjectMeta, corev1.LabelMetadataName, o.Name) // As the API server does.
 			m.namespaces[o.Name] = &o
 		}
 	case "v1 ServiceAccount":
 		var o corev1.ServiceAccount
 		if err = convert(manifest, &o); err == nil {
-			m.accounts[namespaceOf(o.Namespace)+"/"+o.Name] = &o
+			m.accounts[m.namespaceOf(o.Namespace)+"/"+o.Name] = &o
 		}
 	case "v1 Secret":
 		var o corev1.Secret
 		if err = convert(manifest, &o); err == nil {
-			ns := namespaceOf(o.Namespace)
+			ns := m.namespaceOf(o.Namespace)
 			if m.secrets[ns] == nil {
 				m.secrets[ns] = map[string]explain.Secret{}
 			}
@@ -86,7 +92,7 @@ func (m *manifests) add(manifest map[string]any) error {
 	case "serving.knative.dev Service":
 		o := &servingv1.Service{}
 		if err = convert(manifest, o); err == nil {
-			o.Namespace = namespaceOf(o.Namespace)
+			o.Namespace = m.namespaceOf(o.Namespace)
 			m.services = append(m.services, o)
 		}
 	case "pullsecrets.dev ClusterPullSecret":
@@ -125,9 +131,4 @@ func (m *manifests) addSettings(manifest map[string]any) error {
 }
 
 // namespaceOf returns the namespace of a manifest, which may have none.
-func namespaceOf(namespace string) string {
-	if namespace == "" {
-		return metav1.NamespaceDefault
-	}
-	return namespace
-}
+func (m *manifests) namespaceOf(namespace string) string { return cmp.Or(namespace, m.namespace) }

@@ -4,6 +4,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -88,6 +89,15 @@ func (in optIn) applied(namespace *corev1.Namespace) *corev1.Namespace {
 	return namespace
 }
 
+// namespaceOfFile is the namespace of manifests that name none. The kubeconfig does not count, so
+// that a file is read without one.
+func (o *options) namespaceOfFile() string {
+	if o.flags.Namespace != nil {
+		return cmp.Or(*o.flags.Namespace, metav1.NamespaceDefault)
+	}
+	return metav1.NamespaceDefault
+}
+
 // objectsToPlan reads the Services of the cluster or of a file. The function returns what could
 // not be read so far.
 func (o *options) objectsToPlan(ctx context.Context, file string) ([]*explain.Objects, explain.Settings, func() []explain.Unread, error) {
@@ -97,7 +107,7 @@ func (o *options) objectsToPlan(ctx context.Context, file string) ([]*explain.Ob
 		if err != nil {
 			return nil, explain.Settings{}, nothing, err
 		}
-		all, settings, err := objectsIn(text, o.now())
+		all, settings, err := objectsIn(text, o.namespaceOfFile(), o.now())
 		if err == nil && len(all) == 0 {
 			err = errors.New(file + " has no Knative Service")
 		}

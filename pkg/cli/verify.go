@@ -143,9 +143,18 @@ func (r *reader) imagesFor(ctx context.Context, subject *toVerify) ([]string, er
 			continue
 		}
 		spec := &services.Items[i].Spec.Template.Spec
+		var used []string
 		for _, container := range slices.Concat(spec.InitContainers, spec.Containers) {
-			if !slices.Contains(images, container.Image) && covers(subject.config, container.Image) && len(images) < maxVerified {
-				images = append(images, container.Image)
+			used = append(used, container.Image)
+		}
+		for _, volume := range spec.Volumes {
+			if volume.Image != nil {
+				used = append(used, volume.Image.Reference)
+			}
+		}
+		for _, image := range used {
+			if !slices.Contains(images, image) && covers(subject.config, image) && len(images) < maxVerified {
+				images = append(images, image)
 			}
 		}
 	}

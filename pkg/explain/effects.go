@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	servingv1 "knative.dev/serving/pkg/apis/serving/v1"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
@@ -61,7 +62,7 @@ func (s *subject) verdict(r coverage.Result, v coverage.Verdict, reader, revisio
 	if about.code == "" {
 		return
 	}
-	severity := s.severity(about)
+	severity := s.severityIn(revision, about)
 	if severity == "" {
 		return
 	}
@@ -237,16 +238,32 @@ func (a *about) host() string {
 	return host
 }
 
-// severity returns how bad an uncovered image is, or an empty string for what is no finding.
-func (s *subject) severity(a about) Severity {
-	failed := s.failure.pull && (s.failure.container == "" || s.failure.container == a.Name)
-	unready := s.failure.ready != string(metav1.ConditionTrue)
+// severityIn is severity for an image of an earlier Revision, or of the newest one if the name is
+// empty. Of an earlier one, only its condition counts.
+func (s *subject) severityIn(revision string, a about) Severity {
+	if revision == "" {
+		return severity(s.failure, a)
+	}
+	f := failure{ready: string(metav1.ConditionUnknown)}
+	for _, r := range s.Revisions {
+		if r.Name == revision && r.Status.GetCondition(servingv1.RevisionConditionReady) != nil {
+			f.ready = string(r.Status.GetCondition(servingv1.RevisionConditionReady).Status)
+		}
+	}
+	return severity(f, a)
+}
+
+// severity returns how bad an uncovered image is, by what is observed of its Revision, or an empty
+// string for what is no finding.
+func severity(f failure, a about) Severity {
+	failed := f.pull && (f.container == "" || f.container == a.Name)
+	unready := f.ready != string(metav1.ConditionTrue)
 	switch a.like() {
 	case QueueProxy:
 		switch {
-		case s.failure.container == a.Name:
+		case f.container == a.Name:
 			return Error
-		case unready && s.failure.ready != "Unknown" && !s.failure.rejected:
+		case unready && f.ready != "Unknown" && !f.rejected:
 			return Warning
 		}
 		return ""

@@ -105,6 +105,9 @@ type Objects struct {
 	// Account is the ServiceAccount, or nil. AccountUnknown means that it could not be read.
 	Account        *corev1.ServiceAccount
 	AccountUnknown bool
+	// Accounts are the ServiceAccounts of earlier Revisions that have another one, by name, or nil
+	// if one does not exist. One that is not here could not be read.
+	Accounts map[string]*corev1.ServiceAccount
 	// Secrets are those of the namespace that were read, and names that do not exist.
 	Secrets map[string]Secret
 	// Revisions are those of the Service.

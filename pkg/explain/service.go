@@ -82,9 +82,15 @@ func (o *Objects) account() string {
 // template returns what coverage depends on of a template or a Revision.
 func (o *Objects) template(spec *corev1.PodSpec) coverage.Template {
 	t := coverage.TemplateOf(spec)
-	t.AccountUnknown = o.AccountUnknown
-	if o.Account != nil {
-		t.ServiceAccount = merge.NamesOf(o.Account.ImagePullSecrets)
+	account, unknown := o.Account, o.AccountUnknown
+	if name := merge.AccountName(spec.ServiceAccountName); name != o.account() {
+		var known bool
+		account, known = o.Accounts[name]
+		unknown = !known
+	}
+	t.AccountUnknown = unknown
+	if account != nil {
+		t.ServiceAccount = merge.NamesOf(account.ImagePullSecrets)
 	}
 	return t
 }
@@ -132,6 +138,17 @@ func (o *Objects) reachable() (revisions []*servingv1.Revision) {
 		}
 	}
 	return revisions
+}
+
+// OtherAccounts returns the names of the ServiceAccounts of earlier Revisions with traffic that are
+// not the one of the template.
+func (o *Objects) OtherAccounts() (names []string) {
+	for _, revision := range o.reachable() {
+		if name := merge.AccountName(revision.Spec.ServiceAccountName); name != o.account() && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // report puts everything together.

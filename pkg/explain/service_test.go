@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -275,6 +276,50 @@ func TestNoFindings(t *testing.T) {
 		}
 		if len(bad) > 0 {
 			t.Errorf("%s: findings\n%s", test.reason, listed(bad))
+		}
+	}
+}
+
+// An earlier Revision with traffic is judged by its own condition and its own ServiceAccount,
+// whatever happens to the newest one.
+func TestEarlierRevisions(t *testing.T) {
+	earlier := func(status corev1.ConditionStatus, account, image string, secrets ...string) setup {
+		return func(o *Objects) {
+			r := o.Revisions[0].DeepCopy()
+			r.Name = "shop-00001"
+			r.Spec.ServiceAccountName, r.Spec.Containers[0].Image = account, image
+			r.Spec.ImagePullSecrets = fixture.ServiceAccount("", "", nil, secrets...).ImagePullSecrets
+			r.Status.Conditions = duckv1.Conditions{{Type: apis.ConditionReady, Status: status}}
+			o.Revisions = append(o.Revisions, r)
+			o.Service.Status.LatestCreatedRevisionName = "shop-00002"
+			o.Service.Status.Traffic = []servingv1.TrafficTarget{{RevisionName: "shop-00001", Percent: new(int64(100))}}
+		}
+	}
+	known := func(name string, secrets ...string) setup {
+		return func(o *Objects) {
+			o.Accounts = map[string]*corev1.ServiceAccount{name: fixture.ServiceAccount("team-a", name, nil, secrets...)}
+		}
+	}
+	const private, public = "ghcr.io/acme/app:v1", "docker.io/library/nginx:1"
+	for _, test := range []struct {
+		reason string
+		setups []setup
+		want   []string
+	}{
+		{"it serves a public image", []setup{earlier("True", "", public, "ghcr")}, nil},
+		{"its ServiceAccount serves it", []setup{account(nil, "x"), secret("x", absent), earlier("True", "old", private), known("old", "ghcr")}, nil},
+		{"its ServiceAccount lists a Secret of another type", []setup{account(nil, "ghcr"), secret("x", opaque), earlier("True", "old", "quay.io/acme/app:v1"), known("old", "x")}, []string{"warning WrongType"}},
+		{"its ServiceAccount may not be read", []setup{account(nil, "x"), secret("x", absent), earlier("True", "old", private)}, nil},
+		{"it is not Ready", []setup{earlier("False", "", "quay.io/acme/app:v1", "ghcr")}, []string{"warning NoMatch"}},
+	} {
+		var got []string
+		for _, f := range Service(objects(test.setups...)).Findings {
+			if strings.Contains(f.Message, "shop-00001") {
+				got = append(got, fmt.Sprintf("%s %s", f.Severity, f.Code))
+			}
+		}
+		if !slices.Equal(got, test.want) {
+			t.Errorf("%s: findings about it are %q, want %q", test.reason, got, test.want)
 		}
 	}
 }

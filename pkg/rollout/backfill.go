@@ -34,6 +34,10 @@ func WasReady(svc *servingv1.Service) bool {
 	return created != "" && created == svc.Status.LatestReadyRevisionName
 }
 
+// IsKnownToHaveBeenReady is WasReady without the benefit of the doubt: it is false while the status
+// describes an older generation.
+func IsKnownToHaveBeenReady(svc *servingv1.Service) bool { return !isBehind(svc) && WasReady(svc) }
+
 // outOfDate is the reason that Knative sets while a Configuration has not observed the
 // newest generation of its Service (see MarkConfigurationNotReconciled).
 const outOfDate = "OutOfDate"

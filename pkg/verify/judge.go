@@ -54,7 +54,7 @@ func Judge(answers []Answer, named bool) Verdict {
 	byRegistry := map[string][]Answer{}
 	for _, a := range answers {
 		if a.Unproven && a.Result == Rejected {
-			a.Result, a.Why = Unknown, a.Why+" for an image that no Ready Service uses with this credential"
+			a.Result, a.Why = Unknown, a.Why+" for an image that no Service has pulled with this credential"
 		}
 		byRegistry[a.Registry] = append(byRegistry[a.Registry], a)
 	}

@@ -33,7 +33,7 @@ type Question struct {
 	Host string
 	// Image is what is asked for.
 	Image string
-	// Unproven means that no Ready Service uses the image with a copy of the credential, so
+	// Unproven means that no Service has pulled the image with a copy of the credential, so
 	// that it may be an image that the credential was never meant for.
 	Unproven bool
 }

@@ -176,7 +176,7 @@ func TestJudge(t *testing.T) {
 		{"one repository is not readable, and the platform team named it", []Answer{answer("a", Rejected), answer("a", Accepted)}, true, Verdict{Rejected, "a: rejected", []string{"a"}}},
 		{"none is readable", []Answer{answer("a", Rejected), answer("a", Unknown)}, false, Verdict{Rejected, "a: rejected", []string{"a"}}},
 		{"one is not readable that nobody uses", []Answer{{Question{Registry: "a", Unproven: true}, Rejected, "401 Unauthorized"}}, false,
-			Verdict{Unknown, "a: 401 Unauthorized for an image that no Ready Service uses with this credential", nil}},
+			Verdict{Unknown, "a: 401 Unauthorized for an image that no Service has pulled with this credential", nil}},
 		{"one of two credentials", []Answer{answer("b", Rejected), answer("a", Accepted), answer("c", Unknown)}, false, Verdict{Rejected, "b: rejected", []string{"b"}}},
 		{"one is not known", []Answer{answer("b", Unknown), answer("a", Accepted)}, false, Verdict{Unknown, "b: unknown", nil}},
 		{"none is known", []Answer{answer("b", Unknown), answer("a", Unknown)}, false, Verdict{Unknown, "a: unknown; b: unknown", nil}},

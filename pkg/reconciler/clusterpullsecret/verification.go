@@ -24,6 +24,7 @@ import (
 	"pullsecrets.dev/pkg/grant"
 	"pullsecrets.dev/pkg/memory"
 	"pullsecrets.dev/pkg/merge"
+	"pullsecrets.dev/pkg/rollout"
 	"pullsecrets.dev/pkg/source"
 	"pullsecrets.dev/pkg/verify"
 )
@@ -224,9 +225,10 @@ func (r *Reconciler) candidates(ctx context.Context, cps *v1alpha1.ClusterPullSe
 		}
 		services, _ := r.services.Services(namespace.Name).List(labels.Everything())
 		for _, svc := range services {
-			proven := svc.IsReady() && r.uses(svc, grant.SecretName(cps))
+			// Not whether the Service is Ready: a failing ingress says nothing about a credential.
+			proven := rollout.IsKnownToHaveBeenReady(svc) && r.uses(svc, grant.SecretName(cps))
 			for _, image := range catalog.Images(svc) {
-				if !image.QueueProxy && !image.KubeletAlone {
+				if !image.QueueProxy {
 					all = append(all, verify.Candidate{Namespace: namespace.Name, Image: image.Reference, Proven: proven})
 				}
 			}

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/record"
+	"knative.dev/pkg/apis"
 	kubeclient "knative.dev/pkg/client/injection/kube/client"
 	"knative.dev/pkg/controller"
 	knativetesting "knative.dev/pkg/reconciler/testing"
@@ -217,7 +218,16 @@ func TestRejectedEntryOfAnotherRegistryIsHeld(t *testing.T) {
 	}
 }
 
-// The rejection of an image of a Service counts if the Service is Ready and its Pods use the copy, by
+// withoutRoute makes a Service not Ready whose Revision is.
+func withoutRoute(svc *servingv1.Service) {
+	for i := range svc.Status.Conditions {
+		if of := &svc.Status.Conditions[i]; of.Type == apis.ConditionReady || of.Type == servingv1.ServiceConditionRoutesReady {
+			of.Status = no
+		}
+	}
+}
+
+// The rejection of an image of a Service counts if its newest Revision is Ready and its Pods use the copy, by
 // the list of the template, or without one by that of their ServiceAccount.
 func TestRejectionOfAnImageThatUsesTheCopy(t *testing.T) {
 	const name = "ghcr"
@@ -234,7 +244,9 @@ func TestRejectionOfAnImageThatUsesTheCopy(t *testing.T) {
 		{"its own ServiceAccount lists it", []runtime.Object{app(WithServiceAccount("builder")), ServiceAccount("team", "builder", nil, name)}, true},
 		{"another ServiceAccount lists it", []runtime.Object{app(WithServiceAccount("builder")), ServiceAccount("team", "default", nil, name)}, false},
 		{"the template hides what the ServiceAccount lists", []runtime.Object{app(WithPullSecrets("other")), ServiceAccount("team", "default", nil, name)}, false},
-		{"the Service is not Ready", []runtime.Object{app(WithConfigurationsReady(no)), ServiceAccount("team", "default", nil, name)}, false},
+		{"the Service is not Ready, because of its Route", []runtime.Object{app(WithPullSecrets(name), withoutRoute)}, true},
+		{"its status is of an older generation", []runtime.Object{app(WithPullSecrets(name), func(svc *servingv1.Service) { svc.Generation++ })}, false},
+		{"the newest Revision is not Ready", []runtime.Object{app(WithConfigurationsReady(no)), ServiceAccount("team", "default", nil, name)}, false},
 		{"the ServiceAccount does not exist", []runtime.Object{app()}, false},
 	} {
 		t.Run(test.reason, func(t *testing.T) {
