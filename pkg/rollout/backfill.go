@@ -34,7 +34,7 @@ func WasReady(svc *servingv1.Service) bool {
 	return created != "" && created == svc.Status.LatestReadyRevisionName
 }
 
-// IsKnownToHaveBeenReady is WasReady without the benefit of the doubt: it is false while the status
+// IsKnownToHaveBeenReady is WasReady for statuses that are up to date: it is false while the status
 // describes an older generation.
 func IsKnownToHaveBeenReady(svc *servingv1.Service) bool { return !isBehind(svc) && WasReady(svc) }
 
