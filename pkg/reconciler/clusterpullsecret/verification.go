@@ -292,10 +292,17 @@ func (r *Reconciler) holdsBack(ctx context.Context, cps *v1alpha1.ClusterPullSec
 	return holds
 }
 
-// endVerification drops all that is said of a credential that is not verified, or of which there
+// noSource is why a credential is not verified if there is none.
+const noSource = "the source is not ready"
+
+// endVerification drops all that is known of a credential that is not verified, or of which there
 // is no usable source.
 func (r *Reconciler) endVerification(ctx context.Context, cps *v1alpha1.ClusterPullSecret) {
-	cps.Status.ClearCredentialAccepted()
+	if cps.Spec.Verify == nil {
+		cps.Status.ClearCredentialAccepted()
+	} else {
+		cps.Status.MarkCredentialUnverified(cps.Spec.SecretRef, noSource)
+	}
 	r.verifications.Forget(keyFor(cps.Name))
 	r.metrics.noteRejected(cps.Name, nil)
 	r.reporter.Report(controller.GetEventRecorder(ctx), cps, topicVerification, nil)

@@ -467,8 +467,8 @@ func TestDeadEntryHoldsNothingUp(t *testing.T) {
 	a.expect("after a restart", no, no, "12")
 }
 
-// Nothing is said of the credential of a source that is lost or not valid.
-func TestNothingIsSaidOfALostSource(t *testing.T) {
+// The credential of a source that is lost or not valid is unverified, whatever it was before.
+func TestLostSourceIsUnverified(t *testing.T) {
 	for reason, end := range map[string]func(*asking){
 		"missing": func(a *asking) {
 			if err := kubeclient.Get(a.ctx).CoreV1().Secrets(ref.Namespace).Delete(a.ctx, ref.Name, metav1.DeleteOptions{}); err != nil {
@@ -491,8 +491,9 @@ func TestNothingIsSaidOfALostSource(t *testing.T) {
 			a.expect("rejected", yes, no, "7")
 			end(a)
 			a.reconcile()
-			if got := a.cps.Status.GetCondition(v1alpha1.ClusterPullSecretConditionCredentialAccepted); got != nil {
-				t.Errorf("the condition is %+v, want none", got)
+			got := a.cps.Status.GetCondition(v1alpha1.ClusterPullSecretConditionCredentialAccepted)
+			if verifies := a.cps.Spec.Verify != nil; verifies != (got != nil) || verifies && got.Reason != v1alpha1.ReasonCredentialUnverified {
+				t.Errorf("the condition is %+v; spec.verify is set: %t", got, verifies)
 			}
 			if _, found := metrics()["pullsecrets.credential.rejected{cluster_pull_secret=ghcr}"]; found {
 				t.Error("the gauge still has a value")
