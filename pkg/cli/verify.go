@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/sets"
 
+	"pullsecrets.dev/pkg/coverage"
 	"pullsecrets.dev/pkg/dockerconfig"
 	"pullsecrets.dev/pkg/explain"
 	"pullsecrets.dev/pkg/verify"
@@ -142,17 +143,8 @@ func (r *reader) imagesFor(ctx context.Context, subject *toVerify) ([]string, er
 		if !selected(services.Items[i].Namespace) {
 			continue
 		}
-		spec := &services.Items[i].Spec.Template.Spec
-		var used []string
-		for _, container := range slices.Concat(spec.InitContainers, spec.Containers) {
-			used = append(used, container.Image)
-		}
-		for _, volume := range spec.Volumes {
-			if volume.Image != nil {
-				used = append(used, volume.Image.Reference)
-			}
-		}
-		for _, image := range used {
+		for _, used := range coverage.TemplateOf(&services.Items[i].Spec.Template.Spec.PodSpec).Images {
+			image := used.Reference
 			if !slices.Contains(images, image) && covers(subject.config, image) && len(images) < maxVerified {
 				images = append(images, image)
 			}

@@ -21,7 +21,7 @@ import (
 // effects finds images that are not covered, and what to do once they are.
 func (s *subject) effects() {
 	for _, result := range s.results {
-		s.uncovered(result, "")
+		s.uncovered(result, nil)
 	}
 	s.expiring()
 	s.useless()
@@ -32,7 +32,7 @@ func (s *subject) effects() {
 
 // uncovered adds the finding about an image that is not covered, once for both readers if
 // they fail for the same reason.
-func (s *subject) uncovered(r coverage.Result, revision string) {
+func (s *subject) uncovered(r coverage.Result, revision *servingv1.Revision) {
 	resolution, kubelet := r.Verdicts[dockerconfig.TagResolution], r.Verdicts[dockerconfig.Kubelet]
 	switch {
 	case same(resolution, kubelet):
@@ -51,7 +51,7 @@ func same(a, b coverage.Verdict) bool {
 }
 
 // verdict adds the finding of one verdict.
-func (s *subject) verdict(r coverage.Result, v coverage.Verdict, reader, revision string) {
+func (s *subject) verdict(r coverage.Result, v coverage.Verdict, reader string, revision *servingv1.Revision) {
 	if v.Reason.OK() || v.Reason == coverage.NotChecked {
 		return
 	}
@@ -70,8 +70,8 @@ func (s *subject) verdict(r coverage.Result, v coverage.Verdict, reader, revisio
 	if r.Kind == coverage.QueueProxy {
 		where = fmt.Sprintf("the %s, image %s", r.Kind, quoted(r.Reference))
 	}
-	if revision != "" {
-		where = "Revision " + revision + ", " + where
+	if revision != nil {
+		where = "Revision " + revision.Name + ", " + where
 	}
 	s.find(about.code, severity, fmt.Sprintf("%s: %s (%s)", where, about.fact, reader), about.remedy, about.command)
 }
@@ -238,17 +238,15 @@ func (a *about) host() string {
 	return host
 }
 
-// severityIn is severity for an image of an earlier Revision, or of the newest one if the name is
-// empty. Of an earlier one, only its condition counts.
-func (s *subject) severityIn(revision string, a about) Severity {
-	if revision == "" {
+// severityIn is severity for an image of an earlier Revision, or of the newest one if it is nil. Of
+// an earlier one, only its condition counts.
+func (s *subject) severityIn(revision *servingv1.Revision, a about) Severity {
+	if revision == nil {
 		return severity(s.failure, a)
 	}
 	f := failure{ready: string(metav1.ConditionUnknown)}
-	for _, r := range s.Revisions {
-		if r.Name == revision && r.Status.GetCondition(servingv1.RevisionConditionReady) != nil {
-			f.ready = string(r.Status.GetCondition(servingv1.RevisionConditionReady).Status)
-		}
+	if ready := revision.Status.GetCondition(servingv1.RevisionConditionReady); ready != nil {
+		f.ready = string(ready.Status)
 	}
 	return severity(f, a)
 }

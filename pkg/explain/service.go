@@ -174,7 +174,7 @@ func (s *subject) report() Report {
 		for _, result := range coverage.Of(t, s.known(), s.Images, s.Now) {
 			if !result.Covered() {
 				r.Images = append(r.Images, imageReport(result, revision.Name))
-				s.uncovered(result, revision.Name)
+				s.uncovered(result, revision)
 			}
 		}
 	}
