@@ -24,7 +24,7 @@ func TestCIRunsAllChecks(t *testing.T) {
 	if check == nil {
 		t.Fatal("the Makefile has no target check")
 	}
-	for _, part := range strings.Fields(string(check[1])) {
+	for part := range strings.FieldsSeq(string(check[1])) {
 		if !regexp.MustCompile(`(?m)^(timed|intime) make ` + part + `$`).Match(script) {
 			t.Errorf(".ci/run does not run make %s", part)
 		}
