@@ -55,8 +55,7 @@ unit: ## Unit tests.
 	@test/prometheus.sh > /dev/null || { echo "NOT RUN: the tests of alerts in test/monitoring, which need promtool"; [[ -z "$${GITHUB_ACTIONS:-}" ]]; }
 	go test ./...
 	go -C test/tools test ./registry ./kind ./recording
-	@# The flags with which test/env builds Kubernetes, so that nothing is compiled twice.
-	go -C test/controlplane test -gcflags=all=-dwarf=false ./policy
+	go -C test/controlplane test ./policy
 
 .PHONY: race
 race: ## Unit tests of the programs with the race detector. Requires a C compiler.
@@ -93,7 +92,7 @@ fuzz: ## Run every fuzz test, for FUZZTIME=30s each.
 bench: ## Measure the figures of docs/performance.md; BENCH=-quick for a look.
 	go run ./test/bench $(BENCH)
 	set -o pipefail; go test -run '^$$' -bench . ./pkg/... | awk -f test/bench/ratios.awk
-	go -C test/controlplane test -gcflags=all=-dwarf=false -run '^$$' -bench . ./policy
+	go -C test/controlplane test -run '^$$' -bench . ./policy
 
 # To reproduce a failure, run the printed command with KUBECONFIG=.cluster/kubeconfig on
 # the cluster of "make cluster".

@@ -147,12 +147,9 @@ func (b builder) buildOne(ctx context.Context, p program) error {
 		ldflags += " -X k8s.io/component-base/version.gitVersion=" + version
 	}
 	// Without VCS stamping: a program would change with each commit, and the build would
-	// fail where git does.
+	// fail where git does. The flags of the compiler are those of the Makefile and .ko.yaml, so
+	// that packages which modules have in common are compiled once.
 	flags := []string{"-buildvcs=false", "-trimpath", "-ldflags=" + ldflags}
-	if p.module == controlPlaneModule || p.module == knativeModule {
-		// Nobody debugs these, and the linker drops the DWARF anyway.
-		flags = append(flags, "-gcflags=all=-dwarf=false")
-	}
 	if p.loopback {
 		modfile, err := b.loopbackModfile(ctx, p.module)
 		if err != nil {

@@ -129,7 +129,7 @@ main() {
     say "building the node image ${image}"
     go run ./test/env/cmd/cluster build kubernetes node app >&2
     mkdir -p "${bin}/kind-node"
-    go -C ${here}/node build -tags=no_btrfs,no_devmapper,no_zfs,osusergo,netgo -ldflags='-s -w' -gcflags=all=-dwarf=false -o "${bin}/kind-node/" \
+    go -C ${here}/node build -tags=no_btrfs,no_devmapper,no_zfs,osusergo,netgo -ldflags='-s -w' -o "${bin}/kind-node/" \
       github.com/containerd/containerd/v2/cmd/{containerd,containerd-shim-runc-v2,ctr} ./coredns >&2
     os="$(debian)"
     dir="$(mktemp -d "${out}/.context-XXXXXX")"
