@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiresource "k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/test/env"
@@ -52,6 +53,48 @@ func TestSafeBackfillChangesServicesThatWereNeverReady(t *testing.T) {
 	n.waitForFailed()
 	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
 	n.waitForList("app", "ghcr")
+}
+
+// While the newest Revision fails, an older one serves. The owner has asked for another one
+// than that, so a new Revision takes nothing away, whatever its tag is by now, and the older
+// one serves until the new one is Ready.
+func TestSafeBackfillReplacesAFailedRevisionWhileAnOlderOneServes(t *testing.T) {
+	t.Parallel()
+	env.Get(t).Need(t, env.RevisionOutcomes)
+	n := newTenant(t)
+	n.apply("by-tag.yaml")
+	n.waitForReady("app")
+	serves := n.get("app").Object["status"].(map[string]any)["latestReadyRevisionName"]
+	n.labelNamespace(env.RevisionsLabel, env.RevisionsFail)
+	n.patch("app", map[string]any{"spec": map[string]any{"template": annotations("example.com/edit", "1")}})
+	n.waitForFailed()
+	n.checkTraffic("app", serves)
+
+	n.annotateNamespace(pullsecrets.SecretsAnnotation, "ghcr")
+	n.waitForList("app", "ghcr")
+	n.checkEvents(service("app"), "BackfillDeferred", 0)
+	n.waitForFailed()
+	n.checkTraffic("app", serves)
+
+	// With the credential, the Revision of the controller would become Ready. The stand-in for
+	// the data plane leaves a failed one alone, so the owner deploys another.
+	n.labelNamespace(env.RevisionsLabel, nil)
+	n.patch("app", map[string]any{"spec": map[string]any{"template": annotations("example.com/edit", "2")}})
+	n.waitForReady("app")
+	n.checkRevisions("app", 4)
+	n.checkTraffic("app", n.latestCreated("app"))
+}
+
+// checkTraffic checks that one Revision gets all requests to a Service.
+func (n *tenant) checkTraffic(service string, revision any) {
+	n.t.Helper()
+	traffic, _, err := unstructured.NestedSlice(n.get(service).Object, "status", "traffic")
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if len(traffic) != 1 || traffic[0].(map[string]any)["revisionName"] != revision {
+		n.t.Errorf("requests to Service %s go to %v, want Revision %v", service, traffic, revision)
+	}
 }
 
 // A Revision that was Ready and now fails for lack of capacity may recover by itself. A
