@@ -80,9 +80,17 @@ release-test: ## Build images, manifests and the Helm chart, against a registry 
 	go -C test/tools test -timeout=40m ./release # It compiles the programs twice.
 
 .PHONY: vulnerabilities
-vulnerabilities: ## Report known vulnerabilities in code that the programs call; uses vuln.go.dev, or VULNDB=file:///DIRECTORY.
+vulnerabilities: ## Report known vulnerabilities in code that the programs call, for each of their systems; uses vuln.go.dev, or VULNDB=file:///DIRECTORY.
 	go -C test/tools build -o $(BIN)/ golang.org/x/vuln/cmd/govulncheck
 	$(BIN)/govulncheck $(if $(VULNDB),-db $(VULNDB)) ./cmd/...
+	@# What is compiled depends on the system.
+	for os in darwin windows; do GOOS=$$os $(BIN)/govulncheck $(if $(VULNDB),-db $(VULNDB)) ./cmd/kn-pullsecrets || exit; done
+
+.PHONY: vulnerabilities-of-tools
+vulnerabilities-of-tools: ## The same for the programs that build and push a release.
+	go -C test/tools build -o $(BIN)/ golang.org/x/vuln/cmd/govulncheck
+	cd test/tools && $(BIN)/govulncheck $(if $(VULNDB),-db $(VULNDB)) github.com/google/ko github.com/google/go-containerregistry/cmd/crane
+	cd test/tools/chart && $(BIN)/govulncheck $(if $(VULNDB),-db $(VULNDB)) . helm.sh/helm/v3/cmd/helm
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz test, for FUZZTIME=30s each.

@@ -6,7 +6,8 @@
 # directory OUT the published files: release.yaml with images by digest, monitoring.yaml,
 # outage.yaml with the policies for Kubernetes 1.36 and later, the Helm chart, the list of images,
 # their SBOMs and their base image, the command line for each system, its manifest for krew, and
-# checksums. The chart is also pushed to KO_DOCKER_REPO/charts, with the credentials of Docker.
+# checksums. The chart is also pushed to KO_DOCKER_REPO/charts, with the credentials of Docker;
+# chart.txt has its digest there.
 # VERSION (v1.2.3) is the tag of the images and the value of the label
 # app.kubernetes.io/version. RELEASE_URL is where the files will be; the default is the release
 # of GITHUB_REPOSITORY. Tests may set PLATFORMS and CLI_PLATFORMS to fewer platforms. The same
@@ -82,12 +83,6 @@ tar --directory="${boms}" --sort=name --mtime="@${SOURCE_DATE_EPOCH}" --owner=0 
   --create --file - pullsecrets | gzip --no-name > "${out}/${chart}"
 # Helm pushes the time of the file, too.
 touch --date="@${SOURCE_DATE_EPOCH}" "${out}/${chart}"
-# Registries on loopback have no TLS, as ko assumes too.
-insecure=()
-[[ ! "${KO_DOCKER_REPO}" =~ ^(localhost|127\.0\.0\.1)[:/] ]] || insecure=(--plain-http)
-go -C test/tools/chart build -o "${bin}/" helm.sh/helm/v3/cmd/helm
-"${bin}/helm" push "${insecure[@]}" "${out}/${chart}" "oci://${KO_DOCKER_REPO}/charts"
-
 tar --directory="${boms}" --sort=name --mtime="@${SOURCE_DATE_EPOCH}" --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX \
   --create --file - sbom | gzip --no-name > "${out}/sbom.tar.gz"
 
@@ -120,5 +115,19 @@ done
 sed -e "s|VERSION\$|${VERSION}|; s|PAGE\$|${url/\/download\//\/tag\/}|" -e "/^  PLATFORMS\$/{r ${boms}/platforms" -e 'd}' hack/krew.yaml |
   sed '/^# /d; /^#$/d; 1{/^$/d}' | sed '1{/^$/d}' > "${out}/kubectl-pullsecrets.yaml"
 
-(cd "${out}" && sha256sum base-image.txt images.txt "${archives[@]}" kubectl-pullsecrets.yaml monitoring.yaml outage.yaml "${chart}" release.yaml sbom.tar.gz > sha256sums.txt)
+# The chart is pushed last: who asks the registry for the newest one must not get one whose
+# release failed.
+# Registries on loopback have no TLS, as ko assumes too.
+insecure=()
+[[ ! "${KO_DOCKER_REPO}" =~ ^(localhost|127\.0\.0\.1)[:/] ]] || insecure=(--plain-http)
+go -C test/tools/chart build -o "${bin}/" helm.sh/helm/v3/cmd/helm
+pushed="$("${bin}/helm" push "${insecure[@]}" "${out}/${chart}" "oci://${KO_DOCKER_REPO}/charts" 2>&1)" || { echo "${pushed}" >&2; exit 1; }
+digest="$(sed -n 's/^Digest: *//p' <<< "${pushed}")"
+if [[ ! "${digest}" =~ ^sha256:[0-9a-f]{64}$ ]]; then
+  printf 'release: helm push printed no digest:\n%s\n' "${pushed}" >&2
+  exit 1
+fi
+echo "${KO_DOCKER_REPO}/charts/pullsecrets@${digest}" > "${out}/chart.txt"
+
+(cd "${out}" && sha256sum base-image.txt chart.txt images.txt "${archives[@]}" kubectl-pullsecrets.yaml monitoring.yaml outage.yaml "${chart}" release.yaml sbom.tar.gz > sha256sums.txt)
 echo "release: ${out}/release.yaml"

@@ -49,7 +49,9 @@ func TestChartEqualsConfig(t *testing.T) {
 	}
 	got := parse(t, "charts/pullsecrets", release.Manifest)
 	for _, object := range got {
-		unstructured.RemoveNestedField(object.Object, "metadata", "annotations", "helm.sh/resource-policy")
+		for _, keeps := range []string{"helm.sh/resource-policy", "argocd.argoproj.io/sync-options"} {
+			unstructured.RemoveNestedField(object.Object, "metadata", "annotations", keeps)
+		}
 		if len(object.GetAnnotations()) == 0 {
 			unstructured.RemoveNestedField(object.Object, "metadata", "annotations")
 		}

@@ -56,7 +56,7 @@ func TestVerificationAsDocumented(t *testing.T) {
 		write(t, filepath.Join(programs, program), standIn, 0o700)
 	}
 	script := "set -eo pipefail\nsha256sum release.yaml images.txt > sha256sums.txt\n"
-	for _, heading := range []string{"The files", "The images", "How they were built"} {
+	for _, heading := range []string{"The files", "The Helm chart", "The images", "How they were built"} {
 		text, err := pages.Section(filepath.Join(root, "docs"), "verify.md", heading)
 		if err != nil {
 			t.Fatal(err)
@@ -81,8 +81,10 @@ func TestVerificationAsDocumented(t *testing.T) {
 	want := fmt.Sprintf(`cosign verify-blob sha256sums.txt --bundle sha256sums.txt.sigstore.json %[1]s
 release.yaml: OK
 images.txt: OK
+cosign verify %[3]s %[1]s
 cosign verify %[1]s %[3]s
 gh attestation verify release.yaml --repo %[4]s --deny-self-hosted-runners %[2]s
+gh attestation verify oci://%[3]s --repo %[4]s --deny-self-hosted-runners %[2]s
 gh attestation verify oci://%[3]s --repo %[4]s --deny-self-hosted-runners %[2]s
 gh attestation verify kubectl-pullsecrets.yaml --bundle provenance.intoto.jsonl --repo %[4]s %[2]s
 `, signer, builder, image, repository)
@@ -131,7 +133,7 @@ func TestReleaseWorkflowSignsWhatIsVerified(t *testing.T) {
 	}
 	for _, want := range []string{
 		"cosign sign-blob --yes --bundle sha256sums.txt.sigstore.json sha256sums.txt\n",
-		"cosign sign --yes \"$image\"\n", "done < images.txt\n", "> provenance.intoto.jsonl",
+		"cosign sign --yes \"$image\"\n", "done < <(cat images.txt chart.txt)\n", "> provenance.intoto.jsonl",
 	} {
 		if !strings.Contains(commands.String(), want) {
 			t.Errorf("the job that signs does not run %q", want)

@@ -17,3 +17,12 @@ SPDX-License-Identifier: Apache-2.0
 {{- if .Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy" }}true{{ end }}
 {{- else if eq .Values.outagePolicies "enabled" }}true{{ end }}
 {{- end }}
+
+{{- /* A checksum of the settings that the programs read when they start, so that a change
+restarts them. Empty by default. */ -}}
+{{- define "pullsecrets.settingsOfStart" -}}
+{{- with .Values.config }}
+{{- $settings := merge (omit (default dict .observability) "runtime-profiling") (pick (default dict .logging) "zap-logger-config") (default dict .leaderElection) }}
+{{- if ne (toJson $settings) `{"metrics-protocol":"prometheus"}` }}{{ toJson $settings | sha256sum }}{{ end }}
+{{- end }}
+{{- end }}

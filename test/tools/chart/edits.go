@@ -38,17 +38,21 @@ var general = []edit{
     {{- end }}
 `},
 
-	{"config/202-*.yaml", "  namespace: knative-serving\n", "  namespace: {{ .Values.knativeNamespace }}\n"},
-	{"config/5?0-*.yaml", "              value: knative-serving\n", "              value: {{ .Values.knativeNamespace }}\n"},
-	{"config/60[13]-*.yaml", "            - knative-serving\n", "            - {{ .Values.knativeNamespace }}\n"},
-	{"config/outage/*.yaml", "            - knative-serving\n", "            - {{ .Values.knativeNamespace }}\n"},
+	{"config/202-*.yaml", "  namespace: knative-serving\n", "  namespace: {{ quote .Values.knativeNamespace }}\n"},
+	{"config/5?0-*.yaml", "              value: knative-serving\n", "              value: {{ quote .Values.knativeNamespace }}\n"},
+	{"config/60[13]-*.yaml", "            - knative-serving\n", "            - {{ quote .Values.knativeNamespace }}\n"},
+	{"config/outage/*.yaml", "            - knative-serving\n", "            - {{ quote .Values.knativeNamespace }}\n"},
 }
 
-// kept are the objects that "helm uninstall" leaves, because other objects would be deleted
-// with them: ClusterPullSecrets with the CRD, Secrets with a Namespace.
+// keep are the annotations for "helm uninstall", which Argo CD follows when an Application is
+// deleted, and for Argo CD's pruning, which ignores the first.
+const keep = "  annotations:\n    helm.sh/resource-policy: keep\n    argocd.argoproj.io/sync-options: Prune=false\n"
+
+// kept are the objects that no tool may remove with the release, because other objects would
+// be deleted with them: ClusterPullSecrets with the CRD, Secrets with a Namespace.
 var kept = []edit{
-	{"config/100-*.yaml", "metadata:\n", "metadata:\n  annotations:\n    helm.sh/resource-policy: keep\n"},
-	{"config/300-*.yaml", "  annotations:\n", "  annotations:\n    helm.sh/resource-policy: keep\n"},
+	{"config/100-*.yaml", "metadata:\n", "metadata:\n" + keep},
+	{"config/300-*.yaml", "  annotations:\n", keep},
 }
 
 var settings = slices.Concat(
@@ -95,13 +99,20 @@ func deployment(file, program string) []edit {
 	}
 	affinity := "      # The loss of one node must not take down " + replicas + " replicas.\n      affinity:\n"
 	return []edit{
+		// The programs read these settings only when they start.
+		{file, "    metadata:\n", `    metadata:
+      {{- with include "pullsecrets.settingsOfStart" . }}
+      annotations:
+        checksum/config: {{ . }}
+      {{- end }}
+`},
 		{file, "      serviceAccountName: " + program + "\n", "      serviceAccountName: " + program + `
       {{- with .Values.image.pullSecrets }}
       imagePullSecrets:
         {{- toYaml . | nindent 8 }}
       {{- end }}
       {{- with ` + values + `.priorityClassName }}
-      priorityClassName: {{ . }}
+      priorityClassName: {{ quote . }}
       {{- end }}
       {{- with ` + values + `.nodeSelector }}
       nodeSelector:

@@ -118,16 +118,18 @@ func config(t *testing.T, folders ...string) objects {
 	return found
 }
 
-// The objects that "helm uninstall" leaves have an annotation that config/ lacks.
+// dropKept removes the annotations of the objects that stay, which config/ lacks.
 func dropKept(t *testing.T, found objects, names ...string) {
 	t.Helper()
 	for _, name := range names {
 		metadata, _ := found[name]["metadata"].(map[string]any)
 		annotations, _ := metadata["annotations"].(map[string]any)
-		if annotations["helm.sh/resource-policy"] != "keep" {
-			t.Errorf("%s is not kept by helm uninstall", name)
+		for key, value := range map[string]string{"helm.sh/resource-policy": "keep", "argocd.argoproj.io/sync-options": "Prune=false"} {
+			if annotations[key] != value {
+				t.Errorf("%s has %s: %v, want %s, so that it stays", name, key, annotations[key], value)
+			}
+			delete(annotations, key)
 		}
-		delete(annotations, "helm.sh/resource-policy")
 		if len(annotations) == 0 {
 			delete(metadata, "annotations")
 		}
@@ -200,4 +202,54 @@ func TestOtherNamespacesAreRefused(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "the namespace of this release is default, and must be pullsecrets-system") {
 		t.Errorf("rendering for namespace default: %v", err)
 	}
+}
+
+// Values that contradict each other are refused before anything is installed.
+func TestContradictionsAreRefused(t *testing.T) {
+	tests := map[string]string{
+		"webhook: {autoscaling: {minReplicas: 6}}":                                         "webhook.autoscaling.minReplicas is 6, and must not be more than maxReplicas, which is 5",
+		"{monitoring: {enabled: true}, config: {observability: {metrics-protocol: none}}}": "config.observability.metrics-protocol is none, and must be prometheus",
+		"{monitoring: {enabled: true}, config: {observability: null}}":                     "config.observability.metrics-protocol is none, and must be prometheus",
+	}
+	for _, program := range []string{"controller", "webhook"} {
+		for _, name := range variables(t, program) {
+			tests[fmt.Sprintf("%s: {extraEnv: [{name: %s, value: x}]}", program, name)] = program + ".extraEnv has " + name + ", which the chart sets"
+		}
+	}
+	for values, want := range tests {
+		_, err := render(filepath.Join(root, chartFolder), namespace, values)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want an error with %q", values, err, want)
+		}
+	}
+}
+
+// variables returns the names of the environment variables of a Deployment in config/.
+func variables(t *testing.T, program string) (names []string) {
+	t.Helper()
+	text, err := yaml.Marshal(config(t, "config")["Deployment "+program])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var deployment struct {
+		Spec struct {
+			Template struct {
+				Spec struct {
+					Containers []struct {
+						Env []struct{ Name string }
+					}
+				}
+			}
+		}
+	}
+	if err := yaml.Unmarshal(text, &deployment); err != nil {
+		t.Fatal(err)
+	}
+	for _, variable := range deployment.Spec.Template.Spec.Containers[0].Env {
+		names = append(names, variable.Name)
+	}
+	if len(names) == 0 {
+		t.Fatalf("Deployment %s has no environment variables", program)
+	}
+	return names
 }

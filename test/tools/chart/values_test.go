@@ -4,17 +4,18 @@
 package main
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"sigs.k8s.io/yaml"
 )
 
 const (
@@ -22,6 +23,15 @@ const (
 	inWebhook    = "Deployment webhook spec.template.spec."
 	digest       = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef"
 )
+
+// restarts is a changed checksum of both programs, of the settings that they read only when
+// they start.
+func restarts(settings string, lines ...string) []string {
+	for _, program := range []string{"controller", "webhook"} {
+		lines = append(lines, fmt.Sprintf("+Deployment %s spec.template.metadata.annotations.checksum/config: %x", program, sha256.Sum256([]byte(settings))))
+	}
+	return lines
+}
 
 // antiAffinity is what the Deployment of a program has without a value.
 func antiAffinity(program string) []string {
@@ -127,15 +137,20 @@ var values = []struct {
 		"+ConfigMap config-pullsecrets data.backfill: all",
 		"+ConfigMap config-pullsecrets data.backfill-per-minute: 30",
 	}},
-	{"config: {logging: {zap-logger-config: \"{\\n  \\\"level\\\": \\\"<debug>\\\"\\n}\\n\"}}", []string{
+	{"config: {logging: {loglevel.controller: debug}}", []string{"+ConfigMap config-logging data.loglevel.controller: debug"}},
+	{"config: {logging: {zap-logger-config: \"{\\n  \\\"level\\\": \\\"<debug>\\\"\\n}\\n\"}}", restarts(
+		`{"metrics-protocol":"prometheus","zap-logger-config":"{\n  \"level\": \"\u003cdebug\u003e\"\n}\n"}`,
 		"+ConfigMap config-logging data.zap-logger-config: {\n  \"level\": \"<debug>\"\n}\n",
-	}},
-	{"config: {observability: {metrics-protocol: none, runtime-profiling: enabled}}", []string{
+	)},
+	{"config: {observability: {runtime-profiling: enabled}}", []string{"+ConfigMap config-observability data.runtime-profiling: enabled"}},
+	{"config: {observability: {metrics-protocol: none}}", restarts(
+		`{"metrics-protocol":"none"}`,
 		"-ConfigMap config-observability data.metrics-protocol: prometheus",
 		"+ConfigMap config-observability data.metrics-protocol: none",
-		"+ConfigMap config-observability data.runtime-profiling: enabled",
-	}},
-	{"config: {leaderElection: {buckets: '2'}}", []string{"+ConfigMap config-leader-election data.buckets: 2"}},
+	)},
+	{"config: {leaderElection: {buckets: '2'}}", restarts(
+		`{"buckets":"2","metrics-protocol":"prometheus"}`, "+ConfigMap config-leader-election data.buckets: 2",
+	)},
 	{"outagePolicies: enabled", policies("+")},
 	{"monitoring: {enabled: true}", []string{"+ConfigMap pullsecrets-dashboard", "+PodMonitor pullsecrets", "+PrometheusRule pullsecrets"}},
 	{"monitoring: {labels: {release: prometheus}}", nil},
@@ -202,7 +217,8 @@ func TestKnativeNamespace(t *testing.T) {
 	}
 }
 
-// The schema refuses typing errors.
+// The schema refuses typing errors, and values that are missing: an empty line in a file, which
+// means null, would otherwise remove the default.
 func TestSchemaRefuses(t *testing.T) {
 	for _, values := range []string{
 		"replicas: 2", "controller: {replica: 2}", "controller: {replicas: two}", "controller: {image: {name: x}}",
@@ -211,6 +227,12 @@ func TestSchemaRefuses(t *testing.T) {
 		"image: {pullPolicy: always}", "image: {pullSecrets: [mirror]}", "profile: inject", "profile: ''",
 		"config: {pullsecrets: {backfil: all}}", "config: {pullsecrets: {backfill: some}}", "config: {pullsecrets: {backfill-per-minute: 30}}",
 		"config: {logging: {loglevel.controller: 1}}", "config: {leaderElection: {bucket: '2'}}", "config: {leaderElection: {map-lease-prefix: x}}",
+		"config: {logging: {loglevel.webhook: debug}}", "config: {logging: {loglevel.controller: loud}}",
+		"config: {observability: {metrics-protcol: none}}", "config: {observability: {metrics-protocol: promtheus}}",
+		"controller: {extraEnv: [{nam: A}]}", "controller: {extraEnv: [{name: A, value: 1}]}", "image: {registry: r.example.com/}",
+		"controller: {replicas: null}", "webhook: {autoscaling: {minReplicas: null}}", "webhook: {podDisruptionBudget: {maxUnavailable: null}}",
+		"webhook: {autoscaling: null}", "controller: {podDisruptionBudget: null}", "controller: {image: null}", "webhook: {image: {repository: null}}",
+		"image: null", "config: null", "namespaces: null", "namespaces: {sources: null}", "monitoring: null", "knativeNamespace: null", "outagePolicies: null",
 		"outagePolicies: true", "monitoring: true", "monitoring: {enabled: 'yes'}", "namespaces: {source: false}", "knativeNamespace: ''",
 	} {
 		_, err := render(filepath.Join(root, chartFolder), namespace, values)
@@ -234,14 +256,17 @@ func TestSchemaHasAllSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	manifests := config(t, "config")
-	for value, name := range map[string]string{"pullsecrets": "config-pullsecrets", "leaderElection": "config-leader-election"} {
+	for value, name := range map[string]string{
+		"pullsecrets": "config-pullsecrets", "leaderElection": "config-leader-election", "logging": "config-logging", "observability": "config-observability",
+	} {
 		data, _ := manifests["ConfigMap "+name]["data"].(map[string]any)
 		example, _ := data["_example"].(string)
-		var settings map[string]any
-		if err := yaml.Unmarshal([]byte(example), &settings); err != nil {
-			t.Fatal(err)
+		// Settings without a default are in comments.
+		var want []string
+		for _, setting := range regexp.MustCompile(`(?m)^(?:# )?([a-z]+[.-][a-z-]+|buckets|backfill|uncovered): ["|]`).FindAllStringSubmatch(example, -1) {
+			want = append(want, setting[1])
 		}
-		want := slices.Sorted(maps.Keys(settings))
+		slices.Sort(want)
 		got := slices.Sorted(maps.Keys(all.Properties["config"].Properties[value].Properties))
 		if diff := cmp.Diff(want, got); diff != "" || len(want) == 0 {
 			t.Errorf("settings of %s (-config, +schema): %s", name, diff)

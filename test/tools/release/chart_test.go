@@ -47,8 +47,31 @@ func checkChart(t *testing.T, out, host, version string, images map[string]strin
 	if diff := cmp.Diff(want, names(rendered)); diff != "" {
 		t.Error("objects of the chart (-release.yaml, +chart):", diff)
 	}
-	checkPushed(t, archive, host+"/pullsecrets/charts/pullsecrets:"+number)
+	ref := host + "/pullsecrets/charts/pullsecrets"
+	checkPushed(t, archive, ref+":"+number)
+	checkDigest(t, out, archive, ref)
 	return file
+}
+
+// checkDigest checks that chart.txt names the chart by digest, and that Helm pulls it by that.
+func checkDigest(t *testing.T, out, archive, ref string) {
+	t.Helper()
+	named, err := os.ReadFile(filepath.Join(out, "chart.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(string(named), ref+"@sha256:") {
+		t.Errorf("chart.txt has %q, want %s by digest", named, ref)
+	}
+	folder := t.TempDir()
+	run(t, os.Environ(), "./.cluster/bin/helm", "pull", "--plain-http", "--destination", folder, "oci://"+strings.TrimSpace(string(named)))
+	pulled, err := os.ReadFile(filepath.Join(folder, filepath.Base(archive)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if file, err := os.ReadFile(archive); err != nil || !bytes.Equal(file, pulled) {
+		t.Errorf("Helm pulls another chart by digest than the file (%v)", err)
+	}
 }
 
 // checkPushed checks that a registry has a chart as Helm pulls it.

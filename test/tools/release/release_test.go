@@ -129,11 +129,11 @@ func TestRelease(t *testing.T) {
 	}
 	chart := checkChart(t, out, host, version, images)
 	archives := checkCommandLine(t, out, version)
-	files := append(append([]string{"base-image.txt", "images.txt"}, archives...), "kubectl-pullsecrets.yaml", "monitoring.yaml", "outage.yaml", chart, "release.yaml", "sbom.tar.gz")
+	files := append(append([]string{"base-image.txt", "chart.txt", "images.txt"}, archives...), "kubectl-pullsecrets.yaml", "monitoring.yaml", "outage.yaml", chart, "release.yaml", "sbom.tar.gz")
 	checkSums(t, out, files...)
 	checkSumsAsDocumented(t, out)
 	checkImageList(t, out, images)
-	published(t, "base-image.txt", "images.txt", "kn-pullsecrets-*.tar.gz", "kubectl-pullsecrets.yaml", "monitoring.yaml", "outage.yaml",
+	published(t, "base-image.txt", "chart.txt", "images.txt", "kn-pullsecrets-*.tar.gz", "kubectl-pullsecrets.yaml", "monitoring.yaml", "outage.yaml",
 		"provenance.intoto.jsonl", "pullsecrets-*.tgz", "release.yaml", "sbom.tar.gz", "sha256sums.txt", "sha256sums.txt.sigstore.json")
 	buildAgain(t, env, out)
 }
