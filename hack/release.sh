@@ -115,8 +115,8 @@ done
 sed -e "s|VERSION\$|${VERSION}|; s|PAGE\$|${url/\/download\//\/tag\/}|" -e "/^  PLATFORMS\$/{r ${boms}/platforms" -e 'd}' hack/krew.yaml |
   sed '/^# /d; /^#$/d; 1{/^$/d}' | sed '1{/^$/d}' > "${out}/kubectl-pullsecrets.yaml"
 
-# The chart is pushed last: who asks the registry for the newest one must not get one whose
-# release failed.
+# The chart is pushed last: who asks the registry for the newest one must not get one of a build
+# that failed.
 # Registries on loopback have no TLS, as ko assumes too.
 insecure=()
 [[ ! "${KO_DOCKER_REPO}" =~ ^(localhost|127\.0\.0\.1)[:/] ]] || insecure=(--plain-http)

@@ -47,8 +47,13 @@ func TestVerificationAsDocumented(t *testing.T) {
 	published := publishedFiles(t, release)
 	folder, programs := t.TempDir(), t.TempDir()
 	const image = "ghcr.io/" + repository + "/controller@sha256:0123"
+	const chart = "ghcr.io/" + repository + "/charts/pullsecrets@sha256:4567"
 	for _, file := range published {
-		if file != "sha256sums.txt" {
+		switch file {
+		case "sha256sums.txt":
+		case "chart.txt":
+			write(t, filepath.Join(folder, file), chart+"\n", 0o600)
+		default:
 			write(t, filepath.Join(folder, file), image+"\n", 0o600)
 		}
 	}
@@ -81,13 +86,13 @@ func TestVerificationAsDocumented(t *testing.T) {
 	want := fmt.Sprintf(`cosign verify-blob sha256sums.txt --bundle sha256sums.txt.sigstore.json %[1]s
 release.yaml: OK
 images.txt: OK
-cosign verify %[3]s %[1]s
+cosign verify %[5]s %[1]s
 cosign verify %[1]s %[3]s
 gh attestation verify release.yaml --repo %[4]s --deny-self-hosted-runners %[2]s
 gh attestation verify oci://%[3]s --repo %[4]s --deny-self-hosted-runners %[2]s
-gh attestation verify oci://%[3]s --repo %[4]s --deny-self-hosted-runners %[2]s
+gh attestation verify oci://%[5]s --repo %[4]s --deny-self-hosted-runners %[2]s
 gh attestation verify kubectl-pullsecrets.yaml --bundle provenance.intoto.jsonl --repo %[4]s %[2]s
-`, signer, builder, image, repository)
+`, signer, builder, image, repository, chart)
 	if diff := cmp.Diff(want, string(out)); diff != "" {
 		t.Errorf("commands of docs/verify.md (-want, +got): %s", diff)
 	}

@@ -21,8 +21,8 @@ SPDX-License-Identifier: Apache-2.0
 {{- /* A checksum of the settings that the programs read when they start, so that a change
 restarts them. Empty by default. */ -}}
 {{- define "pullsecrets.settingsOfStart" -}}
-{{- with .Values.config }}
-{{- $settings := merge (omit (default dict .observability) "runtime-profiling") (pick (default dict .logging) "zap-logger-config") (default dict .leaderElection) }}
+{{- $observability := omit (default dict .Values.config.observability) "runtime-profiling" }}
+{{- $logging := pick (default dict .Values.config.logging) "zap-logger-config" }}
+{{- $settings := merge $observability $logging (default dict .Values.config.leaderElection) }}
 {{- if ne (toJson $settings) `{"metrics-protocol":"prometheus"}` }}{{ toJson $settings | sha256sum }}{{ end }}
-{{- end }}
 {{- end }}

@@ -148,6 +148,9 @@ var values = []struct {
 		"-ConfigMap config-observability data.metrics-protocol: prometheus",
 		"+ConfigMap config-observability data.metrics-protocol: none",
 	)},
+	{"config: {pullsecrets: null, logging: null, observability: null, leaderElection: null}", restarts(
+		"{}", "-ConfigMap config-observability data.metrics-protocol: prometheus",
+	)},
 	{"config: {leaderElection: {buckets: '2'}}", restarts(
 		`{"buckets":"2","metrics-protocol":"prometheus"}`, "+ConfigMap config-leader-election data.buckets: 2",
 	)},

@@ -65,7 +65,11 @@ func checkDigest(t *testing.T, out, archive, ref string) {
 	}
 	folder := t.TempDir()
 	run(t, os.Environ(), "./.cluster/bin/helm", "pull", "--plain-http", "--destination", folder, "oci://"+strings.TrimSpace(string(named)))
-	pulled, err := os.ReadFile(filepath.Join(folder, filepath.Base(archive)))
+	files, err := filepath.Glob(filepath.Join(folder, "*.tgz"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("Helm pulled the files %v (%v)", files, err)
+	}
+	pulled, err := os.ReadFile(files[0])
 	if err != nil {
 		t.Fatal(err)
 	}
