@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -193,10 +194,18 @@ func (s *story) waitForRevision() {
 			return fmt.Errorf("generation %d of Service app is not observed", service.Generation)
 		}
 		configuration, err := serving.Configurations(s.ns).Get(ctx, "app", metav1.GetOptions{})
-		if err == nil && configuration.Status.ObservedGeneration != configuration.Generation {
-			err = fmt.Errorf("generation %d of Configuration app is not observed", configuration.Generation)
+		if err != nil {
+			return err
 		}
-		return err
+		// Knative takes a generation for observed, too, if its update of the Configuration fails,
+		// for example because of a conflict.
+		if !equality.Semantic.DeepEqual(configuration.Spec.Template, service.Spec.Template) {
+			return fmt.Errorf("Configuration app does not have the template of generation %d of the Service", service.Generation)
+		}
+		if configuration.Status.ObservedGeneration != configuration.Generation {
+			return fmt.Errorf("generation %d of Configuration app is not observed", configuration.Generation)
+		}
+		return nil
 	})
 }
 
