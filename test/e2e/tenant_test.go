@@ -267,11 +267,14 @@ func (n *tenant) waitForReady(names ...string) {
 	}
 }
 
-// waitForFailed waits until the latest Revision of the Service app has failed.
+// waitForFailed waits until the latest Revision of the Service app has failed. If Knative could
+// not update the Configuration, the generation is observed all the same, and the condition of
+// Configurations is the old one, but Ready is Unknown.
 func (n *tenant) waitForFailed() {
 	n.t.Helper()
 	n.waitFor("app", "failed", func(s *servingv1.Service) bool {
-		return s.Generation == s.Status.ObservedGeneration && s.Status.GetCondition(servingv1.ServiceConditionConfigurationsReady).IsFalse()
+		return s.Generation == s.Status.ObservedGeneration && s.Status.GetCondition(servingv1.ServiceConditionReady).IsFalse() &&
+			s.Status.GetCondition(servingv1.ServiceConditionConfigurationsReady).IsFalse()
 	})
 }
 
