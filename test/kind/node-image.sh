@@ -17,7 +17,7 @@ readonly here=test/kind
 readonly out="${PWD}/.cluster/kind"
 readonly bin="${PWD}/.cluster/bin"
 readonly suite=bookworm
-readonly packages=systemd,systemd-sysv,dbus,conntrack,iptables,nftables,iproute2,ethtool,mount,kmod,procps,libseccomp2,pigz,ca-certificates,curl,jq,e2fsprogs,util-linux,hostname,socat,runc,containernetworking-plugins
+readonly packages=systemd,systemd-sysv,dbus,conntrack,ipset,iptables,nftables,iproute2,ethtool,mount,kmod,procps,libseccomp2,pigz,ca-certificates,curl,jq,e2fsprogs,util-linux,hostname,socat,runc,containernetworking-plugins
 
 export GOFLAGS="-buildvcs=false -trimpath" GOWORK=off CGO_ENABLED=0
 
@@ -51,7 +51,7 @@ debian() {
 context() {
   local files="$1/files" kind
   kind="$(go -C test/tools list -m -f '{{.Dir}}' sigs.k8s.io/kind)/images/base/files"
-  cp "${here}/Dockerfile" "$1/"
+  cp "${here}/Dockerfile" "${bin}/kind-node/netpol" "$1/"
   mkdir -p "${files}/usr/bin" "${files}/usr/local/bin" "${files}/etc/cni/net.d" "${files}/kind/manifests"
   cp -r --no-preserve=mode "${kind}/." "${files}/"
   chmod 755 "${files}"/usr/local/bin/* "${files}"/kind/bin/*
@@ -124,13 +124,13 @@ preload() {
 main() {
   local image dir base os names
   image="pullsecrets/node:${kubernetes}-$(digest test/controlplane/go.sum test/controlplane/*.go test/controlplane/node/*.go \
-    ${here}/node/go.sum ${here}/node/coredns/*.go ${here}/node/files/* ${here}/Dockerfile ${here}/node-image.sh test/tools/go.mod)"
+    ${here}/node/go.sum ${here}/node/*/*.go ${here}/node/files/* ${here}/Dockerfile ${here}/node-image.sh test/tools/go.mod)"
   if ! docker image inspect "${image}" > /dev/null 2>&1; then
     say "building the node image ${image}"
     go run ./test/env/cmd/cluster build kubernetes node app >&2
     mkdir -p "${bin}/kind-node"
     go -C ${here}/node build -tags=no_btrfs,no_devmapper,no_zfs,osusergo,netgo -ldflags='-s -w' -o "${bin}/kind-node/" \
-      github.com/containerd/containerd/v2/cmd/{containerd,containerd-shim-runc-v2,ctr} ./coredns >&2
+      github.com/containerd/containerd/v2/cmd/{containerd,containerd-shim-runc-v2,ctr} ./coredns ./netpol >&2
     os="$(debian)"
     dir="$(mktemp -d "${out}/.context-XXXXXX")"
     # shellcheck disable=SC2064 # Its name is known now.
@@ -138,8 +138,9 @@ main() {
     context "${dir}"
     docker build --quiet --build-arg DEBIAN="${os}" --target node --tag pullsecrets/base "${dir}" > /dev/null
     docker build --quiet --build-arg DEBIAN="${os}" --target proxy --tag pullsecrets/proxy "${dir}" > /dev/null
+    docker build --quiet --build-arg DEBIAN="${os}" --target netpol --tag pullsecrets/netpol "${dir}" > /dev/null
     mapfile -t names < <(images "${dir}")
-    preload pullsecrets/base "${image}" "${names[@]}"
+    preload pullsecrets/base "${image}" pullsecrets/netpol "${names[@]}"
   fi
   echo "${image}"
 }
