@@ -15,11 +15,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 	"pullsecrets.dev/pkg/client/clientset/versioned"
+	"pullsecrets.dev/pkg/grant"
 	"pullsecrets.dev/test/env"
 	"pullsecrets.dev/test/fleet"
 )
@@ -180,43 +182,43 @@ func (d *distributor) settled(ctx context.Context) error {
 	return waitForDefaults(ctx, d.admin, d.namespaces+d.extra)
 }
 
-// step is one measured operation.
+// step is one measured operation. Each side runs it: run takes the number of the round and
+// returns the duration.
 type step struct {
 	name       string
 	each       int // number of copies
-	ours, bare side
+	ours, bare func(ctx context.Context, round int) (time.Duration, error)
+	speeds     [sides][]float64 // one per round, in copies per second
 }
 
-// side runs a step on one side. run takes the number of the round and returns the
-// duration; speeds has one entry per round, in copies per second.
-type side struct {
-	run    func(ctx context.Context, round int) (time.Duration, error)
-	speeds []float64
+// side writes the objects.
+type side int
+
+const (
+	controllerSide side = iota
+	bareSide
+	// watchingSide is the bare client with the watches that the controller has on what is
+	// written. They are a cost of the API server that no controller can avoid.
+	watchingSide
+	sides
+)
+
+func (s side) String() string {
+	return [...]string{"controller", "bare client", "bare client that watches"}[s]
 }
 
 func (d *distributor) measure(ctx context.Context, rounds, newNamespaces int, out io.Writer) error {
 	steps := []*step{
-		{"first distribution", d.namespaces, side{run: d.distribute}, side{run: d.bareDistribute}},
-		{"rotation, to the last copy", d.namespaces, side{run: d.rotate}, side{run: d.bareRotate}},
-		{"ServiceAccounts", d.namespaces, side{run: d.bind}, side{run: d.bareBind}},
-		{"new Namespaces", newNamespaces, side{run: d.newNamespaces(newNamespaces)}, side{run: d.bareNewNamespaces(newNamespaces)}},
-		{"revocation", d.namespaces + newNamespaces, side{run: d.revoke}, side{run: d.bareRevoke}},
+		{name: "first distribution", each: d.namespaces, ours: d.distribute, bare: d.bareDistribute},
+		{name: "rotation, to the last copy", each: d.namespaces, ours: d.rotate, bare: d.bareRotate},
+		{name: "ServiceAccounts", each: d.namespaces, ours: d.bind, bare: d.bareBind},
+		{name: "new Namespaces", each: newNamespaces, ours: d.newNamespaces(newNamespaces), bare: d.bareNewNamespaces(newNamespaces)},
+		{name: "revocation", each: d.namespaces + newNamespaces, ours: d.revoke, bare: d.bareRevoke},
 	}
 	for round := range rounds {
 		// The sides take turns in going first.
-		sides := []func() error{
-			func() error {
-				return d.side(ctx, round, "controller", d.ready, steps, func(s *step) *side { return &s.ours })
-			},
-			func() error {
-				return d.side(ctx, round, "bare client", d.stopped, steps, func(s *step) *side { return &s.bare })
-			},
-		}
-		if round%2 == 1 {
-			slices.Reverse(sides)
-		}
-		for _, run := range sides {
-			if err := run(); err != nil {
+		for turn := range sides {
+			if err := d.side(ctx, round, (turn+side(round))%sides, steps); err != nil {
 				return err
 			}
 		}
@@ -225,32 +227,69 @@ func (d *distributor) measure(ctx context.Context, rounds, newNamespaces int, ou
 		}
 	}
 	fmt.Fprintf(out, "\nCopies and ServiceAccounts of %d Namespaces, %d at a time (objects per second, median of %d rounds)\n", d.namespaces, d.concurrency, rounds)
-	fmt.Fprintf(out, "  %-28s %12s %12s %8s   %s\n", "", "controller", "bare client", "ratio", "rounds")
-	for _, s := range steps {
-		var ratios []float64
-		for round := range rounds {
-			ratios = append(ratios, s.ours.speeds[round]/s.bare.speeds[round])
+	for _, reference := range []side{bareSide, watchingSide} {
+		fmt.Fprintf(out, "  %-28s %12s %26s %8s   %s\n", "", controllerSide, reference, "ratio", "rounds")
+		for _, s := range steps {
+			ours, theirs := s.speeds[controllerSide], s.speeds[reference]
+			var ratios []float64
+			for round := range rounds {
+				ratios = append(ratios, ours[round]/theirs[round])
+			}
+			fmt.Fprintf(out, "  %-28s %12.0f %26.0f %8.2f   %.2f to %.2f\n",
+				s.name, median(ours), median(theirs), median(ratios), slices.Min(ratios), slices.Max(ratios))
 		}
-		fmt.Fprintf(out, "  %-28s %12.0f %12.0f %8.2f   %.2f to %.2f\n",
-			s.name, median(s.ours.speeds), median(s.bare.speeds), median(ratios), slices.Min(ratios), slices.Max(ratios))
 	}
 	fmt.Fprintf(out, "  API writes per object and step: 1, as counted in each round\n")
 	return nil
 }
 
 // side runs all steps of one side.
-func (d *distributor) side(ctx context.Context, round int, who string, prepare func(context.Context) error, steps []*step, of func(*step) *side) error {
+func (d *distributor) side(ctx context.Context, round int, who side, steps []*step) error {
+	prepare := d.stopped
+	if who == controllerSide {
+		prepare = d.ready
+	}
 	if err := prepare(ctx); err != nil {
 		return err
 	}
+	if who == watchingSide {
+		var stop context.CancelFunc
+		ctx, stop = context.WithCancel(ctx)
+		defer stop()
+		if err := d.watch(ctx); err != nil {
+			return err
+		}
+	}
 	for _, s := range steps {
 		notef("distribution: %d Namespaces, round %d, %s by the %s", d.namespaces, round+1, s.name, who)
-		side := of(s)
-		took, err := side.run(ctx, round)
+		run := s.bare
+		if who == controllerSide {
+			run = s.ours
+		}
+		took, err := run(ctx, round)
 		if err != nil {
 			return fmt.Errorf("%s by the %s: %w", s.name, who, err)
 		}
-		side.speeds = append(side.speeds, float64(s.each)/took.Seconds())
+		s.speeds[who] = append(s.speeds[who], float64(s.each)/took.Seconds())
+	}
+	return nil
+}
+
+// watch keeps what the controller keeps of the objects that are written, until the context
+// ends.
+func (d *distributor) watch(ctx context.Context) error {
+	all := informers.NewSharedInformerFactory(d.bare, 0)
+	copies := informers.NewSharedInformerFactoryWithOptions(d.bare, 0, informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = grant.Copies }))
+	all.Core().V1().Namespaces().Informer()
+	all.Core().V1().ServiceAccounts().Informer()
+	copies.Core().V1().Secrets().Informer()
+	for _, factory := range []informers.SharedInformerFactory{all, copies} {
+		factory.Start(ctx.Done())
+		for kind, synced := range factory.WaitForCacheSync(ctx.Done()) {
+			if !synced {
+				return fmt.Errorf("the watch of %s did not start", kind)
+			}
+		}
 	}
 	return nil
 }

@@ -195,13 +195,12 @@ func (d *distributor) newNamespaces(n int) func(context.Context, int) (time.Dura
 
 func (d *distributor) bareNewNamespaces(n int) func(context.Context, int) (time.Duration, error) {
 	return func(ctx context.Context, round int) (time.Duration, error) {
-		return d.bareWrites(ctx, n, func(ctx context.Context, i int) error {
-			name := fmt.Sprintf("%s-bare-%d", d.name(round), i)
-			_, err := d.admin.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{
-				ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"bench.test/bare": "true"}},
+		return d.bareWrites(ctx, n, func(ctx context.Context, _ int) error {
+			namespace, err := d.admin.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{
+				ObjectMeta: metav1.ObjectMeta{GenerateName: d.name(round) + "-bare-", Labels: map[string]string{"bench.test/bare": "true"}},
 			}, metav1.CreateOptions{})
 			if err == nil {
-				_, err = d.bare.CoreV1().Secrets(name).Create(ctx, bareSecret("two"), metav1.CreateOptions{FieldManager: pullsecrets.FieldManager})
+				_, err = d.bare.CoreV1().Secrets(namespace.Name).Create(ctx, bareSecret("two"), metav1.CreateOptions{FieldManager: pullsecrets.FieldManager})
 			}
 			return err
 		})
