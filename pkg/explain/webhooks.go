@@ -137,11 +137,11 @@ func (i *inspection) certificates() {
 		case !w.CA:
 			failed = true
 			i.failed("certificates", w.Name, found(Certificate, Error, object, "it has no CA bundle, so the API server cannot call it", "see the log of the webhook").
-				with("kubectl -n pullsecrets-system logs deployment/webhook"))
+				with("kubectl -n pullsecrets-system logs -l app.kubernetes.io/component=webhook --prefix --tail=-1"))
 		case !w.Expires.IsZero() && w.Expires.Sub(i.Now.Time) < renewable:
 			failed = true
 			i.failed("certificates", w.Name, found(Certificate, Error, object, fmt.Sprintf("its CA bundle is valid until %s, and was not renewed", w.Expires.UTC().Format(rfc3339)), "see the log of the webhook").
-				with("kubectl -n pullsecrets-system logs deployment/webhook"))
+				with("kubectl -n pullsecrets-system logs -l app.kubernetes.io/component=webhook --prefix --tail=-1"))
 		}
 	}
 	if !failed && checked > 0 {
@@ -244,7 +244,7 @@ func (i *inspection) leaders() {
 		remedy += "; delete a lease that an earlier release left"
 	}
 	i.failed("leader", detail, found(NoLeader, Error, "leases in namespace pullsecrets-system", message, remedy).
-		with("kubectl -n pullsecrets-system logs deployment/controller"))
+		with("kubectl -n pullsecrets-system logs -l app.kubernetes.io/component=controller --prefix --tail=-1"))
 }
 
 // current returns the leases without those of an earlier number of buckets. Each reconciler has

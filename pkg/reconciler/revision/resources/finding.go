@@ -12,7 +12,7 @@ import (
 	"pullsecrets.dev/pkg/dockerconfig"
 )
 
-// maxFindings is the number of findings of a Service that are reported.
+// maxFindings is the number of findings of a Revision that are reported.
 const maxFindings = 4
 
 // Finding is why images of a Revision are not covered. Images with the same cause share one.
