@@ -30,7 +30,7 @@ type workflow struct {
 }
 
 type job struct {
-	Needs       string
+	Needs, If   string
 	Permissions map[string]string
 	Steps       []step
 }
