@@ -108,6 +108,7 @@ func TestInspectShowsNoCredential(t *testing.T) {
 	if got := fmt.Sprint(f.Rejected[TagResolution]); !strings.Contains(got, ": entry 4: expected a registry") {
 		t.Errorf("rejected: %s", got)
 	}
+	silent(t, fmt.Sprint(f.Rejected), fmt.Sprint(keys))
 }
 
 // Entries with very long or very many keys are not kept.

@@ -103,6 +103,24 @@ func (a attempts) checkRejected(what string, err error) {
 	}
 }
 
+// rejectedBecause is rejected by a validation whose message has this text.
+func (a attempts) rejectedBecause(text string, err error) error {
+	if wrong := a.rejected(err); wrong != nil {
+		return wrong
+	}
+	if !strings.Contains(err.Error(), text) {
+		return fmt.Errorf("it was rejected by another validation: %w", err)
+	}
+	return nil
+}
+
+func (a attempts) checkRejectedBecause(text, what string, err error) {
+	a.t.Helper()
+	if wrong := a.rejectedBecause(text, err); wrong != nil {
+		a.t.Errorf("As the controller, %s: %v; want it rejected because it %q", what, wrong, text)
+	}
+}
+
 func (a attempts) checkAllowed(what string, err error) {
 	a.t.Helper()
 	if err != nil {

@@ -8,6 +8,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"strconv"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
+	"pullsecrets.dev/test/env"
 	"pullsecrets.dev/test/pages"
 )
 
@@ -147,7 +149,7 @@ func TestRetryOfARejectedRevision(t *testing.T) {
 			t.Fatal(err)
 		}
 		a := attempts{tenant: app.tenant, as: controller}
-		a.checkRejected("retrying without the setting", a.deleteRevision(app.revision))
+		a.checkRejectedBecause("only while retry-failed-revisions", "retrying without the setting", a.deleteRevision(app.revision))
 		p.keepSource(pullSecret(p.name, app.registry.host, "second"))
 		app.waitForReady("app")
 		app.checkTook(false)
@@ -227,7 +229,75 @@ func TestRetryOfARejectedRevision(t *testing.T) {
 			app.checkSame()
 			app.checkEvents(service("app"), "RevisionRetried", 0)
 		})
+		t.Run("only what a registry rejected", checkWhatCanBeDeleted)
 	})
+}
+
+// checkWhatCanBeDeleted checks, while retrying is enabled, that the controller can delete a Revision
+// that a registry rejected, and no other one. All attempts are dry runs.
+func checkWhatCanBeDeleted(t *testing.T) {
+	t.Parallel()
+	const (
+		revision = "app-00001"
+		// only is the rule of config/707-policy-revisions.yaml.
+		only = "deletes only Revisions that were never Ready because a registry rejected their images"
+	)
+	attempt := func(n *tenant) attempts {
+		controller, err := n.AsServiceAccount(t.Context(), pullsecrets.SystemNamespace, "controller")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return attempts{tenant: n, as: controller}
+	}
+	// serves creates a Service of an image for which nobody has a credential.
+	serves := func(registry *loopbackRegistry, reason string) *tenant {
+		n := newTenant(t)
+		n.serve("app", []string{registry.host + "/own/app:v1"})
+		n.waitForMissing("app", reason)
+		return n
+	}
+	registry, empty := newLoopbackRegistry(t), newLoopbackRegistry(t)
+	rejected := attempt(serves(registry, "401 Unauthorized"))
+	// From here on only the status of a Revision decides: the setting is in force.
+	eventually(t, func(context.Context) error { return rejected.deleteRevision(revision) })
+
+	empty.fail(http.StatusNotFound)
+	absent := attempt(serves(empty, "404 Not Found"))
+	absent.checkRejectedBecause(only, "deleting a Revision whose image does not exist", absent.deleteRevision(revision))
+
+	failed := attempt(newTenant(t, env.Labelled(env.RevisionsLabel, env.RevisionsFail)))
+	failed.apply("by-digest.yaml")
+	failed.waitForFailed()
+	failed.checkRejectedBecause(only, "deleting a Revision whose Pods do not start", failed.deleteRevision(revision))
+
+	ready := attempt(newTenant(t))
+	ready.apply("by-digest.yaml")
+	ready.waitForReady("app")
+	ready.checkRejectedBecause(only, "deleting a Revision that is Ready", ready.deleteRevision(revision))
+
+	// Digests in the status mean that the tags were resolved, so that there may have been Pods. With
+	// more of them than containers, Knative resolves the tag again, so that nothing else changes. It
+	// may write an older status once, so the changes are repeated.
+	for _, field := range []string{"containerStatuses", "initContainerStatuses"} {
+		eventually(t, func(context.Context) error {
+			rejected.patchStatus(revision, map[string]any{field: []any{map[string]any{"name": "one"}, map[string]any{"name": "two"}}})
+			return rejected.rejectedBecause(only, rejected.deleteRevision(revision))
+		})
+		eventually(t, func(context.Context) error {
+			rejected.patchStatus(revision, map[string]any{field: nil})
+			return rejected.deleteRevision(revision)
+		})
+	}
+}
+
+// patchStatus changes the status of a Revision, as its administrator.
+func (n *tenant) patchStatus(revision string, status map[string]any) {
+	n.t.Helper()
+	_, err := n.Serving.ServingV1().Revisions(n.ns).Patch(n.t.Context(), revision, types.MergePatchType,
+		encode(map[string]any{"status": status}), metav1.PatchOptions{FieldManager: user}, "status")
+	if err != nil {
+		n.t.Fatalf("update the status of Revision %s: %v", revision, err)
+	}
 }
 
 // checkRetries checks how often the Revision was retried, when that is reported.
