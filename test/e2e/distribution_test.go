@@ -225,7 +225,7 @@ func TestRevocationDeletesCopies(t *testing.T) {
 }
 
 // A quota in one namespace prevents its copy. The failure is counted and delays no other
-// namespace. When the quota is removed, the copy is created.
+// namespace, which is rotated too. When the quota is removed, the copy is created.
 func TestQuotaDelaysNoOtherNamespace(t *testing.T) {
 	t.Parallel()
 	p := newPlatform(t)
@@ -254,10 +254,15 @@ func TestQuotaDelaysNoOtherNamespace(t *testing.T) {
 		return c.IsReady() && c.Status.Namespaces.Failed == 1 && c.Status.Namespaces.Synced == 1 &&
 			len(f) == 1 && f[0].Namespace == n.ns && f[0].Reason == string(metav1.StatusReasonForbidden) && strings.Contains(f[0].Message, name)
 	})
+	p.rotate("two")
+	other.waitForCopy(p.name, "two")
+	if n.copyOf(p.name) != nil {
+		t.Error("there is a copy in spite of the quota")
+	}
 	if err := quotas.Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	n.waitForCopy(p.name, "one")
+	n.waitForCopy(p.name, "two")
 	p.waitForStatus("2/2", selects(2))
 }
 

@@ -6,14 +6,18 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/rand"
 
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
@@ -28,22 +32,29 @@ func (p *platform) waitForEvent(reason string, parts ...string) {
 }
 
 // A source that can never pull an image is rejected with the invalid entry and a
-// suggestion. A source that is probably wrong is used and reported. No message contains a
-// credential.
+// suggestion. A source that is probably wrong is used and reported. No status, Event or log
+// contains a credential, wherever in the source it is.
 func TestUnusableSourcesAreRejectedAndOddOnesReported(t *testing.T) {
 	t.Parallel()
-	const password = "hunter2"
+	// The logs are those of all tests, so it is the password of this one alone.
+	password := "hunter2-" + rand.String(10)
+	var hidden []string
 	for key, parts := range map[string][]string{
 		"hub.docker.com":             {`entry "hub.docker.com"`, "matches no image", "https://index.docker.io/v1/"},
 		"https://index.docker.io/v1": {`entry "index.docker.io/v1"`, "https://index.docker.io/v1/"},
 		"ghcr.io/acme/app:v1":        {"entry 1:", `use "ghcr.io/acme/app"`},
 		"ghcr.io,quay.io":            {"entry 1:", "matches no image", `use "ghcr.io"`},
+		// The password is in the key too.
+		"ghcr.io/robot:" + password:      {"entry 1:", `use "ghcr.io/robot"`},
+		"robot:" + password + "@ghcr.io": {"entry 1:", "expected a registry"},
 	} {
 		p := barePlatform(t)
-		p.keepSource(pullSecret(p.name, key, password))
+		source := pullSecret(p.name, key, password)
+		p.keepSource(source)
 		p.grant()
 		p.waitForSource(v1alpha1.ReasonSourceInvalid, parts...)
 		p.waitForEvent(v1alpha1.ReasonSourceInvalid, parts...)
+		hidden = append(hidden, p.checkHidden(source, password)...)
 	}
 	for key, odd := range map[string]struct {
 		password string
@@ -54,16 +65,18 @@ func TestUnusableSourcesAreRejectedAndOddOnesReported(t *testing.T) {
 		"ghcr.io":              {password + "\n", []string{`entry "ghcr.io"`, "password ends with a line break"}},
 	} {
 		p := barePlatform(t)
-		p.keepSource(pullSecret(p.name, key, odd.password))
+		source := pullSecret(p.name, key, odd.password)
+		p.keepSource(source)
 		n := newTenant(t, p.granted(), optedIn(p.name))
 		p.grant()
 		n.waitForCopy(p.name, odd.password)
 		c := p.waitForStatus("Ready", func(c *v1alpha1.ClusterPullSecret) bool { return c.IsReady() })
 		condition := c.Status.GetCondition(v1alpha1.ClusterPullSecretConditionSourceReady)
-		if condition.Reason != v1alpha1.ReasonSourceQuestionable || strings.Contains(condition.Message, password) {
+		if condition.Reason != v1alpha1.ReasonSourceQuestionable {
 			t.Errorf("SourceReady is %s: %s", condition.Reason, condition.Message)
 		}
 		p.waitForEvent(v1alpha1.ReasonSourceQuestionable, odd.parts...)
+		hidden = append(hidden, p.checkHidden(source, password, odd.password)...)
 	}
 	// A good source stays good with an additional useless key.
 	p := barePlatform(t)
@@ -76,6 +89,80 @@ func TestUnusableSourcesAreRejectedAndOddOnesReported(t *testing.T) {
 		condition := c.Status.GetCondition(v1alpha1.ClusterPullSecretConditionSourceReady)
 		return condition.IsTrue() && strings.Contains(condition.Message, `entry "hub.docker.com"`)
 	})
+	p.waitForEvent(v1alpha1.ReasonSourceQuestionable, `entry "hub.docker.com"`)
+	hidden = append(hidden, p.checkHidden(source, password)...)
+	checkNotLogged(t, p.Env, hidden)
+}
+
+// checkHidden checks that neither the ClusterPullSecret nor an Event about it contains a password of
+// the source, and returns the forms in which it would be found.
+func (p *platform) checkHidden(source *corev1.Secret, passwords ...string) (forms []string) {
+	p.t.Helper()
+	forms = append(forms, passwords...)
+	for _, password := range passwords {
+		// As in the field auth, and alone.
+		for _, text := range []string{source.Name + ":" + password, password} {
+			forms = append(forms, base64.StdEncoding.EncodeToString([]byte(text)))
+		}
+	}
+	for _, data := range source.Data {
+		forms = append(forms, base64.StdEncoding.EncodeToString(data))
+	}
+	object, err := p.cps.PullsecretsV1alpha1().ClusterPullSecrets().Get(p.t.Context(), p.name, metav1.GetOptions{})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	texts := []string{string(encode(object))}
+	n := &tenant{Env: p.Env, t: p.t, ns: metav1.NamespaceDefault}
+	for _, event := range n.events(about{"ClusterPullSecret", p.name}, "") {
+		texts = append(texts, string(encode(event)))
+	}
+	if len(object.Status.Conditions) == 0 || len(texts) < 2 {
+		p.t.Errorf("ClusterPullSecret %s has %d conditions and %d Events, want some of each", p.name, len(object.Status.Conditions), len(texts)-1)
+	}
+	for _, text := range texts {
+		for _, form := range forms {
+			if strings.Contains(text, form) {
+				p.t.Errorf("%q is in %s", form, text)
+			}
+		}
+	}
+	return forms
+}
+
+// checkNotLogged checks that none of the forms is in a log of the controller or the webhook, if these
+// are files.
+func checkNotLogged(t *testing.T, e *env.Env, forms []string) {
+	t.Helper()
+	if e.Kind != env.Local {
+		return
+	}
+	processes, err := e.Processes.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, program := range []string{"controller", "webhook"} {
+		searched := 0
+		for _, process := range processes {
+			// The second process of one is named controller-1.
+			if process.Name != program && !strings.HasPrefix(process.Name, program+"-") {
+				continue
+			}
+			content, err := os.ReadFile(process.Log)
+			if err != nil {
+				t.Fatal(err)
+			}
+			searched += len(content)
+			for _, form := range forms {
+				if bytes.Contains(content, []byte(form)) {
+					t.Errorf("%q is in %s", form, process.Log)
+				}
+			}
+		}
+		if searched == 0 {
+			t.Errorf("the %s has logged nothing", program)
+		}
+	}
 }
 
 // A misspelled or misplaced key of ours is reported by a warning and by an Event, with

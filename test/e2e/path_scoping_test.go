@@ -140,6 +140,7 @@ func TestExpiryOfASource(t *testing.T) {
 	})
 	expires("two", "2020-01-31T12:00:00Z")
 	p.waitForSource(v1alpha1.ReasonSourceExpired, "expired at 2020-01-31T12:00:00Z; existing copies are kept")
+	p.waitForEvent("CredentialExpires", "expired at 2020-01-31T12:00:00Z; existing copies are kept")
 	n.waitForCopy(p.name, "one")
 
 	expires("two", "tomorrow")

@@ -310,12 +310,14 @@ func service(name string) about { return about{"Service", name} }
 
 func (n *tenant) namespace() about { return about{"Namespace", n.ns} }
 
-// events returns the Events with this reason.
+// events returns the Events with this reason, or all if it is empty.
 func (n *tenant) events(object about, reason string) []corev1.Event {
 	n.t.Helper()
-	list, err := n.Kube.CoreV1().Events(n.ns).List(n.t.Context(), metav1.ListOptions{FieldSelector: fields.Set{
-		"involvedObject.kind": object.kind, "involvedObject.name": object.name, "reason": reason,
-	}.String()})
+	selected := fields.Set{"involvedObject.kind": object.kind, "involvedObject.name": object.name}
+	if reason != "" {
+		selected["reason"] = reason
+	}
+	list, err := n.Kube.CoreV1().Events(n.ns).List(n.t.Context(), metav1.ListOptions{FieldSelector: selected.String()})
 	if err != nil {
 		n.t.Fatal(err)
 	}

@@ -25,7 +25,8 @@ func (p *platform) waitForCredential(status corev1.ConditionStatus, reason strin
 }
 
 // A rotation to a credential that the registry rejects leaves the copies as they are, and its
-// correction is distributed. A registry that does not answer holds nothing up.
+// correction is distributed. A registry that does not answer holds nothing up. Before verification
+// is requested, the registry is not asked.
 func TestVerificationOfARotation(t *testing.T) {
 	t.Parallel()
 	registry := newLoopbackRegistry(t)
@@ -39,10 +40,18 @@ func TestVerificationOfARotation(t *testing.T) {
 	image := registry.host + "/" + p.name + "/app"
 	n.serve("app", []string{image + ":v1"})
 	n.waitForDigest("app", image+"@"+imageDigest)
+	p.waitForStatus("Ready", (*v1alpha1.ClusterPullSecret).IsReady)
+	// Knative has asked. Our requests are marked.
+	if asked := registry.agents("pullsecrets"); asked != 0 {
+		t.Errorf("the registry got %d requests of the controller without spec.verify", asked)
+	}
 	// Verification starts once there is an image to ask for.
 	p.patchGrant(map[string]any{"verify": map[string]any{"interval": "1m"}})
 	p.waitForCredential(corev1.ConditionTrue, "")
 	p.waitForStatus("Ready", (*v1alpha1.ClusterPullSecret).IsReady)
+	if registry.agents("pullsecrets") == 0 {
+		t.Error("the registry got no marked request with spec.verify")
+	}
 
 	rotate("two")
 	p.waitForSource(v1alpha1.ReasonCredentialRejected, registry.host+": 401 Unauthorized", "existing copies are kept")
