@@ -48,6 +48,7 @@ func TestControllerCannotWidenItsRights(t *testing.T) {
 		}
 	}
 	checkRights(t, controller, writesOf(t, e), want)
+	checkLeases(t, controller, "controller.x", "pullsecrets-webhook.x", "x")
 }
 
 // askedNamespaces are a namespace of users and those in which the programs have rights of their own,
@@ -109,7 +110,9 @@ func writesOf(t *testing.T, e *env.Env) (all []authorizationv1.ResourceAttribute
 			}
 		}
 	}
-	for _, known := range []string{"create pods/exec in default", "create serviceaccounts/token in default", "patch revisions.serving.knative.dev in default", "delete namespaces"} {
+	for _, known := range []string{
+		"create pods/exec in default", "create serviceaccounts/token in default", "patch revisions.serving.knative.dev in default", "delete namespaces",
+	} {
 		if !asked[known] {
 			t.Errorf("the API server does not serve %q: the discovery was not understood", known)
 		}
