@@ -37,7 +37,7 @@ const (
 // copies of a credential, their rotation, their revocation, and the copies in new
 // Namespaces. The loop shows the maximum that the cluster allows, so everything else is
 // the same: the encoding, the ServiceAccount with its rights and policies, and a
-// controller that is stopped meanwhile.
+// controller that is stopped meanwhile. A second loop has the controller's watches, too.
 func distribution(ctx context.Context, e *env.Env, s settings, out io.Writer) error {
 	if err := e.Processes.Stop(ctx, "knative-controller"); err != nil {
 		return err
@@ -275,8 +275,8 @@ func (d *distributor) side(ctx context.Context, round int, who side, steps []*st
 	return nil
 }
 
-// watch keeps what the controller keeps of the objects that are written, until the context
-// ends.
+// watch has the watches that the controller has on the objects that are written, until the
+// context ends.
 func (d *distributor) watch(ctx context.Context) error {
 	all := informers.NewSharedInformerFactory(d.bare, 0)
 	copies := informers.NewSharedInformerFactoryWithOptions(d.bare, 0, informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = grant.Copies }))

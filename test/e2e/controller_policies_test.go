@@ -117,7 +117,7 @@ func (a attempts) rejectedBecause(text string, err error) error {
 func (a attempts) checkRejectedBecause(text, what string, err error) {
 	a.t.Helper()
 	if wrong := a.rejectedBecause(text, err); wrong != nil {
-		a.t.Errorf("As the controller, %s: %v; want it rejected because it %q", what, wrong, text)
+		a.t.Errorf("As the controller, %s: %v; want a rejection that says %q", what, wrong, text)
 	}
 }
 

@@ -7,6 +7,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os/exec"
@@ -90,6 +91,7 @@ func TestNetworkPoliciesAreEnforced(t *testing.T) {
 
 	// New Pods start, pass their probes, reach the API server and are reached by it.
 	for _, program := range []string{"webhook", "controller"} {
+		t.Cleanup(func() { n.start(program) })
 		if err := e.Processes.Restart(t.Context(), program, nil); err != nil {
 			t.Fatal(err)
 		}
@@ -109,17 +111,21 @@ func waitForWays(t *testing.T, probes map[string]*probe, want map[way]bool) {
 	t.Helper()
 	eventually(t, func(ctx context.Context) error {
 		got := make(map[way]bool)
+		var failed error
 		var mu sync.Mutex
 		var running sync.WaitGroup
 		for w := range want {
 			running.Go(func() {
-				open := probes[w.from].reaches(ctx, w.to)
+				open, err := probes[w.from].reaches(ctx, w.to)
 				mu.Lock()
 				defer mu.Unlock()
-				got[w] = open
+				got[w], failed = open, errors.Join(failed, err)
 			})
 		}
 		running.Wait()
+		if failed != nil {
+			return failed
+		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			return fmt.Errorf("ways that are open (-want, +got):\n%s", diff)
 		}
@@ -182,10 +188,13 @@ func (n *tenant) probe(namespace string, labels map[string]string) *probe {
 }
 
 // reaches reports whether the Pod can open a connection. It is asked through the API server,
-// whose traffic comes from the Pod's node and is always allowed.
-func (p *probe) reaches(ctx context.Context, address string) bool {
+// whose traffic comes from the only node and is always allowed.
+func (p *probe) reaches(ctx context.Context, address string) (bool, error) {
 	answer, err := p.Kube.CoreV1().Pods(p.namespace).ProxyGet("", p.name, probePort, "dial", map[string]string{"address": address}).DoRaw(ctx)
-	return err == nil && strings.TrimSpace(string(answer)) == "connected"
+	if err != nil {
+		return false, fmt.Errorf("ask a probe in namespace %s: %w", p.namespace, err)
+	}
+	return strings.TrimSpace(string(answer)) == "connected", nil
 }
 
 // programAddress returns the address of a Pod of a program.
@@ -241,13 +250,21 @@ func (n *tenant) applyForTest(file string) {
 // needScraper creates the namespace of Prometheus.
 func (n *tenant) needScraper() {
 	n.t.Helper()
-	namespaces := n.Kube.CoreV1().Namespaces()
-	_, err := namespaces.Create(n.t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: scraper}}, metav1.CreateOptions{FieldManager: user})
-	if apierrors.IsAlreadyExists(err) {
+	namespaces, exists := n.Kube.CoreV1().Namespaces(), false
+	eventually(n.t, func(ctx context.Context) error {
+		_, err := namespaces.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: scraper}}, metav1.CreateOptions{FieldManager: user})
+		if !apierrors.IsAlreadyExists(err) {
+			return err
+		}
+		found, err := namespaces.Get(ctx, scraper, metav1.GetOptions{})
+		if err == nil && !found.DeletionTimestamp.IsZero() {
+			err = fmt.Errorf("namespace %s of an earlier test is not deleted yet", scraper)
+		}
+		exists = err == nil
+		return err
+	})
+	if exists {
 		return
-	}
-	if err != nil {
-		n.t.Fatal(err)
 	}
 	n.t.Cleanup(func() {
 		if err := namespaces.Delete(context.WithoutCancel(n.t.Context()), scraper, metav1.DeleteOptions{}); err != nil {

@@ -47,13 +47,13 @@ func TestControllerCannotWidenItsRights(t *testing.T) {
 			want = append(want, right+" in "+namespace)
 		}
 	}
-	checkRights(t, controller, writesOf(t, e), want)
+	checkRights(t, controller, writesOf(t, controller), want)
 	checkLeases(t, controller, "controller.x", "pullsecrets-webhook.x", "x")
 }
 
-// askedNamespaces are a namespace of users and those in which the programs have rights of their own,
-// or could read credentials.
-var askedNamespaces = []string{metav1.NamespaceDefault, pullsecrets.SystemNamespace, pullsecrets.SourcesNamespace, "knative-serving"}
+// askedNamespaces are a namespace of users, that of Kubernetes, and those in which the programs have
+// rights of their own, or could read credentials.
+var askedNamespaces = []string{metav1.NamespaceDefault, metav1.NamespaceSystem, pullsecrets.SystemNamespace, pullsecrets.SourcesNamespace, "knative-serving"}
 
 var (
 	// ofEverybody are rights of each user, to ask about themselves (system:basic-user).
@@ -70,11 +70,11 @@ var (
 	connections = []string{"attach", "exec", "portforward", "proxy"}
 )
 
-// writesOf returns a question for each right to write what the API server serves, and for those
-// that it checks without serving them.
-func writesOf(t *testing.T, e *env.Env) (all []authorizationv1.ResourceAttributes) {
+// writesOf returns a question for each right to write what the API server serves, for those
+// that it checks without serving them, and for each name in a rule for the user.
+func writesOf(t *testing.T, as *env.Env) (all []authorizationv1.ResourceAttributes) {
 	t.Helper()
-	asked := map[string]bool{}
+	asked, ofNamespaces := map[string]bool{}, map[schema.GroupResource]bool{}
 	ask := func(group, name string, namespaced bool, verbs ...string) {
 		namespaces := []string{metav1.NamespaceNone}
 		if namespaced {
@@ -84,15 +84,12 @@ func writesOf(t *testing.T, e *env.Env) (all []authorizationv1.ResourceAttribute
 		for _, verb := range verbs {
 			for _, namespace := range namespaces {
 				right := authorizationv1.ResourceAttributes{Verb: verb, Group: group, Resource: resource, Subresource: subresource, Namespace: namespace}
-				// A resource has one question, whatever the number of its versions.
-				if text := inWords(right); !asked[text] {
-					asked[text] = true
-					all = append(all, right)
-				}
+				asked[inWords(right)] = true
+				all = append(all, right)
 			}
 		}
 	}
-	_, lists, err := e.Kube.Discovery().ServerGroupsAndResources()
+	_, lists, err := as.Kube.Discovery().ServerGroupsAndResources()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,6 +100,7 @@ func writesOf(t *testing.T, e *env.Env) (all []authorizationv1.ResourceAttribute
 		}
 		for _, served := range list.APIResources {
 			_, subresource, _ := strings.Cut(served.Name, "/")
+			ofNamespaces[schema.GroupResource{Group: version.Group, Resource: served.Name}] = served.Namespaced
 			for _, verb := range served.Verbs {
 				if slices.Contains(writeVerbs, verb) || slices.Contains(connections, subresource) {
 					ask(version.Group, served.Name, served.Namespaced, verb)
@@ -125,6 +123,38 @@ func writesOf(t *testing.T, e *env.Env) (all []authorizationv1.ResourceAttribute
 	ask("authentication.k8s.io", "uids", false, "impersonate")
 	ask("authentication.k8s.io", "userextras/scopes", false, "impersonate")
 	ask("certificates.k8s.io", "signers", false, "approve", "attest", "sign")
+	for _, namespace := range askedNamespaces {
+		all = append(all, namedIn(t, as, namespace, ofNamespaces)...)
+	}
+	return all
+}
+
+// namedIn returns a question for each name in a rule for the user. A right to one name is not found
+// without the name.
+func namedIn(t *testing.T, as *env.Env, namespace string, ofNamespaces map[schema.GroupResource]bool) (all []authorizationv1.ResourceAttributes) {
+	t.Helper()
+	review, err := as.Kube.AuthorizationV1().SelfSubjectRulesReviews().Create(t.Context(), &authorizationv1.SelfSubjectRulesReview{
+		Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: namespace},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, rule := range review.Status.ResourceRules {
+		for _, group := range rule.APIGroups {
+			for _, resource := range rule.Resources {
+				right := authorizationv1.ResourceAttributes{Group: group}
+				if ofNamespaces[schema.GroupResource{Group: group, Resource: resource}] {
+					right.Namespace = namespace
+				}
+				right.Resource, right.Subresource, _ = strings.Cut(resource, "/")
+				for _, right.Name = range rule.ResourceNames {
+					for _, right.Verb = range writeVerbs {
+						all = append(all, right)
+					}
+				}
+			}
+		}
+	}
 	return all
 }
 
@@ -176,14 +206,18 @@ func checkRights(t *testing.T, as *env.Env, asked []authorizationv1.ResourceAttr
 			}
 		})
 	}
+	sent := map[string]bool{}
 	for _, right := range asked {
-		questions <- right
+		if text := inWords(right); !sent[text] {
+			sent[text] = true
+			questions <- right
+		}
 	}
 	close(questions)
 	running.Wait()
 	slices.Sort(want)
 	slices.Sort(got)
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("of %d rights asked for, the user has (-want, +got):\n%s", len(asked), diff)
+		t.Errorf("of %d rights asked for, the user has (-want, +got):\n%s", len(sent), diff)
 	}
 }

@@ -62,8 +62,7 @@ func TestWebhookHasMinimalRights(t *testing.T) {
 	}
 	n.checkLimitsOfWrites(webhook, forbidden)
 
-	asked, want := writesOf(t, n.Env), slices.Concat(ofEverybody, ofLeaders)
-	// A right to one name is not found without the name.
+	asked, want := writesOf(t, webhook), slices.Concat(ofEverybody, ofLeaders)
 	for _, named := range []struct {
 		group, resource, namespace string
 		allowed, others            []string

@@ -237,7 +237,7 @@ func (d *deployments) await(ctx context.Context, holds func(context.Context) err
 	return nil
 }
 
-// pods returns all Pods of a program, terminating ones too.
+// pods returns all Pods of a program, terminating ones too, but none that a test gave its labels.
 func (d *deployments) pods(ctx context.Context, name string) ([]corev1.Pod, error) {
 	deployment, err := d.cluster.Kube.AppsV1().Deployments(pullsecrets.SystemNamespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
@@ -247,7 +247,7 @@ func (d *deployments) pods(ctx context.Context, name string) ([]corev1.Pod, erro
 	if err != nil {
 		return nil, err
 	}
-	list, err := d.cluster.Kube.CoreV1().Pods(pullsecrets.SystemNamespace).List(ctx, metav1.ListOptions{LabelSelector: selector.String()})
+	list, err := d.cluster.Kube.CoreV1().Pods(pullsecrets.SystemNamespace).List(ctx, metav1.ListOptions{LabelSelector: selector.String() + "," + appsv1.DefaultDeploymentUniqueLabelKey})
 	if err != nil {
 		return nil, err
 	}

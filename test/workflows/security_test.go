@@ -108,9 +108,14 @@ func (w workflow) onPush(filter string, patterns []string) bool {
 }
 
 // limits reports whether a filter of an event has all these patterns. Without any, the event must
-// not have the filter.
+// not have the filter. Other filters than those of branches and paths would limit it further.
 func (w workflow) limits(event, filter string, patterns []string) bool {
 	filters, _ := w.On[event].(map[string]any)
+	for name := range filters {
+		if name != filter && name != "paths" && (name != "branches" || event == "pull_request") {
+			return false
+		}
+	}
 	got, _ := filters[filter].([]any)
 	if patterns == nil {
 		return len(got) == 0

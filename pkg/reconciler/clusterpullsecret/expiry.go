@@ -63,7 +63,7 @@ func noticeOf(life dockerconfig.Life) time.Duration {
 }
 
 // lifeOf returns the life of the credential of the copies that expires first. If the credential
-// does not say when it was issued, its life begins when it was first seen.
+// does not say when it was issued, its life begins with the last change of the source.
 func (r *Reconciler) lifeOf(cps *v1alpha1.ClusterPullSecret) (life dockerconfig.Life) {
 	status := &cps.Status
 	if status.Source == nil {

@@ -51,7 +51,15 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	controller, err := netpol.NewNetworkPolicyController(client, config, pods, policies, namespaces, &sync.Mutex{}, tables, sets)
+	newController := func() (*netpol.NetworkPolicyController, error) {
+		return netpol.NewNetworkPolicyController(client, config, pods, policies, namespaces, &sync.Mutex{}, tables, sets)
+	}
+	controller, err := newController()
+	if err != nil {
+		return err
+	}
+	// One that has run would clean up what it remembers of the table, instead of the table.
+	cleaner, err := newController()
 	if err != nil {
 		return err
 	}
@@ -74,6 +82,6 @@ func run(ctx context.Context) error {
 	running.Add(1)
 	controller.Run(beats, ctx.Done(), &running)
 	running.Wait()
-	controller.Cleanup()
+	cleaner.Cleanup()
 	return nil
 }
