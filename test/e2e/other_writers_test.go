@@ -24,9 +24,14 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 )
 
-// rounds is how often a writer sends the same Service again. Each round would create
-// Revisions if the writer and the webhook reverted each other.
-const rounds = 20
+const (
+	// rounds is how often a writer sends the same Service again. Each round would create
+	// Revisions if the writer and the webhook reverted each other.
+	rounds = 20
+	// stampedRounds is the same for a writer that creates a Revision with each write anyway, which
+	// takes a node some seconds.
+	stampedRounds = 4
+)
 
 // writer is a program, or a way to use one, that writes Services and does not know of
 // pull secrets that others add.
@@ -164,7 +169,11 @@ type story struct {
 // writeAgain lets both people send the same Service repeatedly.
 func (s *story) writeAgain() {
 	s.t.Helper()
-	for round := range rounds {
+	again := rounds
+	if s.stamps {
+		again = stampedRounds
+	}
+	for round := range again {
 		s.send(s.people[round%2], first)
 		s.followStamp()
 		s.check("after unchanged writes")
