@@ -21,7 +21,6 @@ import (
 	"pullsecrets.dev/pkg/apis/pullsecrets"
 	"pullsecrets.dev/pkg/apis/pullsecrets/v1alpha1"
 	"pullsecrets.dev/pkg/client/clientset/versioned"
-	"pullsecrets.dev/pkg/grant"
 	"pullsecrets.dev/test/env"
 	"pullsecrets.dev/test/fleet"
 )
@@ -279,7 +278,9 @@ func (d *distributor) side(ctx context.Context, round int, who side, steps []*st
 // context ends.
 func (d *distributor) watch(ctx context.Context) error {
 	all := informers.NewSharedInformerFactory(d.bare, 0)
-	copies := informers.NewSharedInformerFactoryWithOptions(d.bare, 0, informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = grant.Copies }))
+	copies := informers.NewSharedInformerFactoryWithOptions(d.bare, 0, informers.WithTweakListOptions(func(o *metav1.ListOptions) {
+		o.LabelSelector = pullsecrets.ManagedByLabel + "=" + pullsecrets.ManagedByValue + "," + pullsecrets.ClusterPullSecretLabel
+	}))
 	all.Core().V1().Namespaces().Informer()
 	all.Core().V1().ServiceAccounts().Informer()
 	copies.Core().V1().Secrets().Informer()
